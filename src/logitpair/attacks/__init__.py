@@ -1,0 +1,7 @@
+"""Attacks, one family a file. Yours is one class: subclass ``Attack``, implement ``search`` and ``scaled``."""
+
+from logitpair.attacks.base import Attack, undisturbed
+from logitpair.attacks.pgd import PGD
+from logitpair.attacks.targets import LeastLikely, RandomTarget, Target
+
+__all__ = ["PGD", "Attack", "LeastLikely", "RandomTarget", "Target", "undisturbed"]

@@ -1,0 +1,109 @@
+"""Projected gradient descent and its relatives: one loop."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Self
+
+import torch
+from torch import nn
+
+from logitpair import losses
+from logitpair.attacks.base import Attack, Images, Labels, logits_of
+from logitpair.attacks.targets import Target
+from logitpair.random import Generator
+from logitpair.threat import Linf
+from logitpair.validate import at_least, check_labels, positive
+
+
+@dataclass(frozen=True)
+class PGD(Attack):
+    """Projected gradient descent: steps along the gradient's sign from a random point of the ball (arXiv 1706.06083, section 2.1).
+
+    An example leaves the search at the first iterate that the model misclassifies, the last one included, and the others go on
+    without it; success is misclassification, whatever the loss. This is stricter than scoring the last iterate alone.
+
+    Args:
+        threat: the ball to search.
+        step_size: length of a step, in the pixels' unit.
+        steps: gradient steps of each restart.
+        random_start: begin at a uniform point of the ball (PGD) or at the image itself (BIM, arXiv 1607.02533).
+        restarts: independent starts; an example broken in one is not searched in the next.
+        target: aim at this class and descend its loss; None ascends the loss of the true class.
+        loss: ``loss(logits, classes) -> [batch]``.
+        stop_when_broken: False searches on to the last step, as training and transfer need (see ``exhaustive``).
+
+    Raises:
+        InputError: for ``step_size`` not above 0, or ``steps`` or ``restarts`` below 1.
+    """
+
+    threat: Linf
+    _: KW_ONLY
+    step_size: float
+    steps: int
+    random_start: bool = True
+    restarts: int = 1
+    target: Target | None = None
+    loss: losses.Loss = losses.cross_entropy
+    stop_when_broken: bool = True
+
+    def __post_init__(self) -> None:
+        positive("step_size", self.step_size)
+        at_least("steps", self.steps, 1)
+        at_least("restarts", self.restarts, 1)
+
+    def scaled(self, factor: float) -> Self:
+        return replace(self, threat=self.threat.scaled(factor), step_size=self.step_size * factor)
+
+    def exhaustive(self) -> Self:
+        return replace(self, stop_when_broken=False)
+
+    def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Images:
+        aim = y
+        if self.target is not None:
+            with torch.no_grad():
+                clean = logits_of(model, x)
+            check_labels(y, clean.shape[1])
+            aim = self.target.choose(clean, y, generator)
+        if self.restarts == 1 and not self.stop_when_broken:
+            return self.climb(model, x, y, aim, self.start(x, generator))
+
+        best, best_score = x.clone(), torch.full_like(x[:, 0, 0, 0], -torch.inf)
+        standing = torch.arange(len(x), device=x.device)
+        for _restart in range(self.restarts):
+            start = self.start(x, generator)[standing]  # drawn for all, so that nobody's noise depends on who is left
+            x_adv = self.climb(model, x[standing], y[standing], aim[standing], start)
+            with torch.no_grad():
+                score = losses.margin(logits_of(model, x_adv), y[standing])  # above 0 exactly when misclassified
+            better = score > best_score[standing]
+            best[standing[better]], best_score[standing[better]] = x_adv[better], score[better]
+            standing = torch.nonzero(best_score <= 0).squeeze(1) if self.stop_when_broken else standing
+            if not len(standing):
+                break
+        return best
+
+    def start(self, x: Images, generator: Generator | None) -> Images:
+        return self.threat.random_start(x, generator) if self.random_start else x
+
+    def climb(self, model: nn.Module, x: Images, y: Labels, aim: Labels, x_adv: Images) -> Images:
+        """One restart from ``x_adv``: the iterate that each example stopped at."""
+        end = x_adv.clone()
+        rows = torch.arange(len(x), device=x.device)  # where the examples still searched stand in ``end``
+        for step in range(self.steps):
+            x_adv = x_adv.detach().requires_grad_()
+            logits = logits_of(model, x_adv)
+            if step == 0:
+                check_labels(y, logits.shape[1])
+            going = slice(None)
+            if self.stop_when_broken and (fooled := logits.detach().argmax(1) != y).any():
+                end[rows[fooled]] = x_adv.detach()[fooled]
+                going = torch.nonzero(~fooled).squeeze(1)
+                if not len(going):
+                    return end
+            loss = self.loss(logits[going], aim[going]).sum()
+            (gradient,) = torch.autograd.grad(loss if self.target is None else -loss, x_adv)
+            x, y, aim, rows = x[going], y[going], aim[going], rows[going]
+            ahead = x_adv.detach()[going] + self.step_size * self.threat.ascent(gradient[going])
+            x_adv = self.threat.project(ahead, x)
+        end[rows] = x_adv
+        return end

@@ -1,0 +1,53 @@
+"""Which class a targeted attack aims at; never the true one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from logitpair.random import Generator, uniform_like
+
+
+class Target(ABC):
+    """Chooses the class that a targeted attack drives each example towards."""
+
+    @abstractmethod
+    def choose(
+        self, logits: Float[Tensor, "batch classes"], y: Int[Tensor, " batch"], generator: Generator | None
+    ) -> Int[Tensor, " batch"]:
+        """Target classes ``[batch]``, none equal to ``y``.
+
+        Args:
+            logits: the model's own logits on the clean images.
+            y: true labels.
+            generator: source of randomness.
+        """
+
+
+@dataclass(frozen=True)
+class LeastLikely(Target):
+    """The class the model finds least likely on the clean image, the true one left out ("LL").
+
+    Source: Kurakin et al. 2017, arXiv 1611.01236, section 3. Departs from it in leaving the true class out.
+    """
+
+    def choose(
+        self, logits: Float[Tensor, "batch classes"], y: Int[Tensor, " batch"], generator: Generator | None
+    ) -> Int[Tensor, " batch"]:
+        return logits.scatter(1, y[:, None], torch.inf).argmin(1)
+
+
+@dataclass(frozen=True)
+class RandomTarget(Target):
+    """A class drawn uniformly from all but the true one ("Rand")."""
+
+    def choose(
+        self, logits: Float[Tensor, "batch classes"], y: Int[Tensor, " batch"], generator: Generator | None
+    ) -> Int[Tensor, " batch"]:
+        others = logits.shape[1] - 1
+        draw = (uniform_like(logits[:, :1].float(), generator).squeeze(1) * others).long().clamp_(max=others - 1)
+        return draw + (draw >= y)

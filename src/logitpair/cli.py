@@ -1,0 +1,76 @@
+"""The command line: finds the command, and turns bad input into one line and an exit code."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+import warnings
+from argparse import ArgumentError
+
+from jsonargparse import ArgumentParser
+
+from logitpair import __version__, recipes
+from logitpair.errors import InputError
+
+COMMANDS = ("demo", "recipes", "train", "evaluate", "report")
+TRACEBACK = "LOGITPAIR_TRACEBACK"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command: 0 only for success, 2 for bad input, 3 for diverged training, 130 when interrupted."""
+    warnings.showwarning = lambda message, *_, **__: print(f"logitpair: warning: {message}", file=sys.stderr)
+    try:
+        _run(sys.argv[1:] if argv is None else argv)
+        return 0
+    except (InputError, ArgumentError) as error:
+        return _fail(error, recipes.one_line(str(error)), 2)
+    except OSError as error:
+        return _fail(error, f"cannot read or write '{error.filename}': {error.strerror or error}", 2)
+    except ArithmeticError as error:
+        return _fail(error, str(error), 3)
+    except KeyboardInterrupt as error:
+        return _fail(error, str(error) or "interrupted; files written before are whole", 130)
+
+
+def _run(argv: list[str]) -> None:
+    if not argv or argv[0] in ("-h", "--help"):
+        _help()
+        return
+    if argv[0] == "--version":
+        print(f"logitpair {__version__}")
+        return
+    name, *arguments = (_number(argument) for argument in argv)
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        raise InputError(f"no command '{name}'; {f'did you mean {near[0]}?' if near else 'accepted: ' + ', '.join(COMMANDS)}")
+    command = importlib.import_module(f"logitpair.commands.{name}")
+    parser = ArgumentParser(prog=f"logitpair {name}", description=command.SUMMARY, exit_on_error=False)
+    command.add_arguments(parser)
+    expand = getattr(command, "expand", list)  # `train` puts its recipe's settings before the overrides
+    command.run(parser.parse_args(expand(arguments)))
+
+
+def _help() -> None:
+    print("usage: logitpair COMMAND [options]\n\nTrain robust image classifiers and find out what they really withstand.\n")
+    for name in COMMANDS:
+        print(f"  {name:10} {importlib.import_module(f'logitpair.commands.{name}').SUMMARY}")
+    print(f"\n`logitpair COMMAND --help` explains each. {TRACEBACK}=1 shows the whole error.")
+
+
+def _number(argument: str) -> str:
+    """An argument with a fraction, ``8/255`` or ``--eps=8/255``, as the number it means."""
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return f"{option}{equals}{recipes.fraction(value)}" if recipes.FRACTION.fullmatch(value) else argument
+
+
+def _fail(error: BaseException, message: str, code: int) -> int:
+    if os.environ.get(TRACEBACK):
+        raise error
+    print(f"logitpair: error: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""``logitpair demo``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from logitpair import recipes, run as runs
+from logitpair.commands.evaluate import evaluate_run
+from logitpair.commands.options import add_device, device_of
+from logitpair.console import comparison_table, console
+from logitpair.report import write_report
+from logitpair.train import train
+
+SUMMARY = "train plain, M-PGD and ALP on embedded digits, evaluate, report: a minute or two"
+RECIPES = ("digits-plain", "digits-mpgd", "digits-alp")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for the three runs and the report")
+    parser.add_argument("--seed", type=int, default=0, help="of training and attacks")
+    add_device(parser)
+
+
+def run(arguments: Namespace) -> None:
+    """Train, evaluate white box and black box (each from the other two), report."""
+    device = device_of(arguments.device)
+    folders = {name: arguments.out / name for name in RECIPES}
+    for name, folder in folders.items():
+        settings = recipes.resolve(recipes.load(name).run, ["--seed", str(arguments.seed)])
+        runs.prepare(folder, name, None, settings)
+        train(settings.config, folder, device=device)
+    evaluations = {}
+    for name, folder in folders.items():
+        sources = {other: path for other, path in folders.items() if other != name}
+        evaluations[name] = evaluate_run(folder, sources=sources, device=device, seed=arguments.seed)
+        evaluations[name].save(folder / "evaluation" / "test")
+    page = arguments.out / "report.html"
+    write_report(list(folders.values()), page)
+    console.print(comparison_table(evaluations))
+    console.print(f"Report: {page.resolve()}", highlight=False)

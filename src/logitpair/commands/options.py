@@ -1,0 +1,45 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser
+
+from logitpair.errors import InputError
+
+
+def add_device(parser: ArgumentParser) -> None:
+    """``--device``."""
+    parser.add_argument("--device", type=str, default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:1")
+
+
+def add_data_dir(parser: ArgumentParser) -> None:
+    """``--data-dir``."""
+    parser.add_argument("--data-dir", type=Path | None, default=None, help="folder of the data set, instead of the recipe's")
+
+
+def device_of(name: str) -> torch.device:
+    """The device that ``--device`` names.
+
+    Raises:
+        InputError: for a device that does not exist here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device: no '{name}' here; accepted: auto, cpu, and cuda where there is one") from error
+    return device
+
+
+def with_root(run: dict[str, Any], root: Path | None) -> dict[str, Any]:
+    """The settings with the data set's folder replaced."""
+    if root is None:
+        return run
+    data = run["data"]
+    return run | {"data": data | {"init_args": {**data.get("init_args", {}), "root": str(root)}}}

@@ -1,0 +1,18 @@
+"""torchvision beside a CPU-only PyTorch.
+
+The CUDA wheel of torchvision fails to import where PyTorch lacks two operators it wraps; declaring their schemas is enough.
+Every module that needs torchvision imports it from here.
+"""
+
+from __future__ import annotations
+
+import torch
+
+_library = torch.library.Library("torchvision", "DEF") if torch.version.cuda is None and torch.version.hip is None else None
+if _library is not None:
+    _library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+import torchvision  # noqa: E402
+
+__all__ = ["torchvision"]

@@ -1,0 +1,59 @@
+"""What people see in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from logitpair.evaluation import Evaluation
+
+console = Console()
+
+
+def progress_bar(*, disable: bool = False) -> Progress:
+    """A progress bar with a count, a note that the work may set (``note=``), elapsed and remaining time."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=disable or not console.is_terminal,
+    )
+
+
+def print_table(evaluation: Evaluation) -> None:
+    """One evaluation, a line an attack."""
+    table = Table("threat", "attack", "accuracy %", "95% interval", "correct")
+    for threat, attack, entry in evaluation.rows():
+        low, high = entry["ci95"]
+        table.add_row(threat, attack, percent(entry["top1"]), f"{percent(low)} - {percent(high)}", f"{entry['correct']} / {entry['total']}")
+    console.print(table)
+
+
+def comparison_table(evaluations: Mapping[str, Evaluation]) -> Table:
+    """Several evaluations, a line each: clean, white box, and the worst black box."""
+    table = Table("run", "clean %", "white box %", "95% interval", "black box, worst %", title="accuracy on the test images")
+    for name, evaluation in evaluations.items():
+        results = evaluation.results
+        low, high = results["white_box"]["ci95"]
+        black = min((source["top1"] for source in results["black_box"].values()), default=None)
+        table.add_row(
+            name,
+            percent(results["clean"]["top1"]),
+            percent(results["white_box"]["top1"]),
+            f"{percent(low)} - {percent(high)}",
+            "-" if black is None else percent(black),
+        )
+    return table
+
+
+def percent(fraction: float) -> str:
+    """0.9375 as 93.75."""
+    return f"{100 * fraction:.2f}"

@@ -1,0 +1,127 @@
+"""What every data set is: three splits of images and labels, and how a batch of them is taken."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+
+from logitpair.errors import InputError
+
+Batch = tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]
+Data = tuple[Tensor, Tensor] | Dataset | DataLoader
+
+
+class ImageData(ABC):
+    """An image-classification data set. Subclasses are frozen dataclasses; the splits never overlap.
+
+    Attributes:
+        name: what reports call it.
+        classes: names of the classes, in the order of the labels.
+    """
+
+    name: str
+
+    @property
+    @abstractmethod
+    def classes(self) -> Sequence[str]:
+        """Names of the classes."""
+
+    @abstractmethod
+    def train(self) -> Dataset:
+        """What the network is trained on, with augmentation where there is any."""
+
+    @abstractmethod
+    def validation(self) -> Dataset:
+        """What choices are made on: a part of the training set, never of the test set."""
+
+    @abstractmethod
+    def test(self) -> Dataset:
+        """What results are reported on."""
+
+
+class MemoryImages(Dataset):
+    """Images held in memory as uint8; a whole batch is indexed at once.
+
+    Args:
+        images: ``[n, channels, height, width]``.
+        labels: ``[n]``, int64.
+    """
+
+    def __init__(self, images: UInt8[Tensor, "n channels height width"], labels: Int[Tensor, " n"]) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
+        return self.images[index], self.labels[index]
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        return self[torch.as_tensor(indices)]
+
+    def part(self, start: int, stop: int) -> MemoryImages:
+        """The examples from ``start`` to before ``stop``."""
+        return MemoryImages(self.images[start:stop], self.labels[start:stop])
+
+
+def collate(batch: tuple[Tensor, Tensor] | list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+    """A batch that came whole as it is; a list of examples stacked."""
+    return batch if isinstance(batch, tuple) else tuple(default_collate(batch))
+
+
+def to_pixels(images: Tensor, device: torch.device) -> Float[Tensor, "batch channels height width"]:
+    """uint8 images as float32 in [0, 1] on the device; floating-point ones as they are."""
+    images = images.to(device, non_blocking=True)
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0) -> Iterator[Batch]:
+    """Batches ``(x, y)`` in the data's own order: pixels in [0, 1], labels int64, both on the device.
+
+    Args:
+        data: a pair of tensors, a ``Dataset`` of ``(image, label)``, or a ``DataLoader`` (whose batch size then stands).
+        batch_size: examples a batch.
+        device: where the batch goes.
+        workers: processes that decode images.
+    """
+    if isinstance(data, tuple):
+        loader: Iterator | DataLoader = zip(data[0].split(batch_size), data[1].split(batch_size), strict=True)
+    elif isinstance(data, DataLoader):
+        loader = data
+    else:
+        loader = DataLoader(data, batch_size=batch_size, num_workers=workers, collate_fn=collate)
+    for images, labels in loader:
+        yield to_pixels(images, device), torch.as_tensor(labels).to(device, torch.int64)
+
+
+def first(data: Data, examples: int | None) -> Data:
+    """The first ``examples`` of the data; all of it for None.
+
+    Raises:
+        InputError: for a ``DataLoader``, which has no first examples to take.
+    """
+    if examples is None:
+        return data
+    if isinstance(data, tuple):
+        return data[0][:examples], data[1][:examples]
+    if isinstance(data, DataLoader):
+        raise InputError("examples: cannot cut a DataLoader short; pass its Dataset")
+    return Subset(data, range(min(examples, len(data))))  # type: ignore[arg-type]
+
+
+def require_folder(root: Path | None, option: str, holds: str) -> Path:
+    """The folder, or one clear line that says what it must hold.
+
+    Raises:
+        InputError: if ``root`` is None or no folder.
+    """
+    if root is None or not root.is_dir():
+        found = "is not given" if root is None else f"'{root}' is not a folder"
+        raise InputError(f"{option} {found}; it must be {holds}")
+    return root

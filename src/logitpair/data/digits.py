@@ -1,0 +1,49 @@
+"""scikit-learn's handwritten digits: 1,797 real images of 8x8 pixels, embedded, no download."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from logitpair.data.base import ImageData, MemoryImages
+
+_TRAIN, _VALIDATION = 1200, 150  # of 1,797; the rest is the test set
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digits(ImageData):
+    """The digits data set of scikit-learn, shuffled once by a fixed seed into 1,200 / 150 / 447 examples.
+
+    Args:
+        root: ignored; the images come with scikit-learn.
+    """
+
+    root: Path | None = None
+    name = "digits"
+
+    @property
+    def classes(self) -> Sequence[str]:
+        return [str(digit) for digit in range(10)]
+
+    def train(self) -> MemoryImages:
+        return _digits().part(0, _TRAIN)
+
+    def validation(self) -> MemoryImages:
+        return _digits().part(_TRAIN, _TRAIN + _VALIDATION)
+
+    def test(self) -> MemoryImages:
+        return _digits().part(_TRAIN + _VALIDATION, len(_digits()))
+
+
+@cache
+def _digits() -> MemoryImages:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    order = torch.randperm(len(digits.target), generator=torch.Generator().manual_seed(0))
+    images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)[:, None]
+    return MemoryImages(images[order], torch.from_numpy(digits.target).long()[order])

@@ -1,0 +1,63 @@
+"""MNIST: 60,000 training and 10,000 test images of handwritten digits, 28x28 pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from logitpair.compat import torchvision
+from logitpair.data.base import ImageData, MemoryImages
+from logitpair.errors import InputError
+
+_VALIDATION = 5000  # the last of the training images
+_BYTES = {
+    "train-images-idx3-ubyte": 16 + 60_000 * 784,
+    "train-labels-idx1-ubyte": 8 + 60_000,
+    "t10k-images-idx3-ubyte": 16 + 10_000 * 784,
+    "t10k-labels-idx1-ubyte": 8 + 10_000,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MNIST(ImageData):
+    """MNIST in torchvision's layout (``root/MNIST/raw/*-ubyte``): 55,000 / 5,000 / 10,000 examples.
+
+    Args:
+        root: folder that holds ``MNIST/raw``; where the files are missing they are downloaded into it.
+
+    Raises:
+        InputError: when used, if the files are truncated, or missing and out of reach.
+    """
+
+    root: Path = Path("data")
+    name = "MNIST"
+
+    @property
+    def classes(self) -> Sequence[str]:
+        return [str(digit) for digit in range(10)]
+
+    def train(self) -> MemoryImages:
+        images = self._read(train=True)
+        return images.part(0, len(images) - _VALIDATION)
+
+    def validation(self) -> MemoryImages:
+        images = self._read(train=True)
+        return images.part(len(images) - _VALIDATION, len(images))
+
+    def test(self) -> MemoryImages:
+        return self._read(train=False)
+
+    def _read(self, train: bool) -> MemoryImages:
+        for file, size in _BYTES.items():
+            path = self.root / "MNIST" / "raw" / file
+            if path.exists() and path.stat().st_size != size:
+                raise InputError(f"--data-dir: {path} has {path.stat().st_size:,} bytes instead of {size:,}; it is truncated or not MNIST")
+        complete = all((self.root / "MNIST" / "raw" / file).exists() for file in _BYTES)
+        try:
+            mnist = torchvision.datasets.MNIST(self.root, train=train, download=not complete)
+        except (RuntimeError, OSError) as error:
+            raise InputError(
+                f"--data-dir: no MNIST under '{self.root}' and it could not be downloaded; it must hold MNIST/raw/*-ubyte ({error})"
+            ) from error
+        return MemoryImages(mnist.data[:, None], mnist.targets.long())

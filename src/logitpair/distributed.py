@@ -1,0 +1,90 @@
+"""The one file that knows how many processes there are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place among the data-parallel ones, and the device it works on."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes files and prints."""
+        return self.rank == 0
+
+
+@contextmanager
+def join(device: torch.device) -> Iterator[World]:
+    """Join the processes that ``torchrun`` started (a world of one without it), and leave when done."""
+    if "RANK" not in os.environ:
+        yield World(rank=0, size=1, device=device)
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=device)
+    finally:
+        dist.destroy_process_group()
+
+
+def data_parallel(model: nn.Module, world: World) -> nn.Module:
+    """Wrap the model so that gradients are averaged over the processes; the model itself in a world of one."""
+    if world.size == 1:
+        return model
+    devices = [world.device.index] if world.device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The module inside the data-parallel wrapper: what attacks, EMA and checkpoints work on."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+@torch.no_grad()
+def average_buffers(model: nn.Module, world: World) -> None:
+    """Give every process the mean of the floating-point buffers (BatchNorm statistics), so that all attack the same model."""
+    if world.size == 1:
+        return
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            dist.all_reduce(buffer)
+            buffer /= world.size
+
+
+def mean(value: Tensor, world: World) -> Tensor:
+    """The mean of ``value`` over the processes."""
+    if world.size > 1:
+        dist.all_reduce(value)
+        value = value / world.size
+    return value
+
+
+def wait(world: World) -> None:
+    """Return when every process has come here."""
+    if world.size > 1:
+        dist.barrier()
+
+
+def any_process(flag: bool, world: World) -> bool:
+    """Whether ``flag`` is set in at least one process (an interrupt reaches them at different moments)."""
+    if world.size == 1:
+        return flag
+    value = torch.tensor(float(flag), device=world.device)
+    dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return bool(value)

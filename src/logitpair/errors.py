@@ -1,0 +1,8 @@
+"""The one exception that means: the input is at fault, not the code."""
+
+
+class InputError(ValueError):
+    """Bad input, told in one line that names the option, the value and what is accepted.
+
+    The command line prints the line and exits with a code other than 0; in Python it is an ordinary ``ValueError``.
+    """

@@ -1,0 +1,84 @@
+"""The result of an evaluation: a summary for people and a ledger of every example, and their files."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from logitpair.errors import InputError
+from logitpair.files import atomic_write
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What ``logitpair.evaluate`` returns.
+
+    Args:
+        results: the content of ``results.json``; its keys are described in ``docs/results.md``. Accuracies are fractions.
+        ledger: arrays with one row an example: ``y``, ``clean/prediction``, ``<victim>/<attack>/prediction`` and ``/distance``,
+            where the victim is ``white_box`` or a source's name; besides them the ``gallery/`` images of the first few examples.
+    """
+
+    results: dict[str, Any]
+    ledger: dict[str, np.ndarray]
+
+    def save(self, folder: Path | str) -> Path:
+        """Write ``results.json`` and ``ledger.npz`` into the folder, each whole or not at all.
+
+        Raises:
+            OSError: for a full disk or a folder that cannot be written.
+        """
+        folder = Path(folder)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **self.ledger)
+        atomic_write(folder / "ledger.npz", buffer.getbuffer())
+        atomic_write(folder / "results.json", json.dumps(self.results, indent=2) + "\n")
+        return folder / "results.json"
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Evaluation:
+        """Read what ``save`` wrote.
+
+        Raises:
+            InputError: if a file is missing or damaged, or of another schema.
+        """
+        folder = Path(folder)
+        try:
+            results = json.loads((folder / "results.json").read_text())
+            with np.load(folder / "ledger.npz", allow_pickle=False) as arrays:
+                ledger = {key.removesuffix(".npy"): arrays[key] for key in arrays.files}
+        except (OSError, ValueError) as error:
+            raise InputError(f"'{folder}' holds no complete evaluation (results.json and ledger.npz): {error}") from error
+        if results.get("schema") != SCHEMA:
+            raise InputError(f"'{folder}/results.json' has schema {results.get('schema')}, this version reads {SCHEMA}")
+        return cls(results, ledger)
+
+    def rows(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """The lines of the table: threat, attack, accuracy entry."""
+        lines = [("clean", "-", self.results["clean"])]
+        lines += [("white box", name, entry) for name, entry in self.results["attacks"].items()]
+        lines += [("white box, worst", self.results["white_box"]["attack"], self.results["white_box"])]
+        lines += [("white box, any attack", "union", self.results["white_box_union"])]
+        for source, summary in self.results["black_box"].items():
+            lines += [(f"black box from {source}", name, entry) for name, entry in summary["attacks"].items()]
+        return lines
+
+    def table(self) -> str:
+        """The results as a Markdown table, in percent with the 95% interval."""
+        lines = ["| threat | attack | accuracy % | 95% interval | correct |", "|---|---|---|---|---|"]
+        for threat, attack, entry in self.rows():
+            low, high = entry["ci95"]
+            percent = f"{100 * entry['top1']:.2f}"
+            interval = f"{100 * low:.2f} - {100 * high:.2f}"
+            lines.append(f"| {threat} | {attack} | {percent} | {interval} | {entry['correct']} / {entry['total']} |")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.table()

@@ -1,0 +1,8 @@
+"""Networks. A recipe names one by its import path, so yours needs no registration."""
+
+from logitpair.models.lenet import LeNet
+from logitpair.models.normalized import Normalized
+from logitpair.models.pretrained import Timm
+from logitpair.models.small import SmallConvNet
+
+__all__ = ["LeNet", "Normalized", "SmallConvNet", "Timm"]

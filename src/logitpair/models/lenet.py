@@ -1,0 +1,33 @@
+"""The MNIST network of Madry et al."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class LeNet(nn.Module):
+    """conv 5x5 x 32, pool, conv 5x5 x 64, pool, fully connected 1024, logits; for 28x28 images.
+
+    Args:
+        classes: number of logits.
+        channels: channels of the images.
+
+    Source: arXiv 1706.06083, section 5 and its released code. ReLU stands after the pooling: the same function and gradient, for a
+    fifth less time on a CPU, since rounding up to zero and taking a maximum commute.
+    """
+
+    def __init__(self, classes: int = 10, channels: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 32, kernel_size=5, padding=2)
+        self.conv2 = nn.Conv2d(32, 64, kernel_size=5, padding=2)
+        self.hidden = nn.Linear(7 * 7 * 64, 1024)
+        self.logits = nn.Linear(1024, classes)
+
+    def forward(self, x: Float[Tensor, "batch channels 28 28"]) -> Float[Tensor, "batch classes"]:
+        """Logits of images in [0, 1]."""
+        x = F.relu(F.max_pool2d(self.conv1(x), 2))
+        x = F.relu(F.max_pool2d(self.conv2(x), 2))
+        x = F.relu(self.hidden(x.flatten(1)))
+        return self.logits(x)

@@ -1,0 +1,38 @@
+"""Normalisation as part of the model, so that attacks work in pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from logitpair.errors import InputError
+
+
+class Normalized(nn.Module):
+    """Any classifier that wants normalised images, as one that takes pixels in [0, 1].
+
+    Args:
+        model: maps normalised images to logits.
+        mean, std: one number a channel, in the pixels' unit ([0, 1]).
+
+    Raises:
+        InputError: if a ``std`` is not above 0.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        if not all(s > 0 for s in std):
+            raise InputError(f"std must be above 0 in every channel, not {list(std)}")
+        self.model = model
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+        """Logits of images in [0, 1]."""
+        return self.model((x - self.mean) / self.std)

@@ -1,0 +1,37 @@
+"""Any network of timm, taking pixels in [0, 1]."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from logitpair.compat import torchvision as _torchvision  # noqa: F401  (timm imports it)
+from logitpair.errors import InputError
+from logitpair.models.normalized import Normalized
+
+
+class Timm(nn.Module):
+    """A network by its timm name, its normalisation inside.
+
+    Args:
+        name: a name of ``timm.list_models()``, such as ``resnet18`` or ``inception_v3``.
+        classes: number of logits.
+        pretrained: load the published weights (needs the network).
+
+    Raises:
+        InputError: for a name that timm does not know.
+    """
+
+    def __init__(self, name: str, classes: int, pretrained: bool = False) -> None:
+        super().__init__()
+        import timm
+
+        if not timm.is_model(name):
+            near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
+            raise InputError(f"model.name: timm has no '{name}'; near it: {near}")
+        network = timm.create_model(name, pretrained=pretrained, num_classes=classes)
+        self.network = Normalized(network, network.default_cfg["mean"], network.default_cfg["std"])
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+        """Logits of images in [0, 1]."""
+        return self.network(x)

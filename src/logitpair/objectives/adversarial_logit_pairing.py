@@ -1,0 +1,58 @@
+"""Adversarial logit pairing (ALP), the paper's defense."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Self
+
+from torch import nn
+
+from logitpair import losses
+from logitpair.attacks import Attack
+from logitpair.distributed import bare
+from logitpair.objectives.adversarial_training import check_share, mixed_cross_entropy, warmed_up
+from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
+from logitpair.random import Generator
+from logitpair.validate import at_least
+
+
+@dataclass(frozen=True)
+class AdversarialLogitPairing(Objective):
+    """M-PGD plus ``weight`` times the mean pairing penalty between the logits of an image and of its adversarial example.
+
+    Source: arXiv 1803.06373, section 3.2. Gradients flow through both sides of the pair, as in the authors' released code.
+
+    Args:
+        attack: makes the adversarial examples; it always searches to its last step, against the model in eval mode.
+        weight: the paper's lambda, at least 0 (MNIST 0.2-1, SVHN 0.5-1, ImageNet 0.25-0.5).
+        pairing: ``pairing(clean_logits, adversarial_logits) -> [batch]``. The default, the mean over classes, is what the released
+            code computes; ``logitpair.losses.squared_l2_sum`` is the formula as printed, ``classes`` times as large.
+        clean_share: weight of the clean cross-entropy, in [0, 1).
+        warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
+
+    Raises:
+        InputError: for ``weight`` or ``warmup`` below 0, or ``clean_share`` outside [0, 1).
+    """
+
+    attack: Attack
+    _: KW_ONLY
+    weight: float = 0.5
+    pairing: losses.Loss = losses.squared_l2_mean
+    clean_share: float = 0.5
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least("weight", self.weight, 0)
+        check_share(self.clean_share)
+        at_least("warmup", self.warmup, 0)
+
+    def at(self, epoch: float) -> Self:
+        return replace(self, attack=warmed_up(self.attack, epoch, self.warmup))
+
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+        x_adv = self.attack.exhaustive()(bare(model), x, y, generator=generator)
+        clean, adversarial = forward_together(model, x, x_adv)
+        cross_entropy, terms = mixed_cross_entropy(clean, adversarial, y, self.clean_share)
+        pairing = self.pairing(clean, adversarial).mean()
+        total = cross_entropy + self.weight * pairing
+        return LossTerms(total, terms | {"pairing": pairing}, {"clean": clean, "adversarial": adversarial})

@@ -1,0 +1,77 @@
+"""Adversarial training: PGD training of Madry et al. and the mixed-minibatch PGD (M-PGD) of the paper."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from logitpair import losses
+from logitpair.attacks import Attack
+from logitpair.distributed import bare
+from logitpair.errors import InputError
+from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
+from logitpair.random import Generator
+from logitpair.validate import at_least
+
+
+@dataclass(frozen=True)
+class AdversarialTraining(Objective):
+    """Cross-entropy on adversarial examples, mixed with cross-entropy on the clean ones.
+
+    ``clean_share`` 0 is Madry's PGD training (arXiv 1803.06373, eq. 1); 0.5 is M-PGD (eq. 2): the mean over a minibatch of which
+    half is clean and half adversarial.
+
+    Args:
+        attack: makes the adversarial examples; it always searches to its last step, against the model in eval mode.
+        clean_share: weight of the clean loss, in [0, 1); the adversarial loss has the rest.
+        warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
+
+    Raises:
+        InputError: for ``clean_share`` outside [0, 1) or ``warmup`` below 0.
+
+    Departs from the paper only in the warm-up, which it does not have.
+    """
+
+    attack: Attack
+    _: KW_ONLY
+    clean_share: float = 0.5
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_share(self.clean_share)
+        at_least("warmup", self.warmup, 0)
+
+    def at(self, epoch: float) -> Self:
+        return replace(self, attack=warmed_up(self.attack, epoch, self.warmup))
+
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+        x_adv = self.attack.exhaustive()(bare(model), x, y, generator=generator)
+        if self.clean_share == 0:
+            (adversarial,) = forward_together(model, x_adv)
+            total = losses.cross_entropy(adversarial, y).mean()
+            return LossTerms(total, {"adversarial_loss": total}, {"adversarial": adversarial})
+        clean, adversarial = forward_together(model, x, x_adv)
+        total, terms = mixed_cross_entropy(clean, adversarial, y, self.clean_share)
+        return LossTerms(total, terms, {"clean": clean, "adversarial": adversarial})
+
+
+def mixed_cross_entropy(clean: Tensor, adversarial: Tensor, y: Labels, clean_share: float) -> tuple[Tensor, dict[str, Tensor]]:
+    """``clean_share`` of the clean mean cross-entropy plus the rest of the adversarial one, and the two by name."""
+    clean_loss = losses.cross_entropy(clean, y).mean()
+    adversarial_loss = losses.cross_entropy(adversarial, y).mean()
+    total = torch.lerp(adversarial_loss, clean_loss, clean_share)
+    return total, {"clean_loss": clean_loss, "adversarial_loss": adversarial_loss}
+
+
+def warmed_up(attack: Attack, epoch: float, warmup: float) -> Attack:
+    """The attack scaled to the share of ``warmup`` epochs that has passed."""
+    return attack.scaled(epoch / warmup) if 0 < epoch < warmup else attack
+
+
+def check_share(clean_share: float) -> None:
+    """Refuse a share of clean examples outside [0, 1)."""
+    if not 0 <= clean_share < 1:
+        raise InputError(f"clean_share must be at least 0 and below 1, not {clean_share}")

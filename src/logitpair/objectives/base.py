@@ -1,0 +1,69 @@
+"""What every objective is: a frozen dataclass called with ``(model, x, y, generator=)`` that returns a loss and its named terms."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from logitpair.attacks.base import logits_of
+from logitpair.random import Generator
+from logitpair.validate import check_batch, check_labels
+
+Images = Float[Tensor, "batch channels height width"]
+Labels = Int[Tensor, " batch"]
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """What a training step minimises, and what it is made of.
+
+    Args:
+        total: the scalar to differentiate.
+        terms: named scalars, before their weights; the loop logs whatever is here.
+        logits: named logits (``clean``, ``adversarial``, ...), each ``[batch, classes]`` and aligned with ``y``, for accuracies.
+    """
+
+    total: Float[Tensor, ""]
+    terms: dict[str, Float[Tensor, ""]]
+    logits: dict[str, Float[Tensor, "batch classes"]]
+
+
+class Objective(ABC):
+    """A defense: what to minimise on a batch. Subclasses are frozen dataclasses that implement ``loss`` (and ``at`` for schedules)."""
+
+    def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: Generator | None = None) -> LossTerms:
+        """The loss on a batch, ready for ``.total.backward()``.
+
+        Args:
+            model: maps images to logits; it may be wrapped for data-parallel training. Its gradients are left alone until ``backward``.
+            x: images in [0, 1], float32 or float64 ``[batch, channels, height, width]``.
+            y: labels, int64 ``[batch]``.
+            generator: source of all randomness; the global one if None.
+
+        Raises:
+            InputError: for images outside [0, 1] or not finite, labels outside the classes, or a model that does not return logits.
+        """
+        check_batch(x, y)
+        result = self.loss(model, x, y, generator)
+        for logits in result.logits.values():
+            check_labels(y, logits.shape[1])
+        return result
+
+    @abstractmethod
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+        """Compute the loss for checked input."""
+
+    def at(self, epoch: float) -> Self:
+        """The objective as it stands ``epoch`` epochs into training (warm-ups); itself where nothing changes."""
+        return self
+
+
+def forward_together(model: nn.Module, *batches: Images) -> tuple[Tensor, ...]:
+    """Logits of several batches from one concatenated forward: one set of BatchNorm statistics, one pass through DDP."""
+    together = torch.cat(batches)
+    return logits_of(model, together).split([len(batch) for batch in batches])

@@ -1,0 +1,91 @@
+"""Learning-rate schedules and the moving average of the weights: pure functions of where training stands.
+
+A schedule keeps no state, so that resuming needs none. Optimizers are those of ``torch.optim``, named by their import path.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from logitpair.errors import InputError
+from logitpair.validate import at_least
+
+
+class Schedule(ABC):
+    """What the optimizer's learning rate is multiplied by."""
+
+    @abstractmethod
+    def factor(self, epoch: float, epochs: float) -> float:
+        """The factor ``epoch`` (a fraction counts) epochs into a training of ``epochs``."""
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The learning rate as given."""
+
+    def factor(self, epoch: float, epochs: float) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine(Schedule):
+    """Linear warm-up, times half a cosine from 1 to 0 over the whole training (arXiv 1608.03983, without restarts).
+
+    Args:
+        warmup: epochs of warm-up.
+    """
+
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least("schedule.warmup", self.warmup, 0)
+
+    def factor(self, epoch: float, epochs: float) -> float:
+        warm = min(1.0, epoch / self.warmup) if self.warmup else 1.0
+        return warm * (1 + math.cos(math.pi * min(1.0, epoch / epochs))) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps(Schedule):
+    """Multiply by ``gamma`` at each of the ``milestones``.
+
+    Args:
+        milestones: epochs, in rising order.
+        gamma: the factor.
+    """
+
+    milestones: tuple[float, ...]
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        if list(self.milestones) != sorted(self.milestones):
+            raise InputError(f"schedule.milestones must rise, not {list(self.milestones)}")
+
+    def factor(self, epoch: float, epochs: float) -> float:
+        return self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
+
+
+def moving_average(model: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of the model's weights, its buffers copied.
+
+    Args:
+        model: the network.
+        decay: share of the old average kept at each update; early on at most (1 + t) / (10 + t), as TensorFlow does it.
+
+    Raises:
+        InputError: for a decay outside (0, 1).
+    """
+    if not 0 < decay < 1:
+        raise InputError(f"ema must lie between 0 and 1, not {decay}")
+
+    def update(averages: list[Tensor], weights: list[Tensor], updates: Tensor | int) -> None:
+        t = int(updates)
+        torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + t) / (10 + t)))
+
+    return AveragedModel(model, multi_avg_fn=update)

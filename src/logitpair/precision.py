@@ -1,0 +1,30 @@
+"""Which arithmetic a forward and backward pass runs in."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def resolve(precision: Precision, device: torch.device) -> torch.dtype:
+    """The dtype that ``precision`` means on the device.
+
+    ``auto`` is bfloat16 where the hardware computes it faster than float32 (CUDA from compute capability 8, CPUs with AMX or
+    AVX-512 bf16 instructions), float32 elsewhere: without such instructions bfloat16 is emulated, many times slower.
+    """
+    if precision != "auto":
+        return getattr(torch, precision)
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        fast = device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    return torch.bfloat16 if fast else torch.float32
+
+
+def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager:
+    """Autocast to the dtype; nothing for float32."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32, cache_enabled=True)

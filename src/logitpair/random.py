@@ -1,0 +1,74 @@
+"""Random numbers as an argument: one generator a batch, or one stream an example.
+
+Training passes a ``torch.Generator``. Evaluation passes ``ExampleStreams``, whose numbers belong to an example and not to the
+batch it happened to be in, so that no result depends on the batch size, the number of processes or the device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+_MASK_53 = (1 << 53) - 1
+
+
+@dataclass
+class ExampleStreams:
+    """A stream of random numbers for each example of a batch, by a counter-based generator (splitmix64).
+
+    Args:
+        seed: any integer; ``derive_seed`` makes one from names.
+        indices: ``[batch]``, the examples' positions in the data set.
+
+    Each call of ``uniform`` or ``integers`` moves every stream by one draw.
+    """
+
+    seed: int
+    indices: Int[Tensor, " batch"]
+    draws: int = 0
+
+    def uniform(self, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Uniform numbers in [0, 1): ``shape`` is ``[batch, ...]`` and example ``i`` gets its own."""
+        numbers = shape[1:].numel()
+        key = _signed(self.seed) + self.draws * 0x632BE59BD9B4E019 % (1 << 62)
+        example = _splitmix64(self.indices.to(device).long() * -0x61C8864680B583EB + _signed(key))
+        counter = torch.arange(numbers, device=device) * 0x1851F42D4C957F2D
+        self.draws += 1
+        bits = _splitmix64(_splitmix64(example[:, None] + counter[None, :]))
+        unit = ((bits >> 11) & _MASK_53).double() * 2.0**-53
+        return unit.to(dtype).clamp_(max=1 - torch.finfo(dtype).eps).view(shape)
+
+
+Generator = torch.Generator | ExampleStreams
+
+
+def uniform_like(x: Float[Tensor, "batch ..."], generator: Generator | None) -> Float[Tensor, "batch ..."]:
+    """Uniform numbers in [0, 1) in the shape, dtype and device of ``x``."""
+    if isinstance(generator, ExampleStreams):
+        return generator.uniform(x.shape, x.dtype, x.device)
+    device = x.device if generator is None else generator.device
+    return torch.rand(x.shape, dtype=x.dtype, device=device, generator=generator).to(x.device)
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed that is a fixed function of ``parts`` (a run's seed, a step, an attack's name, ...)."""
+    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def _signed(value: int) -> int:
+    """``value`` modulo 2^64, as the signed number that int64 arithmetic holds."""
+    value &= (1 << 64) - 1
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _splitmix64(z: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
+    """The finaliser of splitmix64 (Steele, Lea, Flood 2014), on int64 whose products wrap."""
+    z = z + _signed(0x9E3779B97F4A7C15)
+    z = (z ^ ((z >> 30) & ((1 << 34) - 1))) * _signed(0xBF58476D1CE4E5B9)
+    z = (z ^ ((z >> 27) & ((1 << 37) - 1))) * _signed(0x94D049BB133111EB)
+    return z ^ ((z >> 31) & ((1 << 33) - 1))

@@ -1,0 +1,158 @@
+"""Recipes: one YAML each, found by name or path, merged with a scale and with overrides into a ``RunConfig``."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from argparse import SUPPRESS, ArgumentError
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from logitpair.config import RunConfig
+from logitpair.errors import InputError
+
+FOLDER = Path(__file__).parent
+FRACTION = re.compile(r"-?\d+(?:\.\d+)?/\d+(?:\.\d+)?")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with ``8/255`` and ``1e-3`` as numbers."""
+
+
+def fraction(text: str) -> float:
+    """The value of ``8/255``.
+
+    Raises:
+        InputError: for a zero denominator.
+    """
+    numerator, denominator = map(float, text.split("/"))
+    if not denominator:
+        raise InputError(f"'{text}' divides by zero")
+    return numerator / denominator
+
+
+_Loader.add_implicit_resolver("!fraction", re.compile(FRACTION.pattern + "$"), list("-0123456789"))
+_Loader.add_constructor("!fraction", lambda loader, node: fraction(node.value))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe as its file says it.
+
+    Args:
+        name: what it is called on the command line.
+        about: what ``logitpair recipes`` shows: ``summary``, ``hardware``, ``time``, ``clean``, ``robust``.
+        run: the settings of a ``RunConfig``, as plain values.
+        scales: changes to ``run`` by the scale's name.
+    """
+
+    name: str
+    about: dict[str, Any]
+    run: dict[str, Any]
+    scales: dict[str, dict[str, Any]]
+
+    def at_scale(self, scale: str | None) -> dict[str, Any]:
+        """The settings at a scale; those of ``run`` where it is None or ``paper`` and nothing else is said.
+
+        Raises:
+            InputError: for a scale the recipe does not have.
+        """
+        if scale is None or (scale == "paper" and scale not in self.scales):
+            return self.run
+        if scale not in self.scales:
+            raise InputError(f"--scale: recipe {self.name} has no scale '{scale}'; accepted: {', '.join(['paper', *self.scales])}")
+        return _merge(self.run, self.scales[scale])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A resolved run: the ``config`` to train by and the ``text`` of its config.yaml, every value written out."""
+
+    config: RunConfig
+    text: str
+
+
+def names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load(recipe: str) -> Recipe:
+    """Read a recipe by its name or by the path of a YAML file.
+
+    Raises:
+        InputError: for an unknown name (with the nearest ones) or a file that is not a recipe.
+    """
+    is_file = recipe.endswith((".yaml", ".yml"))
+    path = Path(recipe) if is_file else FOLDER / f"{recipe}.yaml"
+    if not path.is_file():
+        near = difflib.get_close_matches(recipe, names(), n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(near)}?" if near else "`logitpair recipes` lists them"
+        raise InputError(f"recipe: no {'file' if is_file else 'recipe'} '{recipe}'; {hint}")
+    content = read_yaml(path)
+    if not isinstance(content, dict) or not isinstance(content.get("run"), dict):
+        raise InputError(f"recipe: {path} has no mapping `run:`; it is not a recipe")
+    return Recipe(path.stem, content.get("about", {}), content["run"], content.get("scales", {}))
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file, fractions as numbers.
+
+    Raises:
+        InputError: if it is not YAML.
+    """
+    try:
+        return yaml.load(path.read_text(), _Loader)  # noqa: S506  (derived from SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+
+
+def add_settings(parser: ArgumentParser) -> None:
+    """Give the parser every setting of a run, each with its documentation; ``--config`` takes a recipe's ``run`` as JSON."""
+    parser.add_argument("--config", action="config", help=SUPPRESS)
+    parser.add_class_arguments(RunConfig)
+
+
+def resolve(run: dict[str, Any], overrides: Sequence[str] = ()) -> Settings:
+    """Type-check the settings, apply ``--dotted.override VALUE`` arguments, and build the config.
+
+    Raises:
+        InputError: naming the setting, the value and what is accepted.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    add_settings(parser)
+    try:
+        return build(parser.parse_args(["--config", json.dumps(run), *overrides]))
+    except (ArgumentError, TypeError) as error:
+        raise InputError(one_line(str(error))) from error
+
+
+def build(parsed: Namespace) -> Settings:
+    """Settings from what ``add_settings``'s parser parsed; other arguments in ``parsed`` are left out."""
+    parser = ArgumentParser(exit_on_error=False)
+    add_settings(parser)
+    own = Namespace({key: parsed[key] for key in RunConfig.__dataclass_fields__})
+    config = RunConfig(**{key: parser.instantiate(own)[key] for key in own.__dict__})
+    return Settings(config, parser.dump(own, skip_none=False))
+
+
+def one_line(message: str) -> str:
+    """jsonargparse's nested message as one line."""
+    return " ".join(part.strip() for part in message.splitlines() if part.strip())
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes``, mapping by mapping; a new ``class_path`` replaces its whole mapping."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = base.get(key)
+        both = isinstance(value, dict) and isinstance(old, dict)
+        merged[key] = _merge(old, value) if both and "class_path" not in value else value
+    return merged

@@ -1,0 +1,95 @@
+"""The run directory: its settings, and the trained network it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from torch import nn
+
+from logitpair import checkpoint, recipes
+from logitpair.config import RunConfig
+from logitpair.errors import InputError
+from logitpair.files import atomic_write
+
+RESULT_NEUTRAL = ("data.init_args.root", "evaluation", "workers", "checkpoint_every", "checkpoints_kept")
+"""Settings that may change between the parts of one training: they do not touch the weights."""
+
+
+def prepare(run: Path, recipe: str, scale: str | None, settings: recipes.Settings) -> None:
+    """Write ``config.yaml`` into a new run directory, or make sure that an existing one was begun with the same settings.
+
+    Raises:
+        InputError: if the directory holds another run, naming the first setting that differs.
+        OSError: if it cannot be written.
+    """
+    path = run / "config.yaml"
+    new = {"recipe": recipe, "scale": scale or "paper", "run": yaml.safe_load(settings.text)}
+    if path.exists():
+        old = recipes.read_yaml(path)
+        differing = [
+            key
+            for key in sorted(_flat(old["run"]).keys() | _flat(new["run"]).keys())
+            if _flat(old["run"]).get(key) != _flat(new["run"]).get(key) and not key.startswith(RESULT_NEUTRAL)
+        ]
+        if differing:
+            key = differing[0]
+            raise InputError(
+                f"--out: {run} was begun with {key} = {_flat(old['run']).get(key)}, now it is {_flat(new['run']).get(key)}; "
+                "resume with the same settings, or train into another folder"
+            )
+    elif run.exists() and any(run.iterdir()):
+        raise InputError(f"--out: {run} is not empty and holds no run; give a new folder")
+    atomic_write(path, yaml.safe_dump(new, sort_keys=False))
+
+
+def load_config(run: Path) -> tuple[dict[str, Any], RunConfig]:
+    """The content of a run's ``config.yaml`` and the settings it describes.
+
+    Raises:
+        InputError: if the directory holds no run.
+    """
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise InputError(f"RUN: '{run}' holds no config.yaml; give a folder that `logitpair train` wrote")
+    content = recipes.read_yaml(path)
+    if not isinstance(content, dict) or "run" not in content:
+        raise InputError(f"RUN: '{path}' is not the config of a run")
+    return content, recipes.resolve(content["run"]).config
+
+
+def load(run: Path | str, *, which: Literal["last", "best"] = "last", device: torch.device | str = "cpu") -> nn.Module:
+    """The trained network of a run, in eval mode, ready for any library: images in [0, 1] to logits.
+
+    The moving average of the weights is loaded where the run kept one.
+
+    Args:
+        run: a run directory.
+        which: the last checkpoint, or the one with the best white-box accuracy on held-out training images.
+        device: where to put the network.
+
+    Raises:
+        InputError: if the directory holds no run, or its checkpoint is missing, damaged or of another network.
+    """
+    run = Path(run)
+    _, config = load_config(run)
+    path = run / "checkpoints" / f"{which}.pt"
+    parts = checkpoint.load(path)
+    model = config.model()
+    weights = parts["model"]
+    if "ema" in parts:
+        weights = {key.removeprefix("module."): value for key, value in parts["ema"].items() if key != "n_averaged"}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(f"checkpoint: '{path}' does not fit the network of {run}/config.yaml") from error
+    return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one of dotted keys."""
+    if not isinstance(tree, dict) or not tree:
+        return {prefix.removesuffix("."): tree}
+    return {key: value for name, part in tree.items() for key, value in _flat(part, f"{prefix}{name}.").items()}

@@ -1,0 +1,57 @@
+"""The threat model: which perturbations count. Geometry lives here, attacks only search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from logitpair.random import Generator, uniform_like
+from logitpair.validate import at_least
+
+
+@dataclass(frozen=True)
+class Linf:
+    """All images within ``eps`` of the original in every pixel, inside the box [0, 1].
+
+    Args:
+        eps: radius, in the pixels' unit ([0, 1]; on the command line also ``8/255``).
+
+    Raises:
+        InputError: if ``eps`` is negative or not finite.
+
+    Source: arXiv 1803.06373, section 2 (all perturbations there are L-infinity).
+    """
+
+    eps: float
+
+    def __post_init__(self) -> None:
+        at_least("eps", self.eps, 0)
+
+    def project(self, x_adv: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """The nearest point to ``x_adv`` that is in the ball around ``x`` and in the box."""
+        return torch.clamp(x_adv, (x - self.eps).clamp_(min=0), (x + self.eps).clamp_(max=1))
+
+    def random_start(self, x: Float[Tensor, "batch ..."], generator: Generator | None) -> Float[Tensor, "batch ..."]:
+        """A point drawn uniformly from the ball, then clipped to the box."""
+        return self.project(x + self.eps * (2 * uniform_like(x, generator) - 1), x)
+
+    def ascent(self, gradient: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """The direction of length 1 in this norm that climbs fastest: the gradient's sign."""
+        return gradient.sign()
+
+    def distance(self, x_adv: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
+        """How far each ``x_adv`` is from its ``x``, in this norm and the pixels' unit."""
+        return (x_adv - x).abs().flatten(1).amax(1)
+
+    def contains(self, x_adv: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Bool[Tensor, " batch"]:
+        """Whether each ``x_adv`` is finite, within ``eps`` (plus two units of rounding) and within the box."""
+        slack = 2 * torch.finfo(x.dtype).eps
+        inside = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
+        return inside & (self.distance(x_adv, x) <= self.eps + slack)
+
+    def scaled(self, factor: float) -> Linf:
+        """The same ball, ``factor`` times as large (for schedules and accuracy-against-eps curves)."""
+        return Linf(self.eps * factor)

@@ -1,0 +1,317 @@
+"""Training: the whole road of a run, top to bottom."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from logitpair import checkpoint, distributed, environment, precision
+from logitpair.config import RunConfig
+from logitpair.console import console, progress_bar
+from logitpair.data import first, to_pixels
+from logitpair.data.order import epoch_batches, steps_per_epoch
+from logitpair.errors import InputError
+from logitpair.evaluate import evaluate
+from logitpair.files import atomic_write
+from logitpair.interrupt import Interrupt
+from logitpair.metrics import MetricsLog
+from logitpair.objectives import LossTerms
+from logitpair.optim import moving_average
+from logitpair.random import derive_seed
+
+
+class NonFiniteLoss(ArithmeticError):
+    """A loss term or the gradient became NaN or infinite; the message names the step, the term and the last good checkpoint."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was asked to stop and has saved its state."""
+
+
+@dataclass
+class State:
+    """Everything that training changes, and so everything a checkpoint holds."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    scaler: torch.amp.GradScaler
+    ema: AveragedModel | None
+    step: int = 0
+    best: float = -1.0
+    seconds: float = 0.0
+
+    def save(self, folder: Path, keep: int) -> Path:
+        """Write a checkpoint of this state."""
+        parts: dict[str, Any] = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        parts |= {"scaler": self.scaler.state_dict(), "best": self.best, "seconds": self.seconds}
+        if self.ema is not None:
+            parts["ema"] = self.ema.state_dict()
+        return checkpoint.save(folder, parts, self.step, keep)
+
+    def load(self, path: Path, device: torch.device) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            InputError: if it is damaged or belongs to another network.
+        """
+        parts = checkpoint.load(path, device)
+        try:
+            self.model.load_state_dict(parts["model"])
+            self.optimizer.load_state_dict(parts["optimizer"])
+            if self.ema is not None:
+                self.ema.load_state_dict(parts["ema"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise InputError(f"checkpoint: '{path}' does not fit this run's network ({str(error).splitlines()[0]})") from error
+        self.scaler.load_state_dict(parts["scaler"])
+        self.step, self.best, self.seconds = parts["step"], parts["best"], parts["seconds"]
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The weights that evaluation uses: the moving average where there is one."""
+        return self.model if self.ema is None else self.ema.module
+
+
+def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = False) -> nn.Module:
+    """Train to the end, from where ``run`` stands, and return the network in eval mode.
+
+    The weights are the same whether or not the run was interrupted on the way (on one process and the same hardware): data order,
+    noise and random starts are functions of the seed and the step, and a checkpoint holds all the rest.
+
+    Args:
+        config: the settings.
+        run: the run directory; checkpoints, metrics and TensorBoard events go there.
+        device: what to train on; under ``torchrun`` each process takes its own.
+        quiet: no progress bar and no lines.
+
+    Raises:
+        InputError: for data or a network that do not fit together, or a damaged checkpoint.
+        NonFiniteLoss: when the loss or the gradient is NaN or infinite; nothing is overwritten.
+        Interrupted: after SIGINT or SIGTERM, when the state is saved.
+    """
+    with distributed.join(device) as world, Interrupt() as interrupt, contextlib.ExitStack() as stack:
+        device = world.device
+        dataset = config.data.train()
+        held_out = first(config.data.validation(), config.validation.examples)
+        state = initial_state(config, device)
+        checkpoints = run / "checkpoints"
+        if (checkpoints / "last.pt").exists():
+            state.load(checkpoints / "last.pt", device)
+        model = distributed.data_parallel(state.model, world)
+        dtype = precision.resolve(config.precision, device)
+        per_epoch = steps_per_epoch(dataset, config.batch_size)
+        total = max(1, round(config.epochs * per_epoch))
+        every = max(1, round(config.validation.every * per_epoch))
+        metrics = stack.enter_context(MetricsLog(run, resume_at=state.step)) if world.is_main else None
+        window, clock = Window(), Clock()
+        bar = stack.enter_context(progress_bar(disable=quiet or not world.is_main))
+        task = bar.add_task("train", total=total, completed=state.step, note="")
+        if not quiet and world.is_main:
+            resumed = f", resuming at step {state.step}" if state.step else ""
+            console.print(f"Training {total} steps of {config.batch_size} images on {device} in {dtype}{resumed} -> {run}", highlight=False)
+
+        for images, y in remaining_batches(config, dataset, per_epoch, state, total, world):
+            epoch = state.step / per_epoch
+            x, y = to_pixels(images, device), y.to(device)
+            generator = seed_step(config.seed, state.step, world)
+            set_learning_rate(state.optimizer, config.schedule.factor(epoch, config.epochs))
+            distributed.average_buffers(state.model, world)
+
+            state.model.train()
+            with precision.autocast(dtype, device):
+                result = config.objective.at(epoch)(model, x, y, generator=generator)
+            refuse_non_finite(result, state.step, checkpoints)
+            state.optimizer.zero_grad()
+            state.scaler.scale(result.total).backward()
+            gradient_norm = check_gradient(state, checkpoints)
+            state.scaler.step(state.optimizer)
+            state.scaler.update()
+            if state.ema is not None:
+                state.ema.update_parameters(state.model)
+            state.step += 1
+            window.add(result, y, gradient_norm)
+
+            finished = state.step == total
+            validate = finished or state.step % every == 0
+            stop = distributed.any_process(interrupt.requested, world)
+            save = validate or stop or state.step % config.checkpoint_every == 0
+            if metrics is not None and (save or state.step % 20 == 0):
+                line = window.close() | {"lr": state.optimizer.param_groups[0]["lr"]}
+                metrics.write(state.step, epoch, line)
+                bar.update(task, note=summary(line))
+            improved = False
+            if validate and metrics is not None:
+                line = robust_accuracy(state.evaluated, held_out, config)
+                metrics.write(state.step, epoch, line)
+                improved = line["validation_white_box"] >= state.best
+                state.best = max(state.best, line["validation_white_box"])
+                if not quiet:
+                    console.print(f"step {state.step}/{total} · held out: {summary(line)}", highlight=False)
+            if save and world.is_main:
+                state.seconds += clock.lap()
+                path = state.save(checkpoints, config.checkpoints_kept)
+                if improved:
+                    checkpoint.point(checkpoints / "best.pt", path)
+            bar.update(task, completed=state.step)
+            if stop and not finished:
+                raise Interrupted(f"stopped at step {state.step} of {total}; the same command again goes on from there")
+        if world.is_main:
+            atomic_write(run / "training.json", json.dumps(record(state, world, dtype), indent=2) + "\n")
+        distributed.wait(world)
+        return state.evaluated.eval()
+
+
+def initial_state(config: RunConfig, device: torch.device) -> State:
+    """A new network with its optimizer, as the seed determines them."""
+    torch.manual_seed(config.seed)
+    torch.set_flush_denormal(True)
+    model = config.model().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = config.optimizer(model.parameters())
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
+    return State(model, optimizer, scaler, moving_average(model, config.ema) if config.ema else None)
+
+
+def remaining_batches(
+    config: RunConfig, dataset: Any, per_epoch: int, state: State, total: int, world: distributed.World
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches from ``state.step`` to the end of training."""
+    while state.step < total:
+        epoch, start = divmod(state.step, per_epoch)
+        order = epoch_batches(
+            dataset,
+            config.batch_size,
+            seed=config.seed,
+            epoch=epoch,
+            start=start,
+            rank=world.rank,
+            size=world.size,
+            workers=config.workers,
+        )
+        for batch in order:
+            if state.step == total:
+                return
+            yield batch
+
+
+def seed_step(seed: int, step: int, world: distributed.World) -> torch.Generator:
+    """The step's own generator; the global state is seeded too, for networks with dropout."""
+    step_seed = derive_seed(seed, "step", step, world.rank)
+    torch.manual_seed(step_seed)
+    return torch.Generator(world.device).manual_seed(step_seed)
+
+
+def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
+    """Multiply every group's initial learning rate by the schedule's factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+
+
+def refuse_non_finite(result: LossTerms, step: int, checkpoints: Path) -> None:
+    """Stop before a NaN or infinite loss reaches the weights."""
+    if not torch.isfinite(result.total):
+        broken = [name for name, value in result.terms.items() if not torch.isfinite(value)] or ["total"]
+        raise NonFiniteLoss(f"step {step}: the loss term {', '.join(broken)} is not finite; {last_good(checkpoints)}")
+
+
+def check_gradient(state: State, checkpoints: Path) -> Tensor:
+    """The gradient's norm; stop before a NaN or infinite gradient reaches the weights (a float16 scaler skips such steps itself)."""
+    state.scaler.unscale_(state.optimizer)
+    norm = nn.utils.get_total_norm([p.grad for p in state.model.parameters() if p.grad is not None])
+    if not state.scaler.is_enabled() and not torch.isfinite(norm):
+        raise NonFiniteLoss(f"step {state.step}: the gradient is not finite though the loss is; {last_good(checkpoints)}")
+    return norm
+
+
+def last_good(checkpoints: Path) -> str:
+    """What the user can go back to."""
+    last = checkpoints / "last.pt"
+    kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was written yet"
+    return f"{kept}. Try a smaller learning rate or weight, or a longer warm-up"
+
+
+def robust_accuracy(model: nn.Module, held_out: Any, config: RunConfig) -> dict[str, float]:
+    """Clean and white-box accuracy on held-out images."""
+    evaluation = evaluate(
+        model,
+        held_out,
+        attacks={"validation": config.validation.attack},
+        seed=config.seed,
+        batch_size=config.evaluation.batch_size,
+        progress=False,
+    )
+    results = evaluation.results
+    return {"validation_clean": results["clean"]["top1"], "validation_white_box": results["white_box"]["top1"]}
+
+
+def record(state: State, world: distributed.World, dtype: torch.dtype) -> dict[str, Any]:
+    """What the training took, for ``training.json``: validation and checkpoints included, time lost to a kill not."""
+    return {
+        "steps": state.step,
+        "seconds": round(state.seconds, 1),
+        "processes": world.size,
+        "precision": str(dtype).removeprefix("torch."),
+        "versions": environment.versions(),
+        "hardware": environment.hardware(world.device),
+    }
+
+
+class Clock:
+    """Seconds from one lap to the next."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        now = time.perf_counter()
+        self._last, elapsed = now, now - self._last
+        return elapsed
+
+
+@dataclass
+class Window:
+    """Means of what the steps since the last log line reported; read from the device only when the line is written."""
+
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    steps: int = 0
+    images: int = 0
+    began: float = field(default_factory=time.perf_counter)
+
+    def add(self, result: LossTerms, y: Tensor, gradient_norm: Tensor) -> None:
+        """Count one step."""
+        values = {"loss": result.total, **result.terms, "gradient_norm": gradient_norm}
+        values |= {f"{name}_accuracy": (logits.argmax(1) == y).float().mean() for name, logits in result.logits.items()}
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
+        self.steps += 1
+        self.images += len(y)
+
+    def close(self) -> dict[str, float]:
+        """The means, and images a second; the next window begins."""
+        means = {name: (value / self.steps).item() for name, value in self.sums.items()}
+        means["images_per_second"] = self.images / (time.perf_counter() - self.began)
+        self.__init__()
+        return means
+
+
+def summary(line: dict[str, float]) -> str:
+    """A log line for people."""
+    shown = {
+        "loss": "loss {:.3f}",
+        "clean_accuracy": "clean {:.1%}",
+        "adversarial_accuracy": "adv {:.1%}",
+        "validation_clean": "clean {:.1%}",
+        "validation_white_box": "white box {:.1%}",
+        "images_per_second": "{:,.0f} img/s",
+    }
+    return " · ".join(text.format(line[name]) for name, text in shown.items() if name in line)

@@ -1,0 +1,78 @@
+"""What a batch of images, labels and logits must look like; each check raises one clear line."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from logitpair.errors import InputError
+
+
+def check_batch(x: Tensor, y: Tensor) -> None:
+    """Refuse images that are not finite float32/float64 in [0, 1] ``[batch, channels, height, width]``, or labels ``[batch]``.
+
+    Raises:
+        InputError: naming ``x`` or ``y``, what was found and what is accepted.
+    """
+    if x.ndim != 4 or x.dtype not in (torch.float32, torch.float64):
+        raise InputError(
+            f"x: images must be float32 or float64 [batch, channels, height, width] in [0, 1], not {_kind(x)}"
+            + (" (divide uint8 by 255 first)" if x.dtype == torch.uint8 else "")
+        )
+    if y.shape != x.shape[:1] or y.dtype != torch.int64:
+        raise InputError(f"y: labels must be int64 [{len(x)}], one for each image, not {_kind(y)}")
+    if x.numel():
+        low, high = (bound.item() for bound in x.aminmax())
+        if not (low >= 0 and high <= 1):
+            found = "NaN" if low != low else f"values from {low:.4g} to {high:.4g}"
+            raise InputError(f"x: pixels must lie in [0, 1], found {found} (normalise inside the model: logitpair.models.Normalized)")
+
+
+def check_labels(y: Tensor, classes: int) -> None:
+    """Refuse labels outside 0..classes-1.
+
+    Raises:
+        InputError: with the labels' range and the number of classes.
+    """
+    if y.numel():
+        low, high = (int(bound) for bound in y.aminmax())
+        if low < 0 or high >= classes:
+            raise InputError(f"y: labels must lie in 0..{classes - 1} (the model has {classes} classes), found {low}..{high}")
+
+
+def check_logits(logits: object, x: Tensor) -> Tensor:
+    """Refuse a model output that is not ``[batch, classes]``, and return it in the images' dtype.
+
+    Raises:
+        InputError: with the shape found.
+    """
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
+        found = _kind(logits) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(f"model: must return logits [{len(x)}, classes >= 2] for {len(x)} images, not {found}")
+    return logits.to(x.dtype)
+
+
+def warn_if_probabilities(logits: Tensor) -> bool:
+    """Warn when every row is non-negative and sums to 1: softmax applied twice hides gradients from an attack."""
+    looks = bool(len(logits) and (logits >= 0).all() and (logits.sum(1) - 1).abs().max() < 1e-3)
+    if looks:
+        warnings.warn("model: returns probabilities, not logits; remove its softmax, or attacks will look weaker than they are", stacklevel=3)
+    return looks
+
+
+def positive(name: str, value: float) -> None:
+    """Refuse a value that is not a finite number above 0."""
+    if not 0 < value < float("inf"):
+        raise InputError(f"{name} must be above 0, not {value}")
+
+
+def at_least(name: str, value: float, least: float) -> None:
+    """Refuse a value below ``least``."""
+    if not least <= value < float("inf"):
+        raise InputError(f"{name} must be at least {least}, not {value}")
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
