@@ -14,5 +14,6 @@ if _library is not None:
     _library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 import torchvision  # noqa: E402
+import torchvision.transforms.v2  # noqa: E402
 
 __all__ = ["torchvision"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from logitpair import environment
-from logitpair.attacks import Attack, undisturbed
+from logitpair.attacks import Attack, Unperturbed, undisturbed
 from logitpair.attacks.base import logits_of
 from logitpair.console import progress_bar
 from logitpair.data import Data, batches, first
@@ -121,7 +121,6 @@ def evaluate(
             bar.update(task, completed=offset)
         if not offset:
             raise InputError("data: holds no examples")
-        points = [_curve_point(model, first(data, curve_examples), attacks, eps, seed, batch_size) for eps in curve]
 
     columns = ledger.columns()
     results: dict[str, Any] = {
@@ -135,7 +134,7 @@ def evaluate(
         "clean": accuracy(columns["clean/prediction"] == columns["y"], columns.get("clean/top5")),
         "attacks": {},
         "black_box": {},
-        "curve": points,
+        "curve": _curve(model, first(data, curve_examples), attacks, curve, seed, batch_size) if curve else [],
         "seed": seed,
         "batch_size": batch_size,
         "precision": "float32",
@@ -205,17 +204,20 @@ def _entry(
     }
 
 
-def _curve_point(
-    model: nn.Module, data: Data, attacks: Mapping[str, Attack], eps: float, seed: int, batch_size: int
-) -> dict[str, Any]:
-    """Accuracy at one radius under the first attack, its steps scaled with the ball."""
+def _curve(
+    model: nn.Module, data: Data, attacks: Mapping[str, Attack], radii: Sequence[float], seed: int, batch_size: int
+) -> list[dict[str, Any]]:
+    """Accuracy at each radius under the first attack, its steps scaled with the ball."""
     name, attack = next(iter(attacks.items()))
-    scaled = {name: attack.scaled(eps / attack.threat.eps)} if eps else {}
-    if not scaled:
-        correct = [(logits_of(model, x).argmax(1) == y).cpu().numpy() for x, y in batches(data, batch_size, _device_of(model))]
-        return {"eps": eps, "attack": name, **accuracy(np.concatenate(correct))}
-    results = evaluate(model, data, attacks=scaled, seed=seed, batch_size=batch_size, progress=False).results
-    return {"eps": eps, **results["white_box"]}
+    if radii and not attack.threat.eps:
+        raise InputError(f"curve: attack '{name}' has eps 0 and cannot be scaled; accepted: an attack with eps above 0, or no curve")
+    points = []
+    for eps in radii:
+        scaled = attack.scaled(eps / attack.threat.eps) if eps else Unperturbed()
+        results = evaluate(model, data, attacks={name: scaled}, seed=seed, batch_size=batch_size, progress=False).results
+        entry = results["attacks"][name]
+        points.append({"eps": eps, "attack": name, **{key: entry[key] for key in ("top1", "correct", "total", "ci95")}})
+    return points
 
 
 def _device_of(model: nn.Module) -> torch.device:

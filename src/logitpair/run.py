@@ -55,7 +55,7 @@ def load_config(run: Path) -> tuple[dict[str, Any], RunConfig]:
     if not path.is_file():
         raise InputError(f"RUN: '{run}' holds no config.yaml; give a folder that `logitpair train` wrote")
     content = recipes.read_yaml(path)
-    if not isinstance(content, dict) or "run" not in content:
+    if not isinstance(content, dict) or not isinstance(content.get("run"), dict):
         raise InputError(f"RUN: '{path}' is not the config of a run")
     return content, recipes.resolve(content["run"]).config
 

@@ -39,8 +39,8 @@ class Linf:
         return self.project(x + self.eps * (2 * uniform_like(x, generator) - 1), x)
 
     def ascent(self, gradient: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """The direction of length 1 in this norm that climbs fastest: the gradient's sign."""
-        return gradient.sign()
+        """The direction of length 1 in this norm that climbs fastest: the gradient's sign. NaN points nowhere."""
+        return gradient.sign().nan_to_num_(nan=0.0)
 
     def distance(self, x_adv: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
         """How far each ``x_adv`` is from its ``x``, in this norm and the pixels' unit."""

@@ -16,9 +16,10 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from logitpair import checkpoint, distributed, environment, precision
+from logitpair.attacks.base import logits_of, undisturbed
 from logitpair.config import RunConfig
 from logitpair.console import console, progress_bar
-from logitpair.data import first, to_pixels
+from logitpair.data import batches, first, to_pixels
 from logitpair.data.order import epoch_batches, steps_per_epoch
 from logitpair.errors import InputError
 from logitpair.evaluate import evaluate
@@ -103,6 +104,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         dataset = config.data.train()
         held_out = first(config.data.validation(), config.validation.examples)
         state = initial_state(config, device)
+        check_classes(state.model, held_out, config, device)
         checkpoints = run / "checkpoints"
         if (checkpoints / "last.pt").exists():
             state.load(checkpoints / "last.pt", device)
@@ -180,6 +182,15 @@ def initial_state(config: RunConfig, device: torch.device) -> State:
         group.setdefault("initial_lr", group["lr"])
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
     return State(model, optimizer, scaler, moving_average(model, config.ema) if config.ema else None)
+
+
+def check_classes(model: nn.Module, held_out: Any, config: RunConfig, device: torch.device) -> None:
+    """Refuse a network whose logits are not as many as the data's classes."""
+    x, _ = next(batches(held_out, 1, device))
+    with undisturbed(model), torch.no_grad():
+        found = logits_of(model, x).shape[1]
+    if found != len(config.data.classes):
+        raise InputError(f"model: gives {found} logits for {len(config.data.classes)} classes of {config.data.name}; see --model.classes")
 
 
 def remaining_batches(

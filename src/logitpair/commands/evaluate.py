@@ -10,7 +10,6 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair import recipes, run as runs
-from logitpair.attacks import Attack
 from logitpair.commands.options import add_data_dir, add_device, device_of, with_root
 from logitpair.console import console, print_table
 from logitpair.data import first
@@ -25,7 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("run", type=Path, help="run directory that `logitpair train` wrote")
     parser.add_argument("--source", action="append", type=str, metavar="NAME=RUN", help="another run to make black-box images on; repeatable")
-    parser.add_argument("--attacks", type=dict[str, Attack] | None, default=None, help="attacks by name, as YAML text, instead of the recipe's")
+    parser.add_argument("--attacks", type=Path | None, default=None, help="YAML file of attacks by name, instead of the recipe's")
     add_data_dir(parser)
     parser.add_argument("--examples", type=int | None, default=None, help="the first N test images only")
     parser.add_argument("--batch-size", type=int | None, default=None, help="images attacked together (no result depends on it)")
@@ -60,7 +59,7 @@ def evaluate_run(
     *,
     sources: dict[str, Path],
     device: torch.device,
-    attacks: dict[str, Attack] | None = None,
+    attacks: Path | None = None,
     data_dir: Path | None = None,
     examples: int | None = None,
     batch_size: int | None = None,
@@ -68,7 +67,7 @@ def evaluate_run(
     name: str = "test",
     seed: int = 0,
 ) -> Evaluation:
-    """Evaluate a run on its data set's test images, by its recipe's attacks unless others are given.
+    """Evaluate a run on its data set's test images, by its recipe's attacks unless a YAML file names others.
 
     Raises:
         InputError: for a folder that holds no run, or an option out of range.
@@ -77,14 +76,16 @@ def evaluate_run(
         raise InputError(f"--checkpoint: '{which}' is not accepted; accepted: last, best")
     if examples is not None and examples < 1:
         raise InputError(f"--examples must be at least 1, not {examples}")
-    content, config = runs.load_config(run)
-    if data_dir is not None:
-        config = recipes.resolve(with_root(content["run"], data_dir)).config
+    content, _ = runs.load_config(run)
+    changed = with_root(content["run"], data_dir)
+    if attacks is not None:
+        changed["evaluation"] = changed["evaluation"] | {"attacks": recipes.read_yaml(attacks)}
+    config = recipes.resolve(changed).config
     settings = config.evaluation
     evaluation = evaluate(
         runs.load(run, which=which, device=device),
         first(config.data.test(), examples),
-        attacks=attacks or settings.attacks,
+        attacks=settings.attacks,
         sources={source: runs.load(path, device=device) for source, path in sources.items()},
         curve=settings.curve,
         curve_examples=min(settings.curve_examples, examples or settings.curve_examples),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.table import Table
 
 from logitpair import recipes
 from logitpair.console import console
@@ -16,12 +15,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Print the table."""
-    table = Table("recipe", "what", "scales", "hardware", "time", "clean %", "robust %")
+    """Print the list."""
     for name in recipes.names():
         recipe = recipes.load(name)
         about = recipe.about
-        scales = ", ".join(["paper", *recipe.scales])
-        table.add_row(name, *(str(about.get(key, "-")) for key in ("summary",)), scales, *(str(about.get(key, "-")) for key in ("hardware", "time", "clean", "robust")))
-    console.print(table)
-    console.print("Train one: logitpair train RECIPE [--data-dir D] [--out RUN]", highlight=False)
+        facts = [about[key] for key in ("hardware", "time") if key in about]
+        facts += [f"{key} {about[key]}%" for key in ("clean", "robust") if key in about]
+        facts += [f"scales: {', '.join(['paper', *recipe.scales])}"] if recipe.scales else []
+        console.print(f"[bold]{name}[/bold]  {about['summary']}", highlight=False)
+        console.print(f"    {' · '.join(facts)}", highlight=False)
+    console.print("\nTrain one: logitpair train RECIPE [--data-dir D] [--out RUN]", highlight=False)

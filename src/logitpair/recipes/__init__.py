@@ -106,8 +106,10 @@ def read_yaml(path: Path) -> Any:
     """The content of a YAML file, fractions as numbers.
 
     Raises:
-        InputError: if it is not YAML.
+        InputError: if it is missing or not YAML.
     """
+    if not path.is_file():
+        raise InputError(f"no file '{path}'")
     try:
         return yaml.load(path.read_text(), _Loader)  # noqa: S506  (derived from SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
