@@ -20,7 +20,7 @@ TRACEBACK = "LOGITPAIR_TRACEBACK"
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command: 0 only for success, 2 for bad input, 3 for diverged training, 130 when interrupted."""
-    warnings.showwarning = lambda message, *_, **__: print(f"logitpair: warning: {message}", file=sys.stderr)
+    warnings.showwarning = _warn
     try:
         _run(sys.argv[1:] if argv is None else argv)
         return 0
@@ -57,6 +57,10 @@ def _help() -> None:
     for name in COMMANDS:
         print(f"  {name:10} {importlib.import_module(f'logitpair.commands.{name}').SUMMARY}")
     print(f"\n`logitpair COMMAND --help` explains each. {TRACEBACK}=1 shows the whole error.")
+
+
+def _warn(message: Warning | str, *where: object) -> None:
+    print(f"logitpair: warning: {message}", file=sys.stderr)
 
 
 def _number(argument: str) -> str:

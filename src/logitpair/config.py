@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from logitpair.precision import Precision
 
 from torch import nn
 from torch.optim import Optimizer
@@ -14,6 +13,7 @@ from logitpair.data import ImageData
 from logitpair.errors import InputError
 from logitpair.objectives import Objective
 from logitpair.optim import Constant, Schedule
+from logitpair.precision import Precision
 from logitpair.validate import at_least, positive
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,8 +27,13 @@ class World:
         return self.rank == 0
 
 
+def is_main_process() -> bool:
+    """Whether this process writes files and prints, before it has joined the others."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 @contextmanager
-def join(device: torch.device) -> Iterator[World]:
+def join(device: torch.device) -> Generator[World]:
     """Join the processes that ``torchrun`` started (a world of one without it), and leave when done."""
     if "RANK" not in os.environ:
         yield World(rank=0, size=1, device=device)

@@ -37,7 +37,7 @@ class Evaluation:
         """
         folder = Path(folder)
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **self.ledger)
+        np.savez_compressed(buffer, allow_pickle=False, **self.ledger)
         atomic_write(folder / "ledger.npz", buffer.getbuffer())
         atomic_write(folder / "results.json", json.dumps(self.results, indent=2) + "\n")
         return folder / "results.json"

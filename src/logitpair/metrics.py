@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from logitpair.files import atomic_write, read_json_lines
+from logitpair.objectives import LossTerms
 
 
 class MetricsLog:
@@ -37,3 +41,55 @@ class MetricsLog:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._tensorboard.close()
+
+
+class Clock:
+    """Seconds from one lap to the next."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+        now = time.perf_counter()
+        self._last, elapsed = now, now - self._last
+        return elapsed
+
+
+@dataclass
+class Window:
+    """Means of what the steps since the last log line reported; read from the device only when the line is written."""
+
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    steps: int = 0
+    images: int = 0
+    began: float = field(default_factory=time.perf_counter)
+
+    def add(self, result: LossTerms, y: Tensor, gradient_norm: Tensor) -> None:
+        """Count one step."""
+        values = {"loss": result.total, **result.terms, "gradient_norm": gradient_norm}
+        values |= {f"{name}_accuracy": (logits.argmax(1) == y).float().mean() for name, logits in result.logits.items()}
+        for name, value in values.items():
+            self.sums[name] = value.detach() + self.sums.get(name, 0)
+        self.steps += 1
+        self.images += len(y)
+
+    def close(self) -> dict[str, float]:
+        """The means, and images a second; the next window begins."""
+        means = {name: (value / self.steps).item() for name, value in self.sums.items()}
+        means["images_per_second"] = self.images / (time.perf_counter() - self.began)
+        self.sums, self.steps, self.images, self.began = {}, 0, 0, time.perf_counter()
+        return means
+
+
+def summary(line: dict[str, float]) -> str:
+    """A log line for people."""
+    shown = {
+        "loss": "loss {:.3f}",
+        "clean_accuracy": "clean {:.1%}",
+        "adversarial_accuracy": "adv {:.1%}",
+        "validation_clean": "clean {:.1%}",
+        "validation_white_box": "white box {:.1%}",
+        "images_per_second": "{:,.0f} img/s",
+    }
+    return " · ".join(text.format(line[name]) for name, text in shown.items() if name in line)

@@ -84,8 +84,8 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     if not 0 < decay < 1:
         raise InputError(f"ema must lie between 0 and 1, not {decay}")
 
-    def update(averages: list[Tensor], weights: list[Tensor], updates: Tensor | int) -> None:
+    def update(average: Tensor, weight: Tensor, updates: Tensor | int) -> Tensor:
         t = int(updates)
-        torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + t) / (10 + t)))
+        return torch.lerp(weight, average, min(decay, (1 + t) / (10 + t)))
 
-    return AveragedModel(model, multi_avg_fn=update)
+    return AveragedModel(model, avg_fn=update)

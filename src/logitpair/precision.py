@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -21,10 +21,11 @@ def resolve(precision: Precision, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         fast = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
-        fast = device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+        cpu: Any = torch.cpu  # has no public question for these instructions
+        fast = device.type == "cpu" and (cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported())
     return torch.bfloat16 if fast else torch.float32
 
 
-def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager:
+def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
     """Autocast to the dtype; nothing for float32."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32, cache_enabled=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from logitpair.errors import InputError
 from logitpair.evaluate import evaluate
 from logitpair.files import atomic_write
 from logitpair.interrupt import Interrupt
-from logitpair.metrics import MetricsLog
+from logitpair.metrics import Clock, MetricsLog, Window, summary
 from logitpair.objectives import LossTerms
 from logitpair.optim import moving_average
 from logitpair.random import derive_seed
@@ -275,54 +274,3 @@ def record(state: State, world: distributed.World, dtype: torch.dtype) -> dict[s
         "versions": environment.versions(),
         "hardware": environment.hardware(world.device),
     }
-
-
-class Clock:
-    """Seconds from one lap to the next."""
-
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        now = time.perf_counter()
-        self._last, elapsed = now, now - self._last
-        return elapsed
-
-
-@dataclass
-class Window:
-    """Means of what the steps since the last log line reported; read from the device only when the line is written."""
-
-    sums: dict[str, Tensor] = field(default_factory=dict)
-    steps: int = 0
-    images: int = 0
-    began: float = field(default_factory=time.perf_counter)
-
-    def add(self, result: LossTerms, y: Tensor, gradient_norm: Tensor) -> None:
-        """Count one step."""
-        values = {"loss": result.total, **result.terms, "gradient_norm": gradient_norm}
-        values |= {f"{name}_accuracy": (logits.argmax(1) == y).float().mean() for name, logits in result.logits.items()}
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach()
-        self.steps += 1
-        self.images += len(y)
-
-    def close(self) -> dict[str, float]:
-        """The means, and images a second; the next window begins."""
-        means = {name: (value / self.steps).item() for name, value in self.sums.items()}
-        means["images_per_second"] = self.images / (time.perf_counter() - self.began)
-        self.__init__()
-        return means
-
-
-def summary(line: dict[str, float]) -> str:
-    """A log line for people."""
-    shown = {
-        "loss": "loss {:.3f}",
-        "clean_accuracy": "clean {:.1%}",
-        "adversarial_accuracy": "adv {:.1%}",
-        "validation_clean": "clean {:.1%}",
-        "validation_white_box": "white box {:.1%}",
-        "images_per_second": "{:,.0f} img/s",
-    }
-    return " · ".join(text.format(line[name]) for name, text in shown.items() if name in line)

@@ -58,7 +58,7 @@ def warn_if_probabilities(logits: Tensor) -> bool:
     """Warn when every row is non-negative and sums to 1: softmax applied twice hides gradients from an attack."""
     looks = bool(len(logits) and (logits >= 0).all() and (logits.sum(1) - 1).abs().max() < 1e-3)
     if looks:
-        warnings.warn("model: returns probabilities, not logits; remove its softmax, or attacks will look weaker than they are", stacklevel=3)
+        warnings.warn("model: returns probabilities, not logits; remove its softmax, or it will look more robust than it is", stacklevel=3)
     return looks
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator as Generates
 from contextlib import contextmanager
 from typing import Self
 
@@ -65,7 +65,7 @@ def logits_of(model: nn.Module, x: Images) -> Float[Tensor, "batch classes"]:
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
+def undisturbed(model: nn.Module) -> Generates[None]:
     """Run the model in eval mode with frozen parameters; on leaving, put back modes, ``requires_grad`` and changed buffers."""
     training = [module for module in model.modules() if module.training]
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]

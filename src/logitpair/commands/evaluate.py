@@ -23,7 +23,7 @@ SUMMARY = "accuracy of a run: clean, white box, and black box from other runs"
 def add_arguments(parser: ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("run", type=Path, help="run directory that `logitpair train` wrote")
-    parser.add_argument("--source", action="append", type=str, metavar="NAME=RUN", help="another run to make black-box images on; repeatable")
+    parser.add_argument("--source", action="append", type=str, metavar="NAME=RUN", help="another run, for black-box images; repeatable")
     parser.add_argument("--attacks", type=Path | None, default=None, help="YAML file of attacks by name, instead of the recipe's")
     add_data_dir(parser)
     parser.add_argument("--examples", type=int | None, default=None, help="the first N test images only")

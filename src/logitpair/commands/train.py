@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 from logitpair import recipes, run as runs
 from logitpair.commands.options import add_data_dir, add_device, device_of
 from logitpair.console import console
+from logitpair.distributed import is_main_process
 from logitpair.train import train
 
 SUMMARY = "train a classifier by a recipe; the same command again resumes"
@@ -29,8 +30,8 @@ def expand(arguments: list[str]) -> list[str]:
     """Put the recipe's settings, at its scale, before the overrides, so that the parser and ``--help`` see them."""
     if not arguments or arguments[0].startswith("-"):
         return arguments
-    scale = next((after for option, after in zip(arguments, arguments[1:], strict=False) if option == "--scale"), None)
-    scale = next((a.removeprefix("--scale=") for a in arguments if a.startswith("--scale=")), scale)
+    given = " ".join(arguments).replace("--scale=", "--scale ").split()
+    scale = given[given.index("--scale") + 1] if "--scale" in given[:-1] else None
     settings = recipes.load(arguments[0]).at_scale(scale)
     return [arguments[0], "--config", json.dumps(settings), *arguments[1:]]
 
@@ -43,6 +44,8 @@ def run(arguments: Namespace) -> None:
     settings = recipes.build(arguments)
     out = arguments.out or Path("runs") / name
     device = device_of(arguments.device)
-    runs.prepare(out, name, arguments.scale, settings)
+    if is_main_process():
+        runs.prepare(out, name, arguments.scale, settings)
     train(settings.config, out, device=device)
-    console.print(f"Trained: {out}\nNext: logitpair evaluate {out}", highlight=False)
+    if is_main_process():
+        console.print(f"Trained: {out}\nNext: logitpair evaluate {out}", highlight=False)

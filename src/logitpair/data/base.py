@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 from logitpair.errors import InputError
 
 Batch = tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]
-Data = tuple[Tensor, Tensor] | Dataset | DataLoader
+Data = tuple[Tensor, Tensor] | Dataset[Any] | DataLoader[Any]
 
 
 class ImageData(ABC):
@@ -33,19 +34,19 @@ class ImageData(ABC):
         """Names of the classes."""
 
     @abstractmethod
-    def train(self) -> Dataset:
+    def train(self) -> Dataset[Any]:
         """What the network is trained on, with augmentation where there is any."""
 
     @abstractmethod
-    def validation(self) -> Dataset:
+    def validation(self) -> Dataset[Any]:
         """What choices are made on: a part of the training set, never of the test set."""
 
     @abstractmethod
-    def test(self) -> Dataset:
+    def test(self) -> Dataset[Any]:
         """What results are reported on."""
 
 
-class MemoryImages(Dataset):
+class MemoryImages(Dataset[tuple[Tensor, Tensor]]):
     """Images held in memory as uint8; a whole batch is indexed at once.
 
     Args:
@@ -91,7 +92,7 @@ def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0)
         workers: processes that decode images.
     """
     if isinstance(data, tuple):
-        loader: Iterator | DataLoader = zip(data[0].split(batch_size), data[1].split(batch_size), strict=True)
+        loader: Iterator[Any] | DataLoader[Any] = zip(data[0].split(batch_size), data[1].split(batch_size), strict=True)
     elif isinstance(data, DataLoader):
         loader = data
     else:

@@ -43,7 +43,7 @@ class Digits(ImageData):
 def _digits() -> MemoryImages:
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
-    order = torch.randperm(len(digits.target), generator=torch.Generator().manual_seed(0))
-    images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)[:, None]
-    return MemoryImages(images[order], torch.from_numpy(digits.target).long()[order])
+    pixels, labels = load_digits(return_X_y=True)  # [1797, 64] from 0 to 16
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    images = torch.from_numpy(pixels).mul(255 / 16).round().to(torch.uint8).view(-1, 1, 8, 8)
+    return MemoryImages(images[order], torch.from_numpy(labels).long()[order])

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from logitpair.compat import torchvision
+from logitpair.compat import torchvision, v2
 from logitpair.data.base import ImageData, require_folder
 from logitpair.errors import InputError
 from logitpair.validate import at_least, positive
@@ -45,14 +46,14 @@ class Folder(ImageData):
     def classes(self) -> Sequence[str]:
         return self._all_train.classes
 
-    def train(self) -> Dataset:
+    def train(self) -> Dataset[Any]:
         kept = self._order[: len(self._order) - self._held_out]
         return Subset(self._images("train", augment=True), kept)
 
-    def validation(self) -> Dataset:
+    def validation(self) -> Dataset[Any]:
         return Subset(self._all_train, self._order[len(self._order) - self._held_out :])
 
-    def test(self) -> Dataset:
+    def test(self) -> Dataset[Any]:
         test = self._images("val", augment=False)
         if test.classes != self._all_train.classes:
             missing = sorted(set(self._all_train.classes) ^ set(test.classes))[:3]
@@ -72,7 +73,6 @@ class Folder(ImageData):
         return torch.randperm(len(self._all_train), generator=torch.Generator().manual_seed(0)).tolist()
 
     def _images(self, split: str, augment: bool) -> torchvision.datasets.ImageFolder:
-        v2 = torchvision.transforms.v2
         root = require_folder(self.root, "--data-dir", "a folder with train/<class>/ and val/<class>/ of images")
         folder = require_folder(root / split, "--data-dir:", "a folder with one folder of images a class")
         crop = [v2.Resize(self.size), v2.CenterCrop(self.size)]
@@ -84,4 +84,4 @@ class Folder(ImageData):
 
 
 def _to_uint8(image: object) -> Tensor:
-    return torchvision.transforms.v2.functional.pil_to_tensor(image)
+    return v2.functional.pil_to_tensor(image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +13,10 @@ from logitpair.data.base import MemoryImages, collate
 from logitpair.random import derive_seed
 
 
-class _Seeded(Dataset):
+class _Seeded(Dataset[tuple[Tensor, int]]):
     """A data set whose augmentation draws from a seed of the epoch and the example, so that a resumed run draws the same."""
 
-    def __init__(self, dataset: Dataset, seed: int, epoch: int) -> None:
+    def __init__(self, dataset: Dataset[Any], seed: int, epoch: int) -> None:
         self.dataset, self.seed, self.epoch = dataset, seed, epoch
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
@@ -24,13 +25,13 @@ class _Seeded(Dataset):
             return self.dataset[index]
 
 
-def steps_per_epoch(dataset: Dataset, batch_size: int) -> int:
+def steps_per_epoch(dataset: Dataset[Any], batch_size: int) -> int:
     """Batches in an epoch, the last one as small as it comes out."""
     return -(-len(dataset) // batch_size)  # type: ignore[arg-type]
 
 
 def epoch_batches(
-    dataset: Dataset, batch_size: int, *, seed: int, epoch: int, start: int = 0, rank: int = 0, size: int = 1, workers: int = 0
+    dataset: Dataset[Any], batch_size: int, *, seed: int, epoch: int, start: int = 0, rank: int = 0, size: int = 1, workers: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The epoch's batches from number ``start`` on; of each, the share of process ``rank`` among ``size``.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from logitpair.compat import torchvision as _torchvision  # noqa: F401  (timm imports it)
+from logitpair.compat import import_timm
 from logitpair.errors import InputError
 from logitpair.models.normalized import Normalized
 
@@ -24,13 +26,14 @@ class Timm(nn.Module):
 
     def __init__(self, name: str, classes: int, pretrained: bool = False) -> None:
         super().__init__()
-        import timm
+        timm = import_timm()
 
         if not timm.is_model(name):
             near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
             raise InputError(f"model.name: timm has no '{name}'; near it: {near}")
         network = timm.create_model(name, pretrained=pretrained, num_classes=classes)
-        self.network = Normalized(network, network.default_cfg["mean"], network.default_cfg["std"])
+        config: Any = network.default_cfg
+        self.network = Normalized(network, config["mean"], config["std"])
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
         """Logits of images in [0, 1]."""

@@ -9,7 +9,7 @@ from argparse import SUPPRESS, ArgumentError
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
@@ -155,6 +155,7 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in changes.items():
         old = base.get(key)
-        both = isinstance(value, dict) and isinstance(old, dict)
-        merged[key] = _merge(old, value) if both and "class_path" not in value else value
+        if isinstance(value, dict) and isinstance(old, dict) and "class_path" not in value:
+            value = _merge(cast(dict[str, Any], old), cast(dict[str, Any], value))
+        merged[key] = value
     return merged

@@ -1,0 +1,134 @@
+"""A run directory as plain values."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from logitpair.errors import InputError
+from logitpair.evaluation import SCHEMA
+from logitpair.files import read_json_lines
+from logitpair.report.records import Evaluation
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run directory holds.
+
+    Args:
+        name: of its folder.
+        path: as commands name it, never absolute.
+        recipe: what it was trained by; None without a ``config.yaml``.
+        scale: the recipe's scale.
+        settings: the resolved settings.
+        evaluations: ``test`` first, the others by name.
+        metrics: the lines of ``metrics.jsonl``.
+        training: the content of ``training.json``; empty until training is done.
+    """
+
+    name: str
+    path: str
+    recipe: str | None
+    scale: str | None
+    settings: Mapping[str, Any]
+    evaluations: tuple[Evaluation, ...]
+    metrics: tuple[Mapping[str, Any], ...]
+    training: Mapping[str, Any]
+
+    @property
+    def main(self) -> Evaluation | None:
+        """The evaluation that comparisons use."""
+        return self.evaluations[0] if self.evaluations else None
+
+
+def load_run(folder: Path) -> Run:
+    """Read a run directory; whatever is not there yet is left empty.
+
+    Raises:
+        InputError: if nothing is there to show, or a file is damaged.
+    """
+    if not folder.is_dir():
+        raise InputError(f"RUN: no folder '{folder}'; give one that `logitpair train` wrote")
+    metrics = read_json_lines(folder / "metrics.jsonl")
+    results = sorted(folder.glob("evaluation/*/results.json"), key=lambda path: (path.parent.name != "test", path.parent.name))
+    if not metrics and not results:
+        raise InputError(f"RUN: '{folder}' holds neither an evaluation nor metrics; run `logitpair evaluate {folder}` first")
+    config = _mapping(folder / "config.yaml")
+    return Run(
+        name=folder.resolve().name,
+        path=portable(folder),
+        recipe=config.get("recipe"),
+        scale=config.get("scale"),
+        settings=_mapping_in(config, "run", folder / "config.yaml"),
+        evaluations=tuple(_load_evaluation(path, folder) for path in results),
+        metrics=tuple(metrics),
+        training=_mapping(folder / "training.json"),
+    )
+
+
+def portable(path: Path) -> str:
+    """The path as another machine would name it: relative to here, or ``runs/NAME`` for one from elsewhere."""
+    if not path.is_absolute():
+        return path.as_posix()
+    here = Path.cwd()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) and path != here else f"runs/{path.name}"
+
+
+def _load_evaluation(path: Path, run: Path) -> Evaluation:
+    again = f"run `logitpair evaluate {run}` again"
+    try:
+        results = json.loads(path.read_text())
+        schema = results["schema"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"'{path}' is damaged ({_reason(error)}); {again}") from error
+    if schema != SCHEMA:
+        raise InputError(f"'{path}' has schema {schema}, this version reads {SCHEMA}; {again}")
+    ledger = _ledger(path.with_name("ledger.npz"), again)
+    try:
+        return Evaluation.read(results, ledger)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"'{path}' is damaged or incomplete ({_reason(error)}); {again}") from error
+
+
+def _ledger(path: Path, again: str) -> dict[str, NDArray[Any]]:
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"'{path}' is damaged ({_reason(error)}); {again}") from error
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """A YAML or JSON file that holds a mapping; an empty one where there is no file."""
+    if not path.exists():
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text()) if path.suffix == ".yaml" else json.loads(path.read_text())
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"'{path}' is damaged ({_reason(error)})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"'{path}' is damaged (it holds no mapping)")
+    return content
+
+
+def _mapping_in(content: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
+    found = content.get(key, {})
+    if not isinstance(found, dict):
+        raise InputError(f"'{path}' is damaged ({key} is no mapping)")
+    return found
+
+
+def _reason(error: Exception) -> str:
+    """The error in one line."""
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"no {text}" if isinstance(error, KeyError) else text

@@ -1,0 +1,104 @@
+"""The charts of the page: accuracy against eps, and the course of training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from logitpair.report.chart import Chart, Series, draw
+from logitpair.report.load import Run
+from logitpair.report.text import interval, percent, radius
+
+STYLES = 6  # colours of runs in style.css; after these they begin again, dashed
+_WIDE, _NARROW = (720, 390), (360, 300)  # drawn twice, so that the text has the same size on a phone
+_PANEL = (360, 270)
+_NOT_TERMS = ("step", "epoch", "lr", "gradient_norm", "images_per_second")
+_ACCURACIES = {
+    "clean_accuracy": ("clean, training", "clean"),
+    "adversarial_accuracy": ("adversarial, training", "adversarial"),
+    "validation_clean": ("clean, held out", "clean"),
+    "validation_white_box": ("white box, held out", "adversarial"),
+}
+_STYLES = {"loss": "total", "clean_loss": "clean", "adversarial_loss": "adversarial"}
+
+
+def accuracy_curves(runs: Sequence[Run]) -> list[Chart]:
+    """Accuracy against eps of every run, wide and narrow; none where no run was evaluated at several radii."""
+    series = [
+        Series(
+            run.name,
+            f"run-{i % STYLES}",
+            [(eps, accuracy.top1) for eps, accuracy in run.main.curve],
+            [(accuracy.low, accuracy.high) for _, accuracy in run.main.curve],
+            [f"{run.name} at eps {radius(eps)}: {percent(a.top1)} ({interval(a.low, a.high)})" for eps, a in run.main.curve],
+            dashed=i >= STYLES,
+        )
+        for i, run in enumerate(runs)
+        if run.main and run.main.curve
+    ]
+    if not series or not any(x > 0 for line in series for x, _ in line.points):
+        return []
+    evaluations = [run.main for run in runs if run.main]
+    radii = {eps for evaluation in evaluations for eps in evaluation.eps}
+    classes = {len(evaluation.class_names) for evaluation in evaluations}
+    x_mark = next(((eps, f"evaluated at {radius(eps)}") for eps in radii), None) if len(radii) == 1 else None
+    y_mark = next((1 / count, f"guessing, {percent(1 / count)}") for count in classes) if len(classes) == 1 else None
+    ends = ", ".join(f"{line.label} from {percent(line.points[0][1])} to {percent(line.points[-1][1])}" for line in series)
+    return [
+        draw(
+            series,
+            title="Accuracy against eps",
+            description=f"Accuracy falls as eps grows to {radius(max(x for x, _ in series[0].points))}: {ends}.",
+            x_label="eps: how far each pixel may move, of the full range 1",
+            width=width,
+            height=height,
+            top=1,
+            write_y=_whole_percent,
+            x_mark=x_mark,
+            y_mark=y_mark,
+        )
+        for width, height in (_WIDE, _NARROW)
+    ]
+
+
+def training_charts(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Accuracy and loss against the epoch; none for a training that logged nothing."""
+    names = list(dict.fromkeys(name for line in metrics for name in line))
+    terms = [n for n in names if n not in _NOT_TERMS and not n.endswith("_accuracy") and not n.startswith("validation_")]
+    others = [name for name in terms if name not in _STYLES]
+    styles = _STYLES | {name: f"term-{i % 3}" for i, name in enumerate(others)}
+    repeated = len(terms) == 2 and "loss" in terms and all(line["loss"] == line[terms[1]] for line in metrics if "loss" in line)
+    losses = [Series(n.replace("_", " "), styles[n], _points(metrics, n)) for n in (terms[:1] if repeated else terms)]
+    accuracies = [_accuracy(metrics, name) for name in _ACCURACIES]
+    return [
+        *_panel(accuracies, "Accuracy during training", top=1, write_y=_whole_percent),
+        *_panel(losses, "Loss and its terms"),
+    ]
+
+
+def _accuracy(metrics: Sequence[Mapping[str, Any]], name: str) -> Series:
+    label, style = _ACCURACIES[name]
+    held_out, points = name.startswith("validation"), _points(metrics, name)
+    return Series(label, style, points, notes=[f"epoch {x:g}: {percent(y)}" for x, y in points] if held_out else (), dashed=held_out)
+
+
+def _panel(series: list[Series], title: str, top: float | None = None, write_y: Callable[[float], str] = "{:g}".format) -> list[Chart]:
+    series = [line for line in series if line.points]
+    if not series or not any(x > 0 for line in series for x, _ in line.points):
+        return []
+    ends = ", ".join(f"{line.label} ends at {write_y(round(line.points[-1][1], 3))}" for line in series)
+    width, height = _PANEL
+    return [
+        draw(series, title=title, description=f"{ends}.", x_label="epoch", width=width, height=height, top=top, write_y=write_y)
+    ]
+
+
+def _points(metrics: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+    """The finite values of a metric by epoch."""
+    pairs = [(line.get("epoch"), line.get(name)) for line in metrics]
+    return [(x, y) for x, y in pairs if isinstance(x, int | float) and isinstance(y, int | float) and math.isfinite(y)]
+
+
+def _whole_percent(fraction: float) -> str:
+    return f"{100 * fraction:.0f}%"

@@ -1,0 +1,175 @@
+"""What ``results.json`` and ``ledger.npz`` say, as typed values; reading them checks them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A share of correct examples, with its 95% interval; fractions."""
+
+    top1: float
+    low: float
+    high: float
+    correct: int
+    total: int
+    top5: float | None = None
+    top5_is_upper_bound: bool = False
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any]) -> Accuracy:
+        """An accuracy entry of ``results.json``.
+
+        Raises:
+            ValueError: if its numbers cannot be an accuracy (``KeyError`` or ``TypeError`` where they are missing or no numbers).
+        """
+        low, high = map(float, entry["ci95"])
+        top1 = float(entry["top1"])
+        if not 0 <= low <= high <= 1 or not 0 <= top1 <= 1:
+            raise ValueError(f"accuracy {top1} with interval {low} to {high}")
+        top5 = float(entry["top5"]) if "top5" in entry else None
+        return cls(top1, low, high, int(entry["correct"]), int(entry["total"]), top5, bool(entry.get("top5_is_upper_bound")))
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """Accuracy under one attack, and what the attack was and cost."""
+
+    name: str
+    accuracy: Accuracy
+    parameters: Any
+    gradients: float
+    seconds: float
+
+    @property
+    def eps(self) -> float | None:
+        """The radius of the attack's ball, where it has one."""
+        found: Any = self.parameters
+        for key in ("init_args", "threat", "init_args", "eps"):
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return float(found) if isinstance(found, int | float) else None
+
+    @classmethod
+    def read(cls, name: str, entry: Mapping[str, Any]) -> Attacked:
+        """An entry of ``attacks``."""
+        cost = float(entry["gradient_evaluations_per_example"]), float(entry["seconds"])
+        return cls(name, Accuracy.read(entry), entry["parameters"], *cost)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A victim's attacks together: each, the worst of them, and any of them."""
+
+    attacks: tuple[Attacked, ...]
+    worst: Attacked
+    union: Accuracy
+
+    @classmethod
+    def read(cls, attacks: Mapping[str, Any], worst: str, union: Mapping[str, Any]) -> Suite:
+        """The attacks' entries, the name of the worst, and the entry of their union."""
+        read = {name: Attacked.read(name, entry) for name, entry in attacks.items()}
+        return cls(tuple(read.values()), read[worst], Accuracy.read(union))
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image of the gallery, before and after the worst attack; classes by number."""
+
+    clean: Images
+    adversarial: Images
+    true: int
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of a run."""
+
+    name: str
+    data: str | None
+    class_names: tuple[str, ...]
+    examples: int
+    clean: Accuracy
+    white_box: Suite
+    black_box: Mapping[str, Suite]
+    curve: tuple[tuple[float, Accuracy], ...]
+    confusion: tuple[tuple[int, ...], ...]
+    gallery: tuple[Example, ...]
+    sources: Mapping[str, str]
+    checkpoint: str | None
+    seed: int
+    created: str
+    seconds: float
+    versions: Mapping[str, Any]
+    hardware: Mapping[str, Any]
+
+    @property
+    def eps(self) -> tuple[float, ...]:
+        """The radii of the white-box attacks, without repetition."""
+        return tuple(dict.fromkeys(attack.eps for attack in self.white_box.attacks if attack.eps is not None))
+
+    @classmethod
+    def read(cls, results: Mapping[str, Any], ledger: Mapping[str, NDArray[Any]]) -> Evaluation:
+        """The content of ``results.json``, and of ``ledger.npz`` where there is one.
+
+        Raises:
+            LookupError, TypeError, ValueError, AttributeError: where something is missing or of another kind.
+        """
+        data = results.get("data") or {}
+        classes = int(results["classes"])
+        names = tuple(map(str, data.get("class_names") or range(classes)))
+        if len(names) != classes:
+            raise ValueError(f"{len(names)} class names for {classes} classes")
+        white_box = results["white_box"]
+        black_box = results["black_box"].items()
+        return cls(
+            name=str(results["name"]),
+            data=data.get("name"),
+            class_names=names,
+            examples=int(results["examples"]),
+            clean=Accuracy.read(results["clean"]),
+            white_box=Suite.read(results["attacks"], white_box["attack"], results["white_box_union"]),
+            black_box={name: Suite.read(entry["attacks"], entry["attack"], entry["union"]) for name, entry in black_box},
+            curve=tuple((float(point["eps"]), Accuracy.read(point)) for point in results["curve"]),
+            confusion=_square(white_box.get("confusion", []), classes),
+            gallery=tuple(_gallery(ledger, white_box["attack"], classes)),
+            sources=dict(results.get("sources") or {}),
+            checkpoint=results.get("checkpoint"),
+            seed=int(results["seed"]),
+            created=str(results["created"]),
+            seconds=float(results["wall_time_seconds"]),
+            versions=dict(results["versions"]),
+            hardware=dict(results["hardware"]),
+        )
+
+
+def _square(counts: list[list[int]], classes: int) -> tuple[tuple[int, ...], ...]:
+    if counts and {len(counts), *map(len, counts)} != {classes}:
+        raise ValueError(f"the confusion counts are not {classes} by {classes}")
+    return tuple(tuple(map(int, row)) for row in counts)
+
+
+def _gallery(ledger: Mapping[str, NDArray[Any]], attack: str, classes: int) -> list[Example]:
+    needed = ("gallery/x", f"gallery/{attack}", "y", "clean/prediction", f"white_box/{attack}/prediction")
+    if needed[0] not in ledger or needed[1] not in ledger:
+        return []
+    columns = [ledger[key] for key in needed]
+    shown = len(columns[0])
+    if columns[0].ndim != 4 or columns[0].shape != columns[1].shape or any(len(column) < shown for column in columns):
+        raise ValueError("the gallery's images and predictions do not fit together")
+    examples = [
+        Example(clean, adversarial, int(true), int(before), int(after))
+        for clean, adversarial, true, before, after in zip(*columns, strict=False)  # the gallery shows the first rows of the ledger
+    ]
+    if any(not 0 <= label < classes for example in examples for label in (example.true, example.before, example.after)):
+        raise ValueError(f"a label of the gallery is outside 0 to {classes - 1}")
+    return examples
