@@ -1,21 +1,26 @@
 """torchvision beside a CPU-only PyTorch.
 
-The CUDA wheel of torchvision fails to import where PyTorch lacks two operators it wraps; declaring their schemas is enough.
-Every module that needs torchvision imports it from here.
+The CUDA wheel of torchvision fails to import where its compiled operators cannot be loaded; declaring the schemas of the two it
+registers by name is enough. Every module that needs torchvision imports it from here.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
 
-_library = torch.library.Library("torchvision", "DEF") if torch.version.cuda is None and torch.version.hip is None else None
-if _library is not None:
+_library = torch.library.Library("torchvision", "FRAGMENT")
+
+try:
+    import torchvision
+except RuntimeError:  # operator torchvision::nms does not exist
     _library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-import torchvision  # noqa: E402
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    import torchvision
 from torchvision.transforms import v2  # noqa: E402
 
 __all__ = ["import_timm", "torchvision", "v2"]

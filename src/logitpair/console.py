@@ -10,7 +10,7 @@ from rich.table import Table
 
 from logitpair.evaluation import Evaluation
 
-console = Console()
+console = Console(highlight=False, soft_wrap=True)
 
 
 def progress_bar(*, disable: bool = False) -> Progress:

@@ -53,7 +53,7 @@ def data_parallel(model: nn.Module, world: World) -> nn.Module:
     if world.size == 1:
         return model
     devices = [world.device.index] if world.device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+    return DistributedDataParallel(model, device_ids=devices)
 
 
 def bare(model: nn.Module) -> nn.Module:
@@ -63,7 +63,7 @@ def bare(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def average_buffers(model: nn.Module, world: World) -> None:
-    """Give every process the mean of the floating-point buffers (BatchNorm statistics), so that all attack the same model."""
+    """Give every process the mean of the floating-point buffers (BatchNorm statistics), so that all attack and save the same model."""
     if world.size == 1:
         return
     for buffer in model.buffers():

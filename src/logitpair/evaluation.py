@@ -16,7 +16,7 @@ from logitpair.files import atomic_write
 SCHEMA = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """What ``logitpair.evaluate`` returns.
 
@@ -80,5 +80,8 @@ class Evaluation:
             lines.append(f"| {threat} | {attack} | {percent} | {interval} | {entry['correct']} / {entry['total']} |")
         return "\n".join(lines)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.table()
+
+    def _repr_markdown_(self) -> str:
+        return self.table()  # what a notebook shows

@@ -88,8 +88,8 @@ def summary(line: dict[str, float]) -> str:
         "loss": "loss {:.3f}",
         "clean_accuracy": "clean {:.1%}",
         "adversarial_accuracy": "adv {:.1%}",
-        "validation_clean": "clean {:.1%}",
-        "validation_white_box": "white box {:.1%}",
+        "validation_clean": "held-out clean {:.1%}",
+        "validation_white_box": "held-out white box {:.1%}",
         "images_per_second": "{:,.0f} img/s",
     }
     return " · ".join(text.format(line[name]) for name, text in shown.items() if name in line)

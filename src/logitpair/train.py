@@ -29,6 +29,8 @@ from logitpair.objectives import LossTerms
 from logitpair.optim import moving_average
 from logitpair.random import derive_seed
 
+LOG_EVERY = 20  # steps between two lines of metrics
+
 
 class NonFiniteLoss(ArithmeticError):
     """A loss term or the gradient became NaN or infinite; the message names the step, the term and the last good checkpoint."""
@@ -116,47 +118,31 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         window, clock = Window(), Clock()
         bar = stack.enter_context(progress_bar(disable=quiet or not world.is_main))
         task = bar.add_task("train", total=total, completed=state.step, note="")
-        if not quiet and world.is_main:
-            resumed = f", resuming at step {state.step}" if state.step else ""
-            console.print(f"Training {total} steps of {config.batch_size} images on {device} in {dtype}{resumed} -> {run}", highlight=False)
+        say = console.print if world.is_main and not quiet else lambda text: None
+        resumed = f", from step {state.step}" if state.step else ""
+        say(f"Training {total} steps{resumed} of {config.batch_size} images on {device} in {str(dtype).removeprefix('torch.')} -> {run}")
 
         for images, y in remaining_batches(config, dataset, per_epoch, state, total, world):
             epoch = state.step / per_epoch
             x, y = to_pixels(images, device), y.to(device)
-            generator = seed_step(config.seed, state.step, world)
-            set_learning_rate(state.optimizer, config.schedule.factor(epoch, config.epochs))
-            distributed.average_buffers(state.model, world)
-
-            state.model.train()
-            with precision.autocast(dtype, device):
-                result = config.objective.at(epoch)(model, x, y, generator=generator)
-            refuse_non_finite(result, state.step, checkpoints)
-            state.optimizer.zero_grad()
-            state.scaler.scale(result.total).backward()
-            gradient_norm = check_gradient(state, checkpoints)
-            state.scaler.step(state.optimizer)
-            state.scaler.update()
-            if state.ema is not None:
-                state.ema.update_parameters(state.model)
-            state.step += 1
-            window.add(result, y, gradient_norm)
+            window.add(*take_step(config, state, model, x, y, epoch, world, checkpoints))
 
             finished = state.step == total
             validate = finished or state.step % every == 0
             stop = distributed.any_process(interrupt.requested, world)
             save = validate or stop or state.step % config.checkpoint_every == 0
-            if metrics is not None and (save or state.step % 20 == 0):
-                line = window.close() | {"lr": state.optimizer.param_groups[0]["lr"]}
-                metrics.write(state.step, epoch, line)
-                bar.update(task, note=summary(line))
+            line: dict[str, float] = {}
             improved = False
-            if validate and metrics is not None:
-                line = robust_accuracy(state.evaluated, held_out, config)
-                metrics.write(state.step, epoch, line)
+            if world.is_main and (save or state.step % LOG_EVERY == 0):
+                line = window.close() | {"lr": state.optimizer.param_groups[0]["lr"]}
+            if world.is_main and validate:
+                line |= robust_accuracy(state.evaluated, held_out, config)
                 improved = line["validation_white_box"] >= state.best
                 state.best = max(state.best, line["validation_white_box"])
-                if not quiet:
-                    console.print(f"step {state.step}/{total} · held out: {summary(line)}", highlight=False)
+                say(f"step {state.step}/{total} · {summary(line)}")
+            if metrics is not None and line:
+                metrics.write(state.step, epoch, line)
+                bar.update(task, note=summary(line))
             if save and world.is_main:
                 state.seconds += clock.lap()
                 path = state.save(checkpoints, config.checkpoints_kept)
@@ -169,6 +155,35 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
             atomic_write(run / "training.json", json.dumps(record(state, world, dtype), indent=2) + "\n")
         distributed.wait(world)
         return state.evaluated.eval()
+
+
+def take_step(
+    config: RunConfig,
+    state: State,
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    epoch: float,
+    world: distributed.World,
+    checkpoints: Path,
+) -> tuple[LossTerms, Tensor, Tensor]:
+    """One step of the optimizer on a batch: the objective's result, the labels and the gradient's norm."""
+    generator = seed_step(config.seed, state.step, world)
+    set_learning_rate(state.optimizer, config.schedule.factor(epoch, config.epochs))
+    state.model.train()
+    with precision.autocast(precision.resolve(config.precision, world.device), world.device):
+        result = config.objective.at(epoch)(model, x, y, generator=generator)
+    refuse_non_finite(result, state.step, checkpoints)
+    state.optimizer.zero_grad()
+    state.scaler.scale(result.total).backward()
+    gradient_norm = check_gradient(state, checkpoints)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    distributed.average_buffers(state.model, world)
+    if state.ema is not None:
+        state.ema.update_parameters(state.model)
+    state.step += 1
+    return result, y, gradient_norm
 
 
 def initial_state(config: RunConfig, device: torch.device) -> State:

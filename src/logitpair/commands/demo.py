@@ -40,4 +40,4 @@ def run(arguments: Namespace) -> None:
     page = arguments.out / "report.html"
     write_report(list(folders.values()), page)
     console.print(comparison_table(evaluations))
-    console.print(f"Report: {page.resolve()}", highlight=False)
+    console.print(f"Report: {page.resolve()}")

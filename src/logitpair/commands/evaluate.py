@@ -51,7 +51,7 @@ def run(arguments: Namespace) -> None:
     )
     path = evaluation.save(arguments.run / "evaluation" / arguments.name)
     print_table(evaluation)
-    console.print(f"Wrote {path}\nNext: logitpair report {arguments.run}", highlight=False)
+    console.print(f"Wrote {path}\nNext: logitpair report {arguments.run}")
 
 
 def evaluate_run(

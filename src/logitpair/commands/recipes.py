@@ -22,6 +22,6 @@ def run(arguments: Namespace) -> None:
         facts = [about[key] for key in ("hardware", "time") if key in about]
         facts += [f"{key} {about[key]}%" for key in ("clean", "robust") if key in about]
         facts += [f"scales: {', '.join(['paper', *recipe.scales])}"] if recipe.scales else []
-        console.print(f"[bold]{name}[/bold]  {about['summary']}", highlight=False)
-        console.print(f"    {' · '.join(facts)}", highlight=False)
-    console.print("\nTrain one: logitpair train RECIPE [--data-dir D] [--out RUN]", highlight=False)
+        console.print(f"[bold]{name}[/bold]  {about['summary']}")
+        console.print(f"    {' · '.join(facts)}")
+    console.print("\nTrain one: logitpair train RECIPE [--data-dir D] [--out RUN]")

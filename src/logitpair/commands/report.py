@@ -22,4 +22,4 @@ def run(arguments: Namespace) -> None:
     """Write the page."""
     out = arguments.out or arguments.runs[0] / "report.html"
     write_report(arguments.runs, out)
-    console.print(f"Wrote {out}", highlight=False)
+    console.print(f"Wrote {out}")

@@ -48,4 +48,4 @@ def run(arguments: Namespace) -> None:
         runs.prepare(out, name, arguments.scale, settings)
     train(settings.config, out, device=device)
     if is_main_process():
-        console.print(f"Trained: {out}\nNext: logitpair evaluate {out}", highlight=False)
+        console.print(f"Trained: {out}\nNext: logitpair evaluate {out}")

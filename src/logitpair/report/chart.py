@@ -118,13 +118,13 @@ def draw(
 
 
 def ticks(end: float, about: int) -> list[float]:
-    """Round numbers from 0 to the last at or before ``end``, roughly ``about`` steps."""
+    """Round numbers from 0 to the last before ``end`` or just beyond it, roughly ``about`` steps."""
     if not end > 0:
         return [0.0, 1.0]
     rough = end / about
     magnitude = 10 ** math.floor(math.log10(rough))
     step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= rough * 0.999)
-    return [round(step * i, 12) for i in range(math.floor(end / step + 1e-9) + 1)]
+    return [round(step * i, 12) for i in range(math.floor(end / step + 0.1) + 1)]
 
 
 def _line(series: Series, place: Callable[[float, float], Point]) -> Line:

@@ -12,6 +12,7 @@ from logitpair.report import text
 from logitpair.report.images import gallery
 from logitpair.report.load import Run
 from logitpair.report.plots import STYLES, accuracy_curves, training_charts
+from logitpair.report.records import Accuracy, Evaluation
 from logitpair.report.reproduce import commands
 from logitpair.report.summary import summarize
 
@@ -36,11 +37,25 @@ def render(runs: Sequence[Run], out: Path) -> str:
         runs=runs,
         evaluated=[run for run in runs if run.main],
         summary=summarize(runs),
-        sources=list(dict.fromkeys(source for run in runs if run.main for source in run.main.black_box)),
+        sources=_sources(runs),
         curves=accuracy_curves(runs),
+        radii=_radii([run.main for run in runs if run.main]),
         training_charts=training_charts,
         gallery=gallery,
         commands=commands(runs, out),
         styles=STYLES,
         css=Markup((_HERE / "style.css").read_text()),
     )
+
+
+def _sources(runs: Sequence[Run]) -> list[str]:
+    """The networks that black-box images were made on: runs of this page in its order, then the others."""
+    used = dict.fromkeys(source for run in runs if run.main for source in run.main.black_box)
+    own = [run.name for run in runs if run.name in used]
+    return list(dict.fromkeys([*own, *used]))
+
+
+def _radii(evaluations: Sequence[Evaluation]) -> list[tuple[float, list[Accuracy | None]]]:
+    """The accuracy of every evaluation at every radius of the curves."""
+    curves = [dict(evaluation.curve) for evaluation in evaluations]
+    return [(eps, [curve.get(eps) for curve in curves]) for eps in sorted({eps for curve in curves for eps in curve})]

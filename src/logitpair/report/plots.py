@@ -89,9 +89,7 @@ def _panel(series: list[Series], title: str, top: float | None = None, write_y: 
         return []
     ends = ", ".join(f"{line.label} ends at {write_y(round(line.points[-1][1], 3))}" for line in series)
     width, height = _PANEL
-    return [
-        draw(series, title=title, description=f"{ends}.", x_label="epoch", width=width, height=height, top=top, write_y=write_y)
-    ]
+    return [draw(series, title=title, description=f"{ends}.", x_label="epoch", width=width, height=height, top=top, write_y=write_y)]
 
 
 def _points(metrics: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:

@@ -78,7 +78,7 @@ def _ranking(ranked: Sequence[tuple[str, Evaluation]]) -> tuple[str, str]:
     (name, best), *others = ranked
     standing = best.white_box.worst.accuracy
     change = f"when each pixel may be changed by up to {listing([radius(eps) for eps in best.eps])}" if best.eps else "under attack"
-    images = f"{best.examples:,} {best.data or ''} test images".replace("  ", " ")
+    images = f"{best.examples:,} test images" + (f" ({best.data})" if best.data else "")
     paragraph = (
         f"Of {images}, {name} classifies {percent(standing.top1)} correctly {change} "
         f"(95% interval {interval(standing.low, standing.high)}), and {percent(best.clean.top1)} when nothing is changed."
