@@ -25,11 +25,11 @@ def main(argv: list[str] | None = None) -> int:
         _run(sys.argv[1:] if argv is None else argv)
         return 0
     except (InputError, ArgumentError) as error:
-        return _fail(error, recipes.one_line(str(error)), 2)
+        return _fail(error, f"error: {recipes.one_line(str(error))}", 2)
     except OSError as error:
-        return _fail(error, f"cannot read or write '{error.filename}': {error.strerror or error}", 2)
+        return _fail(error, f"error: cannot read or write '{error.filename}': {error.strerror or error}", 2)
     except ArithmeticError as error:
-        return _fail(error, str(error), 3)
+        return _fail(error, f"error: {error}", 3)
     except KeyboardInterrupt as error:
         return _fail(error, str(error) or "interrupted; files written before are whole", 130)
 
@@ -72,7 +72,7 @@ def _number(argument: str) -> str:
 def _fail(error: BaseException, message: str, code: int) -> int:
     if os.environ.get(TRACEBACK):
         raise error
-    print(f"logitpair: error: {message}", file=sys.stderr)
+    print(f"logitpair: {message}", file=sys.stderr)
     return code
 
 

@@ -58,6 +58,6 @@ class MNIST(ImageData):
             mnist = torchvision.datasets.MNIST(self.root, train=train, download=not complete)
         except (RuntimeError, OSError) as error:
             raise InputError(
-                f"--data-dir: no MNIST under '{self.root}' and it could not be downloaded; it must hold MNIST/raw/*-ubyte ({error})"
+                f"--data-dir: no MNIST under '{self.root}', and it could not be downloaded; MNIST/raw there must hold {', '.join(_BYTES)}"
             ) from error
         return MemoryImages(mnist.data[:, None], mnist.targets.long())

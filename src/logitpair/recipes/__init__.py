@@ -146,8 +146,10 @@ def build(parsed: Namespace) -> Settings:
 
 
 def one_line(message: str) -> str:
-    """jsonargparse's nested message as one line."""
-    return " ".join(part.strip() for part in message.splitlines() if part.strip())
+    """jsonargparse's nested message as one line, in the words of the command line."""
+    message = " ".join(part.strip() for part in message.splitlines() if part.strip())
+    message = re.sub(r'Parser key "([\w.]+)":', r"\1:", message)
+    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message)
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

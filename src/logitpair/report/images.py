@@ -14,7 +14,7 @@ from PIL import Image
 from logitpair.report.records import Evaluation, Example, Images
 
 LARGEST = 224  # pixels a side; a page of larger images would weigh tens of megabytes
-_MORE, _LESS = (214, 69, 65), (46, 111, 222)  # what the attack brightened, what it darkened
+_MORE, _LESS = np.array([[214, 69, 65], [46, 111, 222]], np.uint8)  # what the attack brightened, what it darkened
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,11 @@ class Triple:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The triples, and how much their differences are amplified."""
+    """The triples, how much their differences are amplified, and whether the images have colour."""
 
     triples: tuple[Triple, ...]
-    amplified: float
+    amplified: str
+    colour: bool
 
 
 def gallery(evaluation: Evaluation) -> Gallery | None:
@@ -44,7 +45,9 @@ def gallery(evaluation: Evaluation) -> Gallery | None:
     if not examples:
         return None
     largest = _largest_change(examples)
-    return Gallery(tuple(_triple(example, evaluation.class_names, largest) for example in examples), 1 / largest)
+    amplified = f"{1 / largest:.0f}" if largest < 0.1 else f"{1 / largest:.2g}"
+    triples = tuple(_triple(example, evaluation.class_names, largest) for example in examples)
+    return Gallery(triples, amplified, len(examples[0].clean) > 1)
 
 
 def _largest_change(examples: Sequence[Example]) -> float:
@@ -75,7 +78,7 @@ def _picture(image: Images) -> Image.Image:
 def _difference(change: Images) -> Image.Image:
     """The change in [-1, 1]: red and blue on nothing for grey images, around middle grey for colour."""
     if len(change) == 1:
-        colours = np.where(change[0][..., None] > 0, np.uint8(_MORE), np.uint8(_LESS))
+        colours = np.where(change[0][..., None] > 0, _MORE, _LESS)
         pixels = np.concatenate([colours, _bytes(np.abs(change[0]))[..., None]], axis=-1)
     else:
         pixels = _bytes(0.5 + change[:3] / 2).transpose(1, 2, 0)

@@ -57,7 +57,7 @@ def load_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise InputError(f"RUN: no folder '{folder}'; give one that `logitpair train` wrote")
-    metrics = read_json_lines(folder / "metrics.jsonl")
+    metrics = [line for line in read_json_lines(folder / "metrics.jsonl") if "step" in line]
     results = sorted(folder.glob("evaluation/*/results.json"), key=lambda path: (path.parent.name != "test", path.parent.name))
     if not metrics and not results:
         raise InputError(f"RUN: '{folder}' holds neither an evaluation nor metrics; run `logitpair evaluate {folder}` first")
@@ -102,9 +102,9 @@ def _ledger(path: Path, again: str) -> dict[str, NDArray[Any]]:
     if not path.exists():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {key: arrays[key] for key in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"'{path}' is damaged ({_reason(error)}); {again}") from error
 
 

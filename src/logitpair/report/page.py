@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from logitpair.report import text
 from logitpair.report.images import gallery
@@ -16,13 +15,11 @@ from logitpair.report.records import Accuracy, Evaluation
 from logitpair.report.reproduce import commands
 from logitpair.report.summary import summarize
 
-_HERE = Path(__file__).parent
-
 
 def render(runs: Sequence[Run], out: Path) -> str:
     """The HTML of the page about the runs, to be written to ``out``."""
     environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
         "percent": text.percent,
@@ -44,7 +41,6 @@ def render(runs: Sequence[Run], out: Path) -> str:
         gallery=gallery,
         commands=commands(runs, out),
         styles=STYLES,
-        css=Markup((_HERE / "style.css").read_text()),
     )
 
 

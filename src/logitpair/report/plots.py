@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from logitpair.report.chart import Chart, Series, draw
@@ -13,6 +14,7 @@ from logitpair.report.text import interval, percent, radius
 STYLES = 6  # colours of runs in style.css; after these they begin again, dashed
 _WIDE, _NARROW = (720, 390), (360, 300)  # drawn twice, so that the text has the same size on a phone
 _PANEL = (360, 270)
+_MOST_POINTS = 240  # of a line; a drawing shows no more
 _NOT_TERMS = ("step", "epoch", "lr", "gradient_norm", "images_per_second")
 _ACCURACIES = {
     "clean_accuracy": ("clean, training", "clean"),
@@ -93,9 +95,12 @@ def _panel(series: list[Series], title: str, top: float | None = None, write_y: 
 
 
 def _points(metrics: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
-    """The finite values of a metric by epoch."""
+    """The finite values of a metric by epoch; those of a long training as means over equal stretches."""
     pairs = [(line.get("epoch"), line.get(name)) for line in metrics]
-    return [(x, y) for x, y in pairs if isinstance(x, int | float) and isinstance(y, int | float) and math.isfinite(y)]
+    points = [(x, y) for x, y in pairs if isinstance(x, int | float) and isinstance(y, int | float) and math.isfinite(y)]
+    stretch = math.ceil(len(points) / _MOST_POINTS) or 1
+    parts = [points[i : i + stretch] for i in range(0, len(points), stretch)]
+    return [(fmean(x for x, _ in part), fmean(y for _, y in part)) for part in parts]
 
 
 def _whole_percent(fraction: float) -> str:

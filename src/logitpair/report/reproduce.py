@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from logitpair.report.load import Run, portable
 from logitpair.report.records import Evaluation
+from logitpair.report.text import arguments, class_name
 
 
-def commands(runs: Sequence[Run], out: Path) -> str:
+def commands(runs: Sequence[Run], out: Path) -> list[str]:
     """Shell commands in the order they must run: training, evaluations, the page."""
     trainings = [_train(run) for run in runs if run.recipe]
     evaluations = [_evaluate(run, evaluation) for run in runs for evaluation in run.evaluations]
-    page = shlex.join(["logitpair", "report", *(run.path for run in runs), "--out", portable(out)])
-    return "\n".join([*trainings, *evaluations, page])
+    return [*trainings, *evaluations, shlex.join(["logitpair", "report", *(run.path for run in runs), "--out", portable(out)])]
 
 
 def _train(run: Run) -> str:
@@ -34,8 +35,20 @@ def _evaluate(run: Run, evaluation: Evaluation) -> str:
     words = ["logitpair", "evaluate", run.path]
     for name, path in evaluation.sources.items():
         words += ["--source", f"{name}={portable(Path(path))}"]
+    used = {attack.name: attack.parameters for attack in evaluation.white_box.attacks}
+    if not _same(used, run.settings.get("evaluation", {}).get("attacks", used)):
+        words += ["--attacks", "ATTACKS.yaml"]
     if evaluation.name != "test":
         words += ["--name", evaluation.name]
     if evaluation.checkpoint not in (None, "last"):
         words += ["--checkpoint", evaluation.checkpoint]
     return shlex.join([*words, "--examples", str(evaluation.examples), "--seed", str(evaluation.seed)])
+
+
+def _same(used: Any, written: Any) -> bool:
+    """Whether an attack in full is the one that a recipe writes with shorter class paths, or none where the class is clear."""
+    if not (isinstance(used, Mapping) and isinstance(written, Mapping)):
+        return used == written
+    classes = {class_name(used), class_name(written)} - {None}
+    ours, theirs = arguments(used), arguments(written)
+    return len(classes) < 2 and ours.keys() == theirs.keys() and all(_same(ours[key], theirs[key]) for key in ours)

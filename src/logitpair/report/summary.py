@@ -36,10 +36,9 @@ def summarize(runs: Sequence[Run]) -> Summary:
     if not ranked:
         several = len(runs) > 1
         return Summary(
-            f"{listing([run.name for run in runs])}: trained, not evaluated yet",
+            f"{listing([run.name for run in runs])}: not evaluated yet",
             f"This page shows the training of {len(runs)} runs." if several else "This page shows the training of one run.",
-            "Accuracy during training says little about robustness. "
-            f"Evaluate {'each run' if several else 'the run'} with `logitpair evaluate {runs[0].path}`.",
+            "Accuracy during training says little about robustness: only an evaluation shows what a network withstands.",
             (),
         )
     differing = differences([evaluation for _, evaluation in ranked])
@@ -95,8 +94,8 @@ def _ranking(ranked: Sequence[tuple[str, Evaluation]]) -> tuple[str, str]:
         headline = f"{name} and {next_name} withstand the attack about equally well"
         paragraph += f" {next_name} keeps {percent(second.top1)}; the difference of {points:.1f} percentage points ({span}) may be chance."
     if rest := others[1:]:
-        kept = listing([f"{other} {percent(evaluation.white_box.worst.accuracy.top1)}" for other, evaluation in rest])
-        paragraph += f" Under the same attack {kept if len(rest) > 1 else kept.replace(' ', ' keeps ', 1)}."
+        kept = listing([f"{other} keeps {percent(evaluation.white_box.worst.accuracy.top1)}" for other, evaluation in rest])
+        paragraph += f" Under the same attack {kept}."
     return headline, paragraph
 
 

@@ -42,14 +42,18 @@ def listing(words: list[str]) -> str:
 def call(value: Any) -> str:
     """Settings as the Python call they stand for: ``PGD(threat=Linf(eps=0.2), steps=40)``."""
     if isinstance(value, Mapping):
-        arguments = value.get("init_args") or {} if "class_path" in value else value
-        inside = ", ".join(f"{key}={call(part)}" for key, part in arguments.items())
-        return f"{_last(str(value['class_path']))}({inside})" if "class_path" in value else f"({inside})"
+        inside = ", ".join(f"{key}={call(part)}" for key, part in arguments(value).items())
+        return f"{class_name(value) or ''}({inside})"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(call, value))}]"
     if isinstance(value, float):
         return f"{value:.6g}"
     return _last(value) if isinstance(value, str) and value.startswith("logitpair.") else str(value)
+
+
+def arguments(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments of the class that a setting names, or the setting itself where it names none."""
+    return (value.get("init_args") or {}) if "class_path" in value else value
 
 
 def class_name(value: Any) -> str | None:

@@ -1,0 +1,121 @@
+"""What all tests share: shape annotations checked at run time, warnings as errors, a few small models and batches."""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jaxtyping
+import pytest
+from beartype import BeartypeConf, beartype
+from beartype.roar import BeartypeDecorHintPep673Exception
+
+
+
+def check_types(function: Callable) -> Callable:
+    """beartype, except for functions annotated with ``Self``: jaxtyping hands it one method at a time, and it wants the class."""
+    try:
+        return beartype(conf=BeartypeConf(is_pep484_tower=True))(function)  # an int is a float, as PEP 484 says
+    except BeartypeDecorHintPep673Exception:
+        return function
+
+
+os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # recipes.build still says dump(skip_none=)
+if any(name == "logitpair" or name.startswith("logitpair.") for name in sys.modules):
+    raise RuntimeError("logitpair was imported before the shape checks were installed")
+sys.modules["logitpair_type_check"] = types.ModuleType("logitpair_type_check")
+sys.modules["logitpair_type_check"].check = check_types  # type: ignore[attr-defined]
+jaxtyping.install_import_hook("logitpair", "logitpair_type_check.check")
+
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+import logitpair as lp  # noqa: E402
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes more than 20 seconds (deselect with -m 'not slow')")
+    config.addinivalue_line("filterwarnings", "error")
+    config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:(?!logitpair)")  # what other libraries say about each other
+    config.addinivalue_line("filterwarnings", "ignore::ResourceWarning:tensorboard")
+
+
+@pytest.fixture
+def no_shape_checks() -> Iterator[None]:
+    """Switches the shape checks off, for input that they would refuse before the package's own message."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """MNIST beside the repository, in ../shared/data/mnist."""
+    root = Path(__file__).parents[2] / "shared" / "data" / "mnist"
+    if not (root / "MNIST" / "raw").is_dir():
+        pytest.skip(f"no MNIST in {root}")
+    return root
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def conv() -> nn.Module:
+    """An untrained convolutional network for 8x8 grey images, in eval mode."""
+    torch.manual_seed(0)
+    return lp.models.SmallConvNet(width=4).eval()
+
+
+class Linear(nn.Module):
+    """``x.flatten(1) @ weight.T + bias``: its worst case in an L-infinity ball is known exactly."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.weight.T + self.bias
+
+
+@pytest.fixture
+def linear() -> Linear:
+    """A float64 linear classifier of 1x4x4 images into 3 classes."""
+    seeded = torch.Generator().manual_seed(1)
+    return Linear(torch.randn(3, 16, generator=seeded, dtype=torch.float64), torch.randn(3, generator=seeded, dtype=torch.float64) / 4)
+
+
+@pytest.fixture
+def middle() -> tuple[Tensor, Tensor]:
+    """20 float64 1x4x4 images far from the box's walls, and labels among 3 classes."""
+    seeded = torch.Generator().manual_seed(2)
+    x = 0.3 + 0.4 * torch.rand(20, 1, 4, 4, generator=seeded, dtype=torch.float64)
+    return x, torch.randint(3, (20,), generator=seeded)
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[Tensor, Tensor]:
+    """The digits' training images in [0, 1], and their labels."""
+    train = lp.data.Digits().train()
+    return train.images.float() / 255, train.labels
+
+
+@pytest.fixture(scope="session")
+def trained(digits: tuple[Tensor, Tensor]) -> nn.Module:
+    """A network that has learnt the digits a little, so that some examples fall to small attacks and some stand."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = lp.models.SmallConvNet(width=4)
+        optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+        x, y = digits
+        for start in range(0, 1200, 50):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x[start : start + 50]), y[start : start + 50]).backward()
+            optimizer.step()
+    model.zero_grad(set_to_none=True)
+    return model.eval()

@@ -1,0 +1,263 @@
+"""What every objective keeps to. Classes are found by looking into ``logitpair.objectives``; a new one needs a line in EXAMPLES."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import json
+from collections.abc import Callable
+
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+from torch import Tensor, nn
+
+import logitpair as lp
+from logitpair import InputError
+from logitpair.describe import describe
+from logitpair.objectives import AdversarialLogitPairing, AdversarialTraining, LossTerms, Objective, Plain
+
+ATTACK = lp.attacks.PGD(lp.Linf(0.1), step_size=0.04, steps=3)
+
+EXAMPLES: dict[str, dict[str, Objective]] = {
+    "Plain": {"default": Plain()},
+    "AdversarialTraining": {
+        "mixed": AdversarialTraining(ATTACK),
+        "pgd_training": AdversarialTraining(ATTACK, clean_share=0),
+        "mostly_clean": AdversarialTraining(ATTACK, clean_share=0.8, warmup=2),
+    },
+    "AdversarialLogitPairing": {
+        "default": AdversarialLogitPairing(ATTACK),
+        "sum": AdversarialLogitPairing(ATTACK, weight=1.0, pairing=lp.losses.squared_l2_sum, warmup=1.5),
+        "l1": AdversarialLogitPairing(ATTACK, weight=0.25, pairing=lp.losses.l1_mean, clean_share=0.0),
+        "huber": AdversarialLogitPairing(ATTACK, weight=2, pairing=lp.losses.huber_mean, clean_share=0.3),
+        "weight_0": AdversarialLogitPairing(ATTACK, weight=0),
+    },
+}
+
+
+def documented_total(objective: Objective, terms: dict[str, Tensor]) -> Tensor:
+    """The total as the class's docstring says it is made of its terms; a new class adds its case."""
+    match objective:
+        case Plain():
+            return terms["clean_loss"]
+        case AdversarialTraining(clean_share=0):
+            return terms["adversarial_loss"]
+        case AdversarialTraining(clean_share=share):
+            return share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"]
+        case AdversarialLogitPairing(clean_share=share, weight=weight):
+            return share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"] + weight * terms["pairing"]
+    raise AssertionError(f"{type(objective).__name__} has no documented total: add its case")
+
+
+def concrete() -> dict[str, type]:
+    found = {name: value for name, value in vars(lp.objectives).items() if inspect.isclass(value) and issubclass(value, Objective)}
+    return {name: value for name, value in found.items() if not inspect.isabstract(value)}
+
+
+CASES = [pytest.param(objective, id=f"{name}-{variant}") for name in concrete() for variant, objective in EXAMPLES.get(name, {}).items()]
+RANDOM_CASES = [case for case in CASES if not case.id.startswith("Plain")]
+every_objective = pytest.mark.parametrize("objective", CASES)
+devices = pytest.mark.parametrize(
+    "device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def batch(examples: int = 6, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    source = seeded(3)
+    return torch.rand(examples, 1, 8, 8, generator=source, dtype=dtype), torch.randint(10, (examples,), generator=source)
+
+
+def batch_norm() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 10))
+
+
+def test_every_exported_objective_has_an_example() -> None:
+    missing = [name for name in concrete() if not EXAMPLES.get(name)]
+    assert not missing, f"add {missing} to EXAMPLES"
+    for name, examples in EXAMPLES.items():
+        assert all(type(example).__name__ == name for example in examples.values())
+
+
+@every_objective
+def test_is_a_frozen_dataclass(objective: Objective) -> None:
+    assert dataclasses.is_dataclass(objective)
+    assert objective.__dataclass_params__.frozen
+
+
+@every_objective
+@devices
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("examples", [1, 6])
+def test_total_is_the_documented_combination_of_finite_terms(
+    objective: Objective, device: str, dtype: torch.dtype, examples: int, conv: nn.Module
+) -> None:
+    x, y = (part.to(device) for part in batch(examples, dtype))
+    result = objective(conv.to(device, dtype), x, y, generator=seeded())
+    assert isinstance(result, LossTerms)
+    assert (result.total.shape, result.total.dtype, result.total.device) == ((), dtype, x.device)
+    assert result.terms
+    for name, term in result.terms.items():
+        assert isinstance(name, str)
+        assert term.shape == ()
+        assert torch.isfinite(term)
+    torch.testing.assert_close(result.total, documented_total(objective, result.terms))
+
+
+@every_objective
+def test_logits_are_named_and_aligned_with_the_labels(objective: Objective, conv: nn.Module) -> None:
+    x, y = batch()
+    result = objective(conv, x, y, generator=seeded())
+    assert result.logits
+    for logits in result.logits.values():
+        assert logits.shape == (6, 10)
+    if "clean" in result.logits:
+        torch.testing.assert_close(result.logits["clean"], conv(x))
+    if "clean_loss" in result.terms:
+        torch.testing.assert_close(result.terms["clean_loss"], nn.functional.cross_entropy(result.logits["clean"], y))
+    if "adversarial_loss" in result.terms:
+        torch.testing.assert_close(result.terms["adversarial_loss"], nn.functional.cross_entropy(result.logits["adversarial"], y))
+
+
+@every_objective
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("build", [batch_norm, lambda: lp.models.SmallConvNet(width=4)], ids=["batch_norm", "conv"])
+def test_gradient_reaches_every_parameter(objective: Objective, autocast: bool, build: Callable[[], nn.Module]) -> None:
+    model = build().train()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        result = objective(model, *batch(), generator=seeded())
+    assert all(parameter.grad is None for parameter in model.parameters()), "gradients before backward"
+    result.total.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@every_objective
+def test_same_seed_same_loss(objective: Objective, conv: nn.Module) -> None:
+    x, y = batch()
+    assert torch.equal(objective(conv, x, y, generator=seeded(1)).total, objective(conv, x, y, generator=seeded(1)).total)
+
+
+@pytest.mark.parametrize("objective", RANDOM_CASES)
+def test_other_seed_other_loss(objective: Objective, conv: nn.Module) -> None:
+    x, y = batch()
+    assert not torch.equal(objective(conv, x, y, generator=seeded(1)).total, objective(conv, x, y, generator=seeded(2)).total)
+
+
+@every_objective
+def test_global_random_state_is_left_alone_when_a_generator_is_given(objective: Objective, conv: nn.Module) -> None:
+    before = torch.get_rng_state()
+    objective(conv, *batch(), generator=seeded())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@every_objective
+@pytest.mark.parametrize("training", [True, False])
+def test_model_keeps_its_mode_weights_and_frozen_parameters(objective: Objective, training: bool) -> None:
+    model = batch_norm().train(training)
+    model[1].eval()
+    model[0].weight.requires_grad_(False)
+    model[4].bias.grad = torch.ones(10)
+    before = copy.deepcopy(model.state_dict())
+    modes = [module.training for module in model.modules()]
+    objective(model, *batch(), generator=seeded())
+    assert [module.training for module in model.modules()] == modes
+    assert [parameter.requires_grad for parameter in model.parameters()] == [False, *[True] * 5]
+    assert torch.equal(model[4].bias.grad, torch.ones(10))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@every_objective
+def test_batch_norm_statistics_move_once_and_only_in_train_mode(objective: Objective) -> None:
+    model = batch_norm().train()
+    objective(model, *batch(), generator=seeded())
+    assert model[1].num_batches_tracked == 1, "one forward for all images, and none of the attack's"
+    model.eval()
+    objective(model, *batch(), generator=seeded())
+    assert model[1].num_batches_tracked == 1
+
+
+@every_objective
+def test_at_changes_nothing_after_the_warm_up(objective: Objective) -> None:
+    assert objective.at(100.0) == objective
+
+
+@every_objective
+def test_at_grows_the_attack_from_small_to_full(objective: Objective) -> None:
+    if not getattr(objective, "warmup", 0):
+        assert objective.at(0.0) == objective
+        return
+    radii = [objective.at(share * objective.warmup).attack.threat.eps for share in (0, 0.25, 0.5, 1)]
+    assert radii[1:] == pytest.approx([0.025, 0.05, 0.1])
+    assert radii[0] <= radii[1], "the first step of training is attacked at full size"
+    assert objective.at(0.5 * objective.warmup).attack.step_size == pytest.approx(0.02)
+    assert dataclasses.replace(objective.at(0.5 * objective.warmup), attack=ATTACK) == objective
+
+
+@every_objective
+def test_its_description_builds_it_again(objective: Objective) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--objective", type=Objective)
+    described = json.loads(json.dumps(describe(objective)))
+    again = parser.instantiate_classes(parser.parse_object({"objective": described})).objective
+    assert again == objective
+
+
+@every_objective
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda x, y: (x.index_fill(0, torch.tensor([1]), float("nan")), y), "x: .*NaN"),
+        (lambda x, y: (2 * x, y), "x: "),
+        (lambda x, y: ((255 * x).byte(), y), "x: .*uint8"),
+        (lambda x, y: (x, y[:-1]), "y: "),
+        (lambda x, y: (x, y.float()), "y: "),
+    ],
+    ids=["nan", "above_1", "uint8", "labels_missing", "label_dtype"],
+)
+def test_bad_images_and_labels_are_refused(objective: Objective, spoil: Callable, said: str, conv: nn.Module) -> None:
+    with pytest.raises(InputError, match=said):
+        objective(conv, *spoil(*batch()), generator=seeded())
+
+
+@every_objective
+@pytest.mark.parametrize("label", [10, -1, -100])
+def test_labels_outside_the_classes_are_refused(objective: Objective, label: int, conv: nn.Module) -> None:
+    x, y = batch()
+    y[2] = label
+    with pytest.raises(InputError, match=r"0\.\.9"):
+        objective(conv, x, y, generator=seeded())
+
+
+@every_objective
+@pytest.mark.usefixtures("no_shape_checks")
+def test_a_model_that_returns_no_logits_is_refused(objective: Objective) -> None:
+    with pytest.raises(InputError, match="model: must return logits"):
+        objective(nn.Identity(), *batch(), generator=seeded())
+
+
+@pytest.mark.parametrize(
+    ("build", "named"),
+    [
+        (lambda: AdversarialTraining(ATTACK, clean_share=1), "clean_share"),
+        (lambda: AdversarialTraining(ATTACK, clean_share=-0.1), "clean_share"),
+        (lambda: AdversarialTraining(ATTACK, warmup=-1), "warmup"),
+        (lambda: AdversarialLogitPairing(ATTACK, weight=-1), "weight"),
+        (lambda: AdversarialLogitPairing(ATTACK, weight=float("nan")), "weight"),
+        (lambda: AdversarialLogitPairing(ATTACK, clean_share=1), "clean_share"),
+        (lambda: AdversarialLogitPairing(ATTACK, warmup=-1), "warmup"),
+    ],
+)
+def test_bad_settings_are_refused(build: Callable[[], Objective], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        build()

@@ -1,0 +1,190 @@
+"""The command line: recipes, and what bad input leads to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from logitpair import recipes
+from logitpair.cli import COMMANDS, main
+from logitpair.config import RunConfig
+
+EVERY_SCALE = [(name, scale) for name in recipes.names() for scale in (None, "paper", *recipes.load(name).scales)]
+
+
+def failing(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) -> str:
+    """The one line on stderr of a command that must fail."""
+    capsys.readouterr()
+    assert main(list(arguments)) == code
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err + captured.out
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1, captured.err
+    return lines[0]
+
+
+@pytest.mark.parametrize(("name", "scale"), EVERY_SCALE)
+def test_every_recipe_parses_at_every_scale(name: str, scale: str | None) -> None:
+    config = recipes.resolve(recipes.load(name).at_scale(scale)).config
+    assert isinstance(config, RunConfig)
+    assert config.evaluation.attacks
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_resolved_recipe_resolves_to_itself(name: str) -> None:
+    import yaml
+
+    settings = recipes.resolve(recipes.load(name).run)
+    again = recipes.resolve(yaml.safe_load(settings.text))
+    assert again.text == settings.text
+    assert again.config.objective == settings.config.objective
+    assert again.config.evaluation == settings.config.evaluation
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_says_what_it_is(name: str) -> None:
+    assert recipes.load(name).about["summary"]
+
+
+def test_recipes_lists_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in recipes.names())
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"]])
+def test_help_and_version(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("logitpair 0." if arguments == ["--version"] else "usage: logitpair")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert f"logitpair {command}" in capsys.readouterr().out
+
+
+def test_unknown_recipe_gives_near_matches(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    line = failing(capsys, "train", "digits-apl", "--out", str(tmp_path / "run"))
+    assert "digits-apl" in line
+    assert "digits-alp" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_command_gives_a_near_match(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean train?" in failing(capsys, "trian")
+    assert all(command in failing(capsys, "zzz") for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--objective.attack.threat.eps", "-0.1"], ["eps", "-0.1", "at least 0"]),
+        (["--objective.attack.step_size", "0"], ["step_size", "above 0"]),
+        (["--objective.attack.steps", "0"], ["steps", "at least 1"]),
+        (["--objective.attack.steps", "many"], ["steps", "many"]),
+        (["--objective.attack.restarts", "0"], ["restarts", "at least 1"]),
+        (["--objective.weight", "-1"], ["weight", "-1"]),
+        (["--objective.clean_share", "1"], ["clean_share", "below 1"]),
+        (["--batch_size", "0"], ["batch_size", "at least 1"]),
+        (["--epochs", "0"], ["epochs", "above 0"]),
+        (["--ema", "1.5"], ["ema", "1.5"]),
+        (["--precision", "int8"], ["precision", "int8", "float32"]),
+        (["--scale", "huge"], ["--scale", "huge", "accepted"]),
+        (["--device", "tpu"], ["--device", "tpu", "accepted"]),
+        (["--model.classes", "7"], ["model", "7 logits", "10 classes"]),
+        (["--model", "logitpair.models.Nothing"], ["model", "Nothing"]),
+        (["--no-such-option", "1"], ["no-such-option"]),
+        (["--objective.attack.step_size", "1/0"], ["1/0", "zero"]),
+        (["--schedule.warmup", "-1"], ["warmup", "-1"]),
+        (["--validation.examples", "0"], ["validation.examples", "at least 1"]),
+        (["--seed", "x"], ["seed", "x"]),
+    ],
+)
+def test_bad_settings_are_one_line_that_names_the_option_and_the_value(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], said: list[str]
+) -> None:
+    line = failing(capsys, "train", "digits-alp", "--out", str(tmp_path / "run"), *options)
+    assert all(part in line for part in said), line
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_train_without_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "recipe" in failing(capsys, "train")
+
+
+@pytest.mark.parametrize("content", ["", "- a list", "about: {summary: x}", "run: [1]", "run: {", "\x00"])
+def test_a_file_that_is_no_recipe(capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    assert "mine.yaml" in failing(capsys, "train", str(path), "--out", str(tmp_path / "run"))
+
+
+def test_a_recipe_file_that_is_missing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "nowhere.yaml" in failing(capsys, "train", str(tmp_path / "nowhere.yaml"))
+
+
+def test_a_data_folder_that_is_missing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    line = failing(capsys, "train", "folder-alp", "--data-dir", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run"))
+    assert "--data-dir" in line
+    assert "nowhere" in line
+
+
+def test_an_output_folder_that_holds_something_else(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    line = failing(capsys, "train", "digits-plain", "--out", str(tmp_path))
+    assert "--out" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("content", ["", "run: 5", "[]", "run: {", "seed: 1"])
+def test_an_output_folder_whose_config_is_damaged(capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.yaml").write_text(content)
+    assert "config.yaml" in failing(capsys, "train", "digits-plain", "--out", str(tmp_path))
+    assert (tmp_path / "config.yaml").read_text() == content
+    assert "config.yaml" in failing(capsys, "evaluate", str(tmp_path))
+
+
+def test_an_output_folder_that_cannot_be_made(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    assert "file" in failing(capsys, "train", "digits-plain", "--out", str(tmp_path / "file" / "run"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "config.yaml"),
+        (["--source", "copy"], "NAME=RUN"),
+        (["--source", "white_box=run"], "NAME=RUN"),
+        (["--checkpoint", "first"], "accepted: last, best"),
+        (["--examples", "0"], "--examples"),
+        (["--examples", "-3"], "--examples"),
+        (["--device", "tpu"], "--device"),
+        (["--seed", "x"], "seed"),
+    ],
+)
+def test_bad_options_of_evaluate(capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], said: str) -> None:
+    run = tmp_path / "nowhere"
+    assert said in failing(capsys, "evaluate", str(run), *options)
+
+
+def test_fractions_are_numbers_everywhere(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    text = (recipes.FOLDER / "digits-mpgd.yaml").read_text()
+    recipe.write_text(text.replace("eps: 0.2", "eps: 8/255"))
+    assert recipes.resolve(recipes.load(str(recipe)).run).config.objective.attack.threat.eps == 8 / 255
+    from logitpair.cli import _number
+
+    assert _number("8/255") == str(8 / 255)
+    assert _number("--eps=8/255") == f"--eps={8 / 255}"
+    assert _number("runs/8") == "runs/8"
+
+
+def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGITPAIR_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="no command"):
+        main(["zzz"])

@@ -1,0 +1,391 @@
+"""Evaluation: what counts as broken, what no result may depend on, and what is written down."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import logitpair as lp
+from logitpair import InputError
+from logitpair.attacks import PGD, Attack
+from logitpair.statistics import wilson
+
+BALL = lp.Linf(0.1)
+WEAK = PGD(BALL, step_size=0.05, steps=2)
+STRONG = PGD(BALL, step_size=0.02, steps=10, restarts=2)
+SUITE = {"weak": WEAK, "strong": STRONG, "rand": PGD(BALL, step_size=0.05, steps=3, target=lp.attacks.RandomTarget())}
+
+Pair = tuple[Tensor, Tensor]
+
+
+@pytest.fixture(scope="module")
+def sample() -> Pair:
+    test = lp.data.Digits().test()
+    return test.images[:60].double() / 255, test.labels[:60]
+
+
+@pytest.fixture
+def model(trained: nn.Module) -> nn.Module:
+    """The trained network in float64, so that batch sizes change no sign of a gradient."""
+    network = lp.models.SmallConvNet(width=4)
+    network.load_state_dict(trained.state_dict())
+    return network.double().eval()
+
+
+def evaluate(model: nn.Module, data: lp.data.Data, **options: object) -> lp.Evaluation:
+    return lp.evaluate(model, data, **{"attacks": SUITE, "progress": False, **options})
+
+
+def same_ledger(a: lp.Evaluation, b: lp.Evaluation, only: str = "") -> None:
+    assert {key for key in a.ledger if only in key} == {key for key in b.ledger if only in key}
+    for key in a.ledger:
+        if only in key:
+            np.testing.assert_allclose(a.ledger[key], b.ledger[key], rtol=0, atol=1e-9, err_msg=key)
+
+
+@dataclass(frozen=True)
+class Rogue(Attack):
+    """Hands out images changed by any function; only a check of the result can catch it."""
+
+    change: object
+    threat: lp.Linf = BALL
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, generator: object = None) -> Tensor:
+        return self.change(x)
+
+    def search(self, model: nn.Module, x: Tensor, y: Tensor, generator: object) -> Tensor:
+        raise AssertionError
+
+    def scaled(self, factor: float) -> Self:
+        return self
+
+
+@dataclass(frozen=True)
+class Recording(Attack):
+    """Notes what it was given, and changes nothing."""
+
+    seen: list
+    threat: lp.Linf = BALL
+    stop_when_broken: bool = True
+
+    def search(self, model: nn.Module, x: Tensor, y: Tensor, generator: object) -> Tensor:
+        self.seen.append({"y": y.tolist(), "correct": (model(x).argmax(1) == y).tolist(), "exhaustive": not self.stop_when_broken})
+        return x
+
+    def scaled(self, factor: float) -> Self:
+        return self
+
+    def exhaustive(self) -> Self:
+        return type(self)(self.seen, self.threat, stop_when_broken=False)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_results_do_not_depend_on_the_batch_size(model: nn.Module, sample: Pair, batch_size: int) -> None:
+    data, source = (sample[0][:30], sample[1][:30]), lp.models.SmallConvNet(width=4).double()
+    options = {"sources": {"other": source}, "seed": 5, "curve": (0.0, 0.05) if batch_size > 1 else ()}
+    whole, parts = (evaluate(model, data, batch_size=size, **options) for size in (256, batch_size))
+    assert 0 < whole.results["attacks"]["strong"]["correct"] < whole.results["clean"]["correct"]
+    for key in whole.ledger:
+        if not key.startswith("gallery"):
+            np.testing.assert_allclose(parts.ledger[key], whole.ledger[key], rtol=0, atol=1e-9, err_msg=key)
+    for key in ("clean", "white_box", "white_box_union", "curve"):
+        assert parts.results[key] == whole.results[key]
+    for name in SUITE:
+        a, b = (result.results["attacks"][name]["gradient_evaluations_per_example"] for result in (whole, parts))
+        assert a == pytest.approx(b)
+
+
+def test_the_gallery_does_not_depend_on_the_batch_size(model: nn.Module, sample: Pair) -> None:
+    whole, parts = (evaluate(model, sample, batch_size=size, attacks={"weak": WEAK}) for size in (256, 7))
+    same_ledger(whole, parts, "gallery")
+
+
+def test_results_do_not_depend_on_what_else_is_evaluated(model: nn.Module, sample: Pair) -> None:
+    together = evaluate(model, sample)
+    backwards = evaluate(model, sample, attacks=dict(reversed(SUITE.items())))
+    alone = evaluate(model, sample, attacks={"rand": SUITE["rand"]})
+    same_ledger(together, backwards, "white_box")
+    for key in ("white_box/rand/prediction", "white_box/rand/distance"):
+        assert np.array_equal(together.ledger[key], alone.ledger[key])
+    x, y = sample
+    beginning = evaluate(model, (x[:20], y[:20]))
+    for key in beginning.ledger:
+        assert np.array_equal(beginning.ledger[key], together.ledger[key][: len(beginning.ledger[key])]), key
+
+
+def test_results_do_not_depend_on_the_order_of_the_examples(model: nn.Module, sample: Pair) -> None:
+    x, y = sample
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(1))
+    attacks = {"bim": PGD(BALL, step_size=0.02, steps=5, random_start=False)}
+    straight, shuffled = evaluate(model, (x, y), attacks=attacks), evaluate(model, (x[order], y[order]), attacks=attacks, batch_size=7)
+    for key in ("y", "clean/prediction", "white_box/bim/prediction"):
+        assert np.array_equal(straight.ledger[key][order.numpy()], shuffled.ledger[key])
+
+
+def test_results_do_not_depend_on_the_global_random_state_and_leave_it_alone(model: nn.Module, sample: Pair) -> None:
+    first = evaluate(model, sample)
+    torch.rand(5)
+    before = torch.get_rng_state()
+    same_ledger(first, evaluate(model, sample))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_data_set_leaves_the_global_random_state_alone_too(trained: nn.Module) -> None:
+    before = torch.get_rng_state()
+    evaluate(trained, lp.data.first(lp.data.Digits().test(), 10), attacks={"weak": WEAK})
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_another_seed_draws_other_starts(model: nn.Module, sample: Pair) -> None:
+    a, b = (evaluate(model, sample, seed=seed, attacks={"weak": WEAK}) for seed in (0, 1))
+    assert not np.array_equal(a.ledger["gallery/weak"], b.ledger["gallery/weak"])
+
+
+def test_all_kinds_of_data_give_the_same(trained: nn.Module) -> None:
+    test = lp.data.first(lp.data.Digits().test(), 30)
+    images = lp.data.Digits().test().part(0, 30)
+    pair = (images.images.float() / 255, images.labels)
+    kinds = [pair, (images.images, images.labels), images, test, TensorDataset(*pair), DataLoader(TensorDataset(*pair), batch_size=256)]
+    results = [evaluate(trained, data, attacks={"weak": WEAK}) for data in kinds]
+    for result in results[1:]:
+        same_ledger(results[0], result)
+
+
+def test_misclassified_clean_examples_count_as_broken_and_are_not_attacked(model: nn.Module, sample: Pair) -> None:
+    seen: list = []
+    evaluation = evaluate(model, sample, attacks={"nothing": Recording(seen)}, batch_size=20)
+    clean = evaluation.ledger["clean/prediction"] == evaluation.ledger["y"]
+    assert 0 < clean.sum() < len(clean), "the test needs both kinds"
+    assert sum(len(call["y"]) for call in seen) == clean.sum()
+    assert all(all(call["correct"]) for call in seen)
+    results = evaluation.results
+    assert results["attacks"]["nothing"]["correct"] == results["clean"]["correct"] == clean.sum()
+    assert np.array_equal(evaluation.ledger["white_box/nothing/prediction"], evaluation.ledger["clean/prediction"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: torch.full_like(x, float("nan")),
+        lambda x: 1 - x,  # far outside the ball
+        lambda x: torch.zeros_like(x),
+        lambda x: x + 0.1001,
+        lambda x: (x + 0.05) * 1.2,
+        lambda x: x - 0.09,  # in the ball, below the box
+    ],
+)
+def test_an_attack_that_leaves_the_ball_the_box_or_the_numbers_is_no_success(model: nn.Module, sample: Pair, change: object) -> None:
+    evaluation = evaluate(model, sample, attacks={"rogue": Rogue(change)}, sources={"copy": model})
+    results = evaluation.results
+    assert results["attacks"]["rogue"]["correct"] == results["clean"]["correct"]
+    assert results["black_box"]["copy"]["attacks"]["rogue"]["correct"] == results["clean"]["correct"]
+    assert evaluation.ledger["white_box/rogue/distance"].max() <= 0.1 + 1e-7
+
+
+def test_an_attack_that_goes_astray_on_some_examples_keeps_its_success_on_the_others(model: nn.Module, sample: Pair) -> None:
+    def half(x: Tensor) -> Tensor:
+        x_adv = STRONG(model, x, labels_of(x), generator=torch.Generator().manual_seed(0))
+        x_adv[::2] = float("nan")
+        return x_adv
+
+    def labels_of(x: Tensor) -> Tensor:
+        return model(x).argmax(1).detach()  # only correctly classified examples come here
+
+    evaluation = evaluate(model, sample, attacks={"half": Rogue(half), "strong": STRONG})
+    results = evaluation.results["attacks"]
+    assert results["strong"]["correct"] < results["half"]["correct"] < evaluation.results["clean"]["correct"]
+
+
+def test_success_is_measured_by_a_fresh_forward_not_by_the_attack_s_own(sample: Pair, model: nn.Module) -> None:
+    evaluation = evaluate(model, sample, attacks={"strong": STRONG}, batch_size=60)
+    x_adv = torch.from_numpy(evaluation.ledger["gallery/strong"])
+    assert np.array_equal(model(x_adv).argmax(1).numpy(), evaluation.ledger["white_box/strong/prediction"][: len(x_adv)])
+    assert BALL.contains(x_adv, sample[0][: len(x_adv)]).all()
+
+
+def test_white_box_is_the_minimum_and_the_union_is_at_most_that(model: nn.Module, sample: Pair) -> None:
+    evaluation = evaluate(model, sample)
+    results, ledger = evaluation.results, evaluation.ledger
+    counts = {name: results["attacks"][name]["correct"] for name in SUITE}
+    assert results["white_box"]["correct"] == min(counts.values())
+    assert counts[results["white_box"]["attack"]] == min(counts.values())
+    standing = np.all([ledger[f"white_box/{name}/prediction"] == ledger["y"] for name in SUITE], axis=0)
+    assert results["white_box_union"]["correct"] == standing.sum() <= min(counts.values())
+
+
+def test_union_counts_examples_that_different_attacks_break(model: nn.Module, sample: Pair) -> None:
+    def break_every(remainder: int) -> object:
+        def change(x: Tensor) -> Tensor:
+            x_adv = PGD(BALL, step_size=0.02, steps=20)(model, x, model(x).argmax(1), generator=torch.Generator().manual_seed(0))
+            keep = torch.arange(len(x)) % 2 == remainder
+            return torch.where(keep[:, None, None, None], x, x_adv)
+
+        return change
+
+    results = evaluate(model, sample, attacks={"even": Rogue(break_every(0)), "odd": Rogue(break_every(1))}).results
+    assert results["white_box_union"]["correct"] < results["white_box"]["correct"]
+
+
+def test_black_box_makes_images_on_the_source_with_the_exhaustive_attack(model: nn.Module, sample: Pair) -> None:
+    seen: list = []
+    source = lp.models.SmallConvNet(width=4).double()
+    evaluation = evaluate(model, sample, attacks={"nothing": Recording(seen)}, sources={"other": source})
+    assert [call["exhaustive"] for call in seen] == [False, True]
+    assert seen[0]["y"] == seen[1]["y"]
+    assert not all(seen[1]["correct"]), "the source itself was attacked, not the evaluated model"
+    summary = evaluation.results["black_box"]["other"]
+    assert summary["correct"] == evaluation.results["clean"]["correct"]
+    assert summary["attacks"]["nothing"]["parameters"]["init_args"]["stop_when_broken"] is False
+
+
+def test_black_box_from_the_model_itself_is_a_white_box(model: nn.Module, sample: Pair) -> None:
+    attacks = {"bim": PGD(BALL, step_size=0.02, steps=10, random_start=False).exhaustive()}
+    results = evaluate(model, sample, attacks=attacks, sources={"itself": model}).results
+    assert results["black_box"]["itself"]["correct"] == results["white_box"]["correct"]
+    blind = evaluate(model, sample, attacks=attacks, sources={"untrained": lp.models.SmallConvNet(width=4).double()}).results
+    assert blind["black_box"]["untrained"]["correct"] > results["white_box"]["correct"]
+
+
+def test_probabilities_are_warned_about(model: nn.Module, sample: Pair) -> None:
+    with pytest.warns(UserWarning, match="probabilities"):
+        evaluate(nn.Sequential(model, nn.Softmax(1)), sample, attacks={"weak": WEAK})
+
+
+def test_gradient_evaluations_are_counted_for_each_example(model: nn.Module, sample: Pair) -> None:
+    evaluation = evaluate(model, sample, attacks={"all": PGD(BALL, step_size=0.01, steps=5, restarts=2).exhaustive(), "stop": STRONG})
+    results = evaluation.results
+    attacked = results["clean"]["correct"]
+    assert results["attacks"]["all"]["gradient_evaluations_per_example"] == pytest.approx(5 * 2 * attacked / 60)
+    assert 0 < results["attacks"]["stop"]["gradient_evaluations_per_example"] < 20 * attacked / 60
+
+
+def test_the_ledger_tells_the_same_as_the_results(model: nn.Module, sample: Pair) -> None:
+    evaluation = evaluate(model, sample, sources={"other": lp.models.SmallConvNet(width=4).double()})
+    results, ledger = evaluation.results, evaluation.ledger
+    entries = {"clean": results["clean"]}
+    entries |= {f"white_box/{name}": entry for name, entry in results["attacks"].items()}
+    entries |= {f"other/{name}": entry for name, entry in results["black_box"]["other"]["attacks"].items()}
+    for prefix, entry in entries.items():
+        right = ledger[f"{prefix}/prediction"] == ledger["y"]
+        assert (entry["correct"], entry["total"]) == (right.sum(), 60)
+        assert entry["top1"] == pytest.approx(right.mean())
+        assert entry["top5"] == pytest.approx(ledger[f"{prefix}/top5"].mean())
+        assert entry["top5"] >= entry["top1"]
+        assert entry["ci95"] == pytest.approx(wilson(int(right.sum()), 60))
+        if prefix != "clean":
+            assert entry["largest_distance"] == pytest.approx(ledger[f"{prefix}/distance"].max())
+            assert entry["largest_distance"] <= 0.1 + 1e-7
+    confusion = np.array(results["white_box"]["confusion"])
+    assert confusion.sum() == 60
+    assert np.trace(confusion) == results["white_box"]["correct"]
+    assert np.array_equal(confusion.sum(1), np.bincount(ledger["y"], minlength=10))
+
+
+def test_top5_is_left_out_where_there_are_5_classes_or_fewer(linear: nn.Module, middle: Pair) -> None:
+    results = lp.evaluate(linear, middle, attacks={"weak": WEAK}, progress=False).results
+    assert "top5" not in results["clean"]
+    assert "top5" not in results["attacks"]["weak"]
+
+
+def test_the_curve_starts_at_clean_falls_and_agrees_with_the_attack(model: nn.Module, sample: Pair) -> None:
+    results = evaluate(model, sample, attacks={"strong": STRONG}, curve=(0, 0.05, 0.1, 0.3), curve_examples=40).results
+    points = results["curve"]
+    assert [point["eps"] for point in points] == [0, 0.05, 0.1, 0.3]
+    assert [point["total"] for point in points] == [40] * 4
+    accuracies = [point["top1"] for point in points]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert accuracies[0] > accuracies[-1]
+    x, y = sample
+    assert points[0]["correct"] == evaluate(model, (x[:40], y[:40]), attacks={"strong": STRONG}).results["clean"]["correct"]
+    assert points[2]["correct"] == evaluate(model, (x[:40], y[:40]), attacks={"strong": STRONG}).results["white_box"]["correct"]
+
+
+def test_save_and_load_round_trip(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    evaluation = evaluate(model, sample, curve=(0.0, 0.1))
+    path = evaluation.save(tmp_path / "evaluation" / "test")
+    assert json.loads(path.read_text()) == json.loads(json.dumps(evaluation.results))
+    again = lp.Evaluation.load(path.parent)
+    assert again.results == evaluation.results
+    same_ledger(evaluation, again)
+    assert str(again) == str(evaluation)
+    assert {entry.name for entry in path.parent.iterdir()} == {"results.json", "ledger.npz"}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # numpy leaves a damaged file open
+@pytest.mark.parametrize("damage", ["missing", "no_ledger", "truncated_ledger", "truncated_results", "other_schema", "not_a_mapping"])
+def test_damaged_evaluations_are_refused_in_one_line(model: nn.Module, sample: Pair, tmp_path: Path, damage: str) -> None:
+    evaluate(model, (sample[0][:5], sample[1][:5]), attacks={"weak": WEAK}).save(tmp_path)
+    ledger, results = tmp_path / "ledger.npz", tmp_path / "results.json"
+    match damage:
+        case "missing":
+            tmp_path = tmp_path / "nowhere"
+        case "no_ledger":
+            ledger.unlink()
+        case "truncated_ledger":
+            ledger.write_bytes(ledger.read_bytes()[:100])
+        case "truncated_results":
+            results.write_text(results.read_text()[:100])
+        case "other_schema":
+            results.write_text(results.read_text().replace('"schema": 1', '"schema": 999'))
+        case "not_a_mapping":
+            results.write_text("[]")
+    with pytest.raises(InputError) as caught:
+        lp.Evaluation.load(tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_keys_that_others_rely_on(model: nn.Module, sample: Pair) -> None:
+    results = evaluate(model, sample, sources={"other": lp.models.SmallConvNet(width=4).double()}).results
+    for path in ("clean.top1", "clean.top5", "attacks.weak.top1", "white_box.top1", "white_box_union.top1", "black_box.other.top1"):
+        value = results
+        for key in path.split("."):
+            value = value[key]
+        assert 0 <= value <= 1
+    assert isinstance(results["schema"], int)
+    for key in ("seed", "versions", "hardware", "wall_time_seconds"):
+        assert key in results
+    json.dumps(results)
+
+
+def test_model_is_left_as_it_was(model: nn.Module, sample: Pair) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.Flatten(), nn.Linear(72, 10)).double().train()
+    network[0].weight.requires_grad_(False)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    evaluate(network, sample, sources={"other": network})
+    assert network.training
+    assert [parameter.requires_grad for parameter in network.parameters()] == [False, *[True] * 5]
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_autocast_around_it_changes_nothing(trained: nn.Module, digits: Pair) -> None:
+    data = (digits[0][:60], digits[1][:60])
+    plain = evaluate(trained, data)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        same_ledger(plain, evaluate(trained, data))
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize(
+    ("data", "options", "said"),
+    [
+        (lambda x, y: (x[:0], y[:0]), {}, "data: holds no examples"),
+        (lambda x, y: (x, y), {"attacks": {}}, "attacks"),
+        (lambda x, y: (x, y), {"batch_size": 0}, "batch_size"),
+        (lambda x, y: (2 * x, y), {}, "x: "),
+        (lambda x, y: (x, y + 5), {}, "y: .*10 classes"),
+        (lambda x, y: (x, y - 5), {}, "y: .*10 classes"),
+        (lambda x, y: (x[0], y[:1]), {}, "x: "),
+    ],
+)
+def test_bad_input_is_refused(model: nn.Module, sample: Pair, data: object, options: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        evaluate(model, data(*sample), **options)
