@@ -6,7 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constrain
 
 # The first Python that is new enough and can make an environment; another one: make PYTHON=/path/to/python test
 PROBE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
-PYTHON = $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell $(name) -c '$(PROBE)' >/dev/null 2>&1 && echo $(name))))
+NAMES := python3.11 python3.12 python3.13 python3
+PYTHON = $(firstword $(foreach name,$(NAMES),$(shell $(name) -c '$(PROBE)' >/dev/null 2>&1 && echo $(name))))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench clean

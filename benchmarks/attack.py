@@ -79,8 +79,10 @@ def main() -> None:
     arguments.out.write_text(json.dumps(results, indent=2) + "\n")
     for name, seconds in sorted(best.items(), key=lambda item: item[1]):
         print(f"{name:14} {seconds:8.3f} s   {arguments.batch / seconds:8.0f} images/s")
-    print(f"{results['times_the_fastest_peer']:.2f} times as fast as {fastest}; "
-          f"{results['of_the_bare_network_same_precision']:.2f} of the bare network's time. Wrote {arguments.out}")
+    print(
+        f"{results['times_the_fastest_peer']:.2f} times as fast as {fastest}; "
+        f"{results['of_the_bare_network_same_precision']:.2f} of the bare network's time. Wrote {arguments.out}"
+    )
 
 
 PACKAGES = {"foolbox": "foolbox", "torchattacks": "torchattacks", "art": "adversarial-robustness-toolbox"}
@@ -116,7 +118,8 @@ def build(model: nn.Module, x: Tensor, y: Tensor, steps: int, device: torch.devi
     of_torchattacks = torchattacks.PGD(model, eps=EPS, alpha=STEP, steps=steps, random_start=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        in_art = PyTorchClassifier(model, nn.CrossEntropyLoss(), (1, 28, 28), 10, clip_values=(0, 1), device_type=device.type.replace("cuda", "gpu"))
+        kind = "gpu" if device.type == "cuda" else "cpu"
+        in_art = PyTorchClassifier(model, nn.CrossEntropyLoss(), (1, 28, 28), 10, clip_values=(0, 1), device_type=kind)
     of_art = ProjectedGradientDescent(
         in_art, norm=np.inf, eps=EPS, eps_step=STEP, max_iter=steps, num_random_init=1, batch_size=len(x), verbose=False
     )

@@ -14,7 +14,6 @@ from beartype import BeartypeConf, beartype
 from beartype.roar import BeartypeDecorHintPep673Exception
 
 
-
 def check_types(function: Callable) -> Callable:
     """beartype, except for functions annotated with ``Self``: jaxtyping hands it one method at a time, and it wants the class."""
     try:

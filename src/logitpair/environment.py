@@ -16,7 +16,7 @@ def versions() -> dict[str, str]:
         "logitpair": version("logitpair"),
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
     }
 
 

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -52,9 +53,9 @@ class Evaluation:
         folder = Path(folder)
         try:
             results = json.loads((folder / "results.json").read_text())
-            with np.load(folder / "ledger.npz", allow_pickle=False) as arrays:
-                ledger = {key.removesuffix(".npy"): arrays[key] for key in arrays.files}
-        except (OSError, ValueError) as error:
+            with (folder / "ledger.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                ledger = {key: arrays[key] for key in arrays.files}
+        except (OSError, ValueError, BadZipFile) as error:
             raise InputError(f"'{folder}' holds no complete evaluation (results.json and ledger.npz): {error}") from error
         if results.get("schema") != SCHEMA:
             raise InputError(f"'{folder}/results.json' has schema {results.get('schema')}, this version reads {SCHEMA}")

@@ -118,7 +118,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         window, clock = Window(), Clock()
         bar = stack.enter_context(progress_bar(disable=quiet or not world.is_main))
         task = bar.add_task("train", total=total, completed=state.step, note="")
-        say = console.print if world.is_main and not quiet else lambda text: None
+        say = _nothing if quiet or not world.is_main else console.print
         resumed = f", from step {state.step}" if state.step else ""
         say(f"Training {total} steps{resumed} of {config.batch_size} images on {device} in {str(dtype).removeprefix('torch.')} -> {run}")
 
@@ -184,6 +184,10 @@ def take_step(
         state.ema.update_parameters(state.model)
     state.step += 1
     return result, y, gradient_norm
+
+
+def _nothing(text: str) -> None:
+    """What a quiet run says."""
 
 
 def initial_state(config: RunConfig, device: torch.device) -> State:

@@ -21,10 +21,11 @@ from logitpair import checkpoint
 from logitpair.cli import main
 
 # Four epochs of 19 steps: random starts, warm-up, schedule, moving average, validation and checkpoints all take part.
-SETTINGS = (
-    "--epochs=4 --batch_size=64 --model.width=4 --objective.attack.steps=4 --objective.warmup=2 --ema=0.9 --checkpoint_every=3 "
-    "--validation.examples=20 --validation.every=2 --validation.attack.steps=2 --device=cpu --precision=float32"
-).split()
+SETTINGS = [
+    *("--epochs=4", "--batch_size=64", "--model.width=4", "--objective.attack.steps=4", "--objective.warmup=2", "--ema=0.9"),
+    *("--checkpoint_every=3", "--validation.examples=20", "--validation.every=2", "--validation.attack.steps=2"),
+    *("--device=cpu", "--precision=float32"),
+]
 STEPS = 76
 
 
@@ -97,11 +98,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(uninterrup
 
 
 def test_a_killed_run_resumes_to_the_same_weights(uninterrupted: Path, tmp_path: Path) -> None:
-    run, delay = tmp_path / "run", random.uniform(0, 0.5)  # noqa: S311
+    run, delay = tmp_path / "run", random.uniform(0, 0.2)  # noqa: S311
     last = run / "checkpoints" / "last.pt"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "logitpair.cli", *command(run)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen([sys.executable, "-m", "logitpair.cli", *command(run)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 100
         while not last.exists():
@@ -113,9 +112,8 @@ def test_a_killed_run_resumes_to_the_same_weights(uninterrupted: Path, tmp_path:
         process.kill()
         process.wait()
     reached = checkpoint.load(last)["step"]
-    assert 3 <= reached, f"killed {delay:.3f} s after the first checkpoint"
-    if process.returncode == -signal.SIGKILL and reached < STEPS:
-        assert not (run / "training.json").exists()
+    assert 3 <= reached < STEPS, f"killed {delay:.3f} s after the first checkpoint"
+    assert not (run / "training.json").exists()
     assert main(command(run)) == 0
     same_training(run, uninterrupted)
 
@@ -135,7 +133,7 @@ def test_an_interrupted_run_says_so_and_resumes_to_the_same_weights(
     thread = threading.Thread(target=interrupt)
     thread.start()
     try:
-        code = main(command(run, "--checkpoint_every", "5"))
+        code = main(command(run))
     finally:
         done.set()
         thread.join()
@@ -161,7 +159,11 @@ def test_a_finished_run_is_left_alone(uninterrupted: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value", "named"),
-    [("--seed", "1", "seed"), ("--objective.weight", "0.75", "objective.init_args.weight"), ("--optimizer.lr", "1e-4", "optimizer.init_args.lr")],
+    [
+        ("--seed", "1", "seed"),
+        ("--objective.weight", "0.75", "objective.init_args.weight"),
+        ("--optimizer.lr", "1e-4", "optimizer.init_args.lr"),
+    ],
 )
 def test_a_changed_setting_is_refused_by_name(
     uninterrupted: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, named: str

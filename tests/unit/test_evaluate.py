@@ -355,6 +355,12 @@ def test_keys_that_others_rely_on(model: nn.Module, sample: Pair) -> None:
     json.dumps(results)
 
 
+def test_an_attack_may_have_any_name(model: nn.Module, sample: Pair) -> None:
+    evaluation = evaluate(model, sample, attacks={"x": STRONG})
+    clean = [images for key, images in evaluation.ledger.items() if "gallery" in key and np.array_equal(images, sample[0][: len(images)])]
+    assert len(clean) == 1, "the clean images of the gallery were overwritten"
+
+
 def test_model_is_left_as_it_was(model: nn.Module, sample: Pair) -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.Flatten(), nn.Linear(72, 10)).double().train()
     network[0].weight.requires_grad_(False)
@@ -384,6 +390,8 @@ def test_autocast_around_it_changes_nothing(trained: nn.Module, digits: Pair) ->
         (lambda x, y: (x, y + 5), {}, "y: .*10 classes"),
         (lambda x, y: (x, y - 5), {}, "y: .*10 classes"),
         (lambda x, y: (x[0], y[:1]), {}, "x: "),
+        (lambda x, y: (x, y + 0.5), {}, "y: "),
+        (lambda x, y: (x, y), {"sources": {"white_box": nn.Identity()}}, "white_box"),
     ],
 )
 def test_bad_input_is_refused(model: nn.Module, sample: Pair, data: object, options: dict, said: str) -> None:
