@@ -82,6 +82,8 @@ def evaluate(
     """
     if not attacks:
         raise InputError("attacks is empty; it must name at least one attack")
+    if WHITE_BOX in (sources or {}):
+        raise InputError(f"sources: '{WHITE_BOX}' is the name of the model itself; accepted: any other name")
     at_least("batch_size", batch_size, 1)
     began = time.perf_counter()
     device = _device_of(model)
@@ -90,7 +92,8 @@ def evaluate(
     ledger = _Ledger()
     cost = {job: {"gradients": 0, "seconds": 0.0} for job in jobs}
 
-    with undisturbed(model), torch.no_grad(), progress_bar(disable=not progress) as bar:
+    no_autocast = torch.autocast(device.type, enabled=False)
+    with undisturbed(model), torch.no_grad(), no_autocast, progress_bar(disable=not progress) as bar:
         task = bar.add_task("evaluate", total=None, note="")
         offset = 0
         for x, y in batches(data, batch_size, device):
@@ -101,7 +104,7 @@ def evaluate(
             indices = torch.arange(offset, offset + len(x))
             if offset == 0:
                 warn_if_probabilities(clean)
-                ledger.gallery["x"] = x[:GALLERY].cpu().numpy()
+            ledger.add_images("x", x)
             for victim, attack_name in jobs:
                 bar.update(task, note=f"{offset:,} examples · {attack_name} on {victim.replace('_', ' ')}")
                 chosen = (clean.argmax(1) == y).nonzero().squeeze(1)
@@ -115,8 +118,8 @@ def evaluate(
                 x_adv = x.clone()
                 x_adv[chosen] = torch.where(attack.threat.contains(found, x[chosen])[:, None, None, None], found, x[chosen])
                 ledger.add_attacked(f"{victim}/{attack_name}", logits_of(model, x_adv), y, attack.threat.distance(x_adv, x))
-                if offset == 0 and victim == WHITE_BOX:
-                    ledger.gallery[attack_name] = x_adv[:GALLERY].cpu().numpy()
+                if victim == WHITE_BOX:
+                    ledger.add_images(f"{victim}/{attack_name}", x_adv)
             offset += len(x)
             bar.update(task, completed=offset)
         if not offset:
@@ -156,7 +159,7 @@ def evaluate(
         else:
             results["black_box"][victim] = summary | {"union": accuracy(standing), "attacks": entries}
     results["wall_time_seconds"] = round(time.perf_counter() - began, 3)
-    return Evaluation(results, columns | {f"gallery/{key}": images for key, images in ledger.gallery.items()})
+    return Evaluation(results, columns)
 
 
 class _Ledger:
@@ -164,7 +167,6 @@ class _Ledger:
 
     def __init__(self) -> None:
         self.parts: dict[str, list[np.ndarray]] = {}
-        self.gallery: dict[str, np.ndarray] = {}
         self.classes = 0
 
     def add_clean(self, logits: Tensor, y: Tensor) -> None:
@@ -175,6 +177,11 @@ class _Ledger:
     def add_attacked(self, prefix: str, logits: Tensor, y: Tensor, distance: Tensor) -> None:
         self._add(prefix, logits, y)
         self._append(f"{prefix}/distance", distance)
+
+    def add_images(self, name: str, x: Tensor) -> None:
+        kept = sum(map(len, self.parts.get(f"gallery/{name}", [])))
+        if kept < GALLERY:
+            self._append(f"gallery/{name}", x[: GALLERY - kept])
 
     def columns(self) -> dict[str, np.ndarray]:
         return {key: np.concatenate(parts) for key, parts in self.parts.items()}

@@ -24,7 +24,8 @@ class Evaluation:
     Args:
         results: the content of ``results.json``; its keys are described in ``docs/results.md``. Accuracies are fractions.
         ledger: arrays with one row an example: ``y``, ``clean/prediction``, ``<victim>/<attack>/prediction`` and ``/distance``,
-            where the victim is ``white_box`` or a source's name; besides them the ``gallery/`` images of the first few examples.
+            where the victim is ``white_box`` or a source's name; besides them the first few examples'
+            images, ``gallery/x`` and ``gallery/white_box/<attack>``.
     """
 
     results: dict[str, Any]
@@ -57,8 +58,9 @@ class Evaluation:
                 ledger = {key: arrays[key] for key in arrays.files}
         except (OSError, ValueError, BadZipFile) as error:
             raise InputError(f"'{folder}' holds no complete evaluation (results.json and ledger.npz): {error}") from error
-        if results.get("schema") != SCHEMA:
-            raise InputError(f"'{folder}/results.json' has schema {results.get('schema')}, this version reads {SCHEMA}")
+        schema = results.get("schema") if isinstance(results, dict) else None
+        if schema != SCHEMA:
+            raise InputError(f"'{folder}/results.json' has schema {schema}, this version reads {SCHEMA}")
         return cls(results, ledger)
 
     def rows(self) -> list[tuple[str, str, dict[str, Any]]]:

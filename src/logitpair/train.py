@@ -193,7 +193,6 @@ def _nothing(text: str) -> None:
 def initial_state(config: RunConfig, device: torch.device) -> State:
     """A new network with its optimizer, as the seed determines them."""
     torch.manual_seed(config.seed)
-    torch.set_flush_denormal(True)
     model = config.model().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = config.optimizer(model.parameters())
     for group in optimizer.param_groups:

@@ -146,7 +146,7 @@ def test_a_data_set_leaves_the_global_random_state_alone_too(trained: nn.Module)
 
 def test_another_seed_draws_other_starts(model: nn.Module, sample: Pair) -> None:
     a, b = (evaluate(model, sample, seed=seed, attacks={"weak": WEAK}) for seed in (0, 1))
-    assert not np.array_equal(a.ledger["gallery/weak"], b.ledger["gallery/weak"])
+    assert not np.array_equal(a.ledger["gallery/white_box/weak"], b.ledger["gallery/white_box/weak"])
 
 
 def test_all_kinds_of_data_give_the_same(trained: nn.Module) -> None:
@@ -206,7 +206,7 @@ def test_an_attack_that_goes_astray_on_some_examples_keeps_its_success_on_the_ot
 
 def test_success_is_measured_by_a_fresh_forward_not_by_the_attack_s_own(sample: Pair, model: nn.Module) -> None:
     evaluation = evaluate(model, sample, attacks={"strong": STRONG}, batch_size=60)
-    x_adv = torch.from_numpy(evaluation.ledger["gallery/strong"])
+    x_adv = torch.from_numpy(evaluation.ledger["gallery/white_box/strong"])
     assert np.array_equal(model(x_adv).argmax(1).numpy(), evaluation.ledger["white_box/strong/prediction"][: len(x_adv)])
     assert BALL.contains(x_adv, sample[0][: len(x_adv)]).all()
 

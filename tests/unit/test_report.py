@@ -86,7 +86,7 @@ def add_evaluation(folder: Path, content: dict[str, Any]) -> Path:
     place.mkdir(parents=True)
     (place / "results.json").write_text(json.dumps(content))
     ledger = {"y": [0, 1, 2], "clean/prediction": [0, 1, 0], "white_box/pgd/prediction": [2, 1, 0]}
-    np.savez(place / "ledger.npz", **ledger, **{"gallery/x": X, "gallery/pgd": np.clip(X + 0.2, 0, 1)})  # type: ignore[arg-type]
+    np.savez(place / "ledger.npz", **ledger, **{"gallery/x": X, "gallery/white_box/pgd": np.clip(X + 0.2, 0, 1)})  # type: ignore[arg-type]
     return folder
 
 

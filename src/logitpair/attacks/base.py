@@ -66,11 +66,14 @@ def logits_of(model: nn.Module, x: Images) -> Float[Tensor, "batch classes"]:
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Generates[None]:
-    """Run the model in eval mode with frozen parameters; on leaving, put back modes, ``requires_grad`` and changed buffers."""
+    """Run the model in eval mode with frozen parameters; on leaving, put back modes, ``requires_grad`` and buffers."""
     training = [module for module in model.modules() if module.training]
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    versions = [buffer._version for buffer, _ in buffers]
+    buffers = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False)
+    ]
     try:
         for module in training:
             module.training = False
@@ -84,6 +87,6 @@ def undisturbed(model: nn.Module) -> Generates[None]:
         for parameter in trainable:
             parameter.requires_grad_(True)
         with torch.no_grad():
-            for (buffer, before), version in zip(buffers, versions, strict=True):
-                if buffer._version != version:
-                    buffer.copy_(before)
+            for module, name, buffer, before in buffers:  # written in place, or replaced by another tensor
+                setattr(module, name, buffer)
+                buffer.copy_(before)

@@ -64,14 +64,14 @@ class MemoryImages(Dataset[tuple[Tensor, Tensor]]):
         return self.images[index], self.labels[index]
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        return self[torch.as_tensor(indices)]
+        return self[torch.as_tensor(indices, dtype=torch.int64)]
 
     def part(self, start: int, stop: int) -> MemoryImages:
         """The examples from ``start`` to before ``stop``."""
         return MemoryImages(self.images[start:stop], self.labels[start:stop])
 
 
-def collate(batch: tuple[Tensor, Tensor] | list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+def collate(batch: tuple[Tensor, Tensor] | list[Any]) -> tuple[Tensor, Tensor]:
     """A batch that came whole as it is; a list of examples stacked."""
     return batch if isinstance(batch, tuple) else tuple(default_collate(batch))
 
@@ -90,15 +90,22 @@ def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0)
         batch_size: examples a batch.
         device: where the batch goes.
         workers: processes that decode images.
+
+    Raises:
+        InputError: for labels that are no integers.
     """
     if isinstance(data, tuple):
         loader: Iterator[Any] | DataLoader[Any] = zip(data[0].split(batch_size), data[1].split(batch_size), strict=True)
     elif isinstance(data, DataLoader):
         loader = data
     else:
-        loader = DataLoader(data, batch_size=batch_size, num_workers=workers, collate_fn=collate)
+        # a generator of its own, or the loader would draw from the global one
+        loader = DataLoader(data, batch_size=batch_size, num_workers=workers, collate_fn=collate, generator=torch.Generator())
     for images, labels in loader:
-        yield to_pixels(images, device), torch.as_tensor(labels).to(device, torch.int64)
+        y = torch.as_tensor(labels)
+        if y.is_floating_point():
+            raise InputError(f"y: labels must be integers, not {str(y.dtype).removeprefix('torch.')}")
+        yield to_pixels(images, device), y.to(device, torch.int64)
 
 
 def first(data: Data, examples: int | None) -> Data:

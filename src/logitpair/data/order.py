@@ -47,4 +47,4 @@ def epoch_batches(
     shuffled = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(derive_seed(seed, "order", epoch)))  # type: ignore[arg-type]
     mine = [batch[rank::size].tolist() for batch in shuffled.split(batch_size)[start:]]
     seeded = dataset if isinstance(dataset, MemoryImages) else _Seeded(dataset, seed, epoch)
-    yield from DataLoader(seeded, batch_sampler=mine, num_workers=workers, collate_fn=collate)
+    yield from DataLoader(seeded, batch_sampler=mine, num_workers=workers, collate_fn=collate, generator=torch.Generator())

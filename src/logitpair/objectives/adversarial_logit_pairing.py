@@ -51,7 +51,7 @@ class AdversarialLogitPairing(Objective):
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         x_adv = self.attack.exhaustive()(bare(model), x, y, generator=generator)
-        clean, adversarial = forward_together(model, x, x_adv)
+        clean, adversarial = forward_together(model, y, x, x_adv)
         cross_entropy, terms = mixed_cross_entropy(clean, adversarial, y, self.clean_share)
         pairing = self.pairing(clean, adversarial).mean()
         total = cross_entropy + self.weight * pairing

@@ -50,10 +50,10 @@ class AdversarialTraining(Objective):
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         x_adv = self.attack.exhaustive()(bare(model), x, y, generator=generator)
         if self.clean_share == 0:
-            (adversarial,) = forward_together(model, x_adv)
+            (adversarial,) = forward_together(model, y, x_adv)
             total = losses.cross_entropy(adversarial, y).mean()
             return LossTerms(total, {"adversarial_loss": total}, {"adversarial": adversarial})
-        clean, adversarial = forward_together(model, x, x_adv)
+        clean, adversarial = forward_together(model, y, x, x_adv)
         total, terms = mixed_cross_entropy(clean, adversarial, y, self.clean_share)
         return LossTerms(total, terms, {"clean": clean, "adversarial": adversarial})
 
@@ -67,8 +67,8 @@ def mixed_cross_entropy(clean: Tensor, adversarial: Tensor, y: Labels, clean_sha
 
 
 def warmed_up(attack: Attack, epoch: float, warmup: float) -> Attack:
-    """The attack scaled to the share of ``warmup`` epochs that has passed."""
-    return attack.scaled(epoch / warmup) if 0 < epoch < warmup else attack
+    """The attack scaled to the share of ``warmup`` epochs that has passed, never quite 0: a step of no length is no attack."""
+    return attack.scaled(max(epoch / warmup, 1e-3)) if epoch < warmup else attack
 
 
 def check_share(clean_share: float) -> None:

@@ -49,10 +49,7 @@ class Objective(ABC):
             InputError: for images outside [0, 1] or not finite, labels outside the classes, or a model that does not return logits.
         """
         check_batch(x, y)
-        result = self.loss(model, x, y, generator)
-        for logits in result.logits.values():
-            check_labels(y, logits.shape[1])
-        return result
+        return self.loss(model, x, y, generator)
 
     @abstractmethod
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
@@ -63,7 +60,12 @@ class Objective(ABC):
         return self
 
 
-def forward_together(model: nn.Module, *batches: Images) -> tuple[Tensor, ...]:
-    """Logits of several batches from one concatenated forward: one set of BatchNorm statistics, one pass through DDP."""
-    together = torch.cat(batches)
-    return logits_of(model, together).split([len(batch) for batch in batches])
+def forward_together(model: nn.Module, y: Labels, *batches: Images) -> tuple[Tensor, ...]:
+    """Logits of several batches from one concatenated forward: one set of BatchNorm statistics, one pass through DDP.
+
+    Raises:
+        InputError: if the labels ``y`` lie outside the classes that the logits stand for.
+    """
+    logits = logits_of(model, torch.cat(batches))
+    check_labels(y, logits.shape[1])
+    return logits.split([len(batch) for batch in batches])

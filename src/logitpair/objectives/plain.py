@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from logitpair import losses
-from logitpair.attacks.base import logits_of
-from logitpair.objectives.base import Images, Labels, LossTerms, Objective
+from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
 from logitpair.random import Generator
 
 
@@ -17,6 +16,6 @@ class Plain(Objective):
     """Mean cross-entropy on the clean batch."""
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
-        logits = logits_of(model, x)
+        (logits,) = forward_together(model, y, x)
         total = losses.cross_entropy(logits, y).mean()
         return LossTerms(total, {"clean_loss": total}, {"clean": logits})

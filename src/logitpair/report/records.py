@@ -159,7 +159,7 @@ def _square(counts: list[list[int]], classes: int) -> tuple[tuple[int, ...], ...
 
 
 def _gallery(ledger: Mapping[str, NDArray[Any]], attack: str, classes: int) -> list[Example]:
-    needed = ("gallery/x", f"gallery/{attack}", "y", "clean/prediction", f"white_box/{attack}/prediction")
+    needed = ("gallery/x", f"gallery/white_box/{attack}", "y", "clean/prediction", f"white_box/{attack}/prediction")
     if needed[0] not in ledger or needed[1] not in ledger:
         return []
     columns = [ledger[key] for key in needed]
