@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -22,7 +21,6 @@ def check_types(function: Callable) -> Callable:
         return function
 
 
-os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # recipes.build still says dump(skip_none=)
 if any(name == "logitpair" or name.startswith("logitpair.") for name in sys.modules):
     raise RuntimeError("logitpair was imported before the shape checks were installed")
 sys.modules["logitpair_type_check"] = types.ModuleType("logitpair_type_check")

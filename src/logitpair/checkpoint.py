@@ -15,14 +15,15 @@ from logitpair.files import atomic_write
 FORMAT = 1
 
 
-def save(folder: Path, state: dict[str, Any], step: int, keep: int) -> Path:
-    """Write ``folder/step-N.pt``, point ``last.pt`` at it, and delete all but the ``keep`` latest.
+def save(folder: Path, state: dict[str, Any], step: int, keep: int, best: bool = False) -> Path:
+    """Write ``folder/step-N.pt``, point ``last.pt`` (and ``best.pt``) at it, and delete all but the ``keep`` latest.
 
     Args:
         folder: the run's ``checkpoints``.
         state: tensors and plain values only, so that it loads with ``weights_only=True``.
         step: optimizer steps taken.
         keep: how many step files remain.
+        best: whether it is the best so far.
 
     Raises:
         OSError: for a full disk or a read-only folder; earlier checkpoints are then untouched.
@@ -31,13 +32,15 @@ def save(folder: Path, state: dict[str, Any], step: int, keep: int) -> Path:
     torch.save({"format": FORMAT, "step": step, **state}, buffer)
     path = folder / f"step-{step:09d}.pt"
     atomic_write(path, buffer.getbuffer())
-    point(folder / "last.pt", path)
+    if best:
+        _point(folder / "best.pt", path)
+    _point(folder / "last.pt", path)  # at the end: a run resumes from it, and then does again what may be missing
     for old in sorted(folder.glob("step-*.pt"))[:-keep]:
         old.unlink()
     return path
 
 
-def point(name: Path, path: Path) -> None:
+def _point(name: Path, path: Path) -> None:
     """Make ``name`` another name of the file ``path``, at once (a hard link: it survives the rotation)."""
     temporary = name.with_name(f".{name.name}.link")
     temporary.unlink(missing_ok=True)

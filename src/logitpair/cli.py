@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
         _run(sys.argv[1:] if argv is None else argv)
         return 0
     except (InputError, ArgumentError) as error:
-        return _fail(error, f"error: {recipes.one_line(str(error))}", 2)
+        return _fail(error, f"error: {recipes.one_line(_without_worker(str(error)))}", 2)
     except OSError as error:
         return _fail(error, f"error: cannot read or write '{error.filename}': {error.strerror or error}", 2)
     except ArithmeticError as error:
@@ -57,6 +57,11 @@ def _help() -> None:
     for name in COMMANDS:
         print(f"  {name:10} {importlib.import_module(f'logitpair.commands.{name}').SUMMARY}")
     print(f"\n`logitpair COMMAND --help` explains each. {TRACEBACK}=1 shows the whole error.")
+
+
+def _without_worker(message: str) -> str:
+    """The message of an error that a data-loading process raised, without its traceback."""
+    return message.strip().splitlines()[-1].partition(": ")[2] if message.startswith("Caught InputError in DataLoader") else message
 
 
 def _warn(message: Warning | str, *where: object) -> None:

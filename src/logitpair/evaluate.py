@@ -60,11 +60,11 @@ def evaluate(
     """Measure accuracy on clean images, under each attack, and on images made against other models.
 
     An example that is misclassified without any perturbation counts as broken by every attack, and is not attacked. No result
-    depends on the batch size or the order of the batches: each example has its own stream of random numbers.
+    depends on how the data are cut into batches: each example has a stream of random numbers of its own, by its position.
 
     Args:
         model: maps images in [0, 1] to logits; run in eval mode and float32, on the device it is on, and left as it was.
-        data: ``(x, y)``, a ``Dataset`` or a ``DataLoader``; float images in [0, 1] or uint8.
+        data: ``(x, y)`` (tensors or arrays), a ``Dataset`` or a ``DataLoader``; float images in [0, 1] or uint8.
         attacks: white-box attacks by name.
         sources: other models by name; the same attacks are made against them, to their last step, and tried on ``model``.
         curve: radii, in the pixels' unit, at which the first attack (scaled) is run for the accuracy-against-eps curve.

@@ -26,9 +26,9 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: recipes.Setting
         OSError: if it cannot be written.
     """
     path = run / "config.yaml"
-    new = {"recipe": recipe, "scale": scale or "paper", "run": yaml.safe_load(settings.text)}
+    new: dict[str, Any] = {"recipe": recipe, "scale": scale or "paper", "run": yaml.safe_load(settings.text)}
     if path.exists():
-        old = recipes.read_yaml(path)
+        old = _read(path)
         differing = [
             key
             for key in sorted(_flat(old["run"]).keys() | _flat(new["run"]).keys())
@@ -54,9 +54,7 @@ def load_config(run: Path) -> tuple[dict[str, Any], RunConfig]:
     path = run / "config.yaml"
     if not path.is_file():
         raise InputError(f"RUN: '{run}' holds no config.yaml; give a folder that `logitpair train` wrote")
-    content = recipes.read_yaml(path)
-    if not isinstance(content, dict) or not isinstance(content.get("run"), dict):
-        raise InputError(f"RUN: '{path}' is not the config of a run")
+    content = _read(path)
     return content, recipes.resolve(content["run"]).config
 
 
@@ -86,6 +84,14 @@ def load(run: Path | str, *, which: Literal["last", "best"] = "last", device: to
     except RuntimeError as error:
         raise InputError(f"checkpoint: '{path}' does not fit the network of {run}/config.yaml") from error
     return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The content of a ``config.yaml``, refused where it is damaged."""
+    content = recipes.read_yaml(path)
+    if not isinstance(content, dict) or not isinstance(content.get("run"), dict):
+        raise InputError(f"'{path}' is damaged or not the config of a run")
+    return content
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -52,13 +52,13 @@ class State:
     best: float = -1.0
     seconds: float = 0.0
 
-    def save(self, folder: Path, keep: int) -> Path:
+    def save(self, folder: Path, keep: int, best: bool) -> None:
         """Write a checkpoint of this state."""
         parts: dict[str, Any] = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         parts |= {"scaler": self.scaler.state_dict(), "best": self.best, "seconds": self.seconds}
         if self.ema is not None:
             parts["ema"] = self.ema.state_dict()
-        return checkpoint.save(folder, parts, self.step, keep)
+        checkpoint.save(folder, parts, self.step, keep, best)
 
     def load(self, path: Path, device: torch.device) -> None:
         """Continue from a checkpoint.
@@ -106,6 +106,8 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         held_out = first(config.data.validation(), config.validation.examples)
         state = initial_state(config, device)
         check_classes(state.model, held_out, config, device)
+        if 0 < len(dataset) % config.batch_size < world.size:  # type: ignore[arg-type]
+            raise InputError(f"batch_size: {config.batch_size} leaves an epoch's last batch too small for {world.size} processes")
         checkpoints = run / "checkpoints"
         if (checkpoints / "last.pt").exists():
             state.load(checkpoints / "last.pt", device)
@@ -145,9 +147,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
                 bar.update(task, note=summary(line))
             if save and world.is_main:
                 state.seconds += clock.lap()
-                path = state.save(checkpoints, config.checkpoints_kept)
-                if improved:
-                    checkpoint.point(checkpoints / "best.pt", path)
+                state.save(checkpoints, config.checkpoints_kept, improved)
             bar.update(task, completed=state.step)
             if stop and not finished:
                 raise Interrupted(f"stopped at step {state.step} of {total}; the same command again goes on from there")

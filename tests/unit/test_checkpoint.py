@@ -35,7 +35,7 @@ def test_rotation_keeps_the_newest_and_last(tmp_path: Path) -> None:
 
 
 def test_a_pointed_name_survives_the_rotation(tmp_path: Path) -> None:
-    checkpoint.point(tmp_path / "best.pt", checkpoint.save(tmp_path, {"number": 1}, 1, keep=1))
+    checkpoint.save(tmp_path, {"number": 1}, 1, keep=1, best=True)
     for step in (2, 3):
         checkpoint.save(tmp_path, {"number": step}, step, keep=1)
     assert numbered(tmp_path) == [3]

@@ -41,10 +41,10 @@ class Attack(ABC):
             InputError: for images outside [0, 1] or not finite, labels outside the classes, or a model that does not return logits.
         """
         check_batch(x, y)
-        x, y = x.detach(), y.detach()
-        with undisturbed(model):
+        with torch.inference_mode(False), undisturbed(model):
+            x, y = (part.clone() if part.is_inference() else part.detach() for part in (x, y))
             x_adv = self.search(model, x, y, generator) if len(x) else x.clone()
-        return self.threat.project(x_adv.detach(), x)
+            return self.threat.project(x_adv.detach(), x)
 
     @abstractmethod
     def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Images:

@@ -90,7 +90,7 @@ def evaluate_run(
         curve=settings.curve,
         curve_examples=min(settings.curve_examples, examples or settings.curve_examples),
         seed=seed,
-        batch_size=batch_size or settings.batch_size,
+        batch_size=settings.batch_size if batch_size is None else batch_size,
         name=name,
     )
     training = run / "training.json"

@@ -95,7 +95,8 @@ def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0)
         InputError: for labels that are no integers.
     """
     if isinstance(data, tuple):
-        loader: Iterator[Any] | DataLoader[Any] = zip(data[0].split(batch_size), data[1].split(batch_size), strict=True)
+        x, y = map(torch.as_tensor, data)
+        loader: Iterator[Any] | DataLoader[Any] = zip(x.split(batch_size), y.split(batch_size), strict=True)
     elif isinstance(data, DataLoader):
         loader = data
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
@@ -78,9 +79,16 @@ class Folder(ImageData):
         crop = [v2.Resize(self.size), v2.CenterCrop(self.size)]
         flip = [v2.RandomHorizontalFlip()] if augment else []
         try:
-            return torchvision.datasets.ImageFolder(folder, v2.Compose([*crop, *flip, _to_uint8]))
+            return torchvision.datasets.ImageFolder(folder, v2.Compose([*crop, *flip, _to_uint8]), loader=_open)
         except FileNotFoundError as error:
             raise InputError(f"--data-dir: {str(error).splitlines()[0]}") from error
+
+
+def _open(path: str) -> Image.Image:
+    try:
+        return Image.open(path).convert("RGB")
+    except OSError as error:  # what PIL raises for anything it cannot decode
+        raise InputError(f"--data-dir: '{path}' is truncated or not an image") from error
 
 
 def _to_uint8(image: object) -> Tensor:

@@ -142,7 +142,7 @@ def build(parsed: Namespace) -> Settings:
     add_settings(parser)
     own = Namespace({key: parsed[key] for key in RunConfig.__dataclass_fields__})
     config = RunConfig(**{key: parser.instantiate(own)[key] for key in own.__dict__})
-    return Settings(config, parser.dump(own, skip_none=False))
+    return Settings(config, parser.dump(own, skip_unset=False))
 
 
 def one_line(message: str) -> str:
