@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,16 +16,17 @@ from logitpair import environment
 from logitpair.attacks import Attack, Unperturbed, undisturbed
 from logitpair.attacks.base import logits_of
 from logitpair.console import progress_bar
-from logitpair.data import Data, batches, first
+from logitpair.data import Data, batches, count, first
 from logitpair.describe import describe
 from logitpair.errors import InputError
 from logitpair.evaluation import SCHEMA, Evaluation
+from logitpair.ledger import Ledger
 from logitpair.random import ExampleStreams, derive_seed
 from logitpair.statistics import accuracy
 from logitpair.validate import at_least, check_batch, check_labels, warn_if_probabilities
 
-GALLERY = 12  # examples whose images are kept for people to look at
 WHITE_BOX = "white_box"
+CONFUSION_CLASSES = 50  # up to which the confusion matrix is worth a reader's while
 
 
 class Counted(nn.Module):
@@ -87,127 +89,121 @@ def evaluate(
     at_least("batch_size", batch_size, 1)
     began = time.perf_counter()
     device = _device_of(model)
-    victims: dict[str, nn.Module] = {WHITE_BOX: model, **(sources or {})}
-    jobs = [(victim, attack) for victim in victims for attack in attacks]
-    ledger = _Ledger()
-    cost = {job: {"gradients": 0, "seconds": 0.0} for job in jobs}
+    trials = [Trial(WHITE_BOX, attack_name, model, attack) for attack_name, attack in attacks.items()]
+    for source, network in (sources or {}).items():
+        trials += [Trial(source, attack_name, network, attack.exhaustive()) for attack_name, attack in attacks.items()]
 
+    ledger, examples = Ledger(), 0
     no_autocast = torch.autocast(device.type, enabled=False)
     with undisturbed(model), torch.no_grad(), no_autocast, progress_bar(disable=not progress) as bar:
-        task = bar.add_task("evaluate", total=None, note="")
-        offset = 0
+        task = bar.add_task("evaluate", total=count(data), note="")
         for x, y in batches(data, batch_size, device):
             check_batch(x, y)
             clean = logits_of(model, x)
             check_labels(y, clean.shape[1])
-            ledger.add_clean(clean, y)
-            indices = torch.arange(offset, offset + len(x))
-            if offset == 0:
+            if not examples:
                 warn_if_probabilities(clean)
+            ledger.add("clean", clean, y)
+            ledger.append("y", y)
             ledger.add_images("x", x)
-            for victim, attack_name in jobs:
-                bar.update(task, note=f"{offset:,} examples · {attack_name} on {victim.replace('_', ' ')}")
-                chosen = (clean.argmax(1) == y).nonzero().squeeze(1)
-                streams = ExampleStreams(derive_seed(seed, victim, attack_name), indices[chosen.cpu()])
-                start = time.perf_counter()
-                counted = Counted(victims[victim]).eval()
-                attack = attacks[attack_name] if victim == WHITE_BOX else attacks[attack_name].exhaustive()
-                found = attack(counted, x[chosen], y[chosen], generator=streams)
-                cost[victim, attack_name]["gradients"] += counted.gradient_evaluations
-                cost[victim, attack_name]["seconds"] += time.perf_counter() - start
-                x_adv = x.clone()
-                x_adv[chosen] = torch.where(attack.threat.contains(found, x[chosen])[:, None, None, None], found, x[chosen])
-                ledger.add_attacked(f"{victim}/{attack_name}", logits_of(model, x_adv), y, attack.threat.distance(x_adv, x))
-                if victim == WHITE_BOX:
-                    ledger.add_images(f"{victim}/{attack_name}", x_adv)
-            offset += len(x)
-            bar.update(task, completed=offset)
-        if not offset:
-            raise InputError("data: holds no examples")
+            right = clean.argmax(1) == y
+            positions = torch.arange(examples, examples + len(x))
+            for trial in trials:
+                bar.update(task, note=f"{trial.name} on {trial.victim.replace('_', ' ')}")
+                x_adv = trial.run(x, y, right, positions, seed)
+                ledger.add(trial.key, logits_of(model, x_adv), y)
+                ledger.append(f"{trial.key}/distance", trial.attack.threat.distance(x_adv, x))
+                if trial.victim == WHITE_BOX:
+                    ledger.add_images(trial.key, x_adv)
+            examples += len(x)
+            bar.update(task, completed=examples)
+    if not examples:
+        raise InputError("data: holds no examples")
 
     columns = ledger.columns()
-    results: dict[str, Any] = {
+    results = {
         "schema": SCHEMA,
         "kind": "evaluation",
         "name": name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": type(model).__name__,
-        "examples": offset,
+        "examples": examples,
         "classes": ledger.classes,
-        "clean": accuracy(columns["clean/prediction"] == columns["y"], columns.get("clean/top5")),
-        "attacks": {},
-        "black_box": {},
+        **summarize(trials, columns, ledger.classes),
         "curve": _curve(model, first(data, curve_examples), attacks, curve, seed, batch_size) if curve else [],
         "seed": seed,
         "batch_size": batch_size,
         "precision": "float32",
         "versions": environment.versions(),
         "hardware": environment.hardware(device),
+        "wall_time_seconds": round(time.perf_counter() - began, 3),
     }
-    for victim in victims:
-        entries = {a: _entry(columns, f"{victim}/{a}", attacks[a], victim, cost[victim, a], offset) for a in attacks}
-        worst = min(entries, key=lambda a: entries[a]["correct"])
-        standing = np.all([columns[f"{victim}/{a}/prediction"] == columns["y"] for a in attacks], axis=0)
-        summary = {key: entries[worst][key] for key in ("top1", "top5", "correct", "total", "ci95") if key in entries[worst]}
-        summary["attack"] = worst
-        if victim == WHITE_BOX:
-            results["attacks"] = entries
-            results["white_box"] = summary
-            results["white_box_union"] = accuracy(standing)
-            if ledger.classes <= 50:
-                results["white_box"]["confusion"] = _confusion(columns["y"], columns[f"{victim}/{worst}/prediction"], ledger.classes)
-        else:
-            results["black_box"][victim] = summary | {"union": accuracy(standing), "attacks": entries}
-    results["wall_time_seconds"] = round(time.perf_counter() - began, 3)
     return Evaluation(results, columns)
 
 
-class _Ledger:
-    """What happened to every example, batch by batch."""
+@dataclass
+class Trial:
+    """One attack on one victim (the model itself or a source), and what it has cost so far."""
 
-    def __init__(self) -> None:
-        self.parts: dict[str, list[np.ndarray]] = {}
-        self.classes = 0
+    victim: str
+    name: str
+    network: nn.Module
+    attack: Attack
+    gradient_evaluations: int = 0
+    seconds: float = 0.0
 
-    def add_clean(self, logits: Tensor, y: Tensor) -> None:
-        self.classes = logits.shape[1]
-        self._append("y", y)
-        self._add("clean", logits, y)
+    @property
+    def key(self) -> str:
+        """The prefix of its columns in the ledger."""
+        return f"{self.victim}/{self.name}"
 
-    def add_attacked(self, prefix: str, logits: Tensor, y: Tensor, distance: Tensor) -> None:
-        self._add(prefix, logits, y)
-        self._append(f"{prefix}/distance", distance)
+    def run(self, x: Tensor, y: Tensor, right: Tensor, positions: Tensor, seed: int) -> Tensor:
+        """``x`` with the images that were classified right attacked; what leaves the threat model is put back."""
+        began = time.perf_counter()
+        chosen = right.nonzero().squeeze(1)
+        streams = ExampleStreams(derive_seed(seed, self.victim, self.name), positions[chosen.cpu()])
+        counted = Counted(self.network)
+        found = self.attack(counted, x[chosen], y[chosen], generator=streams)
+        inside = self.attack.threat.contains(found, x[chosen])
+        x_adv = x.clone()
+        x_adv[chosen[inside]] = found[inside]
+        self.gradient_evaluations += counted.gradient_evaluations
+        self.seconds += time.perf_counter() - began
+        return x_adv
 
-    def add_images(self, name: str, x: Tensor) -> None:
-        kept = sum(map(len, self.parts.get(f"gallery/{name}", [])))
-        if kept < GALLERY:
-            self._append(f"gallery/{name}", x[: GALLERY - kept])
-
-    def columns(self) -> dict[str, np.ndarray]:
-        return {key: np.concatenate(parts) for key, parts in self.parts.items()}
-
-    def _add(self, prefix: str, logits: Tensor, y: Tensor) -> None:
-        self._append(f"{prefix}/prediction", logits.argmax(1))
-        if self.classes > 5:
-            self._append(f"{prefix}/top5", (logits.topk(5, dim=1).indices == y[:, None]).any(1))
-
-    def _append(self, key: str, values: Tensor) -> None:
-        self.parts.setdefault(key, []).append(values.cpu().numpy())
+    def entry(self, columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Its part of ``results.json``."""
+        entry = accuracy(columns[f"{self.key}/prediction"] == columns["y"], columns.get(f"{self.key}/top5"))
+        if "top5" in entry:
+            entry["top5_is_upper_bound"] = self.attack != self.attack.exhaustive()  # it stopped once the first guess was wrong
+        return entry | {
+            "parameters": describe(self.attack),
+            "largest_distance": float(columns[f"{self.key}/distance"].max()),
+            "gradient_evaluations_per_example": self.gradient_evaluations / len(columns["y"]),
+            "seconds": round(self.seconds, 3),
+        }
 
 
-def _entry(
-    columns: dict[str, np.ndarray], prefix: str, attack: Attack, victim: str, cost: dict[str, float], examples: int
-) -> dict[str, Any]:
-    """One attack's part of ``results.json``."""
-    used = attack if victim == WHITE_BOX else attack.exhaustive()
-    entry = accuracy(columns[f"{prefix}/prediction"] == columns["y"], columns.get(f"{prefix}/top5"))
-    if "top5" in entry:
-        entry["top5_is_upper_bound"] = used != used.exhaustive()  # the search stopped as soon as the first guess was wrong
-    return entry | {
-        "parameters": describe(used),
-        "largest_distance": float(columns[f"{prefix}/distance"].max()),
-        "gradient_evaluations_per_example": cost["gradients"] / examples,
-        "seconds": round(cost["seconds"], 3),
+def summarize(trials: Sequence[Trial], columns: Mapping[str, np.ndarray], classes: int) -> dict[str, Any]:
+    """Clean accuracy, white box and black box: each attack's entry, the worst attack, and the union of all."""
+    y = columns["y"]
+    parts: dict[str, dict[str, Any]] = {}
+    for victim in dict.fromkeys(trial.victim for trial in trials):
+        own = [trial for trial in trials if trial.victim == victim]
+        entries = {trial.name: trial.entry(columns) for trial in own}
+        worst = min(entries, key=lambda name: entries[name]["correct"])
+        standing = np.all([columns[f"{trial.key}/prediction"] == y for trial in own], axis=0)
+        summary = {key: entries[worst][key] for key in ("top1", "top5", "correct", "total", "ci95") if key in entries[worst]}
+        parts[victim] = summary | {"attack": worst, "union": accuracy(standing), "attacks": entries}
+    white_box = parts.pop(WHITE_BOX)
+    if classes <= CONFUSION_CLASSES:
+        white_box["confusion"] = _confusion(y, columns[f"{WHITE_BOX}/{white_box['attack']}/prediction"], classes)
+    return {
+        "clean": accuracy(columns["clean/prediction"] == y, columns.get("clean/top5")),
+        "attacks": white_box.pop("attacks"),
+        "white_box_union": white_box.pop("union"),
+        "white_box": white_box,
+        "black_box": parts,
     }
 
 

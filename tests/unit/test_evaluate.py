@@ -372,6 +372,13 @@ def test_model_is_left_as_it_was(model: nn.Module, sample: Pair) -> None:
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
+def test_sources_are_left_as_they_were(model: nn.Module, sample: Pair) -> None:
+    source = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10)).double().train()
+    evaluate(model, sample, sources={"other": source})
+    assert all(module.training for module in source.modules())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in source.parameters())
+
+
 def test_autocast_around_it_changes_nothing(trained: nn.Module, digits: Pair) -> None:
     data = (digits[0][:60], digits[1][:60])
     plain = evaluate(trained, data)

@@ -109,6 +109,14 @@ def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0)
         yield to_pixels(images, device), y.to(device, torch.int64)
 
 
+def count(data: Data) -> int | None:
+    """How many examples there are; None where only reading them would tell."""
+    if isinstance(data, tuple):
+        return len(data[1])
+    dataset = data.dataset if isinstance(data, DataLoader) else data
+    return len(dataset) if hasattr(dataset, "__len__") else None  # type: ignore[arg-type]
+
+
 def first(data: Data, examples: int | None) -> Data:
     """The first ``examples`` of the data; all of it for None.
 
