@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     except (InputError, ArgumentError) as error:
         return _fail(error, f"error: {recipes.one_line(_without_worker(str(error)))}", 2)
     except OSError as error:
-        return _fail(error, f"error: cannot read or write '{error.filename}': {error.strerror or error}", 2)
+        return _fail(error, f"error: cannot read or write {error.filename or 'a file'}: {error.strerror or error}", 2)
     except ArithmeticError as error:
         return _fail(error, f"error: {error}", 3)
     except KeyboardInterrupt as error:
@@ -41,7 +41,7 @@ def _run(argv: list[str]) -> None:
     if argv[0] == "--version":
         print(f"logitpair {__version__}")
         return
-    name, *arguments = (_number(argument) for argument in argv)
+    name, *arguments = argv
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         raise InputError(f"no command '{name}'; {f'did you mean {near[0]}?' if near else 'accepted: ' + ', '.join(COMMANDS)}")
@@ -49,7 +49,7 @@ def _run(argv: list[str]) -> None:
     parser = ArgumentParser(prog=f"logitpair {name}", description=command.SUMMARY, exit_on_error=False)
     command.add_arguments(parser)
     expand = getattr(command, "expand", list)  # `train` puts its recipe's settings before the overrides
-    command.run(parser.parse_args(expand(arguments)))
+    command.run(parser.parse_args(_with_numbers(expand(arguments))))
 
 
 def _help() -> None:
@@ -68,10 +68,14 @@ def _warn(message: Warning | str, *where: object) -> None:
     print(f"logitpair: warning: {message}", file=sys.stderr)
 
 
-def _number(argument: str) -> str:
-    """An argument with a fraction, ``8/255`` or ``--eps=8/255``, as the number it means."""
-    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-    return f"{option}{equals}{recipes.fraction(value)}" if recipes.FRACTION.fullmatch(value) else argument
+def _with_numbers(arguments: list[str]) -> list[str]:
+    """The arguments with ``--objective.attack.threat.eps 8/255`` as the number it means; only settings, which have dotted names."""
+    numbers: list[str] = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option, equals, value = argument.partition("=") if argument.startswith("--") else (before, "", argument)
+        is_number = option.startswith("--") and "." in option and recipes.FRACTION.fullmatch(value)
+        numbers.append(f"{option}=" * bool(equals) + str(recipes.fraction(value)) if is_number else argument)
+    return numbers
 
 
 def _fail(error: BaseException, message: str, code: int) -> int:

@@ -75,9 +75,27 @@ def average_buffers(model: nn.Module, world: World) -> None:
 def mean(value: Tensor, world: World) -> Tensor:
     """The mean of ``value`` over the processes."""
     if world.size > 1:
+        value = value.clone()
         dist.all_reduce(value)
-        value = value / world.size
+        value /= world.size
     return value
+
+
+def share_of_batch(examples: int, world: World) -> float:
+    """What to multiply a local mean loss by, so that the average over processes is the mean over the global batch."""
+    if world.size == 1:
+        return 1.0
+    return examples / mean(torch.tensor(float(examples), device=world.device), world).item()
+
+
+@contextmanager
+def main_first(world: World) -> Generator[None]:
+    """Let the main process go through the block before the others do."""
+    if not world.is_main:
+        wait(world)
+    yield
+    if world.is_main:
+        wait(world)
 
 
 def wait(world: World) -> None:

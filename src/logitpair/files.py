@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from logitpair.errors import InputError
+
 
 def atomic_write(path: Path, content: bytes | memoryview | str) -> None:
     """Write ``content`` so that ``path`` holds either what it held before or all of it, whatever happens in between.
@@ -30,11 +32,17 @@ def atomic_write(path: Path, content: bytes | memoryview | str) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file with one JSON object a line, without a last one that an interruption cut short; none if it is missing."""
-    objects = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    """The objects of a file with one JSON object a line, without a last one that an interruption cut short; none if it is missing.
+
+    Raises:
+        InputError: if another line than the last is damaged.
+    """
+    objects: list[dict[str, Any]] = []
+    lines = path.read_text().splitlines() if path.exists() else []
+    for number, line in enumerate(lines, 1):
         try:
             objects.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise InputError(f"'{path}' is damaged in line {number}; mend or delete it") from error
     return objects

@@ -12,15 +12,13 @@ class Ledger:
     """Named columns with one row an example, and the images of the first few."""
 
     def __init__(self) -> None:
-        self.classes = 0
         self._parts: dict[str, list[np.ndarray]] = {}
 
-    def add(self, prefix: str, logits: Tensor, y: Tensor) -> None:
-        """A batch's predictions, and with more than five classes whether ``y`` is among the five largest logits."""
-        self.classes = logits.shape[1]
-        self.append(f"{prefix}/prediction", logits.argmax(1))
-        if self.classes > 5:
-            self.append(f"{prefix}/top5", (logits.topk(5, dim=1).indices == y[:, None]).any(1))
+    def add(self, prefix: str, prediction: Tensor, top5: Tensor | None) -> None:
+        """A batch's predicted classes, and with more than five classes whether the true one is among the five likeliest."""
+        self.append(f"{prefix}/prediction", prediction)
+        if top5 is not None:
+            self.append(f"{prefix}/top5", top5)
 
     def add_images(self, name: str, x: Tensor) -> None:
         """A batch's images, as long as the gallery is not full."""

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from logitpair import distributed
+from logitpair.distributed import World
 from logitpair.files import atomic_write, read_json_lines
 from logitpair.objectives import LossTerms
 
@@ -74,10 +77,11 @@ class Window:
         self.steps += 1
         self.images += len(y)
 
-    def close(self) -> dict[str, float]:
-        """The means, and images a second; the next window begins."""
-        means = {name: (value / self.steps).item() for name, value in self.sums.items()}
-        means["images_per_second"] = self.images / (time.perf_counter() - self.began)
+    def close(self, world: World) -> dict[str, float]:
+        """The means over steps and processes, and images a second of all processes; the next window begins."""
+        stacked = torch.stack([(value / self.steps).double() for value in self.sums.values()])
+        means = dict(zip(self.sums, distributed.mean(stacked, world).tolist(), strict=True))
+        means["images_per_second"] = self.images * world.size / (time.perf_counter() - self.began)
         self.sums, self.steps, self.images, self.began = {}, 0, 0, time.perf_counter()
         return means
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -84,8 +84,9 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     if not 0 < decay < 1:
         raise InputError(f"ema must lie between 0 and 1, not {decay}")
 
-    def update(average: Tensor, weight: Tensor, updates: Tensor | int) -> Tensor:
-        t = int(updates)
-        return torch.lerp(weight, average, min(decay, (1 + t) / (10 + t)))
+    def update(averages: Any, weights: Any, updates: Tensor | int) -> None:
+        t = int(updates)  # read from the device once for all parameters
+        for average, weight in zip(averages, weights, strict=True):
+            average.lerp_(weight, 1 - min(decay, (1 + t) / (10 + t)))
 
-    return AveragedModel(model, avg_fn=update)
+    return AveragedModel(model, multi_avg_fn=update)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 import torch
@@ -29,3 +30,19 @@ def resolve(precision: Precision, device: torch.device) -> torch.dtype:
 def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
     """Autocast to the dtype; nothing for float32."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32, cache_enabled=True)
+
+
+@contextmanager
+def exact(device: torch.device) -> Generator[None]:
+    """Full precision whatever is set around it: no autocast and, on a GPU, no TF32 and only deterministic convolutions."""
+    with torch.autocast(device.type, enabled=False):
+        if device.type != "cuda":
+            yield
+            return
+        matmul = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = False
+        try:
+            with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+                yield
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = matmul

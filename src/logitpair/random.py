@@ -24,7 +24,7 @@ class ExampleStreams:
         seed: any integer; ``derive_seed`` makes one from names.
         indices: ``[batch]``, the examples' positions in the data set.
 
-    Each call of ``uniform`` or ``integers`` moves every stream by one draw.
+    Each call of ``uniform`` moves every stream by one draw.
     """
 
     seed: int

@@ -27,7 +27,7 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: recipes.Setting
     """
     path = run / "config.yaml"
     new: dict[str, Any] = {"recipe": recipe, "scale": scale or "paper", "run": yaml.safe_load(settings.text)}
-    if path.exists():
+    if (run / "checkpoints" / "last.pt").exists():
         old = _read(path)
         differing = [
             key
@@ -40,7 +40,7 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: recipes.Setting
                 f"--out: {run} was begun with {key} = {_flat(old['run']).get(key)}, now it is {_flat(new['run']).get(key)}; "
                 "resume with the same settings, or train into another folder"
             )
-    elif run.exists() and any(run.iterdir()):
+    elif run.exists() and any(run.iterdir()) and not path.exists():
         raise InputError(f"--out: {run} is not empty and holds no run; give a new folder")
     atomic_write(path, yaml.safe_dump(new, sort_keys=False))
 
@@ -55,6 +55,9 @@ def load_config(run: Path) -> tuple[dict[str, Any], RunConfig]:
     if not path.is_file():
         raise InputError(f"RUN: '{run}' holds no config.yaml; give a folder that `logitpair train` wrote")
     content = _read(path)
+    network = content["run"].get("model", {}).get("init_args") or {}
+    if network.get("pretrained"):
+        network["pretrained"] = False  # the run's own weights replace them
     return content, recipes.resolve(content["run"]).config
 
 
@@ -76,12 +79,12 @@ def load(run: Path | str, *, which: Literal["last", "best"] = "last", device: to
     path = run / "checkpoints" / f"{which}.pt"
     parts = checkpoint.load(path)
     model = config.model()
-    weights = parts["model"]
-    if "ema" in parts:
-        weights = {key.removeprefix("module."): value for key, value in parts["ema"].items() if key != "n_averaged"}
     try:
+        weights = parts["model"]
+        if "ema" in parts:
+            weights = {key.removeprefix("module."): value for key, value in parts["ema"].items() if key != "n_averaged"}
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, KeyError) as error:
         raise InputError(f"checkpoint: '{path}' does not fit the network of {run}/config.yaml") from error
     return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
@@ -89,7 +92,7 @@ def load(run: Path | str, *, which: Literal["last", "best"] = "last", device: to
 def _read(path: Path) -> dict[str, Any]:
     """The content of a ``config.yaml``, refused where it is damaged."""
     content = recipes.read_yaml(path)
-    if not isinstance(content, dict) or not isinstance(content.get("run"), dict):
+    if not isinstance(content, dict) or not isinstance(content.get("run"), dict) or not {"recipe", "scale"} <= content.keys():
         raise InputError(f"'{path}' is damaged or not the config of a run")
     return content
 

@@ -72,10 +72,10 @@ class State:
             self.optimizer.load_state_dict(parts["optimizer"])
             if self.ema is not None:
                 self.ema.load_state_dict(parts["ema"])
+            self.scaler.load_state_dict(parts["scaler"])
+            self.step, self.best, self.seconds = parts["step"], parts["best"], parts["seconds"]
         except (RuntimeError, KeyError, ValueError) as error:
             raise InputError(f"checkpoint: '{path}' does not fit this run's network ({str(error).splitlines()[0]})") from error
-        self.scaler.load_state_dict(parts["scaler"])
-        self.step, self.best, self.seconds = parts["step"], parts["best"], parts["seconds"]
 
     @property
     def evaluated(self) -> nn.Module:
@@ -86,7 +86,7 @@ class State:
 def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = False) -> nn.Module:
     """Train to the end, from where ``run`` stands, and return the network in eval mode.
 
-    The weights are the same whether or not the run was interrupted on the way (on one process and the same hardware): data order,
+    The weights are the same whether or not the run was interrupted on the way (on the CPU, with as many threads): data order,
     noise and random starts are functions of the seed and the step, and a checkpoint holds all the rest.
 
     Args:
@@ -102,12 +102,14 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
     """
     with distributed.join(device) as world, Interrupt() as interrupt, contextlib.ExitStack() as stack:
         device = world.device
-        dataset = config.data.train()
-        held_out = first(config.data.validation(), config.validation.examples)
+        with distributed.main_first(world):  # the main process may have to download
+            dataset = config.data.train()
+            held_out = first(config.data.validation(), config.validation.examples)
         state = initial_state(config, device)
         check_classes(state.model, held_out, config, device)
-        if 0 < len(dataset) % config.batch_size < world.size:  # type: ignore[arg-type]
-            raise InputError(f"batch_size: {config.batch_size} leaves an epoch's last batch too small for {world.size} processes")
+        last_batch = len(dataset) % config.batch_size or config.batch_size  # type: ignore[arg-type]
+        if min(last_batch, config.batch_size) < world.size:
+            raise InputError(f"batch_size: {config.batch_size} makes a batch of {last_batch} images, too few for {world.size} processes")
         checkpoints = run / "checkpoints"
         if (checkpoints / "last.pt").exists():
             state.load(checkpoints / "last.pt", device)
@@ -115,6 +117,8 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         dtype = precision.resolve(config.precision, device)
         per_epoch = steps_per_epoch(dataset, config.batch_size)
         total = max(1, round(config.epochs * per_epoch))
+        if state.step >= total and (run / "training.json").exists():
+            return state.evaluated.eval()
         every = max(1, round(config.validation.every * per_epoch))
         metrics = stack.enter_context(MetricsLog(run, resume_at=state.step)) if world.is_main else None
         window, clock = Window(), Clock()
@@ -135,8 +139,8 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
             save = validate or stop or state.step % config.checkpoint_every == 0
             line: dict[str, float] = {}
             improved = False
-            if world.is_main and (save or state.step % LOG_EVERY == 0):
-                line = window.close() | {"lr": state.optimizer.param_groups[0]["lr"]}
+            if save or state.step % LOG_EVERY == 0:
+                line = window.close(world) | {"lr": state.optimizer.param_groups[0]["lr"]}
             if world.is_main and validate:
                 line |= robust_accuracy(state.evaluated, held_out, config)
                 improved = line["validation_white_box"] >= state.best
@@ -173,9 +177,9 @@ def take_step(
     state.model.train()
     with precision.autocast(precision.resolve(config.precision, world.device), world.device):
         result = config.objective.at(epoch)(model, x, y, generator=generator)
-    refuse_non_finite(result, state.step, checkpoints)
+    refuse_non_finite(result, state.step, checkpoints, world)
     state.optimizer.zero_grad()
-    state.scaler.scale(result.total).backward()
+    state.scaler.scale(result.total * distributed.share_of_batch(len(y), world)).backward()
     gradient_norm = check_gradient(state, checkpoints)
     state.scaler.step(state.optimizer)
     state.scaler.update()
@@ -193,8 +197,11 @@ def _nothing(text: str) -> None:
 def initial_state(config: RunConfig, device: torch.device) -> State:
     """A new network with its optimizer, as the seed determines them."""
     torch.manual_seed(config.seed)
-    model = config.model().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = config.optimizer(model.parameters())
+    try:
+        model = config.model().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = config.optimizer(model.parameters())
+    except (TypeError, ValueError) as error:
+        raise InputError(f"model or optimizer: {error}") from error
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
@@ -204,8 +211,12 @@ def initial_state(config: RunConfig, device: torch.device) -> State:
 def check_classes(model: nn.Module, held_out: Any, config: RunConfig, device: torch.device) -> None:
     """Refuse a network whose logits are not as many as the data's classes."""
     x, _ = next(batches(held_out, 1, device))
-    with undisturbed(model), torch.no_grad():
-        found = logits_of(model, x).shape[1]
+    try:
+        with undisturbed(model), torch.no_grad():
+            found = logits_of(model, x).shape[1]
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"model: does not take {config.data.name}'s images {list(x.shape[1:])} ({reason}); see --model") from error
     if found != len(config.data.classes):
         raise InputError(f"model: gives {found} logits for {len(config.data.classes)} classes of {config.data.name}; see --model.classes")
 
@@ -245,9 +256,9 @@ def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
         group["lr"] = group["initial_lr"] * factor
 
 
-def refuse_non_finite(result: LossTerms, step: int, checkpoints: Path) -> None:
-    """Stop before a NaN or infinite loss reaches the weights."""
-    if not torch.isfinite(result.total):
+def refuse_non_finite(result: LossTerms, step: int, checkpoints: Path, world: distributed.World) -> None:
+    """Stop, on every process, before a NaN or infinite loss reaches the weights."""
+    if distributed.any_process(not torch.isfinite(result.total), world):
         broken = [name for name, value in result.terms.items() if not torch.isfinite(value)] or ["total"]
         raise NonFiniteLoss(f"step {step}: the loss term {', '.join(broken)} is not finite; {last_good(checkpoints)}")
 

@@ -74,5 +74,11 @@ def at_least(name: str, value: float, least: float) -> None:
         raise InputError(f"{name} must be at least {least}, not {value}")
 
 
+def whole(name: str, value: int, least: int) -> None:
+    """Refuse what is not a whole number of at least ``least``."""
+    if int(value) != value or value < least:
+        raise InputError(f"{name} must be a whole number of at least {least}, not {value}")
+
+
 def _kind(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

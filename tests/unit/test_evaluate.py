@@ -239,7 +239,8 @@ def test_black_box_makes_images_on_the_source_with_the_exhaustive_attack(model: 
     source = lp.models.SmallConvNet(width=4).double()
     evaluation = evaluate(model, sample, attacks={"nothing": Recording(seen)}, sources={"other": source})
     assert [call["exhaustive"] for call in seen] == [False, True]
-    assert seen[0]["y"] == seen[1]["y"]
+    assert len(seen[0]["y"]) == evaluation.results["clean"]["correct"]
+    assert len(seen[1]["y"]) == evaluation.ledger["clean/top5"].sum(), "who is among the five likeliest is attacked too, for top-5"
     assert not all(seen[1]["correct"]), "the source itself was attacked, not the evaluated model"
     summary = evaluation.results["black_box"]["other"]
     assert summary["correct"] == evaluation.results["clean"]["correct"]
@@ -262,9 +263,24 @@ def test_probabilities_are_warned_about(model: nn.Module, sample: Pair) -> None:
 def test_gradient_evaluations_are_counted_for_each_example(model: nn.Module, sample: Pair) -> None:
     evaluation = evaluate(model, sample, attacks={"all": PGD(BALL, step_size=0.01, steps=5, restarts=2).exhaustive(), "stop": STRONG})
     results = evaluation.results
-    attacked = results["clean"]["correct"]
+    attacked = evaluation.ledger["clean/top5"].sum()
     assert results["attacks"]["all"]["gradient_evaluations_per_example"] == pytest.approx(5 * 2 * attacked / 60)
-    assert 0 < results["attacks"]["stop"]["gradient_evaluations_per_example"] < 20 * attacked / 60
+    assert 0 < results["attacks"]["stop"]["gradient_evaluations_per_example"] < 20 * results["clean"]["correct"] / 60
+
+
+def test_top5_is_attacked_where_top1_was_wrong_from_the_start(model: nn.Module, sample: Pair) -> None:
+    x, _ = sample
+    second = model(x).topk(2, dim=1).indices[:, 1].detach()  # top-1 is never right, top-5 always
+    attack = PGD(lp.Linf(0.5), step_size=0.05, steps=20, random_start=False)
+    results = evaluate(model, (x, second), attacks={"full": attack.exhaustive(), "stopping": attack}).results
+    assert results["clean"]["top1"] == 0
+    assert results["clean"]["top5"] == 1
+    full, stopping = results["attacks"]["full"], results["attacks"]["stopping"]
+    assert full["top1"] == stopping["top1"] == 0
+    assert full["top5"] < 0.5
+    assert not full["top5_is_upper_bound"]
+    assert stopping["top5_is_upper_bound"]
+    assert results["white_box"]["top5"] == min(full["top5"], stopping["top5"])
 
 
 def test_the_ledger_tells_the_same_as_the_results(model: nn.Module, sample: Pair) -> None:

@@ -22,7 +22,10 @@ LAYERS = (
     ("attacks",),
     ("objectives",),
     ("metrics",),
-    ("evaluation",),
+    (
+        "evaluation",
+        "ledger",
+    ),
     ("console",),
     ("evaluate",),
     ("audit",),

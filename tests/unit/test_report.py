@@ -58,7 +58,7 @@ def results(standing: int = 137, **changes: Any) -> dict[str, Any]:
         "hardware": {"name": "a processor"},
         "wall_time_seconds": 90.0,
         "data": {"name": "pets", "split": "test", "class_names": CLASSES},
-        "sources": {"other": "/somewhere/else/other"},
+        "sources": {"other": {"run": "/somewhere/else/other", "step": 9}},
         "checkpoint": "last",
     } | changes
 

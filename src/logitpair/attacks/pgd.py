@@ -6,22 +6,22 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from logitpair import losses
 from logitpair.attacks.base import Attack, Images, Labels, logits_of
 from logitpair.attacks.targets import Target
 from logitpair.random import Generator
 from logitpair.threat import Linf
-from logitpair.validate import at_least, check_labels, positive
+from logitpair.validate import check_labels, positive, whole
 
 
 @dataclass(frozen=True)
 class PGD(Attack):
     """Projected gradient descent: steps along the gradient's sign from a random point of the ball (arXiv 1706.06083, section 2.1).
 
-    An example leaves the search at the first iterate that the model misclassifies, the last one included, and the others go on
-    without it; success is misclassification, whatever the loss. This is stricter than scoring the last iterate alone.
+    An example leaves the search at the first iterate that the model clearly misclassifies, and the others go on without it; the last
+    iterate counts too. Success is misclassification, whatever the loss. This is stricter than scoring the last iterate alone.
 
     Args:
         threat: the ball to search.
@@ -49,8 +49,8 @@ class PGD(Attack):
 
     def __post_init__(self) -> None:
         positive("step_size", self.step_size)
-        at_least("steps", self.steps, 1)
-        at_least("restarts", self.restarts, 1)
+        whole("steps", self.steps, 1)
+        whole("restarts", self.restarts, 1)
 
     def scaled(self, factor: float) -> Self:
         return replace(self, threat=self.threat.scaled(factor), step_size=self.step_size * factor)
@@ -95,7 +95,7 @@ class PGD(Attack):
             if step == 0:
                 check_labels(y, logits.shape[1])
             going = slice(None)
-            if self.stop_when_broken and (fooled := logits.detach().argmax(1) != y).any():
+            if self.stop_when_broken and (fooled := clearly_misclassified(logits.detach(), y)).any():
                 end[rows[fooled]] = x_adv.detach()[fooled]
                 going = torch.nonzero(~fooled).squeeze(1)
                 if not len(going):
@@ -107,3 +107,8 @@ class PGD(Attack):
             x_adv = self.threat.project(ahead, x)
         end[rows] = x_adv
         return end
+
+
+def clearly_misclassified(logits: Tensor, y: Labels) -> Tensor:
+    """Whether another class leads by more than rounding, ``[batch]``: who leaves the search here is still broken when verified."""
+    return losses.margin(logits, y) > 100 * torch.finfo(logits.dtype).eps * logits.abs().amax(1)

@@ -1,1 +1,1 @@
-"""The commands, one a file: ``SUMMARY``, ``add_arguments(parser)`` and ``run(arguments, rest)``."""
+"""The commands, one a file: ``SUMMARY``, ``add_arguments(parser)`` and ``run(arguments)``."""

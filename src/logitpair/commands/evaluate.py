@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair import recipes, run as runs
+from logitpair import checkpoint, recipes, run as runs
 from logitpair.commands.options import add_data_dir, add_device, device_of, with_root
 from logitpair.console import console, print_table
 from logitpair.data import first
@@ -74,6 +75,11 @@ def evaluate_run(
     """
     if which not in ("last", "best"):
         raise InputError(f"--checkpoint: '{which}' is not accepted; accepted: last, best")
+    if Path(name).name != name:
+        raise InputError(f"--name: '{name}' is not the name of a folder")
+    for path in (run, *sources.values()):
+        if (path / "config.yaml").exists() and not (path / "training.json").exists():
+            warnings.warn(f"{path} has not finished training", stacklevel=2)
     if examples is not None and examples < 1:
         raise InputError(f"--examples must be at least 1, not {examples}")
     content, _ = runs.load_config(run)
@@ -91,6 +97,7 @@ def evaluate_run(
         curve_examples=min(settings.curve_examples, examples or settings.curve_examples),
         seed=seed,
         batch_size=settings.batch_size if batch_size is None else batch_size,
+        workers=config.workers,
         name=name,
     )
     training = run / "training.json"
@@ -99,10 +106,16 @@ def evaluate_run(
         "scale": content["scale"],
         "checkpoint": which,
         "data": {"name": config.data.name, "split": "test", "class_names": list(config.data.classes)},
-        "sources": {source: str(path) for source, path in sources.items()},
+        "step": steps_of(run, which),
+        "sources": {source: {"run": path.as_posix(), "step": steps_of(path, "last")} for source, path in sources.items()},
         "training": json.loads(training.read_text()) if training.exists() else None,
     }
     return dataclasses.replace(evaluation, results=evaluation.results | about)
+
+
+def steps_of(run: Path, which: str) -> int:
+    """Optimizer steps behind a run's checkpoint."""
+    return checkpoint.load(run / "checkpoints" / f"{which}.pt")["step"]
 
 
 def parse_source(text: str) -> tuple[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from logitpair import recipes, run as runs
 from logitpair.commands.options import add_data_dir, add_device, device_of
 from logitpair.console import console
 from logitpair.distributed import is_main_process
+from logitpair.errors import InputError
+from logitpair.precision import resolve
 from logitpair.train import train
 
 SUMMARY = "train a classifier by a recipe; the same command again resumes"
@@ -28,10 +31,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def expand(arguments: list[str]) -> list[str]:
     """Put the recipe's settings, at its scale, before the overrides, so that the parser and ``--help`` see them."""
-    if not arguments or arguments[0].startswith("-"):
+    if {"-h", "--help"} & set(arguments[:1]):
         return arguments
-    given = " ".join(arguments).replace("--scale=", "--scale ").split()
-    scale = given[given.index("--scale") + 1] if "--scale" in given[:-1] else None
+    if not arguments or arguments[0].startswith("-"):
+        raise InputError("the recipe comes first: logitpair train RECIPE [--option VALUE]; `logitpair recipes` lists them")
+    scales = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    scales.add_argument("--scale")
+    scale = scales.parse_known_args(arguments[1:])[0].scale
     settings = recipes.load(arguments[0]).at_scale(scale)
     return [arguments[0], "--config", json.dumps(settings), *arguments[1:]]
 
@@ -41,9 +47,10 @@ def run(arguments: Namespace) -> None:
     name = recipes.load(arguments.recipe).name
     if arguments.data_dir is not None:
         arguments["data.init_args.root"] = arguments.data_dir
+    device = device_of(arguments.device)
+    arguments.precision = str(resolve(arguments.precision, device)).removeprefix("torch.")  # resuming elsewhere must not change it
     settings = recipes.build(arguments)
     out = arguments.out or Path("runs") / name
-    device = device_of(arguments.device)
     if is_main_process():
         runs.prepare(out, name, arguments.scale, settings)
     train(settings.config, out, device=device)

@@ -92,10 +92,12 @@ def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0)
         workers: processes that decode images.
 
     Raises:
-        InputError: for labels that are no integers.
+        InputError: for labels that are no integers, or not as many as images.
     """
     if isinstance(data, tuple):
         x, y = map(torch.as_tensor, data)
+        if len(x) != len(y):
+            raise InputError(f"y: {len(y)} labels for {len(x)} images")
         loader: Iterator[Any] | DataLoader[Any] = zip(x.split(batch_size), y.split(batch_size), strict=True)
     elif isinstance(data, DataLoader):
         loader = data

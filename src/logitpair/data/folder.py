@@ -48,6 +48,9 @@ class Folder(ImageData):
         return self._all_train.classes
 
     def train(self) -> Dataset[Any]:
+        if not self._held_out:
+            raise InputError(f"data.validation_share: {self.validation_share} of {len(self._all_train)} images leaves none for validation")
+        self.test()  # what evaluation will need is looked at before hours of training
         kept = self._order[: len(self._order) - self._held_out]
         return Subset(self._images("train", augment=True), kept)
 
@@ -87,7 +90,7 @@ class Folder(ImageData):
 def _open(path: str) -> Image.Image:
     try:
         return Image.open(path).convert("RGB")
-    except OSError as error:  # what PIL raises for anything it cannot decode
+    except (OSError, Image.DecompressionBombError) as error:
         raise InputError(f"--data-dir: '{path}' is truncated or not an image") from error
 
 

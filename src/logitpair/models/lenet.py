@@ -14,8 +14,8 @@ class LeNet(nn.Module):
         classes: number of logits.
         channels: channels of the images.
 
-    Source: arXiv 1706.06083, section 5 and its released code. ReLU stands after the pooling: the same function and gradient, for a
-    fifth less time on a CPU, since rounding up to zero and taking a maximum commute.
+    Source: arXiv 1706.06083, section 5 and its released code. ReLU stands after the pooling: the same function and gradient, on a
+    quarter of the numbers, since raising to zero and taking a maximum commute.
     """
 
     def __init__(self, classes: int = 10, channels: int = 1) -> None:

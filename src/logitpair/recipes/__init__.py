@@ -99,7 +99,8 @@ def load(recipe: str) -> Recipe:
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("run"), dict):
         raise InputError(f"recipe: {path} has no mapping `run:`; it is not a recipe")
-    return Recipe(path.stem, content.get("about", {}), content["run"], content.get("scales", {}))
+    name = content.get("recipe", path.stem)  # the config.yaml of a run knows what it was begun with
+    return Recipe(name, content.get("about", {}), content["run"], content.get("scales", {}))
 
 
 def read_yaml(path: Path) -> Any:
@@ -141,7 +142,7 @@ def build(parsed: Namespace) -> Settings:
     parser = ArgumentParser(exit_on_error=False)
     add_settings(parser)
     own = Namespace({key: parsed[key] for key in RunConfig.__dataclass_fields__})
-    config = RunConfig(**{key: parser.instantiate(own)[key] for key in own.__dict__})
+    config = RunConfig(**parser.instantiate(own).as_dict())
     return Settings(config, parser.dump(own, skip_unset=False))
 
 

@@ -104,7 +104,7 @@ class Evaluation:
     curve: tuple[tuple[float, Accuracy], ...]
     confusion: tuple[tuple[int, ...], ...]
     gallery: tuple[Example, ...]
-    sources: Mapping[str, str]
+    sources: Mapping[str, Mapping[str, Any]]
     checkpoint: str | None
     seed: int
     created: str

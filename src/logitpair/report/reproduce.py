@@ -33,8 +33,8 @@ def _train(run: Run) -> str:
 
 def _evaluate(run: Run, evaluation: Evaluation) -> str:
     words = ["logitpair", "evaluate", run.path]
-    for name, path in evaluation.sources.items():
-        words += ["--source", f"{name}={portable(Path(path))}"]
+    for name, source in evaluation.sources.items():
+        words += ["--source", f"{name}={portable(Path(source['run']))}"]
     used = {attack.name: attack.parameters for attack in evaluation.white_box.attacks}
     if not _same(used, run.settings.get("evaluation", {}).get("attacks", used)):
         words += ["--attacks", "ATTACKS.yaml"]
