@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -50,10 +51,10 @@ def no_shape_checks() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
-    """MNIST beside the repository, in ../shared/data/mnist."""
-    root = Path(__file__).parents[2] / "shared" / "data" / "mnist"
+    """MNIST in the folder ``mnist`` of $LOGITPAIR_DATA, or of ``data`` in this repository."""
+    root = Path(os.environ.get("LOGITPAIR_DATA", Path(__file__).parents[1] / "data")) / "mnist"
     if not (root / "MNIST" / "raw").is_dir():
-        pytest.skip(f"no MNIST in {root}")
+        pytest.skip(f"no MNIST in {root}; set LOGITPAIR_DATA to the folder that holds mnist/")
     return root
 
 

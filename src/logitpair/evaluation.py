@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -40,8 +41,9 @@ class Evaluation:
         folder = Path(folder)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **self.ledger)
+        results = self.results | {"ledger_sha256": hashlib.sha256(buffer.getbuffer()).hexdigest()}  # the two belong together
         atomic_write(folder / "ledger.npz", buffer.getbuffer())
-        atomic_write(folder / "results.json", json.dumps(self.results, indent=2) + "\n")
+        atomic_write(folder / "results.json", json.dumps(results, indent=2) + "\n")
         return folder / "results.json"
 
     @classmethod
@@ -52,16 +54,9 @@ class Evaluation:
             InputError: if a file is missing or damaged, or of another schema.
         """
         folder = Path(folder)
-        try:
-            results = json.loads((folder / "results.json").read_text())
-            with (folder / "ledger.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                ledger = {key: arrays[key] for key in arrays.files}
-        except (OSError, ValueError, BadZipFile) as error:
-            raise InputError(f"'{folder}' holds no complete evaluation (results.json and ledger.npz): {error}") from error
-        schema = results.get("schema") if isinstance(results, dict) else None
-        if schema != SCHEMA:
-            raise InputError(f"'{folder}/results.json' has schema {schema}, this version reads {SCHEMA}")
-        return cls(results, ledger)
+        results = read_results(folder / "results.json")
+        ledger = read_ledger(folder / "ledger.npz", results)
+        return cls({key: value for key, value in results.items() if key != "ledger_sha256"}, ledger)
 
     def rows(self) -> list[tuple[str, str, dict[str, Any]]]:
         """The lines of the table: threat, attack, accuracy entry."""
@@ -88,3 +83,35 @@ class Evaluation:
 
     def _repr_markdown_(self) -> str:
         return self.table()  # what a notebook shows
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """The content of a ``results.json``.
+
+    Raises:
+        InputError: if it is missing or damaged, or of another schema.
+    """
+    try:
+        results = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"'{path}' is missing or damaged; run `logitpair evaluate` again") from error
+    schema = results.get("schema") if isinstance(results, dict) else None
+    if schema != SCHEMA:
+        raise InputError(f"'{path}' has schema {schema}, this version reads {SCHEMA}; run `logitpair evaluate` again")
+    return results
+
+
+def read_ledger(path: Path, results: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays of a ``ledger.npz``.
+
+    Raises:
+        InputError: if it is missing or damaged, or of another evaluation than the ``results``.
+    """
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != results.get("ledger_sha256"):
+            raise ValueError("not written together with results.json")
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise InputError(f"'{path}' is missing, damaged or of another evaluation ({error}); run `logitpair evaluate` again") from error

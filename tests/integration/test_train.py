@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -98,7 +97,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(uninterrup
 
 
 def test_a_killed_run_resumes_to_the_same_weights(uninterrupted: Path, tmp_path: Path) -> None:
-    run, delay = tmp_path / "run", random.uniform(0, 0.2)  # noqa: S311
+    run = tmp_path / "run"
     last = run / "checkpoints" / "last.pt"
     process = subprocess.Popen([sys.executable, "-m", "logitpair.cli", *command(run)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -107,12 +106,11 @@ def test_a_killed_run_resumes_to_the_same_weights(uninterrupted: Path, tmp_path:
             assert process.poll() is None, "it ended before its first checkpoint"
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        time.sleep(delay)
     finally:
         process.kill()
         process.wait()
     reached = checkpoint.load(last)["step"]
-    assert 3 <= reached < STEPS, f"killed {delay:.3f} s after the first checkpoint"
+    assert 3 <= reached < STEPS, "it ended before it was killed"
     assert not (run / "training.json").exists()
     assert main(command(run)) == 0
     same_training(run, uninterrupted)

@@ -327,7 +327,9 @@ def test_the_curve_starts_at_clean_falls_and_agrees_with_the_attack(model: nn.Mo
 def test_save_and_load_round_trip(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
     evaluation = evaluate(model, sample, curve=(0.0, 0.1))
     path = evaluation.save(tmp_path / "evaluation" / "test")
-    assert json.loads(path.read_text()) == json.loads(json.dumps(evaluation.results))
+    written = json.loads(path.read_text())
+    assert written.pop("ledger_sha256")
+    assert written == json.loads(json.dumps(evaluation.results))
     again = lp.Evaluation.load(path.parent)
     assert again.results == evaluation.results
     same_ledger(evaluation, again)
@@ -336,13 +338,18 @@ def test_save_and_load_round_trip(model: nn.Module, sample: Pair, tmp_path: Path
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # numpy leaves a damaged file open
-@pytest.mark.parametrize("damage", ["missing", "no_ledger", "truncated_ledger", "truncated_results", "other_schema", "not_a_mapping"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "other_ledger", "no_ledger", "truncated_ledger", "truncated_results", "other_schema", "not_a_mapping"]
+)
 def test_damaged_evaluations_are_refused_in_one_line(model: nn.Module, sample: Pair, tmp_path: Path, damage: str) -> None:
     evaluate(model, (sample[0][:5], sample[1][:5]), attacks={"weak": WEAK}).save(tmp_path)
     ledger, results = tmp_path / "ledger.npz", tmp_path / "results.json"
     match damage:
         case "missing":
             tmp_path = tmp_path / "nowhere"
+        case "other_ledger":
+            evaluate(model, (sample[0][:6], sample[1][:6]), attacks={"weak": WEAK}).save(tmp_path / "other")
+            ledger.write_bytes((tmp_path / "other" / "ledger.npz").read_bytes())
         case "no_ledger":
             ledger.unlink()
         case "truncated_ledger":

@@ -1,4 +1,4 @@
-"""Imports point one way (DESIGN.md, "The house")."""
+"""Imports point one way, as CONTRIBUTING.md draws them."""
 
 from __future__ import annotations
 

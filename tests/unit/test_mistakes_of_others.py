@@ -1,4 +1,4 @@
-"""Mistakes that other libraries and papers made (DESIGN.md, last section), each with a test that would catch it here."""
+"""Mistakes that other libraries and papers made, each with a test that would catch it here."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from logitpair.errors import InputError
+from logitpair.evaluation import Evaluation
 from logitpair.report import write_report
 from logitpair.report.chart import ticks
 from logitpair.report.images import gallery
@@ -82,11 +83,10 @@ def make_run(folder: Path, **changes: Any) -> Path:
 
 
 def add_evaluation(folder: Path, content: dict[str, Any]) -> Path:
-    place = folder / "evaluation" / content["name"]
-    place.mkdir(parents=True)
-    (place / "results.json").write_text(json.dumps(content))
     ledger = {"y": [0, 1, 2], "clean/prediction": [0, 1, 0], "white_box/pgd/prediction": [2, 1, 0]}
-    np.savez(place / "ledger.npz", **ledger, **{"gallery/x": X, "gallery/white_box/pgd": np.clip(X + 0.2, 0, 1)})  # type: ignore[arg-type]
+    images = {"gallery/x": X, "gallery/white_box/pgd": np.clip(X + 0.2, 0, 1)}
+    columns = {name: np.asarray(column) for name, column in (ledger | images).items()}
+    Evaluation(content, columns).save(folder / "evaluation" / content["name"])
     return folder
 
 

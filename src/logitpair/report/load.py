@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from logitpair.errors import InputError
-from logitpair.evaluation import SCHEMA
+from logitpair.evaluation import read_ledger, read_results
 from logitpair.files import read_json_lines
 from logitpair.report.records import Evaluation
 
@@ -83,29 +80,14 @@ def portable(path: Path) -> str:
 
 
 def _load_evaluation(path: Path, run: Path) -> Evaluation:
-    again = f"run `logitpair evaluate {run}` again"
+    results = read_results(path)
+    ledger = path.with_name("ledger.npz")
     try:
-        results = json.loads(path.read_text())
-        schema = results["schema"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise InputError(f"'{path}' is damaged ({_reason(error)}); {again}") from error
-    if schema != SCHEMA:
-        raise InputError(f"'{path}' has schema {schema}, this version reads {SCHEMA}; {again}")
-    ledger = _ledger(path.with_name("ledger.npz"), again)
-    try:
-        return Evaluation.read(results, ledger)
+        return Evaluation.read(results, read_ledger(ledger, results) if ledger.exists() else {})
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"'{path}' is damaged or incomplete ({_reason(error)}); {again}") from error
-
-
-def _ledger(path: Path, again: str) -> dict[str, NDArray[Any]]:
-    if not path.exists():
-        return {}
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"'{path}' is damaged ({_reason(error)}); {again}") from error
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"'{path}' is damaged or incomplete ({_reason(error)}); run `logitpair evaluate {run}` again") from error
 
 
 def _mapping(path: Path) -> dict[str, Any]:
