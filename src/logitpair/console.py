@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from logitpair.evaluation import Evaluation
+from logitpair.evaluation import COLUMNS, Evaluation, percent
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -30,10 +30,9 @@ def progress_bar(*, disable: bool = False) -> Progress:
 
 def print_table(evaluation: Evaluation) -> None:
     """One evaluation, a line an attack."""
-    table = Table("threat", "attack", "accuracy %", "95% interval", "correct")
-    for threat, attack, entry in evaluation.rows():
-        low, high = entry["ci95"]
-        table.add_row(threat, attack, percent(entry["top1"]), f"{percent(low)} - {percent(high)}", f"{entry['correct']} / {entry['total']}")
+    table = Table(*COLUMNS)
+    for row in evaluation.rows():
+        table.add_row(*row)
     console.print(table)
 
 
@@ -52,8 +51,3 @@ def comparison_table(evaluations: Mapping[str, Evaluation]) -> Table:
             "-" if black is None else percent(black),
         )
     return table
-
-
-def percent(fraction: float) -> str:
-    """0.9375 as 93.75."""
-    return f"{100 * fraction:.2f}"

@@ -16,6 +16,7 @@ from logitpair.errors import InputError
 from logitpair.files import atomic_write
 
 SCHEMA = 1
+COLUMNS = ("threat", "attack", "accuracy %", "95% interval", "correct")
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,31 +59,34 @@ class Evaluation:
         ledger = read_ledger(folder / "ledger.npz", results)
         return cls({key: value for key, value in results.items() if key != "ledger_sha256"}, ledger)
 
-    def rows(self) -> list[tuple[str, str, dict[str, Any]]]:
-        """The lines of the table: threat, attack, accuracy entry."""
-        lines = [("clean", "-", self.results["clean"])]
-        lines += [("white box", name, entry) for name, entry in self.results["attacks"].items()]
-        lines += [("white box, worst", self.results["white_box"]["attack"], self.results["white_box"])]
-        lines += [("white box, any attack", "union", self.results["white_box_union"])]
+    def rows(self) -> list[tuple[str, ...]]:
+        """The lines of the table as text, under ``COLUMNS``: one for each attack, and the worst case over them."""
+        entries = [("clean", "-", self.results["clean"])]
+        entries += [("white box", name, entry) for name, entry in self.results["attacks"].items()]
+        entries += [("white box, worst", self.results["white_box"]["attack"], self.results["white_box"])]
+        entries += [("white box, any attack", "union", self.results["white_box_union"])]
         for source, summary in self.results["black_box"].items():
-            lines += [(f"black box from {source}", name, entry) for name, entry in summary["attacks"].items()]
-        return lines
+            entries += [(f"black box from {source}", name, entry) for name, entry in summary["attacks"].items()]
+        return [
+            (threat, attack, percent(entry["top1"]), " - ".join(map(percent, entry["ci95"])), f"{entry['correct']} / {entry['total']}")
+            for threat, attack, entry in entries
+        ]
 
     def table(self) -> str:
         """The results as a Markdown table, in percent with the 95% interval."""
-        lines = ["| threat | attack | accuracy % | 95% interval | correct |", "|---|---|---|---|---|"]
-        for threat, attack, entry in self.rows():
-            low, high = entry["ci95"]
-            percent = f"{100 * entry['top1']:.2f}"
-            interval = f"{100 * low:.2f} - {100 * high:.2f}"
-            lines.append(f"| {threat} | {attack} | {percent} | {interval} | {entry['correct']} / {entry['total']} |")
-        return "\n".join(lines)
+        lines = [COLUMNS, ("---",) * len(COLUMNS), *self.rows()]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def __repr__(self) -> str:
         return self.table()
 
     def _repr_markdown_(self) -> str:
         return self.table()  # what a notebook shows
+
+
+def percent(fraction: float) -> str:
+    """0.9375 as 93.75."""
+    return f"{100 * fraction:.2f}"
 
 
 def read_results(path: Path) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""Several processes: the same training as one, on real processes that talk by gloo."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from logitpair import checkpoint
+from logitpair.cli import main
+
+OPTIONS = ["--epochs", "0.6", "--batch_size", "50", "--checkpoint_every", "4", "--validation.examples", "10"]
+
+
+def train(out: Path, processes: int, *options: str) -> subprocess.CompletedProcess[str]:
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "logitpair.cli"]
+    return subprocess.run(
+        [sys.executable, "-m", *launch, "train", "digits-plain", "--out", str(out), *OPTIONS, *options],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return checkpoint.load(run / "checkpoints" / f"{name}.pt")["model"]
+
+
+def test_three_processes_train_as_one_does(tmp_path: Path) -> None:
+    # 50 images over three processes are unequal shares (17, 17, 16): only gradients of the global mean give the same weights
+    together = train(tmp_path / "three", 3)
+    assert together.returncode == 0, together.stderr
+    assert main(["train", "digits-plain", "--out", str(tmp_path / "one"), *OPTIONS]) == 0
+    three, one = weights(tmp_path / "three"), weights(tmp_path / "one")
+    for name, value in one.items():
+        torch.testing.assert_close(three[name], value, rtol=1e-3, atol=1e-4)
+    initial = weights_at_start(tmp_path)
+    moved = max((one[name] - initial[name]).abs().max().item() for name in one)
+    assert moved > 1e-2, "nothing was learned, so the comparison says nothing"
+
+
+def weights_at_start(tmp_path: Path) -> dict[str, torch.Tensor]:
+    options = ["--epochs", "0.01", "--optimizer.lr", "0", "--validation.examples", "10"]
+    assert main(["train", "digits-plain", "--out", str(tmp_path / "start"), *options]) == 0
+    return weights(tmp_path / "start")
+
+
+def test_a_batch_too_small_for_the_processes_is_refused(tmp_path: Path) -> None:
+    done = train(tmp_path / "run", 2, "--batch_size", "1")
+    assert done.returncode != 0
+    assert "batch_size: 1 makes a batch of 1 images, too few for 2 processes" in done.stderr
+
+
+def test_with_batch_norm_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "networks.py").write_text(
+        "from torch import nn\n"
+        "class BatchNormNet(nn.Sequential):\n"
+        "    def __init__(self, classes: int = 10):\n"
+        "        super().__init__(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, classes))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    options = ["--model", "networks.BatchNormNet", "--checkpoints_kept", "9"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    done = train(whole, 2, *options)
+    assert done.returncode == 0, done.stderr
+    # what a kill after step 4 leaves: its checkpoint, and metrics that may have gone on
+    (parts / "checkpoints").mkdir(parents=True)
+    (parts / "config.yaml").write_bytes((whole / "config.yaml").read_bytes())
+    (parts / "checkpoints" / "last.pt").write_bytes((whole / "checkpoints" / "step-000000004.pt").read_bytes())
+    again = train(parts, 2, *options)
+    assert again.returncode == 0, again.stderr
+    first, second = weights(whole), weights(parts)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert first["1.running_mean"].abs().max() > 0
