@@ -27,20 +27,16 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: recipes.Setting
     """
     path = run / "config.yaml"
     new: dict[str, Any] = {"recipe": recipe, "scale": scale or "paper", "run": yaml.safe_load(settings.text)}
-    if (run / "checkpoints" / "last.pt").exists():
-        old = _read(path)
-        differing = [
-            key
-            for key in sorted(_flat(old["run"]).keys() | _flat(new["run"]).keys())
-            if _flat(old["run"]).get(key) != _flat(new["run"]).get(key) and not key.startswith(RESULT_NEUTRAL)
-        ]
-        if differing:
-            key = differing[0]
-            raise InputError(
-                f"--out: {run} was begun with {key} = {_flat(old['run']).get(key)}, now it is {_flat(new['run']).get(key)}; "
-                "resume with the same settings, or train into another folder"
-            )
-    elif run.exists() and any(run.iterdir()) and not path.exists():
+    if path.exists():
+        old, now = _flat(_read(path)["run"]), _flat(new["run"])
+        begun = (run / "checkpoints" / "last.pt").exists()  # before, a mistaken setting may still be mended
+        for key in sorted(old.keys() | now.keys()):
+            if begun and old.get(key) != now.get(key) and not key.startswith(RESULT_NEUTRAL):
+                raise InputError(
+                    f"--out: {run} was begun with {key} = {old.get(key)}, now it is {now.get(key)}; "
+                    "resume with the same settings, or train into another folder"
+                )
+    elif run.exists() and any(run.iterdir()):
         raise InputError(f"--out: {run} is not empty and holds no run; give a new folder")
     atomic_write(path, yaml.safe_dump(new, sort_keys=False))
 

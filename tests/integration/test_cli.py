@@ -177,11 +177,16 @@ def test_fractions_are_numbers_everywhere(tmp_path: Path) -> None:
     text = (recipes.FOLDER / "digits-mpgd.yaml").read_text()
     recipe.write_text(text.replace("eps: 0.2", "eps: 8/255"))
     assert recipes.resolve(recipes.load(str(recipe)).run).config.objective.attack.threat.eps == 8 / 255
-    from logitpair.cli import _number
+    from logitpair.cli import _with_numbers
 
-    assert _number("8/255") == str(8 / 255)
-    assert _number("--eps=8/255") == f"--eps={8 / 255}"
-    assert _number("runs/8") == "runs/8"
+    assert _with_numbers(["--attack.eps", "8/255"]) == ["--attack.eps", str(8 / 255)]
+    assert _with_numbers(["--attack.eps=8/255", "--out", "1/2", "3/4"]) == [f"--attack.eps={8 / 255}", "--out", "1/2", "3/4"]
+
+
+def test_a_mistaken_first_try_may_be_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--out", str(tmp_path / "run"), "--scale", "smoke", "--epochs", "0.1")
+    assert "7 logits for 10 classes" in failing(capsys, "train", "digits-plain", *options, "--model.classes", "7")
+    assert main(["train", "digits-plain", *options]) == 0
 
 
 def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch) -> None:

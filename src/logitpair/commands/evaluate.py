@@ -77,9 +77,6 @@ def evaluate_run(
         raise InputError(f"--checkpoint: '{which}' is not accepted; accepted: last, best")
     if Path(name).name != name:
         raise InputError(f"--name: '{name}' is not the name of a folder")
-    for path in (run, *sources.values()):
-        if (path / "config.yaml").exists() and not (path / "training.json").exists():
-            warnings.warn(f"{path} has not finished training", stacklevel=2)
     if examples is not None and examples < 1:
         raise InputError(f"--examples must be at least 1, not {examples}")
     content, _ = runs.load_config(run)
@@ -88,11 +85,16 @@ def evaluate_run(
         changed["evaluation"] = changed["evaluation"] | {"attacks": recipes.read_yaml(attacks)}
     config = recipes.resolve(changed).config
     settings = config.evaluation
+    model = runs.load(run, which=which, device=device)
+    networks = {source: runs.load(path, device=device) for source, path in sources.items()}
+    for path in (run, *sources.values()):
+        if not (path / "training.json").exists():
+            warnings.warn(f"{path} has not finished training", stacklevel=2)
     evaluation = evaluate(
-        runs.load(run, which=which, device=device),
+        model,
         first(config.data.test(), examples),
         attacks=settings.attacks,
-        sources={source: runs.load(path, device=device) for source, path in sources.items()},
+        sources=networks,
         curve=settings.curve,
         curve_examples=min(settings.curve_examples, examples or settings.curve_examples),
         seed=seed,
