@@ -125,8 +125,8 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         bar = stack.enter_context(progress_bar(disable=quiet or not world.is_main))
         task = bar.add_task("train", total=total, completed=state.step, note="")
         say = _nothing if quiet or not world.is_main else console.print
-        resumed = f", from step {state.step}" if state.step else ""
-        say(f"Training {total} steps{resumed} of {config.batch_size} images on {device} in {str(dtype).removeprefix('torch.')} -> {run}")
+        resumed = f"Resuming at step {state.step} of {total}" if state.step else f"Training {total} steps"
+        say(f"{resumed}, {config.batch_size} images each, on {device} in {str(dtype).removeprefix('torch.')} -> {run}")
 
         for images, y in remaining_batches(config, dataset, per_epoch, state, total, world):
             epoch = state.step / per_epoch

@@ -28,7 +28,8 @@ def run(arguments: Namespace) -> None:
     """Train, evaluate white box and black box (each from the other two), report."""
     device = device_of(arguments.device)
     folders = {name: arguments.out / name for name in RECIPES}
-    for name, folder in folders.items():
+    for number, (name, folder) in enumerate(folders.items(), 1):
+        console.print(f"[bold]{name}[/bold], network {number} of {len(folders)}")
         settings = recipes.resolve(recipes.load(name).run, ["--seed", str(arguments.seed)])
         runs.prepare(folder, name, None, settings)
         train(settings.config, folder, device=device)
