@@ -1,0 +1,74 @@
+"""What training changes from step to step, and its way to and from a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from logitpair import checkpoint
+from logitpair.config import RunConfig
+from logitpair.errors import InputError
+from logitpair.optim import moving_average
+
+
+@dataclass
+class State:
+    """Everything that training changes, and so everything a checkpoint holds."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    scaler: torch.amp.GradScaler
+    ema: AveragedModel | None
+    step: int = 0
+    best: float = -1.0
+    seconds: float = 0.0
+
+    def save(self, folder: Path, keep: int, best: bool) -> None:
+        """Write a checkpoint of this state."""
+        parts: dict[str, Any] = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        parts |= {"scaler": self.scaler.state_dict(), "best": self.best, "seconds": self.seconds}
+        if self.ema is not None:
+            parts["ema"] = self.ema.state_dict()
+        checkpoint.save(folder, parts, self.step, keep, best)
+
+    def load(self, path: Path, device: torch.device) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            InputError: if it is damaged or belongs to another network.
+        """
+        parts = checkpoint.load(path, device)
+        try:
+            self.model.load_state_dict(parts["model"])
+            self.optimizer.load_state_dict(parts["optimizer"])
+            if self.ema is not None:
+                self.ema.load_state_dict(parts["ema"])
+            self.scaler.load_state_dict(parts["scaler"])
+            self.step, self.best, self.seconds = parts["step"], parts["best"], parts["seconds"]
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise InputError(f"checkpoint: '{path}' does not fit this run's network ({str(error).splitlines()[0]})") from error
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The weights that evaluation uses: the moving average where there is one."""
+        return self.model if self.ema is None else self.ema.module
+
+
+def initial_state(config: RunConfig, device: torch.device) -> State:
+    """A new network with its optimizer, as the seed determines them."""
+    torch.manual_seed(config.seed)
+    try:
+        model = config.model().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = config.optimizer(model.parameters())
+    except (TypeError, ValueError) as error:
+        raise InputError(f"model or optimizer: {error}") from error
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
+    return State(model, optimizer, scaler, moving_average(model, config.ema) if config.ema else None)
