@@ -18,6 +18,7 @@ LAYERS = (
     ("validate", "describe", "environment", "precision", "interrupt"),
     ("random",),
     ("threat", "losses", "distributed", "checkpoint", "optim"),
+    ("weights",),
     ("models", "data"),
     ("attacks",),
     ("objectives",),
@@ -30,10 +31,13 @@ LAYERS = (
     ("state",),
     ("train",),
     ("recipes",),
+    ("suites",),
     ("run",),
-    ("report",),
+    ("sweep",),
+    ("report", "sweeping"),
     ("commands",),
     ("cli",),
+    ("worker",),
 )
 HEIGHT = {part: height for height, parts in enumerate(LAYERS) for part in parts}
 
