@@ -35,10 +35,13 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
         "exhaustive_restarts": PGD(BALL, step_size=0.04, steps=2, restarts=2).exhaustive(),
         "whole_box": PGD(lp.Linf(1.0), step_size=0.3, steps=3),
         "eps_0": PGD(lp.Linf(0.0), step_size=0.1, steps=2),
+        "fgsm": lp.attacks.fgsm(BALL),
+        "r_step": lp.attacks.r_step(BALL),
+        **lp.attacks.paper_suite(eps=EPS, step_size=0.04, steps=3),
     },
     "Unperturbed": {"default": lp.attacks.Unperturbed()} if hasattr(lp.attacks, "Unperturbed") else {},
 }
-NOT_RANDOM = {"PGD-bim", "PGD-eps_0", "Unperturbed-default"}
+NOT_RANDOM = {"PGD-bim", "PGD-eps_0", "PGD-fgsm", "PGD-step_ll", "PGD-iter_ll", "Unperturbed-default"}
 
 
 def concrete(module: object, base: type) -> dict[str, type]:

@@ -42,14 +42,37 @@ def agree(ours: Tensor, theirs: Tensor, model: nn.Module, y: Tensor) -> None:
     assert 0 < accuracy[0] < len(y), "the attack must break some and not all, or agreement says little"
 
 
+def foolbox_images(foolbox: types.ModuleType, peer: object, model: nn.Module, x: Tensor, criterion: object, eps: float) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return peer(foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"), x, criterion, epsilons=eps)[1]
+
+
 def test_agrees_with_foolbox(trained: nn.Module, sample: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     foolbox = foolbox_module(monkeypatch)
     x, y = sample
     peer = foolbox.attacks.LinfPGD(abs_stepsize=STEP, steps=STEPS, random_start=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        theirs = peer(foolbox.PyTorchModel(trained, bounds=(0, 1), device="cpu"), x, y, epsilons=EPS)[1]
-    agree(OURS(trained, x, y), theirs, trained, y)
+    agree(OURS(trained, x, y), foolbox_images(foolbox, peer, trained, x, y, EPS), trained, y)
+
+
+def test_agrees_with_foolbox_on_one_step(trained: nn.Module, sample: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    foolbox = foolbox_module(monkeypatch)
+    x, y = sample
+    theirs = foolbox_images(foolbox, foolbox.attacks.LinfFastGradientAttack(), trained, x, y, EPS)
+    agree(lp.attacks.fgsm(lp.Linf(EPS)).exhaustive()(trained, x, y), theirs, trained, y)
+
+
+@pytest.mark.parametrize(("name", "steps"), [("step_ll", 1), ("iter_ll", STEPS)])
+def test_agrees_with_foolbox_on_a_least_likely_target(
+    name: str, steps: int, trained: nn.Module, sample: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foolbox = foolbox_module(monkeypatch)
+    x, y = sample
+    eps, step_size = 2 * EPS, 2 * EPS if steps == 1 else 2 * STEP
+    aim = foolbox.criteria.TargetedMisclassification(trained(x).scatter(1, y[:, None], torch.inf).argmin(1))
+    peer = foolbox.attacks.LinfPGD(abs_stepsize=step_size, steps=steps, random_start=False)
+    attack = lp.attacks.paper_suite(eps=eps, step_size=step_size, steps=steps)[name].exhaustive()
+    agree(attack(trained, x, y), foolbox_images(foolbox, peer, trained, x, aim, eps), trained, y)
 
 
 def test_agrees_with_torchattacks(trained: nn.Module, sample: tuple[Tensor, Tensor]) -> None:
@@ -72,8 +95,31 @@ def test_agrees_with_torchattacks_on_a_least_likely_target(trained: nn.Module, s
 def test_agrees_with_torchattacks_on_one_step(trained: nn.Module, sample: tuple[Tensor, Tensor]) -> None:
     torchattacks = pytest.importorskip("torchattacks")
     x, y = sample
-    ours = lp.attacks.PGD(lp.Linf(EPS), step_size=EPS, steps=1, random_start=False).exhaustive()(trained, x, y)
-    agree(ours, torchattacks.FGSM(trained, eps=EPS)(x, y), trained, y)
+    agree(lp.attacks.fgsm(lp.Linf(EPS)).exhaustive()(trained, x, y), torchattacks.FGSM(trained, eps=EPS)(x, y), trained, y)
+
+
+def test_agrees_with_torchattacks_on_the_basic_iterative_method(trained: nn.Module, sample: tuple[Tensor, Tensor]) -> None:
+    torchattacks = pytest.importorskip("torchattacks")
+    x, y = sample
+    ours = lp.attacks.bim(lp.Linf(EPS), step_size=STEP, steps=STEPS).exhaustive()(trained, x, y)
+    agree(ours, torchattacks.BIM(trained, eps=EPS, alpha=STEP, steps=STEPS)(x, y), trained, y)
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_agrees_with_torchattacks_on_a_random_signed_step(
+    targeted: bool, trained: nn.Module, sample: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torchattacks = pytest.importorskip("torchattacks")
+    x, y = sample
+    eps = 2 * EPS
+    attack = lp.attacks.r_step(lp.Linf(eps), target=lp.attacks.LeastLikely() if targeted else None).exhaustive()
+    ours = attack(trained, x, y, generator=torch.Generator().manual_seed(0))
+    peer = torchattacks.RFGSM(trained, eps=eps, alpha=eps / 2, steps=1)
+    if targeted:
+        peer.set_mode_targeted_by_label(quiet=True)
+    same = torch.special.ndtri(torch.rand(x.shape, generator=torch.Generator().manual_seed(0)))
+    monkeypatch.setattr(torch, "randn_like", lambda images: same)
+    agree(ours, peer(x, trained(x).scatter(1, y[:, None], torch.inf).argmin(1) if targeted else y), trained, y)
 
 
 def test_stopping_when_broken_is_at_least_as_strong_as_the_peers_last_iterate(trained: nn.Module, sample: tuple[Tensor, Tensor]) -> None:

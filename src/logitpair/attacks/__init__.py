@@ -1,8 +1,26 @@
 """Attacks, one family a file. Yours is one class: subclass ``Attack``, implement ``search`` and ``scaled``."""
 
 from logitpair.attacks.base import Attack, undisturbed
-from logitpair.attacks.pgd import PGD
+from logitpair.attacks.pgd import PGD, bim, fgsm, r_step
+from logitpair.attacks.shorthand import parse
+from logitpair.attacks.starts import SignStart
+from logitpair.attacks.suite import grid, paper_suite
 from logitpair.attacks.targets import LeastLikely, RandomTarget, Target
 from logitpair.attacks.unperturbed import Unperturbed
 
-__all__ = ["PGD", "Attack", "LeastLikely", "RandomTarget", "Target", "Unperturbed", "undisturbed"]
+__all__ = [
+    "PGD",
+    "Attack",
+    "LeastLikely",
+    "RandomTarget",
+    "SignStart",
+    "Target",
+    "Unperturbed",
+    "bim",
+    "fgsm",
+    "grid",
+    "paper_suite",
+    "parse",
+    "r_step",
+    "undisturbed",
+]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from logitpair import losses
 from logitpair.attacks.base import Attack, Images, Labels, logits_of
+from logitpair.attacks.starts import SignStart
 from logitpair.attacks.targets import Target
 from logitpair.random import Generator
 from logitpair.threat import Linf
@@ -27,7 +28,7 @@ class PGD(Attack):
         threat: the ball to search.
         step_size: length of a step, in the pixels' unit.
         steps: gradient steps of each restart.
-        random_start: begin at a uniform point of the ball (PGD) or at the image itself (BIM, arXiv 1607.02533).
+        random_start: begin at a uniform point of the ball (True: PGD), at the image itself (False: BIM) or as a ``SignStart`` does.
         restarts: independent starts; an example broken in one is not searched in the next.
         target: aim at this class and descend its loss; None ascends the loss of the true class.
         loss: ``loss(logits, classes) -> [batch]``.
@@ -41,7 +42,7 @@ class PGD(Attack):
     _: KW_ONLY
     step_size: float
     steps: int
-    random_start: bool = True
+    random_start: bool | SignStart = True
     restarts: int = 1
     target: Target | None = None
     loss: losses.Loss = losses.cross_entropy
@@ -83,10 +84,12 @@ class PGD(Attack):
         return best
 
     def start(self, x: Images, generator: Generator | None) -> Images:
+        if isinstance(self.random_start, SignStart):
+            return self.random_start.draw(self.threat, x, generator)
         return self.threat.random_start(x, generator) if self.random_start else x
 
-    def climb(self, model: nn.Module, x: Images, y: Labels, aim: Labels, x_adv: Images) -> Images:
-        """One restart from ``x_adv``: the iterate that each example stopped at."""
+    def climb(self, model: nn.Module, x: Images, y: Labels, aim: Tensor, x_adv: Images) -> Images:
+        """One restart from ``x_adv``: the iterate that each example stopped at. ``aim`` ``[batch, ...]`` is what ``loss`` compares with."""
         end = x_adv.clone()
         rows = torch.arange(len(x), device=x.device)  # where the examples still searched stand in ``end``
         for step in range(self.steps):
@@ -107,6 +110,55 @@ class PGD(Attack):
             x_adv = self.threat.project(ahead, x)
         end[rows] = x_adv
         return end
+
+
+def fgsm(threat: Linf, *, target: Target | None = None) -> PGD:
+    """The fast gradient sign method: one step of size ``eps`` from the image; with a target, "Step" of the paper's suite.
+
+    Args:
+        threat: the ball; its ``eps`` is the step.
+        target: descend this class's loss; None ascends the loss of the true class.
+
+    Raises:
+        InputError: for ``eps`` 0.
+
+    Source: Goodfellow et al. 2015, arXiv 1412.6572, section 4; targeted: Kurakin et al. 2017, arXiv 1611.01236, section 2.2.
+    """
+    positive("eps", threat.eps)
+    return PGD(threat, step_size=threat.eps, steps=1, random_start=False, target=target)
+
+
+def r_step(threat: Linf, *, target: Target | None = None) -> PGD:
+    """A random signed step of ``alpha = eps/2``, then one gradient step of ``eps - alpha``: "R+Step" of the paper's suite.
+
+    Args:
+        threat: the ball; its ``eps`` is the two steps together.
+        target: descend this class's loss; None ascends the loss of the true class.
+
+    Raises:
+        InputError: for ``eps`` 0.
+
+    Source: Tramer et al. 2018, arXiv 1705.07204 (RAND+FGSM).
+    """
+    positive("eps", threat.eps)
+    return PGD(threat, step_size=threat.eps / 2, steps=1, random_start=SignStart(), target=target)
+
+
+def bim(threat: Linf, *, step_size: float, steps: int, target: Target | None = None) -> PGD:
+    """The basic iterative method: steps from the image itself, without noise; with a target, "Iter" of the paper's suite.
+
+    Args:
+        threat: the ball.
+        step_size: length of a step, in the pixels' unit.
+        steps: gradient steps.
+        target: descend this class's loss; None ascends the loss of the true class.
+
+    Raises:
+        InputError: for ``step_size`` not above 0, or ``steps`` below 1.
+
+    Source: Kurakin et al. 2017, arXiv 1607.02533, section 2.
+    """
+    return PGD(threat, step_size=step_size, steps=steps, random_start=False, target=target)
 
 
 def clearly_misclassified(logits: Tensor, y: Labels) -> Tensor:

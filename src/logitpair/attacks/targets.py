@@ -32,7 +32,7 @@ class Target(ABC):
 class LeastLikely(Target):
     """The class the model finds least likely on the clean image, the true one left out ("LL").
 
-    Source: Kurakin et al. 2017, arXiv 1611.01236, section 3. Departs from it in leaving the true class out.
+    Source: Kurakin et al. 2017, arXiv 1611.01236, section 2.2. Departs from it in leaving the true class out.
     """
 
     def choose(

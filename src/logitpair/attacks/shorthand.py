@@ -1,0 +1,70 @@
+"""Attacks by the names of the authors' released code: ``pgdll_16_2_10``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from logitpair.attacks.pgd import PGD, bim, fgsm, r_step
+from logitpair.attacks.targets import LeastLikely, RandomTarget
+from logitpair.errors import InputError
+from logitpair.threat import Linf
+
+ONE_STEP: dict[str, Callable[[Linf], PGD]] = {
+    "fgsm": fgsm,
+    "stepll": partial(fgsm, target=LeastLikely()),
+    "steprnd": partial(fgsm, target=RandomTarget()),
+    "rstepll": partial(r_step, target=LeastLikely()),
+    "rsteprnd": partial(r_step, target=RandomTarget()),
+}
+ITERATED: dict[str, Callable[..., PGD]] = {
+    "bim": bim,
+    "iterll": partial(bim, target=LeastLikely()),
+    "iterrnd": partial(bim, target=RandomTarget()),
+    "pgd": PGD,
+    "pgdll": partial(PGD, target=LeastLikely()),
+    "pgdrnd": partial(PGD, target=RandomTarget()),
+}
+ACCEPTED = (
+    f"KIND_EPS ({', '.join(ONE_STEP)}) or KIND_EPS_STEPSIZE_STEPS ({', '.join(ITERATED)}), in 1/255, such as pgdll_16_2_10; "
+    "xRESTARTS may follow where the start is random, as in pgd_76.5_2.55_40x50"
+)
+_NUMBER = r"\d+(?:\.\d+)?(?:e[-+]?\d+)?"
+_FORM = re.compile(rf"([a-z]+)_({_NUMBER})(?:_({_NUMBER})_(\d{{1,9}}))?(?:x(\d{{1,9}}))?", re.ASCII)
+
+
+def parse(text: str) -> PGD:
+    """The attack that a shorthand such as ``pgdll_16_2_10`` names.
+
+    Args:
+        text: ``KIND_EPS`` of ``fgsm``, ``stepll``, ``steprnd``, ``rstepll``, ``rsteprnd``, or ``KIND_EPS_STEPSIZE_STEPS`` of ``bim``,
+            ``iterll``, ``iterrnd``, ``pgd``, ``pgdll``, ``pgdrnd``; sizes in 1/255, decimals allowed. ``ll`` and ``rnd`` are targeted.
+            ``x50`` at the end asks for 50 restarts.
+
+    Raises:
+        InputError: for anything else, for a size or number out of range, and for restarts of an attack that would repeat itself.
+
+    Source: the released code of arXiv 1803.06373, which knows ``pgd``, ``pgdll`` and ``pgdrnd``. Departs from it in ascending the loss of
+    the true class, not of the predicted one, in ``pgd``, and in never aiming at the true class.
+    """
+    kind, eps, step_size, steps, restarts = match.groups("") if (match := _FORM.fullmatch(text)) else [""] * 5
+    try:
+        if kind in ONE_STEP and not steps:
+            attack = ONE_STEP[kind](Linf(float(eps) / 255))
+        elif kind in ITERATED and steps:
+            attack = ITERATED[kind](Linf(float(eps) / 255), step_size=float(step_size) / 255, steps=int(steps))
+        else:
+            raise InputError(f"no such attack; accepted: {ACCEPTED}")
+        if restarts and not attack.random_start:
+            raise InputError(f"{kind} starts at the image, where a restart would repeat it; accepted: {text.rpartition('x')[0]}")
+        return replace(attack, restarts=int(restarts or 1))
+    except InputError as error:
+        raise InputError(f"'{text}': {error}") from error
+
+
+def spell(kind: str, eps: float, step_size: float, steps: int) -> str:
+    """The shorthand of an attack whose sizes are given in the pixels' unit; of one step, ``KIND_EPS``."""
+    name = f"{kind}_{255 * eps:.12g}"
+    return name if kind in ONE_STEP else f"{name}_{255 * step_size:.12g}_{steps}"
