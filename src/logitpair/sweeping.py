@@ -67,7 +67,7 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> dict[str,
     """
     if "RANK" in os.environ:
         raise InputError("sweep: start it without torchrun; it uses several GPUs by itself")
-    for option, number in (("--jobs", jobs), ("--examples", wanted.examples)):
+    for option, number in (("--seeds", len(wanted.seeds)), ("--jobs", jobs), ("--examples", wanted.examples)):
         if number is not None and number < 1:
             raise InputError(f"{option} must be at least 1, not {number}")
     recipe = recipes.load(wanted.recipe)

@@ -7,19 +7,29 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.console import console
+from logitpair.errors import InputError
 from logitpair.report import write_report
+from logitpair.report.sweep_page import write_sweeps
 
-SUMMARY = "one self-contained HTML page of one or several runs"
+SUMMARY = "one self-contained HTML page of one or several runs, or sweeps"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories that `logitpair evaluate` has been through")
-    parser.add_argument("--out", type=Path | None, default=None, help="the page; RUN/report.html by default")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="run directories that `logitpair evaluate` has been through, or folders of sweeps"
+    )
+    parser.add_argument("--out", type=Path | None, default=None, help="the page; RUN/report.html or SWEEP/sweep.html by default")
 
 
 def run(arguments: Namespace) -> None:
     """Write the page."""
-    out = arguments.out or arguments.runs[0] / "report.html"
-    write_report(arguments.runs, out)
+    sweeps = [run for run in arguments.runs if (run / "sweep.json").is_file()]
+    if sweeps and sweeps != arguments.runs:
+        raise InputError(f"RUN: {sweeps[0]} is a sweep, and not all of the others are; give runs or sweeps")
+    out = arguments.out or arguments.runs[0] / ("sweep.html" if sweeps else "report.html")
+    if sweeps:
+        write_sweeps(sweeps, out)
+    else:
+        write_report(arguments.runs, out)
     console.print(f"Wrote {out}")

@@ -12,6 +12,7 @@ from logitpair import recipes
 from logitpair.commands.options import add_data_dir, add_device, device_of
 from logitpair.console import console
 from logitpair.errors import InputError
+from logitpair.report.sweep_page import write_sweeps
 from logitpair.sweep import grid
 from logitpair.sweeping import Sweep, say, sweep
 
@@ -34,10 +35,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     recipes.add_settings(parser)
 
 
-def add_running(parser: ArgumentParser) -> None:
+def add_running(parser: ArgumentParser, seeds: int = 1) -> None:
     """How many trainings there are, side by side, and on how many images they are evaluated."""
     add_device(parser)
-    parser.add_argument("--seeds", type=int, default=1, help="trainings at each point, with seeds from --seed (0) on")
+    parser.add_argument("--seeds", type=int, default=seeds, help="trainings at each point, with seeds from --seed (0) on")
     parser.add_argument(
         "--jobs",
         type=int | None,
@@ -75,8 +76,6 @@ def run(arguments: Namespace) -> None:
     first = fixed.pop("seed", "0")
     if not first.isdecimal():
         raise InputError(f"--seed: '{first}' is not a whole number of at least 0")
-    if arguments.seeds < 1:
-        raise InputError(f"--seeds must be at least 1, not {arguments.seeds}")
     out = arguments.out or Path("sweeps") / recipes.load(arguments.recipe).name
     content = sweep(
         Sweep(
@@ -92,5 +91,6 @@ def run(arguments: Namespace) -> None:
         jobs=arguments.jobs,
         device=device_of(arguments.device),
     )
-    console.print(f"Wrote {out / 'sweep.json'}")
+    for path in (out / "sweep.json", *write_sweeps([out], out / "sweep.html")):
+        console.print(f"Wrote {path}")
     say(content, out)

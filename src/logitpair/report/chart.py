@@ -24,6 +24,7 @@ class Series:
         band: ``(low, high)`` at every point, if any.
         notes: what to tell about every point; with notes the points are drawn too.
         dashed: interrupt the line.
+        joined: draw the line; without it only the points.
     """
 
     label: str
@@ -32,6 +33,7 @@ class Series:
     band: Sequence[Point] = ()
     notes: Sequence[str] = ()
     dashed: bool = False
+    joined: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def draw(
     write_y: Callable[[float], str] = "{:g}".format,
     x_mark: tuple[float, str] | None = None,
     y_mark: tuple[float, str] | None = None,
+    categories: Sequence[str] = (),
 ) -> Chart:
     """Lay the series out; both axes begin at 0.
 
@@ -93,11 +96,15 @@ def draw(
         write_y: labels of the y axis.
         x_mark: an x to point out, and what to write there.
         y_mark: a y to point out, and what to write there.
+        categories: names along x instead of numbers, evenly spaced: the first one stands at 0.5, the next at 1.5, and so on.
     """
     points = [point for line in series for point in line.points]
-    x_ticks = ticks(max(x for x, _ in points), 8 if width > 500 else 5)
+    x_ticks = [(x, f"{x:g}") for x in ticks(max(x for x, _ in points), 8 if width > 500 else 5)]
+    x_end = max(x_ticks[-1][0], max(x for x, _ in points))
+    if categories:
+        x_ticks, x_end = [(i + 0.5, name) for i, name in enumerate(categories)], float(len(categories))
     y_ticks = ticks(top or max(y for _, y in points), 5)
-    x_end, y_end = max(x_ticks[-1], max(x for x, _ in points)), top or max(y_ticks[-1], max(y for _, y in points))
+    y_end = top or max(y_ticks[-1], max(y for _, y in points))
 
     def place(x: float, y: float) -> Point:
         across, up = (width - LEFT - RIGHT) * x / x_end, (height - TOP - BOTTOM) * y / y_end
@@ -109,7 +116,7 @@ def draw(
         x_label=x_label,
         width=width,
         height=height,
-        x_ticks=tuple((place(x, 0)[0], f"{x:g}") for x in x_ticks),
+        x_ticks=tuple((place(x, 0)[0], label) for x, label in x_ticks),
         y_ticks=tuple((place(0, y)[1], write_y(y)) for y in y_ticks),
         x_mark=(place(x_mark[0], 0)[0], x_mark[1]) if x_mark else None,
         y_mark=(place(0, y_mark[0])[1], y_mark[1]) if y_mark else None,
@@ -134,7 +141,7 @@ def _line(series: Series, place: Callable[[float, float], Point]) -> Line:
     high = [place(x, high) for x, (_, high) in zip(xs, series.band, strict=False)]
     dots = tuple((x, y, note) for (x, y), note in zip(places, series.notes, strict=False))
     band = f"{_path(high + low[::-1])}Z" if low else ""
-    return Line(series.label, series.style, _path(places), band, dots, series.dashed)
+    return Line(series.label, series.style, _path(places) if series.joined else "", band, dots, series.dashed)
 
 
 def _path(places: Sequence[Point]) -> str:

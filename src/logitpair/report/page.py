@@ -16,8 +16,8 @@ from logitpair.report.reproduce import commands
 from logitpair.report.summary import summarize
 
 
-def render(runs: Sequence[Run], out: Path) -> str:
-    """The HTML of the page about the runs, to be written to ``out``."""
+def templates() -> Environment:
+    """The folder's templates, which escape what they show, and the filters they use."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -30,17 +30,26 @@ def render(runs: Sequence[Run], out: Path) -> str:
         "class_name": text.class_name,
         "settings": text.settings_text,
     }
-    return environment.get_template("page.html.jinja").render(
-        runs=runs,
-        evaluated=[run for run in runs if run.main],
-        summary=summarize(runs),
-        sources=_sources(runs),
-        curves=accuracy_curves(runs),
-        radii=_radii([run.main for run in runs if run.main]),
-        training_charts=training_charts,
-        gallery=gallery,
-        commands=commands(runs, out),
-        styles=STYLES,
+    return environment
+
+
+def render(runs: Sequence[Run], out: Path) -> str:
+    """The HTML of the page about the runs, to be written to ``out``."""
+    return (
+        templates()
+        .get_template("page.html.jinja")
+        .render(
+            runs=runs,
+            evaluated=[run for run in runs if run.main],
+            summary=summarize(runs),
+            sources=_sources(runs),
+            curves=accuracy_curves(runs),
+            radii=_radii([run.main for run in runs if run.main]),
+            training_charts=training_charts,
+            gallery=gallery,
+            commands=commands(runs, out),
+            styles=STYLES,
+        )
     )
 
 
