@@ -46,6 +46,11 @@ def squared_l2_sum(a: Logits, b: Logits) -> PerExample:
     return (a - b).square().sum(1)
 
 
+def l2(a: Logits, b: Logits) -> PerExample:
+    """Euclidean distance of the logits, ``[batch]``, not squared; its gradient where they are equal is 0."""
+    return torch.linalg.vector_norm(a - b, dim=1)
+
+
 def l1_mean(a: Logits, b: Logits) -> PerExample:
     """Mean over the classes of the absolute difference, ``[batch]`` (an alternative that section 3.2 names)."""
     return (a - b).abs().mean(1)
@@ -54,3 +59,30 @@ def l1_mean(a: Logits, b: Logits) -> PerExample:
 def huber_mean(a: Logits, b: Logits) -> PerExample:
     """Mean over the classes of the Huber loss with threshold 1, ``[batch]`` (an alternative that section 3.2 names)."""
     return F.huber_loss(a, b, reduction="none").mean(1)
+
+
+def kl_from_clean(clean: Logits, other: Logits) -> PerExample:
+    """Kullback-Leibler divergence KL(p || q) of the clean prediction p and the other one q, ``[batch]``, in nats."""
+    log_p, log_q = clean.log_softmax(1), other.log_softmax(1)
+    return (log_p.exp() * (log_p - log_q)).sum(1)
+
+
+def kl_to_clean(clean: Logits, other: Logits) -> PerExample:
+    """The other direction, KL(q || p) with p the clean prediction and q the other one, ``[batch]``, in nats."""
+    return kl_from_clean(other, clean)
+
+
+def uniform_cross_entropy(logits: Logits) -> PerExample:
+    """Softmax cross-entropy with the uniform distribution over all classes, ``[batch]``, in nats."""
+    return -logits.log_softmax(1).mean(1)
+
+
+def boosted_cross_entropy(logits: Logits, y: Labels) -> PerExample:
+    """Cross-entropy with ``y`` minus log(1 - largest probability of another class), ``[batch]``, in nats.
+
+    Source: Wang et al., "Improving Adversarial Robustness Requires Revisiting Misclassified Examples", ICLR 2020, the boosted
+    cross-entropy (BCE) of MART. 1 - p is summed from the remaining classes, so that it stays finite where p rounds to 1.
+    """
+    rival = logits.scatter(1, y[:, None], -torch.inf).argmax(1, keepdim=True)
+    log_rest = logits.scatter(1, rival, -torch.inf).logsumexp(1) - logits.logsumexp(1)
+    return cross_entropy(logits, y) - log_rest

@@ -54,6 +54,15 @@ def uniform_like(x: Float[Tensor, "batch ..."], generator: Generator | None) -> 
     return torch.rand(x.shape, dtype=x.dtype, device=device, generator=generator).to(x.device)
 
 
+def normal_like(x: Float[Tensor, "batch ..."], generator: Generator | None) -> Float[Tensor, "batch ..."]:
+    """Standard normal numbers in the shape, dtype and device of ``x``."""
+    if isinstance(generator, ExampleStreams):
+        unit = generator.uniform(x.shape, torch.float64, x.device)
+        return torch.special.ndtri(unit.clamp_(min=2.0**-54)).to(x.dtype)  # the inverse of the normal distribution function
+    device = x.device if generator is None else generator.device
+    return torch.randn(x.shape, dtype=x.dtype, device=device, generator=generator).to(x.device)
+
+
 def derive_seed(*parts: object) -> int:
     """A 63-bit seed that is a fixed function of ``parts`` (a run's seed, a step, an attack's name, ...)."""
     digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()

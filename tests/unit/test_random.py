@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from logitpair.random import ExampleStreams, derive_seed, uniform_like
+from logitpair.random import ExampleStreams, derive_seed, normal_like, uniform_like
 
 
 def draw(seed: int, indices: list[int], numbers: int = 50, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -81,6 +81,21 @@ def test_uniform_like_without_a_generator_uses_the_global_one() -> None:
         torch.manual_seed(5)
         a = uniform_like(torch.zeros(3, 4), None)
     assert torch.equal(a, torch.rand(3, 4, generator=torch.Generator().manual_seed(5)))
+
+
+def test_normal_like_is_standard_normal_whatever_it_draws_from() -> None:
+    like = torch.zeros(200, 1, 10, 10)
+    for generator in (torch.Generator().manual_seed(3), ExampleStreams(3, torch.arange(200)), None):
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            numbers = normal_like(like, generator)
+        assert (numbers.shape, numbers.dtype) == (like.shape, like.dtype)
+        assert stats.kstest(numbers.double().numpy().ravel(), "norm").pvalue > 1e-3
+
+
+def test_normal_numbers_belong_to_the_example_not_to_its_batch() -> None:
+    together = normal_like(torch.zeros(4, 1, 5, 5), ExampleStreams(3, torch.tensor([5, 6, 7, 1000])))
+    assert torch.equal(normal_like(torch.zeros(1, 1, 5, 5), ExampleStreams(3, torch.tensor([7])))[0], together[2])
 
 
 def test_derive_seed_is_stable_across_versions() -> None:

@@ -3,6 +3,22 @@
 from logitpair.objectives.adversarial_logit_pairing import AdversarialLogitPairing
 from logitpair.objectives.adversarial_training import AdversarialTraining
 from logitpair.objectives.base import LossTerms, Objective
+from logitpair.objectives.label_smoothing import LabelSmoothing
+from logitpair.objectives.mart import MART
+from logitpair.objectives.mixup import Mixup
 from logitpair.objectives.plain import Plain
+from logitpair.objectives.trades import TRADES
+from logitpair.objectives.virtual_adversarial_training import VirtualAdversarialTraining
 
-__all__ = ["AdversarialLogitPairing", "AdversarialTraining", "LossTerms", "Objective", "Plain"]
+__all__ = [
+    "MART",
+    "TRADES",
+    "AdversarialLogitPairing",
+    "AdversarialTraining",
+    "LabelSmoothing",
+    "LossTerms",
+    "Mixup",
+    "Objective",
+    "Plain",
+    "VirtualAdversarialTraining",
+]

@@ -25,7 +25,8 @@ class LossTerms:
     Args:
         total: the scalar to differentiate.
         terms: named scalars, before their weights; the loop logs whatever is here.
-        logits: named logits (``clean``, ``adversarial``, ...), each ``[batch, classes]`` and aligned with ``y``, for accuracies.
+        logits: named logits (``clean``, ``adversarial``, ...), each ``[batch, classes]`` and aligned with ``y``, for accuracies; empty
+            where none are (mixup).
     """
 
     total: Float[Tensor, ""]
@@ -69,3 +70,8 @@ def forward_together(model: nn.Module, y: Labels, *batches: Images) -> tuple[Ten
     logits = logits_of(model, torch.cat(batches))
     check_labels(y, logits.shape[1])
     return logits.split([len(batch) for batch in batches])
+
+
+def ramp(epoch: float, warmup: float) -> float:
+    """The share of ``warmup`` epochs that has passed, 1 from then on: what a warm-up multiplies by."""
+    return min(1.0, epoch / warmup) if warmup else 1.0

@@ -1,0 +1,78 @@
+"""TRADES: accuracy on clean images traded against agreement with them."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from logitpair import losses, precision
+from logitpair.attacks import PGD
+from logitpair.attacks.base import logits_of, undisturbed
+from logitpair.distributed import bare
+from logitpair.errors import InputError
+from logitpair.objectives.adversarial_training import warmed_up
+from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
+from logitpair.random import Generator, normal_like
+from logitpair.validate import at_least
+
+START = 1e-3  # standard deviation of the noise that the search begins with: at the image itself the divergence is flat
+
+
+@dataclass(frozen=True)
+class TRADES(Objective):
+    """Clean cross-entropy plus ``weight`` times KL(p || q) of the clean prediction p and the one q on the image that drives it furthest.
+
+    That image is searched by PGD ascending the same divergence, without the label, from a little Gaussian noise on the clean image.
+    Gradients of the loss flow through both predictions.
+
+    Args:
+        attack: gives the search its ball, ``step_size`` and ``steps``; the source replaces its loss and its start.
+        weight: of the divergence (the source's 1/lambda, 1 to 6 there), at least 0.
+        warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
+
+    Raises:
+        InputError: for ``weight`` or ``warmup`` below 0, or an ``attack`` with a target or several restarts.
+
+    Source: arXiv 1901.08573, algorithm 1. The noise of 0.001 is brought into the ball before the first step, and the warm-up is not in
+    the source.
+    """
+
+    attack: PGD
+    _: KW_ONLY
+    weight: float = 6.0
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least("weight", self.weight, 0)
+        at_least("warmup", self.warmup, 0)
+        if self.attack.target is not None or self.attack.restarts != 1:
+            raise InputError("attack must be untargeted with 1 restart: TRADES climbs the divergence from the clean prediction")
+
+    def at(self, epoch: float) -> Self:
+        return replace(self, attack=warmed_up(self.attack, epoch, self.warmup))
+
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+        clean, adversarial = forward_together(model, y, x, self.search(bare(model), x, y, generator))
+        clean_loss = losses.cross_entropy(clean, y).mean()
+        divergence = losses.kl_from_clean(clean, adversarial).mean()
+        total = clean_loss + self.weight * divergence
+        return LossTerms(total, {"clean_loss": clean_loss, "divergence": divergence}, {"clean": clean, "adversarial": adversarial})
+
+    def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Images:
+        """The images in the ball that drive the prediction furthest; the model is left as it was."""
+        x = x.detach()
+        start = self.attack.threat.project(x + START * normal_like(x, generator), x)
+        attack = replace(self.attack.exhaustive(), loss=_drift)
+        with undisturbed(model):
+            with precision.exact(x.device):  # what the noise changes is below what bfloat16 can tell; a whole step is not
+                with torch.no_grad():
+                    clean = logits_of(model, x)
+                x_adv = replace(attack, steps=1).climb(model, x, y, clean, start)
+            return replace(attack, steps=attack.steps - 1).climb(model, x, y, clean, x_adv) if attack.steps > 1 else x_adv
+
+
+def _drift(logits: Tensor, clean: Tensor) -> Tensor:
+    return losses.kl_from_clean(clean, logits)
