@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from torch import nn
 from torch.optim import Optimizer
@@ -62,6 +63,23 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """Training that begins with given weights, and may leave some of them as they are.
+
+    Args:
+        weights: a run directory (its moving average where it kept one), a ``state_dict`` file (.pt) or a .safetensors file.
+        trainable: what trains: parameters whose names begin with one of these, such as ``logits`` or ``network.layer4``; all if
+            empty. BatchNorm statistics follow the data everywhere.
+        fresh: parameters and buffers whose names begin with one of these keep their new random values, such as the last layer when
+            the classes differ.
+    """
+
+    weights: Path
+    trainable: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that determines a training run.
 
@@ -75,6 +93,7 @@ class RunConfig:
         batch_size: training images a step, over all processes; adversarial training adds as many adversarial ones.
         precision: arithmetic of forward and backward passes. ``auto`` is bfloat16 autocast where the hardware computes it faster
             (GPUs, CPUs with AMX or AVX-512 bf16) and float32 elsewhere. Weights, losses and evaluation are always float32.
+        fine_tuning: weights to begin with and layers to train; by default all, from random weights.
         ema: decay of the moving average of the weights that evaluation uses; none by default.
         seed: determines initial weights, data order, noise and random starts.
         workers: processes that load images; 0 for data held in memory.
@@ -94,6 +113,7 @@ class RunConfig:
     epochs: float
     batch_size: int
     precision: Precision = "auto"
+    fine_tuning: FineTuning | None = None
     ema: float | None = None
     seed: int = 0
     workers: int = 0

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
-from logitpair import checkpoint, recipes
+from logitpair import recipes, weights
 from logitpair.config import RunConfig
 from logitpair.errors import InputError
 from logitpair.files import atomic_write
@@ -73,16 +73,35 @@ def load(run: Path | str, *, which: Literal["last", "best"] = "last", device: to
     run = Path(run)
     _, config = load_config(run)
     path = run / "checkpoints" / f"{which}.pt"
-    parts = checkpoint.load(path)
     model = config.model()
-    try:
-        weights = parts["model"]
-        if "ema" in parts:
-            weights = {key.removeprefix("module."): value for key, value in parts["ema"].items() if key != "n_averaged"}
-        model.load_state_dict(weights)
-    except (RuntimeError, KeyError) as error:
-        raise InputError(f"checkpoint: '{path}' does not fit the network of {run}/config.yaml") from error
+    weights.put(model, weights.read(path), path)
     return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+class Trained(nn.Module):
+    """The trained network of a run as a module with a name, for recipes: a source of ensemble adversarial training.
+
+    The run is read when the first images come, so that settings which name it can be read without it.
+
+    Args:
+        run: a run directory.
+        which: its ``last`` checkpoint or its ``best``.
+
+    Raises:
+        InputError: (when called) if the directory holds no trained run.
+    """
+
+    def __init__(self, run: Path, which: Literal["last", "best"] = "last") -> None:
+        super().__init__()
+        self.run = run
+        self.which: Literal["last", "best"] = which
+        self.network: nn.Module | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of images in [0, 1]."""
+        if self.network is None:
+            self.network = load(self.run, which=self.which, device=x.device).requires_grad_(False)
+        return self.network(x)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from logitpair import checkpoint
-from logitpair.config import RunConfig
+from logitpair import checkpoint, weights
+from logitpair.config import FineTuning, RunConfig
 from logitpair.errors import InputError
 from logitpair.optim import moving_average
 
@@ -60,15 +60,39 @@ class State:
         return self.model if self.ema is None else self.ema.module
 
 
-def initial_state(config: RunConfig, device: torch.device) -> State:
-    """A new network with its optimizer, as the seed determines them."""
+def initial_state(config: RunConfig, device: torch.device, *, resuming: bool) -> State:
+    """A new network with its optimizer, as the seed determines them, or with the weights that fine-tuning begins with.
+
+    Raises:
+        InputError: for a network or an optimizer that cannot be built, weights that do not fit, or no layer by a given name.
+    """
     torch.manual_seed(config.seed)
     try:
         model = config.model().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = config.optimizer(model.parameters())
+        if config.fine_tuning is not None:
+            fine_tune(model, config.fine_tuning, resuming)
+        optimizer = config.optimizer([parameter for parameter in model.parameters() if parameter.requires_grad])
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         raise InputError(f"model or optimizer: {error}") from error
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
     return State(model, optimizer, scaler, moving_average(model, config.ema) if config.ema else None)
+
+
+def fine_tune(model: nn.Module, settings: FineTuning, resuming: bool) -> None:
+    """Give the model the weights to begin with (a checkpoint has them already when ``resuming``), and freeze what shall not train.
+
+    Raises:
+        InputError: for weights that do not fit, or a prefix that no parameter's name begins with.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for prefix in (*settings.trainable, *settings.fresh):
+        if not any(name.startswith(prefix) for name in names):
+            raise InputError(f"fine_tuning: no parameter's name begins with '{prefix}'; the model has {', '.join(names[:8])}, ...")
+    if not resuming:
+        weights.put(model, weights.read(settings.weights), settings.weights, settings.fresh)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not settings.trainable or name.startswith(settings.trainable))

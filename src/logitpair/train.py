@@ -60,13 +60,14 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         with distributed.main_first(world):  # the main process may have to download
             dataset = config.data.train()
             held_out = first(config.data.validation(), config.validation.examples)
-        state = initial_state(config, device)
+        checkpoints = run / "checkpoints"
+        resuming = (checkpoints / "last.pt").exists()
+        state = initial_state(config, device, resuming=resuming)
         check_classes(state.model, held_out, config, device)
         last_batch = len(dataset) % config.batch_size or config.batch_size  # type: ignore[arg-type]
         if min(last_batch, config.batch_size) < world.size:
             raise InputError(f"batch_size: {config.batch_size} makes a batch of {last_batch} images, too few for {world.size} processes")
-        checkpoints = run / "checkpoints"
-        if (checkpoints / "last.pt").exists():
+        if resuming:
             state.load(checkpoints / "last.pt", device)
         model = distributed.data_parallel(state.model, world)
         dtype = precision.resolve(config.precision, device)

@@ -3,9 +3,15 @@
 from logitpair.objectives.adversarial_logit_pairing import AdversarialLogitPairing
 from logitpair.objectives.adversarial_training import AdversarialTraining
 from logitpair.objectives.base import LossTerms, Objective
+from logitpair.objectives.clean_logit_pairing import CleanLogitPairing
+from logitpair.objectives.ensemble_adversarial_training import EnsembleAdversarialTraining
+from logitpair.objectives.feature_pairing import FeaturePairing
+from logitpair.objectives.gaussian_noise import GaussianNoise
 from logitpair.objectives.label_smoothing import LabelSmoothing
+from logitpair.objectives.logit_squeezing import LogitSqueezing
 from logitpair.objectives.mart import MART
 from logitpair.objectives.mixup import Mixup
+from logitpair.objectives.one_step_adversarial_training import OneStepAdversarialTraining
 from logitpair.objectives.plain import Plain
 from logitpair.objectives.trades import TRADES
 from logitpair.objectives.virtual_adversarial_training import VirtualAdversarialTraining
@@ -15,10 +21,16 @@ __all__ = [
     "TRADES",
     "AdversarialLogitPairing",
     "AdversarialTraining",
+    "CleanLogitPairing",
+    "EnsembleAdversarialTraining",
+    "FeaturePairing",
+    "GaussianNoise",
     "LabelSmoothing",
+    "LogitSqueezing",
     "LossTerms",
     "Mixup",
     "Objective",
+    "OneStepAdversarialTraining",
     "Plain",
     "VirtualAdversarialTraining",
 ]

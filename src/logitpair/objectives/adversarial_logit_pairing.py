@@ -11,7 +11,7 @@ from logitpair import losses
 from logitpair.attacks import Attack
 from logitpair.distributed import bare
 from logitpair.objectives.adversarial_training import check_share, mixed_cross_entropy, warmed_up
-from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together, ramp
 from logitpair.random import Generator
 from logitpair.validate import at_least
 
@@ -29,9 +29,10 @@ class AdversarialLogitPairing(Objective):
             code computes; ``logitpair.losses.squared_l2_sum`` is the formula as printed, ``classes`` times as large.
         clean_share: weight of the clean cross-entropy, in [0, 1).
         warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
+        weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
 
     Raises:
-        InputError: for ``weight`` or ``warmup`` below 0, or ``clean_share`` outside [0, 1).
+        InputError: for ``weight`` or a warm-up below 0, or ``clean_share`` outside [0, 1).
     """
 
     attack: Attack
@@ -40,14 +41,17 @@ class AdversarialLogitPairing(Objective):
     pairing: losses.Loss = losses.squared_l2_mean
     clean_share: float = 0.5
     warmup: float = 0.0
+    weight_warmup: float = 0.0
 
     def __post_init__(self) -> None:
         at_least("weight", self.weight, 0)
         check_share(self.clean_share)
         at_least("warmup", self.warmup, 0)
+        at_least("weight_warmup", self.weight_warmup, 0)
 
     def at(self, epoch: float) -> Self:
-        return replace(self, attack=warmed_up(self.attack, epoch, self.warmup))
+        attack = warmed_up(self.attack, epoch, self.warmup)
+        return replace(self, attack=attack, weight=self.weight * ramp(epoch, self.weight_warmup))
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         x_adv = self.attack.exhaustive()(bare(model), x, y, generator=generator)

@@ -1,0 +1,60 @@
+"""Clean logit pairing (CLP)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from torch import nn
+
+from logitpair import losses
+from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together, ramp
+from logitpair.objectives.gaussian_noise import noisy
+from logitpair.random import Generator
+from logitpair.validate import at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanLogitPairing(Objective):
+    """Cross-entropy on noisy images plus ``weight`` times the mean pairing penalty between the logits of unrelated images.
+
+    The batch is in random order, so its first half is paired with its second; the last image of an odd batch has no partner. Under
+    data-parallel training each process pairs within its own part of the batch.
+
+    This defense looks robust to weak attacks only: see ``docs/figure1.md``, and arXiv 1810.12042.
+
+    Args:
+        weight: the paper's lambda, at least 0.
+        pairing: ``pairing(a, b) -> [batch]`` on logits.
+        noise: standard deviation of the Gaussian noise, in the pixels' unit.
+        clip: bring the noisy pixels back into [0, 1].
+        weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
+
+    Raises:
+        InputError: for ``weight``, ``noise`` or ``weight_warmup`` below 0.
+
+    Source: arXiv 1803.06373, section 3.2. It does not give the noise; 0.5 is that of Mosbach et al. 2018, arXiv 1810.12042. The
+    warm-up is not in it.
+    """
+
+    weight: float = 0.5
+    pairing: losses.Loss = losses.squared_l2_mean
+    noise: float = 0.5
+    clip: bool = True
+    weight_warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least("weight", self.weight, 0)
+        at_least("noise", self.noise, 0)
+        at_least("weight_warmup", self.weight_warmup, 0)
+
+    def at(self, epoch: float) -> Self:
+        return replace(self, weight=self.weight * ramp(epoch, self.weight_warmup))
+
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+        (logits,) = forward_together(model, y, noisy(x, self.noise, self.clip, generator))
+        cross_entropy = losses.cross_entropy(logits, y).mean()
+        pairs = len(logits) // 2
+        pairing = self.pairing(logits[:pairs], logits[pairs : 2 * pairs]).sum() / max(pairs, 1)
+        total = cross_entropy + self.weight * pairing
+        return LossTerms(total, {"noisy_loss": cross_entropy, "pairing": pairing}, {"noisy": logits})

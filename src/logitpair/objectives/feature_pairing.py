@@ -1,0 +1,114 @@
+"""Feature pairing, which the paper names as future work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator as Generates
+from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from logitpair import losses
+from logitpair.attacks import Attack
+from logitpair.distributed import bare
+from logitpair.errors import InputError
+from logitpair.objectives.adversarial_training import check_share, mixed_cross_entropy, warmed_up
+from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together, ramp
+from logitpair.random import Generator
+from logitpair.validate import at_least
+
+
+@dataclass(frozen=True)
+class FeaturePairing(Objective):
+    """M-PGD plus the pairing of intermediate features of an image and of its adversarial example.
+
+    Works on any network, without a change to it: the features are what its named modules return. Each module's penalty counts alike.
+
+    Args:
+        attack: makes the adversarial examples; it always searches to its last step, against the model in eval mode.
+        layers: names of modules as ``model.named_modules()`` gives them, such as ``conv2`` or ``network.layer4``; each must return
+            one tensor ``[batch, ...]`` and run once in a forward.
+        weight: of the mean of the layers' penalties, at least 0.
+        logit_weight: of the logits' penalty besides, at least 0; with it and ``weight`` 0 this is adversarial logit pairing.
+        pairing: ``pairing(clean, adversarial) -> [batch]``, on features flattened to ``[batch, features]`` and on logits.
+        clean_share: weight of the clean cross-entropy, in [0, 1).
+        warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
+        weight_warmup: epochs over which both weights grow linearly from 0; 0 starts at full size.
+
+    Raises:
+        InputError: for a weight or a warm-up below 0, ``clean_share`` outside [0, 1), no layers, or (when called) a layer that the
+            model does not have or that does not return one tensor.
+
+    Source: arXiv 1803.06373, the conclusion's suggestion; the form, that of its section 3.2 with features for logits, is ours.
+    """
+
+    attack: Attack
+    _: KW_ONLY
+    layers: tuple[str, ...]
+    weight: float = 0.5
+    logit_weight: float = 0.0
+    pairing: losses.Loss = losses.squared_l2_mean
+    clean_share: float = 0.5
+    warmup: float = 0.0
+    weight_warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise InputError("layers is empty; it must name at least one module of the model")
+        check_share(self.clean_share)
+        for name in ("weight", "logit_weight", "warmup", "weight_warmup"):
+            at_least(name, getattr(self, name), 0)
+
+    def at(self, epoch: float) -> Self:
+        share = ramp(epoch, self.weight_warmup)
+        attack = warmed_up(self.attack, epoch, self.warmup)
+        return replace(self, attack=attack, weight=self.weight * share, logit_weight=self.logit_weight * share)
+
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+        x_adv = self.attack.exhaustive()(bare(model), x, y, generator=generator)
+        with recorded(bare(model), self.layers) as features:
+            clean, adversarial = forward_together(model, y, x, x_adv)
+        cross_entropy, terms = mixed_cross_entropy(clean, adversarial, y, self.clean_share)
+        penalties = [self.pairing(*features[layer].to(x.dtype).flatten(1).chunk(2)).mean() for layer in self.layers]
+        terms |= {f"pairing_{layer}": penalty for layer, penalty in zip(self.layers, penalties, strict=True)}
+        total = cross_entropy + self.weight * torch.stack(penalties).mean()
+        if self.logit_weight:
+            terms["pairing"] = self.pairing(clean, adversarial).mean()
+            total = total + self.logit_weight * terms["pairing"]
+        return LossTerms(total, terms, {"clean": clean, "adversarial": adversarial})
+
+
+@contextmanager
+def recorded(model: nn.Module, layers: tuple[str, ...]) -> Generates[dict[str, Tensor]]:
+    """What the named modules return in the forwards of this block, by name.
+
+    Raises:
+        InputError: for a name that no module has, or a module that returns no tensor or did not run.
+    """
+    modules = dict(model.named_modules())
+    features: dict[str, Tensor] = {}
+    handles: list[torch.utils.hooks.RemovableHandle] = []
+    try:
+        for layer in layers:
+            if layer not in modules:
+                raise InputError(f"layers: the model has no module '{layer}'; it has {', '.join(filter(None, modules))}")
+            handles.append(modules[layer].register_forward_hook(_recorder(layer, features)))
+        yield features
+        if missing := [layer for layer in layers if layer not in features]:
+            raise InputError(f"layers: '{missing[0]}' does not run in the model's forward; name another module")
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _recorder(layer: str, features: dict[str, Tensor]) -> Callable[[nn.Module, object, object], None]:
+    """The forward hook that keeps a module's output."""
+
+    def hook(module: nn.Module, inputs: object, output: object) -> None:
+        if not isinstance(output, Tensor):
+            raise InputError(f"layers: '{layer}' returns {type(output).__name__}, not one tensor; name another module")
+        features[layer] = output
+
+    return hook

@@ -1,0 +1,47 @@
+"""Training on noisy images, without any attack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from logitpair import losses
+from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
+from logitpair.random import Generator, normal_like
+from logitpair.validate import at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianNoise(Objective):
+    """Mean cross-entropy on images with Gaussian noise added: what clean logit pairing and logit squeezing are without their penalty.
+
+    Args:
+        noise: standard deviation, in the pixels' unit.
+        clip: bring the noisy pixels back into [0, 1]; False lets the network see pixels outside it.
+
+    Raises:
+        InputError: for ``noise`` below 0.
+
+    Source: the baseline of arXiv 1803.06373, figure 1, which gives neither the deviation nor whether pixels are clipped; 0.5 is
+    that of Mosbach et al. 2018, arXiv 1810.12042.
+    """
+
+    noise: float = 0.5
+    clip: bool = True
+
+    def __post_init__(self) -> None:
+        at_least("noise", self.noise, 0)
+
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+        (logits,) = forward_together(model, y, noisy(x, self.noise, self.clip, generator))
+        total = losses.cross_entropy(logits, y).mean()
+        return LossTerms(total, {"noisy_loss": total}, {"noisy": logits})
+
+
+def noisy(x: Images, noise: float, clip: bool, generator: Generator | None) -> Images:
+    """``x`` plus Gaussian noise of standard deviation ``noise``, clipped to [0, 1] if ``clip``."""
+    if not noise:
+        return x
+    x = x + noise * normal_like(x, generator)
+    return x.clamp_(0, 1) if clip else x

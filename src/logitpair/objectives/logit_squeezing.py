@@ -1,0 +1,60 @@
+"""Logit squeezing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import nn
+
+from logitpair import losses
+from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together, ramp
+from logitpair.objectives.gaussian_noise import noisy
+from logitpair.random import Generator
+from logitpair.validate import at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitSqueezing(Objective):
+    """Cross-entropy on noisy images plus ``weight`` times the mean size of their logits.
+
+    This defense looks robust to weak attacks only: see ``docs/figure1.md``, and arXiv 1810.12042.
+
+    Args:
+        weight: the paper's lambda, at least 0.
+        penalty: ``penalty(logits, zeros) -> [batch]``, a logit's distance from zero by any pairing penalty:
+            ``logitpair.losses.l2`` is the plain norm, ``squared_l2_sum`` its square and ``squared_l2_mean`` that over the classes.
+            The plain norm pulls as hard on small logits as on large: from a weight of about 0.5 on, with nothing to warm it up, the
+            network may give constant logits.
+        noise: standard deviation of the Gaussian noise, in the pixels' unit.
+        clip: bring the noisy pixels back into [0, 1].
+        weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
+
+    Raises:
+        InputError: for ``weight``, ``noise`` or ``weight_warmup`` below 0.
+
+    Source: arXiv 1803.06373, section 3.2, which says "norm" and leaves open which. It does not give the noise; 0.5 is that of Mosbach
+    et al. 2018, arXiv 1810.12042. The warm-up is not in it.
+    """
+
+    weight: float = 0.5
+    penalty: losses.Loss = losses.squared_l2_mean
+    noise: float = 0.5
+    clip: bool = True
+    weight_warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least("weight", self.weight, 0)
+        at_least("noise", self.noise, 0)
+        at_least("weight_warmup", self.weight_warmup, 0)
+
+    def at(self, epoch: float) -> Self:
+        return replace(self, weight=self.weight * ramp(epoch, self.weight_warmup))
+
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+        (logits,) = forward_together(model, y, noisy(x, self.noise, self.clip, generator))
+        cross_entropy = losses.cross_entropy(logits, y).mean()
+        size = self.penalty(logits, torch.zeros_like(logits)).mean()
+        total = cross_entropy + self.weight * size
+        return LossTerms(total, {"noisy_loss": cross_entropy, "logit_size": size}, {"noisy": logits})

@@ -1,0 +1,91 @@
+"""One-step adversarial training, as first done on ImageNet."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from logitpair import losses
+from logitpair.attacks import PGD, LeastLikely
+from logitpair.attacks.targets import Target
+from logitpair.distributed import bare
+from logitpair.errors import InputError
+from logitpair.objectives.adversarial_training import warmed_up
+from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
+from logitpair.random import Generator, uniform_like
+from logitpair.threat import Linf
+from logitpair.validate import at_least, positive
+
+
+@dataclass(frozen=True)
+class OneStepAdversarialTraining(Objective):
+    """Cross-entropy on minibatches in which some images are replaced by one-step adversarial examples of varying size.
+
+    The first ``adversarial_share`` of the (shuffled) batch takes one signed-gradient step towards ``target``; its length differs
+    from image to image. The total is ``(sum of clean losses + weight * sum of adversarial losses) / (clean + weight * adversarial)``
+    with the numbers of either in the denominator.
+
+    Args:
+        threat: the ball whose radius is the longest step.
+        target: the class stepped towards; the least likely one is "Step-LL".
+        weight: of an adversarial example relative to a clean one.
+        adversarial_share: share of the batch that is replaced, above 0 and at most 1; at least one image is.
+        vary_eps: draw each image's step length from the normal distribution of deviation ``eps`` / 2, truncated to [0, eps], against
+            overfitting to one length; False steps by ``eps``.
+        warmup: epochs over which ``eps`` grows linearly to its full size; 0 starts at full size.
+
+    Raises:
+        InputError: for ``weight`` or the threat's ``eps`` not above 0, ``adversarial_share`` outside (0, 1], or ``warmup`` below 0.
+
+    Source: Kurakin et al. 2017, arXiv 1611.01236, section 3 and algorithm 1 (weight 0.3, half of the batch). The warm-up is not in it.
+    """
+
+    threat: Linf
+    _: KW_ONLY
+    target: Target | None = field(default_factory=LeastLikely)
+    weight: float = 0.3
+    adversarial_share: float = 0.5
+    vary_eps: bool = True
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        positive("threat.eps", self.threat.eps)
+        positive("weight", self.weight)
+        at_least("warmup", self.warmup, 0)
+        if not 0 < self.adversarial_share <= 1:
+            raise InputError(f"adversarial_share must be above 0 and at most 1, not {self.adversarial_share}")
+
+    @property
+    def attack(self) -> PGD:
+        """The step at its full length."""
+        return PGD(self.threat, step_size=self.threat.eps, steps=1, random_start=False, target=self.target, stop_when_broken=False)
+
+    def at(self, epoch: float) -> Self:
+        return replace(self, threat=warmed_up(self.attack, epoch, self.warmup).threat)
+
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+        adversarial = max(1, round(self.adversarial_share * len(x)))
+        x_adv = self.one_step(bare(model), x[:adversarial], y[:adversarial], generator)
+        (logits,) = forward_together(model, y, torch.cat([x_adv, x[adversarial:]]))
+        cross_entropy = losses.cross_entropy(logits, y)
+        attacked, clean = cross_entropy[:adversarial], cross_entropy[adversarial:]
+        total = (clean.sum() + self.weight * attacked.sum()) / (len(clean) + self.weight * len(attacked))
+        terms = {"replaced_loss": attacked.mean(), "kept_loss": clean.sum() / max(1, len(clean))}
+        return LossTerms(total, terms, {"mixed": logits})
+
+    def one_step(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Images:
+        """One signed step from each image, of its own length."""
+        x_adv = self.attack(model, x, y, generator=generator)
+        if not self.vary_eps:
+            return x_adv
+        length = self.threat.eps * half_normal(x[:, :1, :1, :1], generator)
+        return self.threat.project(x + length * (x_adv - x).sign(), x)
+
+
+def half_normal(x: Tensor, generator: Generator | None) -> Tensor:
+    """Numbers shaped like ``x`` from the normal distribution of deviation 1/2 truncated to [0, 1]."""
+    full = torch.special.ndtr(torch.tensor(2.0, dtype=x.dtype, device=x.device))
+    return torch.special.ndtri(0.5 + (full - 0.5) * uniform_like(x, generator)) / 2
