@@ -189,11 +189,12 @@ def _resolve(
     try:
         changes = {key: _number(text) for key, text in {**wanted.fixed, **point, "seed": str(seed)}.items()}
         overrides = [f"--{setting}={text}" for setting, text in changes.items()]
-        config = recipes.resolve(settings, [*overrides, *root]).config
-        dtype = str(precision.resolve(config.precision, device)).removeprefix("torch.")  # as training writes it down
-        return overrides, recipes.resolve(settings, [*overrides, *root, f"--precision={dtype}"])
+        resolved = recipes.resolve(settings, [*overrides, *root])
     except InputError as error:
         raise InputError(f"{' '.join(f'--{setting} {text}' for setting, text in point.items())}: {error}") from error
+    dtype = str(precision.resolve(resolved.config.precision, device)).removeprefix("torch.")
+    text = yaml.safe_dump(yaml.safe_load(resolved.text) | {"precision": dtype}, sort_keys=False)  # as training writes it down
+    return overrides, recipes.Settings(resolved.config, text)
 
 
 def _number(text: str) -> str:

@@ -35,21 +35,18 @@ def templates() -> Environment:
 
 def render(runs: Sequence[Run], out: Path) -> str:
     """The HTML of the page about the runs, to be written to ``out``."""
-    return (
-        templates()
-        .get_template("page.html.jinja")
-        .render(
-            runs=runs,
-            evaluated=[run for run in runs if run.main],
-            summary=summarize(runs),
-            sources=_sources(runs),
-            curves=accuracy_curves(runs),
-            radii=_radii([run.main for run in runs if run.main]),
-            training_charts=training_charts,
-            gallery=gallery,
-            commands=commands(runs, out),
-            styles=STYLES,
-        )
+    template = templates().get_template("page.html.jinja")
+    return template.render(
+        runs=runs,
+        evaluated=[run for run in runs if run.main],
+        summary=summarize(runs),
+        sources=_sources(runs),
+        curves=accuracy_curves(runs),
+        radii=_radii([run.main for run in runs if run.main]),
+        training_charts=training_charts,
+        gallery=gallery,
+        commands=commands(runs, out),
+        styles=STYLES,
     )
 
 

@@ -104,7 +104,7 @@ class _Worker:
             if not self.stopped:
                 self.done.put((name, answer))
         if self.process is not None:
-            self.process.communicate()  # closes its input, at which it ends
+            self.process.communicate()  # closes its input, at which it ends, and waits
 
     def _ask(self, commands: list[list[str]]) -> Answer:
         with self.lock:
@@ -129,6 +129,7 @@ class _Worker:
                 line = process.stdout.readline()
         if line:
             return Answer(**json.loads(line))
-        code = process.wait()
+        process.communicate()  # waits, and closes the pipes
         self.process = None
+        code = process.returncode
         return Answer(1, f"its process ended {f'by signal {-code}' if code < 0 else f'with exit code {code}'}")

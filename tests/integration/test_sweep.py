@@ -1,0 +1,166 @@
+"""Sweeps that train: on tiny settings, stopped, killed, resumed, and with a run that diverges."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import logitpair as lp
+from logitpair.cli import main
+from logitpair.report.load import load_run
+from logitpair.sweep import record
+from logitpair.worker import carry_out
+
+TINY = ["digits-alp", "--scale", "smoke", "--epochs", "0.2", "--examples", "40"]
+GRID = [*TINY, "--objective.weight", "0,0.5", "--seeds", "2", "--jobs", "2"]
+
+
+def without_times(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: without_times(value) for key, value in content.items() if key not in ("seconds", "evaluated")}
+    return [without_times(value) for value in content] if isinstance(content, list) else content
+
+
+def start(arguments: list[str], out: Path) -> subprocess.Popen[str]:
+    """The command line in a process of its own, once it has written ``sweep.json``."""
+    command = [sys.executable, "-m", "logitpair.cli", "sweep", *arguments, "--out", str(out)]
+    threads = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # as many as the sweeps in this process share
+    process = subprocess.Popen(command, env=threads, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: (out / "sweep.json").exists() or process.poll() is not None)
+    return process
+
+
+def wait_until(condition: Any) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def finished(out: Path) -> int:
+    return sum(run["status"] == "finished" for run in record.read(out)["runs"])
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("sweep") / "sweep"
+    assert main(["sweep", *GRID, "--out", str(out)]) == 0
+    return out
+
+
+def test_each_run_is_an_ordinary_run(swept: Path) -> None:
+    content = record.read(swept)
+    assert content["axes"] == [{"setting": "objective.weight", "values": [0, 0.5]}]
+    assert content["overrides"] == {"epochs": 0.2}
+    assert [run["path"] for run in content["runs"]] == [f"objective.weight={w}/seed-{s}" for w in ("0", "0.5") for s in (0, 1)]
+    for run in content["runs"]:
+        folder = swept / run["path"]
+        results = json.loads((folder / "evaluation" / "test" / "results.json").read_text())
+        assert run["white_box"]["correct"] == results["white_box"]["correct"]
+        assert run["white_box"]["total"] == 40
+        assert run["clean"]["ci95"] == results["clean"]["ci95"]
+        assert run["white_box"]["parameters"] == results["attacks"]["pgd"]["parameters"]
+        assert run["hardware"] == json.loads((folder / "training.json").read_text())["hardware"]
+        assert run["hardware"]["threads"] == max(1, torch.get_num_threads() // 2)
+        settings = load_run(folder).settings
+        assert settings["seed"] == run["seed"]
+        assert settings["objective"]["init_args"]["weight"] == run["settings"]["objective.weight"]
+        assert lp.load(folder)(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+    assert (swept / "sweep.html").exists()
+    assert (swept / "sweep.svg").exists()
+
+
+def test_seeds_differ_and_a_run_equals_a_single_training(swept: Path, tmp_path: Path) -> None:
+    run = swept / "objective.weight=0.5" / "seed-1"
+    config = str(run / "config.yaml")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // 2))
+    try:
+        assert main(["train", config, "--out", str(tmp_path / "run")]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    alone, own, other = (lp.load(folder).state_dict() for folder in (tmp_path / "run", run, run.with_name("seed-0")))
+    assert all(torch.equal(value, own[key]) for key, value in alone.items())
+    assert not all(torch.equal(value, other[key]) for key, value in alone.items())
+
+
+def test_the_same_command_again_does_nothing(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in swept.rglob("*") if path.name in ("results.json", "last.pt", "training.json")}
+    content = record.read(swept)
+    assert main(["sweep", *GRID, "--out", str(swept)]) == 0
+    assert "4 of them finished before" in capsys.readouterr().out
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    assert record.read(swept) == content
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_and_resumed_gives_the_same_sweep(swept: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sweep"
+    process = start(GRID, out)
+    wait_until(lambda: finished(out) >= 1)
+    process.kill()
+    process.communicate()
+    killed_with = finished(out)
+    assert main(["sweep", *GRID, "--out", str(out)]) == 0
+    assert 1 <= killed_with <= 4
+    assert without_times(record.read(out)) == without_times(record.read(swept))
+
+
+def test_sigterm_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "sweep"
+    process = start(["digits-plain", "--epochs", "2000", "--optimizer.lr", "0.001,0.002", "--checkpoint_every", "1000000"], out)
+    metrics = out / "optimizer.lr=0.001" / "seed-0" / "metrics.jsonl"
+    wait_until(lambda: metrics.exists() and metrics.read_text())
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    (line,) = errors.strip().splitlines()
+    assert "0 of 2 runs finished" in line
+    assert "same command again" in line
+    assert (metrics.parent / "checkpoints" / "last.pt").exists()  # the worker saved before it ended
+    assert {run["status"] for run in record.read(out)["runs"]} == {"pending"}
+
+
+def test_a_run_that_diverges_is_recorded_and_the_others_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "sweep"
+    diverging = [*TINY, "--objective.weight", "1e30,0", "--objective.warmup", "0"]
+    assert main(["sweep", *diverging, "--out", str(out)]) == 3
+    failed, other = record.read(out)["runs"]
+    assert failed["status"] == "failed"
+    assert "not finite" in failed["message"]
+    assert other["status"] == "finished"
+    captured = capsys.readouterr()
+    assert "1 of 2 runs failed" in captured.err
+    assert "not finite" in captured.err
+    assert (out / "sweep.html").exists()
+
+
+def test_an_input_that_only_a_run_can_refuse_stops_the_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "nowhere"
+    assert main(["sweep", "folder-alp", "--data-dir", str(missing), "--objective.weight", "0,1", "--out", str(tmp_path / "s")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "nowhere" in line
+
+
+def test_other_settings_in_the_same_folder_are_refused(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (swept / "sweep.json").read_bytes()
+    changed = [*GRID[:4], "0.3", *GRID[5:]]
+    assert main(["sweep", *changed, "--out", str(swept)]) == 2
+    assert "epochs" in capsys.readouterr().err
+    assert (swept / "sweep.json").read_bytes() == before
+
+
+def test_a_worker_answers_with_the_code_and_the_line(tmp_path: Path) -> None:
+    answer = carry_out([["train", "digits-apl"], ["recipes"]])
+    assert answer["code"] == 2
+    assert "digits-apl" in answer["message"]
+    assert carry_out([["recipes"]]) == {"code": 0, "message": "", "warnings": []}
