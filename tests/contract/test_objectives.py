@@ -11,127 +11,24 @@ from collections.abc import Callable
 import pytest
 import torch
 from jsonargparse import ArgumentParser
+from objective_examples import ATTACK, EXAMPLES, SOURCE, documented_total
 from torch import Tensor, nn
 
 import logitpair as lp
 from logitpair import InputError
 from logitpair.describe import describe
 from logitpair.objectives import (
-    MART,
-    TRADES,
     AdversarialLogitPairing,
     AdversarialTraining,
     CleanLogitPairing,
     EnsembleAdversarialTraining,
     FeaturePairing,
     GaussianNoise,
-    LabelSmoothing,
     LogitSqueezing,
     LossTerms,
-    Mixup,
     Objective,
     OneStepAdversarialTraining,
-    Plain,
-    VirtualAdversarialTraining,
 )
-from logitpair.objectives.virtual_adversarial_training import linf_ascent
-
-ATTACK = lp.attacks.PGD(lp.Linf(0.1), step_size=0.04, steps=3)
-
-
-def other_network() -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(9)
-        return lp.models.SmallConvNet(width=2).eval()
-
-
-SOURCE = other_network()
-
-EXAMPLES: dict[str, dict[str, Objective]] = {
-    "Plain": {"default": Plain()},
-    "AdversarialTraining": {
-        "mixed": AdversarialTraining(ATTACK),
-        "pgd_training": AdversarialTraining(ATTACK, clean_share=0),
-        "mostly_clean": AdversarialTraining(ATTACK, clean_share=0.8, warmup=2),
-    },
-    "AdversarialLogitPairing": {
-        "default": AdversarialLogitPairing(ATTACK),
-        "sum": AdversarialLogitPairing(ATTACK, weight=1.0, pairing=lp.losses.squared_l2_sum, warmup=1.5),
-        "l1": AdversarialLogitPairing(ATTACK, weight=0.25, pairing=lp.losses.l1_mean, clean_share=0.0),
-        "huber": AdversarialLogitPairing(ATTACK, weight=2, pairing=lp.losses.huber_mean, clean_share=0.3),
-        "plain_norm": AdversarialLogitPairing(ATTACK, pairing=lp.losses.l2, weight_warmup=2),
-        "weight_0": AdversarialLogitPairing(ATTACK, weight=0),
-    },
-    "CleanLogitPairing": {
-        "default": CleanLogitPairing(),
-        "unclipped": CleanLogitPairing(weight=2, noise=0.25, clip=False, weight_warmup=1.5),
-        "sum": CleanLogitPairing(pairing=lp.losses.squared_l2_sum),
-    },
-    "LogitSqueezing": {
-        "default": LogitSqueezing(),
-        "plain_norm": LogitSqueezing(penalty=lp.losses.l2, weight=0.1, weight_warmup=3),
-        "unclipped": LogitSqueezing(weight=0.2, clip=False),
-    },
-    "GaussianNoise": {"default": GaussianNoise(), "unclipped": GaussianNoise(noise=0.2, clip=False)},
-    "OneStepAdversarialTraining": {
-        "step_ll": OneStepAdversarialTraining(lp.Linf(0.1)),
-        "untargeted": OneStepAdversarialTraining(lp.Linf(0.1), target=None, weight=1, adversarial_share=0.8, warmup=2),
-    },
-    "EnsembleAdversarialTraining": {
-        "default": EnsembleAdversarialTraining(ATTACK, sources=(SOURCE,)),
-        "mostly_clean": EnsembleAdversarialTraining(ATTACK, sources=(SOURCE, SOURCE), clean_share=0.7, warmup=2),
-    },
-    "LabelSmoothing": {"default": LabelSmoothing(), "none": LabelSmoothing(smoothing=0)},
-    "Mixup": {"default": Mixup(), "hardly": Mixup(alpha=0.2)},
-    "VirtualAdversarialTraining": {
-        "default": VirtualAdversarialTraining(eps=1),
-        "linf": VirtualAdversarialTraining(eps=0.1, ascent=linf_ascent, divergence=lp.losses.kl_to_clean, weight=4, power_iterations=2),
-    },
-    "TRADES": {"default": TRADES(ATTACK), "warmed_up": TRADES(ATTACK, weight=1, warmup=3)},
-    "MART": {"default": MART(ATTACK), "warmed_up": MART(ATTACK, weight=2, warmup=3)},
-    "FeaturePairing": {  # "" names the model itself, whatever it is made of
-        "instead_of_logits": FeaturePairing(ATTACK, layers=("",)),
-        "besides_logits": FeaturePairing(ATTACK, layers=("",), weight=0.3, logit_weight=0.7, warmup=2),
-        "l1": FeaturePairing(ATTACK, layers=("",), pairing=lp.losses.l1_mean, clean_share=0.2),
-    },
-}
-
-
-def documented_total(objective: Objective, terms: dict[str, Tensor], examples: int) -> Tensor:
-    """The total as the class's docstring says it is made of its terms; a new class adds its case."""
-    match objective:
-        case Plain():
-            return terms["clean_loss"]
-        case AdversarialTraining(clean_share=0):
-            return terms["adversarial_loss"]
-        case AdversarialTraining(clean_share=share):
-            return share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"]
-        case AdversarialLogitPairing(clean_share=share, weight=weight):
-            return share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"] + weight * terms["pairing"]
-        case CleanLogitPairing(weight=weight):
-            return terms["noisy_loss"] + weight * terms["pairing"]
-        case LogitSqueezing(weight=weight):
-            return terms["noisy_loss"] + weight * terms["logit_size"]
-        case GaussianNoise():
-            return terms["noisy_loss"]
-        case OneStepAdversarialTraining(weight=weight, adversarial_share=share):
-            replaced = max(1, round(share * examples))
-            weights = torch.tensor([examples - replaced, weight * replaced], dtype=terms["kept_loss"].dtype)
-            return (weights[0] * terms["kept_loss"] + weights[1] * terms["replaced_loss"]) / weights.sum()
-        case EnsembleAdversarialTraining(clean_share=share):
-            return share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"]
-        case FeaturePairing(clean_share=share, weight=weight, logit_weight=logit_weight):
-            total = share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"] + weight * terms["pairing_"]
-            return total + logit_weight * terms["pairing"] if logit_weight else total
-        case LabelSmoothing(smoothing=share):
-            return (1 - share) * terms["clean_loss"] + share * terms["uniform_loss"]
-        case Mixup():
-            return terms["mixed_loss"]
-        case VirtualAdversarialTraining(weight=weight) | TRADES(weight=weight):
-            return terms["clean_loss"] + weight * terms["divergence"]
-        case MART(weight=weight):
-            return terms["boosted_loss"] + weight * terms["divergence"]
-    raise AssertionError(f"{type(objective).__name__} has no documented total: add its case")
 
 
 def concrete() -> dict[str, type]:

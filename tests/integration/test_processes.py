@@ -77,3 +77,19 @@ def test_with_batch_norm_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_pat
     first, second = weights(whole), weights(parts)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert first["1.running_mean"].abs().max() > 0
+
+
+def test_every_defense_learns_the_mean_of_the_processes_gradients(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("gradients.py")
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), str(tmp_path)]
+    done = subprocess.run([sys.executable, "-m", *launch], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert len(first) == 10
+    for name in first:
+        for together, other, one, two in zip(
+            first[name]["together"], second[name]["together"], first[name]["alone"], second[name]["alone"], strict=True
+        ):
+            torch.testing.assert_close(together, (one + two) / 2, msg=lambda text, name=name: f"{name}: {text}")
+            assert torch.equal(together, other), name
+            assert not torch.equal(one, two), f"{name}: both processes saw the same, so the mean says nothing"

@@ -183,7 +183,9 @@ class Branching(nn.Module):
         return self.pair(x.flatten(1))[0]
 
 
-@pytest.mark.parametrize(("layer", "said"), [("pair", "returns tuple"), ("idle", "does not run"), ("conv9", "no module 'conv9'; it has pair")])
+@pytest.mark.parametrize(
+    ("layer", "said"), [("pair", "returns tuple"), ("idle", "does not run"), ("conv9", "no module 'conv9'; it has pair")]
+)
 def test_layers_that_cannot_be_paired_are_refused(layer: str, said: str) -> None:
     with pytest.raises(InputError, match=f"layers: .*{said}"):
         FeaturePairing(ATTACK, layers=(layer,))(Branching(), torch.rand(2, 1, 8, 8), torch.tensor([0, 1]), generator=seeded())
@@ -231,14 +233,12 @@ def test_ensemble_draws_its_victims_evenly_and_by_the_seed(conv: nn.Module) -> N
     objective = EnsembleAdversarialTraining(ATTACK, sources=sources)
     x, y = torch.rand(2, 1, 8, 8, generator=seeded(1)), torch.tensor([0, 1])
     counts = [0, 0, 0]
-    victims = {}
+    ran: list[int] = []
+    for number, net in enumerate((conv, *sources)):
+        net.register_forward_hook(lambda *_, number=number: ran.append(number))
     for seed in range(90):
-        ran: list[int] = []
-        handles = [net.register_forward_hook(lambda *_, number=number: ran.append(number)) for number, net in enumerate((conv, *sources))]
+        ran.clear()
         objective(conv, x, y, generator=seeded(seed))
-        for handle in handles:
-            handle.remove()
-        victims[seed] = ran[0]
         counts[ran[0]] += 1
         assert set(ran[:-1]) == {ran[0]}, "one batch, one victim"
         assert ran[-1] == 0, "the network in training learns from it"
