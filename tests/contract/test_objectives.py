@@ -26,6 +26,7 @@ from logitpair.objectives import (
     GaussianNoise,
     LogitSqueezing,
     LossTerms,
+    Mixup,
     Objective,
     OneStepAdversarialTraining,
 )

@@ -244,3 +244,14 @@ def test_evaluate_refuses_a_batch_size_below_one(uninterrupted: Path, capsys: py
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert "batch" in lines[0]
+
+
+def test_ensemble_training_reads_its_sources_from_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["--epochs", "0.1", "--validation.examples", "10"]
+    ensemble = ["train", "digits-ensemble", *small, "--out", "run"]
+    assert main(ensemble) == 2, "its source is not trained yet"
+    assert main(["train", "digits-plain", *small, "--out", "demo/digits-plain"]) == 0
+    assert main(ensemble) == 0
+    (tmp_path / "demo").rename(tmp_path / "elsewhere")
+    assert lp.load(tmp_path / "run")(torch.rand(1, 1, 8, 8)).shape == (1, 10), "a trained run needs its sources no more"
