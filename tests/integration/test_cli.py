@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+import logitpair as lp
 from logitpair import recipes
 from logitpair.cli import COMMANDS, main
 from logitpair.config import RunConfig
@@ -193,3 +195,14 @@ def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("LOGITPAIR_TRACEBACK", "1")
     with pytest.raises(ValueError, match="no command"):
         main(["zzz"])
+
+
+def test_evaluate_takes_attacks_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(tmp_path / "run")
+    assert main(["train", "digits-plain", "--epochs", "0.2", "--validation.examples", "10", "--out", run]) == 0
+    assert main(["evaluate", run, "--examples", "20", "--attacks", "paper", "--name", "paper"]) == 0
+    results = json.loads((tmp_path / "run" / "evaluation" / "paper" / "results.json").read_text())
+    assert set(results["attacks"]) == set(lp.attacks.paper_suite(eps=0.1, step_size=0.1, steps=1))
+    sizes = results["attacks"]["pgd_ll"]["parameters"]["init_args"]
+    assert (sizes["threat"]["init_args"]["eps"], sizes["steps"]) == (0.2, 40), "those of the recipe's attack"
+    assert "--attacks: 'pgd': no such attack; accepted" in failing(capsys, "evaluate", run, "--attacks", "pgd")

@@ -17,6 +17,7 @@ from logitpair.data import first
 from logitpair.errors import InputError
 from logitpair.evaluate import evaluate
 from logitpair.evaluation import Evaluation
+from logitpair.suites import read_attacks
 
 SUMMARY = "accuracy of a run: clean, white box, and black box from other runs"
 
@@ -25,7 +26,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("run", type=Path, help="run directory that `logitpair train` wrote")
     parser.add_argument("--source", action="append", type=str, metavar="NAME=RUN", help="another run, for black-box images; repeatable")
-    parser.add_argument("--attacks", type=Path | None, default=None, help="YAML file of attacks by name, instead of the recipe's")
+    parser.add_argument(
+        "--attacks",
+        type=str | None,
+        default=None,
+        help="instead of the recipe's: names such as pgd_76.5_2.55_40 (eps and step size in 1/255, steps) with commas between them, "
+        "paper (the paper's eight at the sizes of the recipe's first), or a YAML file; see docs/library.md",
+    )
     add_data_dir(parser)
     parser.add_argument("--examples", type=int | None, default=None, help="the first N test images only")
     parser.add_argument("--batch-size", type=int | None, default=None, help="images attacked together (no result depends on it)")
@@ -60,7 +67,7 @@ def evaluate_run(
     *,
     sources: dict[str, Path],
     device: torch.device,
-    attacks: Path | None = None,
+    attacks: str | None = None,
     data_dir: Path | None = None,
     examples: int | None = None,
     batch_size: int | None = None,
@@ -68,7 +75,7 @@ def evaluate_run(
     name: str = "test",
     seed: int = 0,
 ) -> Evaluation:
-    """Evaluate a run on its data set's test images, by its recipe's attacks unless a YAML file names others.
+    """Evaluate a run on its data set's test images, by its recipe's attacks unless others are named (``suites.read_attacks``).
 
     Raises:
         InputError: for a folder that holds no run, or an option out of range.
@@ -80,11 +87,10 @@ def evaluate_run(
     if examples is not None and examples < 1:
         raise InputError(f"--examples must be at least 1, not {examples}")
     content, _ = runs.load_config(run)
-    changed = with_root(content["run"], data_dir)
-    if attacks is not None:
-        changed["evaluation"] = changed["evaluation"] | {"attacks": recipes.read_yaml(attacks)}
-    config = recipes.resolve(changed).config
+    config = recipes.resolve(with_root(content["run"], data_dir)).config
     settings = config.evaluation
+    own = settings.attacks
+    chosen = own if attacks is None else read_attacks(attacks, next(iter(own.values())))
     model = runs.load(run, which=which, device=device)
     networks = {source: runs.load(path, device=device) for source, path in sources.items()}
     for path in (run, *sources.values()):
@@ -93,7 +99,7 @@ def evaluate_run(
     evaluation = evaluate(
         model,
         first(config.data.test(), examples),
-        attacks=settings.attacks,
+        attacks=chosen,
         sources=networks,
         curve=settings.curve,
         curve_examples=min(settings.curve_examples, examples or settings.curve_examples),
