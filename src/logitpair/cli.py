@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
         _run(sys.argv[1:] if argv is None else argv)
         return 0
     except (InputError, ArgumentError) as error:
-        return _fail(error, f"error: {recipes.one_line(_without_worker(str(error)))}", 2)
+        return _fail(error, f"error: {' '.join(map(str.strip, _without_worker(str(error)).splitlines()))}", 2)
     except OSError as error:
         return _fail(error, f"error: cannot read or write {error.filename or 'a file'}: {error.strerror or error}", 2)
     except ArithmeticError as error:
@@ -49,7 +49,9 @@ def _run(argv: list[str]) -> None:
     parser = ArgumentParser(prog=f"logitpair {name}", description=command.SUMMARY, exit_on_error=False)
     command.add_arguments(parser)
     expand = getattr(command, "expand", list)  # `train` puts its recipe's settings before the overrides
-    command.run(parser.parse_args(_with_numbers(expand(arguments))))
+    with recipes.refusals():
+        parsed = parser.parse_args(_with_numbers(expand(arguments)))
+    command.run(parsed)
 
 
 def _help() -> None:

@@ -67,16 +67,26 @@ class FineTuning:
     """Training that begins with given weights, and may leave some of them as they are.
 
     Args:
-        weights: a run directory (its moving average where it kept one), a ``state_dict`` file (.pt) or a .safetensors file.
-        trainable: what trains: parameters whose names begin with one of these, such as ``logits`` or ``network.layer4``; all if
-            empty. BatchNorm statistics follow the data everywhere.
-        fresh: parameters and buffers whose names begin with one of these keep their new random values, such as the last layer when
-            the classes differ.
+        weights: a run directory (its moving average where it kept one), a ``state_dict`` file (.pt) or a .safetensors file. Without
+            any the network begins with random weights, so that ``trainable`` alone trains a part of a random network.
+        trainable: layers (or single parameters) that train, by their whole names, such as ``logits`` or ``network.model.layer4``; all
+            if empty. BatchNorm statistics follow the data everywhere.
+        fresh: layers (or single parameters and buffers) that keep their new random values, such as the last layer when the classes
+            differ. They always train.
+
+    Raises:
+        InputError: for ``fresh`` without ``weights``.
     """
 
-    weights: Path
+    weights: Path | None = None
     trainable: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.fresh and self.weights is None:
+            raise InputError(
+                f"fine_tuning.fresh is {list(self.fresh)} but fine_tuning.weights is not given; without it all layers are fresh"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +123,7 @@ class RunConfig:
     epochs: float
     batch_size: int
     precision: Precision = "auto"
-    fine_tuning: FineTuning | None = None
+    fine_tuning: FineTuning = field(default_factory=FineTuning)
     ema: float | None = None
     seed: int = 0
     workers: int = 0

@@ -28,10 +28,11 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: recipes.Setting
     path = run / "config.yaml"
     new: dict[str, Any] = {"recipe": recipe, "scale": scale or "paper", "run": yaml.safe_load(settings.text)}
     if path.exists():
-        old, now = _flat(_read(path)["run"]), _flat(new["run"])
+        old, now = _read(path)["run"], _flat(new["run"])
         begun = (run / "checkpoints" / "last.pt").exists()  # before, a mistaken setting may still be mended
+        old = _flat(yaml.safe_load(recipes.resolve(old).text)) if begun else now  # with the defaults of settings added since
         for key in sorted(old.keys() | now.keys()):
-            if begun and old.get(key) != now.get(key) and not key.startswith(RESULT_NEUTRAL):
+            if old.get(key) != now.get(key) and not key.startswith(RESULT_NEUTRAL):
                 raise InputError(
                     f"--out: {run} was begun with {key} = {old.get(key)}, now it is {now.get(key)}; "
                     "resume with the same settings, or train into another folder"

@@ -69,13 +69,12 @@ def initial_state(config: RunConfig, device: torch.device, *, resuming: bool) ->
     torch.manual_seed(config.seed)
     try:
         model = config.model().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if config.fine_tuning is not None:
-            fine_tune(model, config.fine_tuning, resuming)
+        fine_tune(model, config.fine_tuning, resuming)
         optimizer = config.optimizer([parameter for parameter in model.parameters() if parameter.requires_grad])
     except InputError:
         raise
-    except (TypeError, ValueError) as error:
-        raise InputError(f"model or optimizer: {error}") from error
+    except (TypeError, ValueError, RuntimeError) as error:  # torch refuses sizes by a RuntimeError
+        raise InputError(f"model or optimizer: {str(error).partition(chr(10))[0]}; see --model and --optimizer") from error
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
@@ -86,13 +85,15 @@ def fine_tune(model: nn.Module, settings: FineTuning, resuming: bool) -> None:
     """Give the model the weights to begin with (a checkpoint has them already when ``resuming``), and freeze what shall not train.
 
     Raises:
-        InputError: for weights that do not fit, or a prefix that no parameter's name begins with.
+        InputError: for weights that do not fit, or a layer that the model does not have.
     """
-    names = [name for name, _ in model.named_parameters()]
-    for prefix in (*settings.trainable, *settings.fresh):
-        if not any(name.startswith(prefix) for name in names):
-            raise InputError(f"fine_tuning: no parameter's name begins with '{prefix}'; the model has {', '.join(names[:8])}, ...")
-    if not resuming:
+    parameters = [name for name, _ in model.named_parameters()]
+    known = {"trainable": (settings.trainable, parameters), "fresh": (settings.fresh, list(model.state_dict()))}
+    for option, (layers, names) in known.items():
+        for layer in layers:
+            if not any(weights.within(name, (layer,)) for name in names):
+                raise InputError(f"fine_tuning.{option}: the model has no layer '{layer}'; it has {', '.join(names[:8])}, ...")
+    if settings.weights is not None and not resuming:
         weights.put(model, weights.read(settings.weights), settings.weights, settings.fresh)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not settings.trainable or name.startswith(settings.trainable))
+        parameter.requires_grad_(not settings.trainable or weights.within(name, settings.trainable + settings.fresh))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentError
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -78,13 +77,9 @@ def _named(name: str, value: object) -> Mapping[str, Attack]:
     if not isinstance(value, dict):
         raise InputError(f"'{value}' is no attack; accepted: {'its arguments' if name in SETS else '{class_path, init_args}, a shorthand'}")
     parser = ArgumentParser(exit_on_error=False)
-    try:
+    with recipes.refusals():
         if name in SETS:
             parser.add_function_arguments(SETS[name])
             return SETS[name](**parser.instantiate(parser.parse_object(value)))
         parser.add_argument("--attack", type=Attack)
         return {name: parser.instantiate(parser.parse_object({"attack": value})).attack}
-    except InputError:
-        raise
-    except (ArgumentError, TypeError, ValueError) as error:  # what jsonargparse makes of a wrong type, or of an InputError in a union
-        raise InputError(recipes.one_line(str(error))) from error

@@ -53,7 +53,7 @@ class RunsFailed(ArithmeticError):
 
 
 def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> dict[str, Any]:
-    """Train and evaluate every run that is not finished yet, and return the content of ``sweep.json``.
+    """Train and evaluate every run that is not finished yet, and return the content of ``sweep.json``, with the runs that failed.
 
     Args:
         wanted: the grid.
@@ -61,8 +61,8 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> dict[str,
         device: the CPU, a GPU, or ``cuda`` for all GPUs.
 
     Raises:
-        InputError: for settings that are refused at any point, before anything is trained, or a folder that holds another sweep.
-        RunsFailed: when all others are finished.
+        InputError: for settings that are refused at any point, before anything is trained; for what a run refuses when it sees its
+            data and its network, naming the run; or for a folder that holds another sweep.
         KeyboardInterrupt: after SIGINT or SIGTERM, when the runs under way are saved.
     """
     if "RANK" in os.environ:
@@ -101,7 +101,7 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> dict[str,
                             console.print(f"logitpair: {warning}")
                     warned |= set(answer.warnings)
                     if answer.code == BAD_INPUT:
-                        raise InputError(answer.message)
+                        raise InputError(f"{name}: {answer.message}")
                     if answer.code == INTERRUPTED:
                         raise KeyboardInterrupt
                     entries[name] |= record.failed(answer.message) if answer.code else record.finished(wanted.out / name)
@@ -133,14 +133,15 @@ def say(content: Mapping[str, Any], folder: Path) -> None:
 
 
 def _begun(out: Path, head: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The runs of the sweep that the folder holds, by their path; it must be a part of the sweep that is wanted now."""
+    """The runs of the sweep that the folder holds, by their path; those that have begun must be a part of the sweep that is wanted now."""
     if not (out / "sweep.json").exists():
         return {}
     old = record.read(out)
     now = {axis["setting"]: axis["values"] for axis in head["axes"]}
-    then = {axis["setting"]: axis["values"] for axis in old["axes"]}
-    same = old["recipe"] == head["recipe"] and list(now) == list(then) and set(old["seeds"]) <= set(head["seeds"])
-    if not same or any(value not in now[setting] for setting, values in then.items() for value in values):
+    then = [axis["setting"] for axis in old["axes"]]
+    begun = [run for run in old["runs"] if run["status"] == "finished" or (out / run["path"] / "checkpoints" / "last.pt").exists()]
+    same = old["recipe"] == head["recipe"] and list(now) == then and {run["seed"] for run in begun} <= set(head["seeds"])
+    if begun and (not same or any(value not in now[setting] for run in begun for setting, value in run["settings"].items())):
         raise InputError(
             f"--out: {out} holds a sweep of {old['recipe']} over {', '.join(then)} with other values or seeds; "
             "keep those and add to them, or give another folder"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -76,7 +77,7 @@ def at_least(name: str, value: float, least: float) -> None:
 
 def whole(name: str, value: int, least: int) -> None:
     """Refuse what is not a whole number of at least ``least``."""
-    if int(value) != value or value < least:
+    if not math.isfinite(value) or int(value) != value or value < least:
         raise InputError(f"{name} must be a whole number of at least {least}, not {value}")
 
 

@@ -13,24 +13,24 @@ from torch import Tensor, nn
 from logitpair import checkpoint
 from logitpair.errors import InputError
 
-NESTED_IN = ("state_dict", "model", "model_state_dict", "network")  # where other tools' checkpoints keep the weights
+NESTED_IN = ("state_dict", "model", "model_state_dict")  # where other tools' checkpoints keep the weights
 
 
-def read(path: Path, which: str = "last") -> dict[str, Tensor]:
+def read(path: Path) -> dict[str, Tensor]:
     """The named tensors of a run directory (its moving average where it kept one), a ``state_dict`` file or a ``.safetensors`` file.
 
     Nothing in the file is executed.
 
     Args:
-        path: a folder that ``logitpair train`` wrote, one of its checkpoints, or a file that ``torch.save(model.state_dict(), ...)`` or
-            safetensors wrote; checkpoints of other tools that keep the weights under ``state_dict`` or ``model`` are understood.
-        which: of a run directory, the ``last`` checkpoint or the ``best``.
+        path: a folder that ``logitpair train`` wrote (its last checkpoint), one of its checkpoints, or a file that
+            ``torch.save(model.state_dict(), ...)`` or safetensors wrote; checkpoints of other tools that keep the weights under
+            ``state_dict`` or ``model`` are understood.
 
     Raises:
-        InputError: if it is missing, damaged or holds no tensors.
+        InputError: if it is missing, damaged, a checkpoint of another version of logitpair, or holds no tensors.
     """
     if path.is_dir():
-        path = path / "checkpoints" / f"{which}.pt"
+        path = path / "checkpoints" / "last.pt"
     if not path.is_file():
         raise InputError(f"weights: no file '{path}'")
     content: Any
@@ -45,8 +45,11 @@ def read(path: Path, which: str = "last") -> dict[str, Tensor]:
         else:
             reason = "is truncated or no file of weights"
         raise InputError(f"weights: '{path}' {reason}; accepted: a run directory, a state_dict (.pt) or .safetensors") from error
-    if isinstance(content, dict) and content.get("format") == checkpoint.FORMAT and "ema" in content:
-        content = {key: value for key, value in content["ema"].items() if key != "n_averaged"}
+    if isinstance(content, dict) and {"format", "step"} <= content.keys():
+        if content["format"] != checkpoint.FORMAT:
+            raise InputError(f"weights: '{path}' is a checkpoint of format {content['format']}; this version reads {checkpoint.FORMAT}")
+        if "ema" in content:
+            content = {key: value for key, value in content["ema"].items() if key != "n_averaged"}
     for key in NESTED_IN:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -57,14 +60,19 @@ def read(path: Path, which: str = "last") -> dict[str, Tensor]:
     return content
 
 
+def within(name: str, layers: tuple[str, ...]) -> bool:
+    """Whether a parameter or buffer is one of these layers or lies in one, by whole names: ``1.bias`` in ``1``, not ``10.bias``."""
+    return any(name == layer or name.startswith(f"{layer}.") for layer in layers)
+
+
 def put(model: nn.Module, weights: dict[str, Tensor], path: Path, fresh: tuple[str, ...] = ()) -> None:
-    """Load the weights into the model, but for the parameters and buffers whose names begin with one of ``fresh``.
+    """Load the weights into the model, but for the layers ``fresh``.
 
     Raises:
         InputError: naming the first tensor that is missing, left over, not finite or of another shape, and what came from where.
     """
-    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(fresh)}
-    given = {name: tensor for name, tensor in weights.items() if not name.startswith(fresh)}
+    own = {name: tensor for name, tensor in model.state_dict().items() if not within(name, fresh)}
+    given = {name: tensor for name, tensor in weights.items() if not within(name, fresh)}
     for name in sorted(own.keys() | given.keys()):
         if name not in given or name not in own:
             where = f"'{path}' has no '{name}'" if name in own else f"the model has no '{name}', which '{path}' holds"

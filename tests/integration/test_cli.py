@@ -12,6 +12,14 @@ from logitpair import recipes
 from logitpair.cli import COMMANDS, main
 from logitpair.config import RunConfig
 
+PICKY = """
+from logitpair import InputError
+from logitpair.attacks import LeastLikely
+
+class Picky(LeastLikely):
+    def __init__(self) -> None:
+        raise InputError("rank must be at least 2")
+"""
 EVERY_SCALE = [(name, scale) for name in recipes.names() for scale in (None, "paper", *recipes.load(name).scales)]
 
 
@@ -105,11 +113,16 @@ def test_unknown_command_gives_a_near_match(capsys: pytest.CaptureFixture[str]) 
         (["--schedule.warmup", "-1"], ["warmup", "-1"]),
         (["--validation.examples", "0"], ["validation.examples", "at least 1"]),
         (["--seed", "x"], ["seed", "x"]),
+        (["--model.width", "-1"], ["-1", "see --model"]),
+        (["--fine_tuning.trainable", '["head"]'], ["fine_tuning.trainable", "head", "conv1.weight"]),
+        (["--objective.attack.target.class_path", "picky.Picky"], ["rank must be at least 2"]),
     ],
 )
 def test_bad_settings_are_one_line_that_names_the_option_and_the_value(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], said: list[str]
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], said: list[str]
 ) -> None:
+    (tmp_path / "picky.py").write_text(PICKY)
+    monkeypatch.syspath_prepend(tmp_path)
     line = failing(capsys, "train", "digits-alp", "--out", str(tmp_path / "run"), *options)
     assert all(part in line for part in said), line
     assert not (tmp_path / "run" / "checkpoints").exists()

@@ -151,6 +151,18 @@ def test_an_input_that_only_a_run_can_refuse_stops_the_sweep(tmp_path: Path, cap
     assert "nowhere" in line
 
 
+def test_a_mistake_that_only_a_run_can_see_names_the_run_and_may_be_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ["sweep", "digits-featurepairing", "--scale", "smoke", "--epochs", "0.1", "--examples", "20", "--out", str(tmp_path / "s")]
+    assert main([*sweep, "--objective.layers", '["nolayer"],["hidden"]']) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "objective.layers=-nolayer-/seed-0: " in line
+    assert main([*sweep, "--objective.layers", '["conv2"],["hidden"]']) == 0
+    assert [run["status"] for run in record.read(tmp_path / "s")["runs"]] == ["finished", "finished"]
+    capsys.readouterr()
+    assert main([*sweep, "--objective.layers", '["conv1"],["hidden"]']) == 2, "conv2 has begun"
+    assert "keep those and add to them" in capsys.readouterr().err
+
+
 def test_other_settings_in_the_same_folder_are_refused(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (swept / "sweep.json").read_bytes()
     changed = [*GRID[:4], "0.3", *GRID[5:]]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from logitpair import InputError
-from logitpair.validate import at_least, check_batch, check_labels, check_logits, positive, warn_if_probabilities
+from logitpair.validate import at_least, check_batch, check_labels, check_logits, positive, warn_if_probabilities, whole
 
 X, Y = torch.rand(3, 1, 4, 4), torch.tensor([0, 1, 2])
 
@@ -94,6 +94,13 @@ def test_at_least_refuses(value: float) -> None:
         at_least("steps", value, 1)
 
 
+@pytest.mark.parametrize("value", [0, 1.5, float("nan"), float("inf"), float("-inf")])
+def test_whole_refuses(value: float, no_shape_checks: None) -> None:
+    with pytest.raises(InputError, match="classes must be a whole number of at least 1, not"):
+        whole("classes", value, 1)
+
+
 def test_numbers_in_range_pass() -> None:
+    whole("classes", 1, 1)
     positive("step_size", 1e-9)
     at_least("steps", 1, 1)

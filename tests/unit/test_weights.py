@@ -46,6 +46,13 @@ def test_a_run_gives_its_moving_average(tmp_path: Path) -> None:
     assert same(weights.read(tmp_path), average)
 
 
+@pytest.mark.parametrize("ema", [{}, {"ema": {"module.weight": torch.ones(2), "n_averaged": torch.tensor(1)}}])
+def test_a_checkpoint_of_another_format_is_refused_before_its_average_is_lost(tmp_path: Path, ema: dict) -> None:
+    torch.save({"format": 2, "step": 5, "model": {"weight": torch.zeros(2)}, **ema}, tmp_path / "later.pt")
+    with pytest.raises(InputError, match=r"later.pt' is a checkpoint of format 2; this version reads 1"):
+        weights.read(tmp_path / "later.pt")
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -108,9 +115,43 @@ def test_fine_tuning_keeps_fresh_layers_and_freezes_the_rest(tmp_path: Path) -> 
     assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == ["1.weight", "1.bias", "2.weight", "2.bias"]
 
 
-def test_a_prefix_that_fits_no_parameter_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no parameter's name begins with 'head'; the model has 0.weight"):
-        fine_tune(network(), FineTuning(weights=tmp_path, trainable=("head",)), resuming=True)
+def test_layers_go_by_their_whole_names(tmp_path: Path) -> None:
+    def deep(seed: int) -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return nn.Sequential(*(nn.Linear(2, 2) for _ in range(12)))
+
+    torch.save(deep(1).state_dict(), tmp_path / "w.pt")
+    model = deep(0)
+    fine_tune(model, FineTuning(weights=tmp_path / "w.pt", trainable=("1",), fresh=("1.bias",)), resuming=False)
+    assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == ["1.weight", "1.bias"]
+    fresh = [name for name, value in model.state_dict().items() if torch.equal(value, deep(0).state_dict()[name])]
+    assert fresh == ["1.bias"], "10 and 11 begin with 1 too"
+
+
+def test_fresh_layers_always_train_and_may_be_buffers(tmp_path: Path) -> None:
+    given = network(1)
+    given[1].running_mean.fill_(5)
+    torch.save(given.state_dict(), tmp_path / "w.pt")
+    model = network(0)
+    fine_tune(model, FineTuning(weights=tmp_path / "w.pt", trainable=("0",), fresh=("2", "1.running_mean")), resuming=False)
+    assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert model[1].running_mean.eq(0).all()
+
+
+@pytest.mark.parametrize("layers", [{"trainable": ("head",)}, {"trainable": ("1.running_mean",)}, {"fresh": ("head",)}, {"fresh": ("",)}])
+def test_a_layer_that_the_model_does_not_have_is_refused(tmp_path: Path, layers: dict) -> None:
+    with pytest.raises(InputError, match=r"fine_tuning.\w+: the model has no layer '.*'; it has 0.weight"):
+        fine_tune(network(), FineTuning(weights=tmp_path, **layers), resuming=True)
+
+
+def test_a_part_of_a_random_network_trains_without_weights() -> None:
+    model = network(0)
+    fine_tune(model, FineTuning(trainable=("2",)), resuming=False)
+    assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == ["2.weight", "2.bias"]
+    assert same(model.state_dict(), network(0).state_dict())
+    with pytest.raises(InputError, match=r"fine_tuning.fresh is \['2'\] but fine_tuning.weights is not given"):
+        FineTuning(fresh=("2",))
 
 
 def test_a_run_fine_tunes_another_with_chosen_layers_and_resumes_without_it(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import re
 from argparse import SUPPRESS, ArgumentError
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,8 @@ from logitpair.errors import InputError
 
 FOLDER = Path(__file__).parent
 FRACTION = re.compile(r"-?\d+(?:\.\d+)?/\d+(?:\.\d+)?")
+_LIST = "a list such as [a,b]"
+_ACCEPTED = {"float": "a number", "int": "a whole number", "bool": "true or false", "tuple": _LIST, "list": _LIST, "Sequence": _LIST}
 
 
 class _Loader(yaml.SafeLoader):
@@ -131,26 +134,62 @@ def resolve(run: dict[str, Any], overrides: Sequence[str] = ()) -> Settings:
     """
     parser = ArgumentParser(exit_on_error=False)
     add_settings(parser)
-    try:
+    with refusals():
         return build(parser.parse_args(["--config", json.dumps(run), *overrides]))
-    except (ArgumentError, TypeError) as error:
-        raise InputError(one_line(str(error))) from error
 
 
 def build(parsed: Namespace) -> Settings:
-    """Settings from what ``add_settings``'s parser parsed; other arguments in ``parsed`` are left out."""
+    """Settings from what ``add_settings``'s parser parsed; other arguments in ``parsed`` are left out.
+
+    Raises:
+        InputError: for values that a class refuses.
+    """
     parser = ArgumentParser(exit_on_error=False)
     add_settings(parser)
     own = Namespace({key: parsed[key] for key in RunConfig.__dataclass_fields__})
-    config = RunConfig(**parser.instantiate(own).as_dict())
+    with refusals():
+        config = RunConfig(**parser.instantiate(own).as_dict())
     return Settings(config, parser.dump(own, skip_unset=False))
 
 
-def one_line(message: str) -> str:
-    """jsonargparse's nested message as one line, in the words of the command line."""
-    message = " ".join(part.strip() for part in message.splitlines() if part.strip())
-    message = re.sub(r'Parser key "([\w.]+)":', r"\1:", message)
-    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message)
+@contextlib.contextmanager
+def refusals() -> Generator[None]:
+    """Whatever jsonargparse makes of settings that it or a class refuses, as one line.
+
+    Raises:
+        InputError: the one that a class raised, however deep jsonargparse buried it, or else what ``one_line`` makes of it.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (ArgumentError, TypeError, ValueError, RuntimeError) as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__ or cause.__context__
+        told = str(cause) if cause is not None else one_line(error)
+        raise InputError(f"cannot be built from these settings: {told}" if isinstance(error, RuntimeError) else told) from error
+
+
+def one_line(error: BaseException) -> str:
+    """The innermost reason of jsonargparse's nested error, behind the setting's whole dotted name."""
+    whole, reason, cause = str(error), error, error.__cause__
+    while cause is not None and _begin(cause) in whole:
+        reason, cause = cause, cause.__cause__
+    keys = re.findall(r'Parser key "([\w.]+)":', whole.partition(_begin(reason))[0])
+    value = re.search(r"\. Got value: (.*)", str(reason))
+    found = f", not '{value[1]}'" if value and "Namespace(" not in value[1] else ""
+    text = re.sub(
+        r"^Expected an? (?:<class '(?:\w+\.)*(\w+)'>)", lambda kind: f"expected {_ACCEPTED.get(kind[1], f'a {kind[1]}')}", _begin(reason)
+    )
+    text = re.sub(r"^Expected a (?:typing\.)?Literal\[(.*)\]", r"expected \1", text)
+    text = re.sub(r"^Expected a dot import path string: (.*)", r"expected an import path such as package.module.Name, not '\1'", text)
+    return ": ".join([*filter(None, [".".join(keys)]), text + found])
+
+
+def _begin(error: BaseException) -> str:
+    """The first line of an error, without the value that jsonargparse appends."""
+    return str(error).partition("\n")[0].partition(". Got value: ")[0]
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

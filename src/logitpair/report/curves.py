@@ -13,7 +13,7 @@ from logitpair.report.chart import Chart, Series, draw
 from logitpair.report.page import templates
 from logitpair.report.plots import STYLES
 from logitpair.report.records import Accuracy
-from logitpair.report.sweeps import SweepRecord, Trained, settings_of, written
+from logitpair.report.sweeps import SweepRecord, SweptRun, ordered, settings_of, written
 from logitpair.report.text import interval, percent
 
 WIDE, NARROW = (720, 390), (360, 300)  # drawn twice, so that the text has the same size on a phone
@@ -51,13 +51,15 @@ def accuracy_chart(sweeps: Sequence[SweepRecord], references: Sequence[Reference
     if len(settings) > 1:
         raise InputError(f"RUN: these sweeps vary different settings ({', '.join(settings)}), which no one axis can show; draw each alone")
     setting = settings[0] if settings else ""
-    ticks = _ordered([value for sweep in sweeps for value in sweep.axes.get(setting, ())])
+    ticks = ordered([value for sweep in sweeps for value in sweep.axes.get(setting, ())])
     lines = [(sweep, rest) for sweep in sweeps for rest in _rests(sweep)]
     measures = _MEASURES if len(lines) == 1 else {"white_box": ""}
     series: list[Series] = []
     for i, (sweep, rest) in enumerate(lines):
         for measure, style in measures.items():
-            label = measure.replace("_", " ") if len(lines) == 1 else sweep.name + (f", {settings_of(rest)}" if rest else "")
+            label = (
+                measure.replace("_", " ") if len(lines) == 1 else sweep.name + sweep.at_scale + (f", {settings_of(rest)}" if rest else "")
+            )
             series += _line(sweep, rest, setting, ticks, measure, label, style or f"run-{i % STYLES}")
     if not series:
         return None
@@ -112,7 +114,7 @@ def _line(
     ]
 
 
-def _accuracy(run: Trained, measure: str) -> Accuracy | None:
+def _accuracy(run: SweptRun, measure: str) -> Accuracy | None:
     return run.clean if measure == "clean" else run.white_box
 
 
@@ -125,10 +127,3 @@ def _rests(sweep: SweepRecord) -> list[dict[str, Any]]:
 
 def _rest(settings: Mapping[str, Any], setting: str) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key != setting}
-
-
-def _ordered(values: Sequence[Any]) -> list[Any]:
-    """Without repetition; numbers by size, anything else as it comes."""
-    distinct = [value for i, value in enumerate(values) if value not in values[:i]]
-    numbers = all(isinstance(value, int | float) for value in distinct)
-    return sorted(distinct) if numbers else distinct

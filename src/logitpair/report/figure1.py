@@ -23,6 +23,7 @@ _NOTE = (
     "images (lowest - highest). A stronger attack lowers them: Mosbach et al. 2018 (arXiv 1810.12042) took clean logit pairing from "
     "62.4% to 4.1% and logit squeezing from 70.6% to 5.0%."
 )
+_SMALLER = "Scales other than the paper's are smaller networks or shorter trainings: their numbers do not reproduce the paper's."
 
 
 def table(sweeps: Sequence[SweepRecord]) -> str:
@@ -37,13 +38,14 @@ def table(sweeps: Sequence[SweepRecord]) -> str:
         weight = ", ".join(map(written, point.settings.values())) if point and point.settings else "-"
         ours = [_percent(point.spreads[measure] if point else None) for measure in ("white_box", "clean")]
         done = sum(run.status == "finished" for run in sweep.runs)
-        lines.append(f"| {' | '.join([name, weight, *ours, *paper, f'{done} of {len(sweep.runs)}'])} |")
-    lines += ["", _NOTE, "", "| method | weight | white box % | clean % | held-out white box % |", "|---|---|---|---|---|"]
+        lines.append(f"| {' | '.join([name + sweep.at_scale, weight, *ours, *paper, f'{done} of {len(sweep.runs)}'])} |")
+    notes = [_NOTE, *([_SMALLER] if any(sweep.at_scale for sweep in sweeps) else [])]
+    lines += ["", " ".join(notes), "", "| method | weight | white box % | clean % | held-out white box % |", "|---|---|---|---|---|"]
     for sweep in sweeps:
         for point in sweep.points:
             values = [_percent(point.spreads[measure]) for measure in ("white_box", "clean", "validation_white_box")]
             weight = ", ".join(map(written, point.settings.values())) or "-"
-            lines.append(f"| {' | '.join([_METHODS.get(sweep.name, (sweep.name,))[0], weight, *values])} |")
+            lines.append(f"| {' | '.join([_METHODS.get(sweep.name, (sweep.name,))[0] + sweep.at_scale, weight, *values])} |")
     attacks = list(dict.fromkeys(attack for sweep in sweeps for attack in sweep.attacks))
     hardware = list(dict.fromkeys(name for sweep in sweeps for name in sweep.hardware))
     return "\n".join([*lines, "", f"Attack: {'; '.join(attacks)}. Trained on: {'; '.join(hardware)}."]) + "\n"

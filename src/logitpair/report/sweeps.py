@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Trained:
+class SweptRun:
     """A run of the sweep; without results until it is finished."""
 
     path: str
@@ -72,9 +72,14 @@ class SweepRecord:
     overrides: Mapping[str, Any]
     axes: Mapping[str, tuple[Any, ...]]
     seeds: tuple[int, ...]
-    runs: tuple[Trained, ...]
+    runs: tuple[SweptRun, ...]
     points: tuple[Point, ...]
     best: Mapping[str, Any] | None
+
+    @property
+    def at_scale(self) -> str:
+        """Empty for the paper's scale; else what to say behind the sweep's name."""
+        return "" if self.scale == "paper" else f" (scale {self.scale})"
 
     @property
     def chosen(self) -> Point | None:
@@ -98,7 +103,7 @@ class SweepRecord:
 
 
 def load_sweep(folder: Path) -> SweepRecord:
-    """Read a folder that ``logitpair sweep`` wrote.
+    """Read a folder that ``logitpair sweep`` wrote; axes of numbers, and their points, by size.
 
     Raises:
         InputError: if its ``sweep.json`` is missing, damaged or of another schema.
@@ -106,19 +111,28 @@ def load_sweep(folder: Path) -> SweepRecord:
     content = record.read(folder)
     try:
         best = content["best"]
+        axes = {str(axis["setting"]): ordered(axis["values"]) for axis in content["axes"]}
+        points = sorted(map(_point, content["points"]), key=lambda point: [axes[key].index(point.settings[key]) for key in axes])
         return SweepRecord(
             name=str(content["recipe"]),
             path=portable(folder),
             scale=str(content["scale"]),
             overrides=dict(content["overrides"]),
-            axes={str(axis["setting"]): tuple(axis["values"]) for axis in content["axes"]},
+            axes={setting: tuple(values) for setting, values in axes.items()},
             seeds=tuple(map(int, content["seeds"])),
             runs=tuple(map(_run, content["runs"])),
-            points=tuple(map(_point, content["points"])),
+            points=tuple(points),
             best=dict(best["settings"]) if best else None,
         )
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"'{folder / 'sweep.json'}' is damaged or incomplete ({error}); run `logitpair sweep` again") from error
+
+
+def ordered(values: Sequence[Any]) -> list[Any]:
+    """Without repetition; numbers by size, anything else as it comes."""
+    distinct = [value for i, value in enumerate(values) if value not in values[:i]]
+    numbers = all(isinstance(value, int | float) for value in distinct)
+    return sorted(distinct) if numbers else distinct
 
 
 def written(value: Any) -> str:
@@ -131,9 +145,9 @@ def settings_of(point: Mapping[str, Any]) -> str:
     return ", ".join(f"{setting} = {written(value)}" for setting, value in point.items())
 
 
-def _run(entry: Mapping[str, Any]) -> Trained:
+def _run(entry: Mapping[str, Any]) -> SweptRun:
     done = entry["status"] == "finished"
-    return Trained(
+    return SweptRun(
         path=str(entry["path"]),
         settings=dict(entry["settings"]),
         seed=int(entry["seed"]),
