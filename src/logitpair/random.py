@@ -43,6 +43,11 @@ class ExampleStreams:
         return unit.to(dtype).clamp_(max=1 - torch.finfo(dtype).eps).view(shape)
 
 
+    def first(self, examples: int) -> ExampleStreams:
+        """The streams of the first examples of the batch."""
+        return ExampleStreams(self.seed, self.indices[:examples], self.draws)
+
+
 Generator = torch.Generator | ExampleStreams
 
 

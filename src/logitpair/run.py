@@ -101,7 +101,8 @@ class Trained(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits of images in [0, 1]."""
         if self.network is None:
-            self.network = load(self.run, which=self.which, device=x.device).requires_grad_(False)
+            with torch.random.fork_rng():  # building a network draws random weights
+                self.network = load(self.run, which=self.which).requires_grad_(False).to(x)
         return self.network(x)
 
 

@@ -64,6 +64,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         resuming = (checkpoints / "last.pt").exists()
         state = initial_state(config, device, resuming=resuming)
         check_classes(state.model, held_out, config, device)
+        config.objective.prepare(state.model, next(batches(held_out, 2, device))[0])
         last_batch = len(dataset) % config.batch_size or config.batch_size  # type: ignore[arg-type]
         if min(last_batch, config.batch_size) < world.size:
             raise InputError(f"batch_size: {config.batch_size} makes a batch of {last_batch} images, too few for {world.size} processes")

@@ -110,8 +110,8 @@ def documented_total(objective: Objective, terms: dict[str, Tensor], examples: i
         case EnsembleAdversarialTraining(clean_share=share):
             return share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"]
         case FeaturePairing(clean_share=share, weight=weight, logit_weight=logit_weight):
-            total = share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"] + weight * terms["pairing_"]
-            return total + logit_weight * terms["pairing"] if logit_weight else total
+            total = share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"] + weight * terms["pairing_model"]
+            return total + logit_weight * terms["pairing"]
         case LabelSmoothing(smoothing=share):
             return (1 - share) * terms["clean_loss"] + share * terms["uniform_loss"]
         case Mixup():

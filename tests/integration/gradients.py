@@ -10,40 +10,26 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
+
+from objective_examples import EXAMPLES
+
 import logitpair as lp
 from logitpair.objectives import Objective
 
-ATTACK = lp.attacks.PGD(lp.Linf(0.1), step_size=0.05, steps=2)
-
-
-def objectives() -> dict[str, Objective]:
-    """One of each defense that trains on pairs, noise, mixtures or other networks' images."""
-    torch.manual_seed(5)
-    source = lp.models.SmallConvNet(width=2).eval()
-    return {
-        "alp": lp.objectives.AdversarialLogitPairing(ATTACK),
-        "clp": lp.objectives.CleanLogitPairing(),
-        "squeezing": lp.objectives.LogitSqueezing(),
-        "mixup": lp.objectives.Mixup(),
-        "vat": lp.objectives.VirtualAdversarialTraining(eps=0.1),
-        "trades": lp.objectives.TRADES(ATTACK),
-        "mart": lp.objectives.MART(ATTACK),
-        "one_step": lp.objectives.OneStepAdversarialTraining(lp.Linf(0.1)),
-        "ensemble": lp.objectives.EnsembleAdversarialTraining(ATTACK, sources=(source,)),
-        "features": lp.objectives.FeaturePairing(ATTACK, layers=("hidden",)),
-    }
-
 
 def network() -> nn.Module:
-    """The same weights in every process."""
+    """The same weights in every process; the first layer is frozen, as in fine-tuning."""
     torch.manual_seed(0)
-    return lp.models.SmallConvNet(width=4).double()
+    model = lp.models.SmallConvNet(width=4).double()
+    model.conv1.requires_grad_(False)
+    return model
 
 
 def batch(rank: int) -> tuple[Tensor, Tensor]:
-    """A process' part of the global batch: eight images each."""
+    """A process' part of the global batch: seven images each, so that pairs leave one over."""
     source = torch.Generator().manual_seed(rank)
-    return torch.rand(8, 1, 8, 8, generator=source, dtype=torch.float64), torch.randint(10, (8,), generator=source)
+    return torch.rand(7, 1, 8, 8, generator=source, dtype=torch.float64), torch.randint(10, (7,), generator=source)
 
 
 def gradients(objective: Objective, model: nn.Module, rank: int) -> list[Tensor]:
@@ -57,7 +43,7 @@ if __name__ == "__main__":
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     found = {}
-    for name, objective in objectives().items():
+    for name, objective in [(f"{kind} {variant}", example) for kind, variants in EXAMPLES.items() for variant, example in variants.items()]:
         found[name] = {
             "together": gradients(objective, DistributedDataParallel(network()), rank),
             "alone": gradients(objective, network(), rank),

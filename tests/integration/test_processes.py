@@ -85,7 +85,7 @@ def test_every_defense_learns_the_mean_of_the_processes_gradients(tmp_path: Path
     done = subprocess.run([sys.executable, "-m", *launch], capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
-    assert len(first) == 10
+    assert len(first) > 25
     for name in first:
         for together, other, one, two in zip(
             first[name]["together"], second[name]["together"], first[name]["alone"], second[name]["alone"], strict=True

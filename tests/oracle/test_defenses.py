@@ -149,7 +149,7 @@ def test_gradient_with_respect_to_the_weights_by_finite_differences(objective: O
 def test_no_gradient_flows_through_vats_search_or_its_clean_prediction(divergence: losses.Loss, ascent: Callable) -> None:
     hidden, out, x, y = tiny()
     objective = VirtualAdversarialTraining(eps=0.3, ascent=ascent, divergence=divergence, weight=3)
-    moved, clean = objective.perturbed(Net(hidden, out), x, seeded()), Net(hidden, out)(x)  # fixed from here on
+    moved, clean = objective.search(Net(hidden, out), x, seeded()), Net(hidden, out)(x)  # fixed from here on
 
     def restated(hidden: Tensor, out: Tensor, clean: Tensor | None = clean) -> Tensor:
         net = Net(hidden, out)
@@ -181,7 +181,7 @@ def test_vats_direction_on_a_linear_model_is_known(divergence: losses.Loss, line
 
     def found(iterations: int, ascent: Callable = l2_ascent) -> Tensor:
         settings = VirtualAdversarialTraining(eps=0.1, xi=1e-5, power_iterations=iterations, ascent=ascent, divergence=divergence)
-        return (settings.perturbed(linear, x, seeded()) - x).flatten(1) / 0.1
+        return (settings.search(linear, x, seeded()) - x).flatten(1) / 0.1
 
     torch.testing.assert_close(found(1), F.normalize(once), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(found(1, linf_ascent), once.sign())
@@ -195,7 +195,7 @@ def test_vats_direction_moves_the_prediction_much_more_than_a_random_one(
     ascent: Callable, eps: float, trained: nn.Module, digits: tuple[Tensor, Tensor]
 ) -> None:
     x = digits[0][:200]
-    x_adv = VirtualAdversarialTraining(eps=eps, ascent=ascent).perturbed(trained, x, seeded())
+    x_adv = VirtualAdversarialTraining(eps=eps, ascent=ascent).search(trained, x, seeded())
     random = (x + eps * ascent(torch.randn(x.shape, generator=seeded(1)))).clamp(0, 1)
     drift, by_chance = (losses.kl_from_clean(trained(x), trained(moved)).mean() for moved in (x_adv, random))
     assert drift > 5 * by_chance
@@ -210,9 +210,9 @@ def test_l2_ascent_has_length_1_whatever_the_gradients_size_and_points_nowhere_w
 def test_the_searches_see_what_bfloat16_cannot(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
     x, y = digits[0][:200], digits[1][:200]
     vat, trades = VirtualAdversarialTraining(eps=1.0, xi=0.01), TRADES(lp.attacks.PGD(lp.Linf(0.1), step_size=0.1, steps=1))
-    exactly = vat.perturbed(trained, x, seeded()), trades.search(trained, x, y, seeded())
+    exactly = vat.search(trained, x, seeded()), trades.search(trained, x, y, seeded())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(vat.perturbed(trained, x, seeded()), exactly[0])
+        assert torch.equal(vat.search(trained, x, seeded()), exactly[0])
         assert torch.equal(trades.search(trained, x, y, seeded()), exactly[1])
 
 

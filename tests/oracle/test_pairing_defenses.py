@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +14,6 @@ from torch import Tensor, nn
 import logitpair as lp
 from logitpair import InputError, losses
 from logitpair.objectives import (
-    AdversarialLogitPairing,
-    AdversarialTraining,
     CleanLogitPairing,
     EnsembleAdversarialTraining,
     FeaturePairing,
@@ -23,10 +22,12 @@ from logitpair.objectives import (
     Objective,
     OneStepAdversarialTraining,
 )
+from logitpair.run import Trained
 
 LOGITS = torch.tensor([[2.0, 0.0, 1.0], [0.0, 1.0, -1.0], [0.0, 1.0, 3.0], [0.5, 0.0, 1.0], [9.0, 9.0, 9.0]], dtype=torch.float64)
 Y = torch.tensor([0, 2, 1, 1, 0])
 ATTACK = lp.attacks.PGD(lp.Linf(0.1), step_size=0.04, steps=3)
+STEP = lp.attacks.PGD(lp.Linf(0.05), step_size=0.05, steps=1)
 
 
 class Fixed(nn.Module):
@@ -95,8 +96,9 @@ def test_the_last_image_of_an_odd_batch_has_no_partner() -> None:
         LogitSqueezing(weight=0.3),
         LogitSqueezing(weight=0.3, penalty=losses.l2, clip=False),
         GaussianNoise(),
-        OneStepAdversarialTraining(lp.Linf(0.05), vary_eps=False),
-        FeaturePairing(lp.attacks.PGD(lp.Linf(0.05), step_size=0.05, steps=1), layers=("1",), weight=0.8, logit_weight=0.4),
+        OneStepAdversarialTraining(lp.Linf(0.05)),
+        EnsembleAdversarialTraining(STEP, sources=(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)),)),
+        FeaturePairing(STEP, layers=("1",), weight=0.8, logit_weight=0.4),
     ],
     ids=lambda objective: type(objective).__name__,
 )
@@ -106,9 +108,7 @@ def test_gradients_by_finite_differences(objective: Objective) -> None:
     x = 0.3 + 0.4 * torch.rand(6, 1, 4, 4, dtype=torch.float64)
     y = torch.tensor([0, 1, 2, 0, 1, 2])
     objective(model, x, y, generator=seeded()).total.backward()
-    parameter = model[3].weight  # does not turn the attack's gradient signs around when it moves by 1e-6
-    analytic = parameter.grad.clone()
-    for row, column in [(0, 0), (1, 3), (2, 4)]:
+    for parameter, row, column in [(model[3].weight, 0, 0), (model[3].weight, 2, 4), (model[1].weight, 1, 3), (model[1].weight, 4, 9)]:
         totals = []
         for step in (1e-6, -1e-6):
             with torch.no_grad():
@@ -116,7 +116,7 @@ def test_gradients_by_finite_differences(objective: Objective) -> None:
             totals.append(objective(model, x, y, generator=seeded()).total.item())
             with torch.no_grad():
                 parameter[row, column] -= step
-        assert analytic[row, column].item() == pytest.approx((totals[0] - totals[1]) / 2e-6, rel=1e-5, abs=1e-8)
+        assert parameter.grad[row, column].item() == pytest.approx((totals[0] - totals[1]) / 2e-6, rel=1e-5, abs=1e-8)
 
 
 class Watching(nn.Module):
@@ -146,49 +146,23 @@ def test_noise_has_the_deviation_it_says_and_is_clipped_or_not(objective: Object
     assert torch.equal(clipped.seen[0], unclipped.seen[0].clamp(0, 1))
 
 
-def test_feature_pairing_pairs_what_the_layers_return(conv: nn.Module) -> None:
-    x = torch.rand(4, 1, 8, 8, generator=seeded(1))
-    y = torch.tensor([0, 1, 2, 3])
-    layers = [name for name, module in conv.named_modules() if isinstance(module, nn.Conv2d)][:2]
-    result = FeaturePairing(ATTACK, layers=tuple(layers), weight=0.5)(conv, x, y, generator=seeded())
-    x_adv = ATTACK.exhaustive()(conv, x, y, generator=seeded())
-    modules, features = dict(conv.named_modules()), {}
-    for name in layers:
-        for which, batch in (("clean", x), ("adversarial", x_adv)):
-            modules[name].register_forward_hook(lambda _m, _i, out, key=(name, which): features.__setitem__(key, out))
-            conv(batch)
-            modules[name]._forward_hooks.clear()
-    penalties = [(features[name, "clean"] - features[name, "adversarial"]).square().mean() for name in layers]
-    m_pgd = AdversarialTraining(ATTACK)(conv, x, y, generator=seeded()).total
-    torch.testing.assert_close(result.total, m_pgd + 0.5 * (penalties[0] + penalties[1]) / 2)
-    assert not any(module._forward_hooks for module in conv.modules()), "hooks were left on the model"
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize("objective", [CleanLogitPairing(pairing=F.mse_loss), LogitSqueezing(penalty=F.mse_loss)])
+def test_a_penalty_that_averages_by_itself_is_refused(objective: Objective, conv: nn.Module) -> None:
+    with pytest.raises(InputError, match="one number an image"):
+        objective(conv, torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 3]))
 
 
-def test_feature_pairing_of_logits_alone_is_adversarial_logit_pairing(conv: nn.Module) -> None:
-    x, y = torch.rand(4, 1, 8, 8, generator=seeded(1)), torch.tensor([0, 1, 2, 3])
-    alp = AdversarialLogitPairing(ATTACK, weight=0.7)(conv, x, y, generator=seeded()).total
-    for same in (FeaturePairing(ATTACK, layers=("",), weight=0.7), FeaturePairing(ATTACK, layers=("",), weight=0, logit_weight=0.7)):
-        torch.testing.assert_close(same(conv, x, y, generator=seeded()).total, alp)
-
-
-class Branching(nn.Module):
-    """Has a module that returns two tensors, and one that never runs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pair = nn.LSTM(64, 3, batch_first=True)
-        self.idle = nn.Linear(1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.pair(x.flatten(1))[0]
-
-
-@pytest.mark.parametrize(
-    ("layer", "said"), [("pair", "returns tuple"), ("idle", "does not run"), ("conv9", "no module 'conv9'; it has pair")]
-)
-def test_layers_that_cannot_be_paired_are_refused(layer: str, said: str) -> None:
-    with pytest.raises(InputError, match=f"layers: .*{said}"):
-        FeaturePairing(ATTACK, layers=(layer,))(Branching(), torch.rand(2, 1, 8, 8), torch.tensor([0, 1]), generator=seeded())
+@pytest.mark.usefixtures("no_shape_checks")
+def test_sources_are_looked_at_before_training(conv: nn.Module) -> None:
+    x = torch.rand(2, 1, 8, 8)
+    other = nn.Sequential(nn.Flatten(), nn.Linear(64, 20))
+    with pytest.raises(InputError, match=r"objective\.sources\[1\] gives 20 logits, the model 10"):
+        EnsembleAdversarialTraining(ATTACK, sources=(conv, other)).prepare(conv, x)
+    with pytest.raises(InputError, match=r"objective\.sources\[0\]: .*holds no config.yaml"):
+        EnsembleAdversarialTraining(ATTACK, sources=(Trained(Path("nowhere")),)).prepare(conv, x)
+    with pytest.raises(InputError, match="sources must be a list"):
+        EnsembleAdversarialTraining(ATTACK, sources=nn.Sequential(conv))
 
 
 def test_one_step_training_by_a_restatement(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
@@ -207,7 +181,7 @@ def test_one_step_training_by_a_restatement(trained: nn.Module, digits: tuple[Te
 def test_step_lengths_follow_the_truncated_normal_distribution(trained: nn.Module) -> None:
     x = torch.full((4000, 1, 8, 8), 0.5)
     objective = OneStepAdversarialTraining(lp.Linf(0.2))
-    x_adv = objective.one_step(trained, x, torch.zeros(4000, dtype=torch.int64), seeded())
+    x_adv = objective.search(trained, x, torch.zeros(4000, dtype=torch.int64), seeded())
     length = (x_adv - x).abs().flatten(1).amax(1) / 0.2
     assert length.min() >= 0
     assert length.max() <= 1 + 1e-6
@@ -220,7 +194,7 @@ def test_step_lengths_follow_the_truncated_normal_distribution(trained: nn.Modul
 def test_steps_of_varied_length_stop_at_the_walls_like_steps_of_that_eps(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
     x, y = digits[0][:50], digits[1][:50]  # digits have many black pixels, next to the wall
     objective = OneStepAdversarialTraining(lp.Linf(0.3))
-    x_adv = objective.one_step(trained, x, y, seeded())
+    x_adv = objective.search(trained, x, y, seeded())
     for image, image_adv, label in zip(x.split(1), x_adv.split(1), y.split(1), strict=True):
         eps = (image_adv - image).abs().max().item()
         step = replace(objective, threat=lp.Linf(eps), vary_eps=False).attack
@@ -254,7 +228,7 @@ def test_ensemble_examples_are_made_against_the_source_and_leave_it_alone(conv: 
     for victim in (conv, source):
         for seed in range(8):
             generator = seeded(seed)
-            torch.rand(1, generator=generator)  # the draw of the victim
+            torch.rand(4, generator=generator)  # the draw of the victim, the first image's
             x_adv = ATTACK.exhaustive()(victim, x, y, generator=generator)
             expected.append((0.3 * F.cross_entropy(conv(x), y) + 0.7 * F.cross_entropy(conv(x_adv), y)).item())
     totals = []

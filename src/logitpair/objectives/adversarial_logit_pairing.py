@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, replace
-from typing import Self
+from dataclasses import KW_ONLY, dataclass
 
 from torch import nn
 
 from logitpair import losses
 from logitpair.attacks import Attack
 from logitpair.distributed import bare
-from logitpair.objectives.adversarial_training import check_share, mixed_cross_entropy, warmed_up
-from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together, ramp
+from logitpair.objectives.adversarial_training import check_share, mixed_cross_entropy
+from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
+from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
 from logitpair.random import Generator
-from logitpair.validate import at_least
 
 
 @dataclass(frozen=True)
-class AdversarialLogitPairing(Objective):
+class AdversarialLogitPairing(AttackWarmup, WeightWarmup):
     """M-PGD plus ``weight`` times the mean pairing penalty between the logits of an image and of its adversarial example.
 
     Source: arXiv 1803.06373, section 3.2. Gradients flow through both sides of the pair, as in the authors' released code.
@@ -40,23 +39,15 @@ class AdversarialLogitPairing(Objective):
     weight: float = 0.5
     pairing: losses.Loss = losses.squared_l2_mean
     clean_share: float = 0.5
-    warmup: float = 0.0
-    weight_warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        at_least("weight", self.weight, 0)
+        super().__post_init__()
         check_share(self.clean_share)
-        at_least("warmup", self.warmup, 0)
-        at_least("weight_warmup", self.weight_warmup, 0)
-
-    def at(self, epoch: float) -> Self:
-        attack = warmed_up(self.attack, epoch, self.warmup)
-        return replace(self, attack=attack, weight=self.weight * ramp(epoch, self.weight_warmup))
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         x_adv = self.attack.exhaustive()(bare(model), x, y, generator=generator)
         clean, adversarial = forward_together(model, y, x, x_adv)
         cross_entropy, terms = mixed_cross_entropy(clean, adversarial, y, self.clean_share)
-        pairing = self.pairing(clean, adversarial).mean()
+        pairing = mean_of(self.pairing(clean, adversarial), x)
         total = cross_entropy + self.weight * pairing
         return LossTerms(total, terms | {"pairing": pairing}, {"clean": clean, "adversarial": adversarial})

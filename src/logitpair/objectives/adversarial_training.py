@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, replace
-from typing import Self
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +11,13 @@ from logitpair import losses
 from logitpair.attacks import Attack
 from logitpair.distributed import bare
 from logitpair.errors import InputError
-from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, forward_together
+from logitpair.objectives.warmup import AttackWarmup
 from logitpair.random import Generator
-from logitpair.validate import at_least
 
 
 @dataclass(frozen=True)
-class AdversarialTraining(Objective):
+class AdversarialTraining(AttackWarmup):
     """Cross-entropy on adversarial examples, mixed with cross-entropy on the clean ones.
 
     ``clean_share`` 0 is Madry's PGD training (arXiv 1803.06373, eq. 1); 0.5 is M-PGD (eq. 2): the mean over a minibatch of which
@@ -38,17 +37,17 @@ class AdversarialTraining(Objective):
     attack: Attack
     _: KW_ONLY
     clean_share: float = 0.5
-    warmup: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_share(self.clean_share)
-        at_least("warmup", self.warmup, 0)
 
-    def at(self, epoch: float) -> Self:
-        return replace(self, attack=warmed_up(self.attack, epoch, self.warmup))
+    def victim(self, model: nn.Module, x: Images, generator: Generator | None) -> nn.Module:
+        """The network that the images of this batch are made against: the one in training."""
+        return bare(model)
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
-        x_adv = self.attack.exhaustive()(bare(model), x, y, generator=generator)
+        x_adv = self.attack.exhaustive()(self.victim(model, x, generator), x, y, generator=generator)
         if self.clean_share == 0:
             (adversarial,) = forward_together(model, y, x_adv)
             total = losses.cross_entropy(adversarial, y).mean()
@@ -64,11 +63,6 @@ def mixed_cross_entropy(clean: Tensor, adversarial: Tensor, y: Labels, clean_sha
     adversarial_loss = losses.cross_entropy(adversarial, y).mean()
     total = torch.lerp(adversarial_loss, clean_loss, clean_share)
     return total, {"clean_loss": clean_loss, "adversarial_loss": adversarial_loss}
-
-
-def warmed_up(attack: Attack, epoch: float, warmup: float) -> Attack:
-    """The attack scaled to the share of ``warmup`` epochs that has passed, never quite 0: a step of no length is no attack."""
-    return attack.scaled(max(epoch / warmup, 1e-3)) if epoch < warmup else attack
 
 
 def check_share(clean_share: float) -> None:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from logitpair.attacks.base import logits_of
+from logitpair.errors import InputError
 from logitpair.random import Generator
 from logitpair.validate import check_batch, check_labels
 
@@ -47,10 +48,16 @@ class Objective(ABC):
             generator: source of all randomness; the global one if None.
 
         Raises:
-            InputError: for images outside [0, 1] or not finite, labels outside the classes, or a model that does not return logits.
+            InputError: for no images, images outside [0, 1] or not finite, labels outside the classes, or a model that does not return
+                logits.
         """
         check_batch(x, y)
+        if not len(x):
+            raise InputError("x: the batch is empty; it must hold at least one image")
         return self.loss(model, x, y, generator)
+
+    def __post_init__(self) -> None:  # noqa: B027  (nothing to refuse here)
+        """Refuse settings that are none; a subclass calls it and adds its own."""
 
     @abstractmethod
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
@@ -59,6 +66,17 @@ class Objective(ABC):
     def at(self, epoch: float) -> Self:
         """The objective as it stands ``epoch`` epochs into training (warm-ups); itself where nothing changes."""
         return self
+
+    def prepare(self, model: nn.Module, x: Images) -> None:  # noqa: B027  (most have nothing to look at)
+        """Look, before training, at what would otherwise be refused in the middle of it.
+
+        Args:
+            model: the network to be trained.
+            x: a few images.
+
+        Raises:
+            InputError: naming the setting that does not fit the model or the images.
+        """
 
 
 def forward_together(model: nn.Module, y: Labels, *batches: Images) -> tuple[Tensor, ...]:
@@ -72,6 +90,12 @@ def forward_together(model: nn.Module, y: Labels, *batches: Images) -> tuple[Ten
     return logits.split([len(batch) for batch in batches])
 
 
-def ramp(epoch: float, warmup: float) -> float:
-    """The share of ``warmup`` epochs that has passed, 1 from then on: what a warm-up multiplies by."""
-    return min(1.0, epoch / warmup) if warmup else 1.0
+def mean_of(values: Tensor, x: Images) -> Float[Tensor, ""]:
+    """The mean of a penalty's values.
+
+    Raises:
+        InputError: if they are not one number an image, so that a function that averages by itself is not averaged twice.
+    """
+    if values.shape != x.shape[:1]:
+        raise InputError(f"the penalty must give one number an image, [{len(x)}], not {list(values.shape)}; see logitpair.losses")
+    return values.mean()

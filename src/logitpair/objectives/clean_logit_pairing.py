@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 from torch import nn
 
 from logitpair import losses
-from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together, ramp
+from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
 from logitpair.objectives.gaussian_noise import noisy
+from logitpair.objectives.warmup import WeightWarmup
 from logitpair.random import Generator
 from logitpair.validate import at_least
 
 
 @dataclass(frozen=True, kw_only=True)
-class CleanLogitPairing(Objective):
+class CleanLogitPairing(WeightWarmup):
     """Cross-entropy on noisy images plus ``weight`` times the mean pairing penalty between the logits of unrelated images.
 
     The batch is in random order, so its first half is paired with its second; the last image of an odd batch has no partner. Under
@@ -41,20 +41,15 @@ class CleanLogitPairing(Objective):
     pairing: losses.Loss = losses.squared_l2_mean
     noise: float = 0.5
     clip: bool = True
-    weight_warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        at_least("weight", self.weight, 0)
+        super().__post_init__()
         at_least("noise", self.noise, 0)
-        at_least("weight_warmup", self.weight_warmup, 0)
-
-    def at(self, epoch: float) -> Self:
-        return replace(self, weight=self.weight * ramp(epoch, self.weight_warmup))
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         (logits,) = forward_together(model, y, noisy(x, self.noise, self.clip, generator))
         cross_entropy = losses.cross_entropy(logits, y).mean()
         pairs = len(logits) // 2
-        pairing = self.pairing(logits[:pairs], logits[pairs : 2 * pairs]).sum() / max(pairs, 1)
+        pairing = mean_of(self.pairing(logits[:pairs], logits[pairs : 2 * pairs]), x[:pairs]) if pairs else logits.sum() * 0
         total = cross_entropy + self.weight * pairing
         return LossTerms(total, {"noisy_loss": cross_entropy, "pairing": pairing}, {"noisy": logits})

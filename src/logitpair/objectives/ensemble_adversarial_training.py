@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, replace
-from typing import Self
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import nn
 
-from logitpair.attacks import Attack
+from logitpair.attacks.base import logits_of, undisturbed
 from logitpair.distributed import bare
 from logitpair.errors import InputError
-from logitpair.objectives.adversarial_training import check_share, mixed_cross_entropy, warmed_up
-from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
+from logitpair.objectives.adversarial_training import AdversarialTraining
+from logitpair.objectives.base import Images
 from logitpair.random import Generator, uniform_like
-from logitpair.validate import at_least
 
 
 @dataclass(frozen=True)
-class EnsembleAdversarialTraining(Objective):
+class EnsembleAdversarialTraining(AdversarialTraining):
     """Cross-entropy on clean images mixed with that on adversarial ones made against one of several networks.
 
     For each batch, one network is drawn uniformly from the one in training and the static ``sources``; the source stays as it is.
@@ -26,37 +24,41 @@ class EnsembleAdversarialTraining(Objective):
 
     Args:
         attack: makes the adversarial examples (one step, in the source); it searches to its last step, against a network in eval mode.
-        sources: trained networks, images to logits; in a recipe a run by ``class_path: logitpair.run.Trained``, ``run: FOLDER``, or any
-            module by its import path. They move to the images' device
+        sources: networks that are trained already, images to logits. In a recipe a run by ``class_path: logitpair.run.Trained`` and
+            ``run: FOLDER``, or any module by its import path, which must then bring its own weights. They move to the images' device
             and dtype.
         clean_share: weight of the clean loss, in [0, 1); the adversarial loss has the rest.
         warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
 
     Raises:
-        InputError: for no sources, ``clean_share`` outside [0, 1), or ``warmup`` below 0.
+        InputError: for no sources, ``clean_share`` outside [0, 1), ``warmup`` below 0, or (before training) a source that cannot be
+            loaded or has other classes than the model.
 
     Source: Tramer et al. 2018, arXiv 1705.07204, section 3.4. The warm-up is not in it.
     """
 
-    attack: Attack
     _: KW_ONLY
     sources: tuple[nn.Module, ...]
-    clean_share: float = 0.5
-    warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.sources:
-            raise InputError("sources is empty; it must hold at least one trained network (or use AdversarialTraining)")
-        check_share(self.clean_share)
-        at_least("warmup", self.warmup, 0)
+        super().__post_init__()
+        if isinstance(self.sources, nn.Module) or not self.sources:
+            raise InputError("sources must be a list of at least one trained network (without any, use AdversarialTraining)")
 
-    def at(self, epoch: float) -> Self:
-        return replace(self, attack=warmed_up(self.attack, epoch, self.warmup))
+    def prepare(self, model: nn.Module, x: Images) -> None:
+        with torch.no_grad(), undisturbed(model):
+            classes = logits_of(model, x).shape[1]
+            for number, source in enumerate(self.sources):
+                try:
+                    with undisturbed(source.to(x)):
+                        found = logits_of(source, x).shape[1]
+                except (InputError, RuntimeError) as error:
+                    raise InputError(f"objective.sources[{number}]: {str(error).splitlines()[0]}") from error
+                if found != classes:
+                    raise InputError(f"objective.sources[{number}] gives {found} logits, the model {classes}")
 
-    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
-        victims = [bare(model), *(source.to(x) for source in self.sources)]
-        victim = victims[int(uniform_like(torch.zeros(1, device=x.device), generator) * len(victims))]
-        x_adv = self.attack.exhaustive()(victim, x, y, generator=generator)
-        clean, adversarial = forward_together(model, y, x, x_adv)
-        total, terms = mixed_cross_entropy(clean, adversarial, y, self.clean_share)
-        return LossTerms(total, terms, {"clean": clean, "adversarial": adversarial})
+    def victim(self, model: nn.Module, x: Images, generator: Generator | None) -> nn.Module:
+        """The network that the images of this batch are made against, drawn anew."""
+        networks = [bare(model), *(source.to(x) for source in self.sources)]
+        drawn = uniform_like(x[:, 0, 0, 0], generator)[0].item()
+        return networks[min(int(drawn * len(networks)), len(networks) - 1)]

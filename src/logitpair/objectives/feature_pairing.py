@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator as Generates
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass, replace
-from typing import Self
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from logitpair import losses
-from logitpair.attacks import Attack
+from logitpair.attacks import Attack, undisturbed
 from logitpair.distributed import bare
 from logitpair.errors import InputError
-from logitpair.objectives.adversarial_training import check_share, mixed_cross_entropy, warmed_up
-from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together, ramp
+from logitpair.objectives.adversarial_training import check_share, mixed_cross_entropy
+from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
+from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
 from logitpair.random import Generator
-from logitpair.validate import at_least
 
 
 @dataclass(frozen=True)
-class FeaturePairing(Objective):
+class FeaturePairing(AttackWarmup, WeightWarmup):
     """M-PGD plus the pairing of intermediate features of an image and of its adversarial example.
 
     Works on any network, without a change to it: the features are what its named modules return. Each module's penalty counts alike.
@@ -29,7 +29,7 @@ class FeaturePairing(Objective):
     Args:
         attack: makes the adversarial examples; it always searches to its last step, against the model in eval mode.
         layers: names of modules as ``model.named_modules()`` gives them, such as ``conv2`` or ``network.layer4``; each must return
-            one tensor ``[batch, ...]`` and run once in a forward.
+            one tensor ``[batch, ...]`` and run once in a forward. Paired is what they return, before anything changes it in place.
         weight: of the mean of the layers' penalties, at least 0.
         logit_weight: of the logits' penalty besides, at least 0; with it and ``weight`` 0 this is adversarial logit pairing.
         pairing: ``pairing(clean, adversarial) -> [batch]``, on features flattened to ``[batch, features]`` and on logits.
@@ -38,8 +38,8 @@ class FeaturePairing(Objective):
         weight_warmup: epochs over which both weights grow linearly from 0; 0 starts at full size.
 
     Raises:
-        InputError: for a weight or a warm-up below 0, ``clean_share`` outside [0, 1), no layers, or (when called) a layer that the
-            model does not have or that does not return one tensor.
+        InputError: for a weight or a warm-up below 0, ``clean_share`` outside [0, 1), no layers or one named twice, or (before
+            training and when called) a layer that the model does not have, or that does not return one tensor a batch.
 
     Source: arXiv 1803.06373, the conclusion's suggestion; the form, that of its section 3.2 with features for logits, is ours.
     """
@@ -51,50 +51,45 @@ class FeaturePairing(Objective):
     logit_weight: float = 0.0
     pairing: losses.Loss = losses.squared_l2_mean
     clean_share: float = 0.5
-    warmup: float = 0.0
-    weight_warmup: float = 0.0
+    weights: ClassVar[tuple[str, ...]] = ("weight", "logit_weight")
 
     def __post_init__(self) -> None:
-        if not self.layers:
-            raise InputError("layers is empty; it must name at least one module of the model")
+        super().__post_init__()
         check_share(self.clean_share)
-        for name in ("weight", "logit_weight", "warmup", "weight_warmup"):
-            at_least(name, getattr(self, name), 0)
+        if isinstance(self.layers, str) or not self.layers or len(set(self.layers)) < len(self.layers):
+            raise InputError(f"layers must be a list of names of modules, at least one and each once, not {self.layers!r}")
 
-    def at(self, epoch: float) -> Self:
-        share = ramp(epoch, self.weight_warmup)
-        attack = warmed_up(self.attack, epoch, self.warmup)
-        return replace(self, attack=attack, weight=self.weight * share, logit_weight=self.logit_weight * share)
+    def prepare(self, model: nn.Module, x: Images) -> None:
+        with torch.no_grad(), undisturbed(model), recorded(model, self.layers, len(x)):
+            model(x)
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         x_adv = self.attack.exhaustive()(bare(model), x, y, generator=generator)
-        with recorded(bare(model), self.layers) as features:
+        with recorded(bare(model), self.layers, 2 * len(x)) as features:
             clean, adversarial = forward_together(model, y, x, x_adv)
         cross_entropy, terms = mixed_cross_entropy(clean, adversarial, y, self.clean_share)
-        penalties = [self.pairing(*features[layer].to(x.dtype).flatten(1).chunk(2)).mean() for layer in self.layers]
-        terms |= {f"pairing_{layer}": penalty for layer, penalty in zip(self.layers, penalties, strict=True)}
-        total = cross_entropy + self.weight * torch.stack(penalties).mean()
-        if self.logit_weight:
-            terms["pairing"] = self.pairing(clean, adversarial).mean()
-            total = total + self.logit_weight * terms["pairing"]
+        penalties = [mean_of(self.pairing(*features[layer].to(x.dtype).flatten(1).chunk(2)), x) for layer in self.layers]
+        terms |= {f"pairing_{layer or 'model'}": penalty for layer, penalty in zip(self.layers, penalties, strict=True)}
+        terms["pairing"] = mean_of(self.pairing(clean, adversarial), x)
+        total = cross_entropy + self.weight * torch.stack(penalties).mean() + self.logit_weight * terms["pairing"]
         return LossTerms(total, terms, {"clean": clean, "adversarial": adversarial})
 
 
 @contextmanager
-def recorded(model: nn.Module, layers: tuple[str, ...]) -> Generates[dict[str, Tensor]]:
-    """What the named modules return in the forwards of this block, by name.
+def recorded(model: nn.Module, layers: tuple[str, ...], images: int) -> Generates[dict[str, Tensor]]:
+    """What the named modules return in the one forward of this block, by name.
 
     Raises:
-        InputError: for a name that no module has, or a module that returns no tensor or did not run.
+        InputError: for a name that no module has, or a module that did not run once or does not return one tensor ``[images, ...]``.
     """
-    modules = dict(model.named_modules())
+    modules = dict(getattr(model, "_orig_mod", model).named_modules())  # the network inside what torch.compile returned
     features: dict[str, Tensor] = {}
     handles: list[torch.utils.hooks.RemovableHandle] = []
     try:
         for layer in layers:
             if layer not in modules:
                 raise InputError(f"layers: the model has no module '{layer}'; it has {', '.join(filter(None, modules))}")
-            handles.append(modules[layer].register_forward_hook(_recorder(layer, features)))
+            handles.append(modules[layer].register_forward_hook(_recorder(layer, images, features)))
         yield features
         if missing := [layer for layer in layers if layer not in features]:
             raise InputError(f"layers: '{missing[0]}' does not run in the model's forward; name another module")
@@ -103,12 +98,15 @@ def recorded(model: nn.Module, layers: tuple[str, ...]) -> Generates[dict[str, T
             handle.remove()
 
 
-def _recorder(layer: str, features: dict[str, Tensor]) -> Callable[[nn.Module, object, object], None]:
+def _recorder(layer: str, images: int, features: dict[str, Tensor]) -> Callable[[nn.Module, object, object], None]:
     """The forward hook that keeps a module's output."""
 
     def hook(module: nn.Module, inputs: object, output: object) -> None:
-        if not isinstance(output, Tensor):
-            raise InputError(f"layers: '{layer}' returns {type(output).__name__}, not one tensor; name another module")
-        features[layer] = output
+        if not isinstance(output, Tensor) or output.ndim < 2 or len(output) != images:
+            found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise InputError(f"layers: '{layer}' returns {found}, not one tensor [{images}, ...]; name another module")
+        if layer in features:
+            raise InputError(f"layers: '{layer}' runs more than once in a forward; name another module")
+        features[layer] = output.clone()  # the next module may write into it
 
     return hook

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from logitpair import losses
-from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together, ramp
+from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
 from logitpair.objectives.gaussian_noise import noisy
+from logitpair.objectives.warmup import WeightWarmup
 from logitpair.random import Generator
 from logitpair.validate import at_least
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogitSqueezing(Objective):
+class LogitSqueezing(WeightWarmup):
     """Cross-entropy on noisy images plus ``weight`` times the mean size of their logits.
 
     This defense looks robust to weak attacks only: see ``docs/figure1.md``, and arXiv 1810.12042.
@@ -42,19 +42,14 @@ class LogitSqueezing(Objective):
     penalty: losses.Loss = losses.squared_l2_mean
     noise: float = 0.5
     clip: bool = True
-    weight_warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        at_least("weight", self.weight, 0)
+        super().__post_init__()
         at_least("noise", self.noise, 0)
-        at_least("weight_warmup", self.weight_warmup, 0)
-
-    def at(self, epoch: float) -> Self:
-        return replace(self, weight=self.weight * ramp(epoch, self.weight_warmup))
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         (logits,) = forward_together(model, y, noisy(x, self.noise, self.clip, generator))
         cross_entropy = losses.cross_entropy(logits, y).mean()
-        size = self.penalty(logits, torch.zeros_like(logits)).mean()
+        size = mean_of(self.penalty(logits, torch.zeros_like(logits)), x)
         total = cross_entropy + self.weight * size
         return LossTerms(total, {"noisy_loss": cross_entropy, "logit_size": size}, {"noisy": logits})

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, replace
-from typing import Self
+from dataclasses import KW_ONLY, dataclass
 
 from torch import nn
 
 from logitpair import losses
 from logitpair.attacks import Attack
 from logitpair.distributed import bare
-from logitpair.objectives.adversarial_training import warmed_up
-from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, forward_together
+from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
 from logitpair.random import Generator
-from logitpair.validate import at_least
 
 
 @dataclass(frozen=True)
-class MART(Objective):
+class MART(AttackWarmup, WeightWarmup):
     """Boosted cross-entropy on adversarial examples plus ``weight`` times KL(p || q) (1 - p[y]), p the clean prediction, q the adversarial.
 
     The less sure of the true class the network is on the clean image, the more the two predictions are held together. Gradients flow
@@ -27,26 +25,19 @@ class MART(Objective):
         attack: makes the adversarial examples; it always searches to its last step, against the model in eval mode.
         weight: the source's lambda, at least 0.
         warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
+        weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
 
     Raises:
-        InputError: for ``weight`` or ``warmup`` below 0.
+        InputError: for ``weight`` or a warm-up below 0.
 
     Source: Wang et al., "Improving Adversarial Robustness Requires Revisiting Misclassified Examples", ICLR 2020
     (openreview.net/forum?id=rklOg6EFwS; not on arXiv), section 3. Departs from its code in adding no constants inside the logarithms,
-    and from it in the warm-up.
+    and from it in the warm-ups.
     """
 
     attack: Attack
     _: KW_ONLY
     weight: float = 5.0
-    warmup: float = 0.0
-
-    def __post_init__(self) -> None:
-        at_least("weight", self.weight, 0)
-        at_least("warmup", self.warmup, 0)
-
-    def at(self, epoch: float) -> Self:
-        return replace(self, attack=warmed_up(self.attack, epoch, self.warmup))
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         x_adv = self.attack.exhaustive()(bare(model), x, y, generator=generator)

@@ -13,9 +13,9 @@ from logitpair.attacks import PGD, LeastLikely
 from logitpair.attacks.targets import Target
 from logitpair.distributed import bare
 from logitpair.errors import InputError
-from logitpair.objectives.adversarial_training import warmed_up
 from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
-from logitpair.random import Generator, uniform_like
+from logitpair.objectives.warmup import grown
+from logitpair.random import ExampleStreams, Generator, uniform_like
 from logitpair.threat import Linf
 from logitpair.validate import at_least, positive
 
@@ -24,9 +24,9 @@ from logitpair.validate import at_least, positive
 class OneStepAdversarialTraining(Objective):
     """Cross-entropy on minibatches in which some images are replaced by one-step adversarial examples of varying size.
 
-    The first ``adversarial_share`` of the (shuffled) batch takes one signed-gradient step towards ``target``; its length differs
-    from image to image. The total is ``(sum of clean losses + weight * sum of adversarial losses) / (clean + weight * adversarial)``
-    with the numbers of either in the denominator.
+    The first ``adversarial_share`` of the (shuffled) batch takes one signed-gradient step towards ``target``, computed with the model in
+    eval mode; its length differs from image to image. The total is ``(sum of clean losses + weight * sum of adversarial losses) /
+    (clean + weight * adversarial)`` with the numbers of either in the denominator.
 
     Args:
         threat: the ball whose radius is the longest step.
@@ -64,11 +64,12 @@ class OneStepAdversarialTraining(Objective):
         return PGD(self.threat, step_size=self.threat.eps, steps=1, random_start=False, target=self.target, stop_when_broken=False)
 
     def at(self, epoch: float) -> Self:
-        return replace(self, threat=warmed_up(self.attack, epoch, self.warmup).threat)
+        return replace(self, threat=grown(self.attack, epoch, self.warmup).threat)
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         adversarial = max(1, round(self.adversarial_share * len(x)))
-        x_adv = self.one_step(bare(model), x[:adversarial], y[:adversarial], generator)
+        generator = generator.first(adversarial) if isinstance(generator, ExampleStreams) else generator
+        x_adv = self.search(bare(model), x[:adversarial], y[:adversarial], generator)
         (logits,) = forward_together(model, y, torch.cat([x_adv, x[adversarial:]]))
         cross_entropy = losses.cross_entropy(logits, y)
         attacked, clean = cross_entropy[:adversarial], cross_entropy[adversarial:]
@@ -76,7 +77,7 @@ class OneStepAdversarialTraining(Objective):
         terms = {"replaced_loss": attacked.mean(), "kept_loss": clean.sum() / max(1, len(clean))}
         return LossTerms(total, terms, {"mixed": logits})
 
-    def one_step(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Images:
+    def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Images:
         """One signed step from each image, of its own length."""
         x_adv = self.attack(model, x, y, generator=generator)
         if not self.vary_eps:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +12,15 @@ from logitpair.attacks import PGD
 from logitpair.attacks.base import logits_of, undisturbed
 from logitpair.distributed import bare
 from logitpair.errors import InputError
-from logitpair.objectives.adversarial_training import warmed_up
-from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, forward_together
+from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
 from logitpair.random import Generator, normal_like
-from logitpair.validate import at_least
 
 START = 1e-3  # standard deviation of the noise that the search begins with: at the image itself the divergence is flat
 
 
 @dataclass(frozen=True)
-class TRADES(Objective):
+class TRADES(AttackWarmup, WeightWarmup):
     """Clean cross-entropy plus ``weight`` times KL(p || q) of the clean prediction p and the one q on the image that drives it furthest.
 
     That image is searched by PGD ascending the same divergence, without the label, from a little Gaussian noise on the clean image.
@@ -32,27 +30,23 @@ class TRADES(Objective):
         attack: gives the search its ball, ``step_size`` and ``steps``; the source replaces its loss and its start.
         weight: of the divergence (the source's 1/lambda, 1 to 6 there), at least 0.
         warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
+        weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
 
     Raises:
-        InputError: for ``weight`` or ``warmup`` below 0, or an ``attack`` with a target or several restarts.
+        InputError: for ``weight`` or a warm-up below 0, or an ``attack`` with a target, a loss or several restarts.
 
-    Source: arXiv 1901.08573, algorithm 1. The noise of 0.001 is brought into the ball before the first step, and the warm-up is not in
+    Source: arXiv 1901.08573, algorithm 1. The noise of 0.001 is brought into the ball before the first step, and the warm-ups are not in
     the source.
     """
 
     attack: PGD
     _: KW_ONLY
     weight: float = 6.0
-    warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        at_least("weight", self.weight, 0)
-        at_least("warmup", self.warmup, 0)
-        if self.attack.target is not None or self.attack.restarts != 1:
-            raise InputError("attack must be untargeted with 1 restart: TRADES climbs the divergence from the clean prediction")
-
-    def at(self, epoch: float) -> Self:
-        return replace(self, attack=warmed_up(self.attack, epoch, self.warmup))
+        super().__post_init__()
+        if (self.attack.target, self.attack.restarts, self.attack.loss) != (None, 1, losses.cross_entropy):
+            raise InputError("attack must have no target, no loss and 1 restart: TRADES climbs the divergence from the clean prediction")
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         clean, adversarial = forward_together(model, y, x, self.search(bare(model), x, y, generator))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -12,7 +12,8 @@ from torch import nn
 from logitpair import losses, precision
 from logitpair.attacks.base import logits_of, undisturbed
 from logitpair.distributed import bare
-from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
+from logitpair.objectives.warmup import WeightWarmup, ramp
 from logitpair.random import Generator, normal_like
 from logitpair.validate import at_least, positive, whole
 
@@ -30,7 +31,7 @@ def linf_ascent(gradient: Images) -> Images:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VirtualAdversarialTraining(Objective):
+class VirtualAdversarialTraining(WeightWarmup):
     """Clean cross-entropy plus ``weight`` times the divergence of the prediction under the perturbation that moves it most.
 
     That perturbation is found without the label: the divergence is flat at the image, so its curvature is probed at distance
@@ -45,13 +46,15 @@ class VirtualAdversarialTraining(Objective):
         ascent: the step of length 1 along a gradient, and so the ball: ``l2_ascent`` (the source's) or ``linf_ascent`` of this module.
         xi: how far from the image the curvature is probed, as Euclidean length in the pixels' unit.
         power_iterations: forward and backward passes of the search, at least 1.
+        warmup: epochs over which ``eps`` grows linearly from 0; 0 starts at full size.
+        weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
 
     Raises:
-        InputError: for ``eps`` or ``weight`` below 0, ``xi`` not above 0, or ``power_iterations`` below 1.
+        InputError: for ``eps``, ``weight`` or a warm-up below 0, ``xi`` not above 0, or ``power_iterations`` below 1.
 
     Source: arXiv 1704.03976, section 3. Departs from it in that the perturbed image is clipped to [0, 1], all data are labelled, the
     search sees the model in eval mode, and ``xi`` is larger than the 1e-6 of its code, at which float32 rounding drowns the
-    difference. The two KL directions and the L-infinity ball are those of arXiv 1803.06373's comparison.
+    difference. The warm-ups are not in it. The two KL directions and the L-infinity ball are those of arXiv 1803.06373's comparison.
     """
 
     eps: float
@@ -60,21 +63,26 @@ class VirtualAdversarialTraining(Objective):
     ascent: Callable[..., Any] = l2_ascent
     xi: float = 0.1
     power_iterations: int = 1
+    warmup: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least("eps", self.eps, 0)
-        at_least("weight", self.weight, 0)
+        at_least("warmup", self.warmup, 0)
         positive("xi", self.xi)
         whole("power_iterations", self.power_iterations, 1)
 
+    def at(self, epoch: float) -> Self:
+        return replace(super().at(epoch), eps=self.eps * ramp(epoch, self.warmup))
+
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
-        clean, moved = forward_together(model, y, x, self.perturbed(bare(model), x, generator))
+        clean, moved = forward_together(model, y, x, self.search(bare(model), x, generator))
         clean_loss = losses.cross_entropy(clean, y).mean()
-        divergence = self.divergence(clean.detach(), moved).mean()
+        divergence = mean_of(self.divergence(clean.detach(), moved), x)
         total = clean_loss + self.weight * divergence
         return LossTerms(total, {"clean_loss": clean_loss, "divergence": divergence}, {"clean": clean, "adversarial": moved})
 
-    def perturbed(self, model: nn.Module, x: Images, generator: Generator | None) -> Images:
+    def search(self, model: nn.Module, x: Images, generator: Generator | None) -> Images:
         """The virtual adversarial images, in [0, 1]; the model is left as it was."""
         x = x.detach()
         gradient = normal_like(x, generator)

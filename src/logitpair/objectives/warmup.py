@@ -1,0 +1,61 @@
+"""Warm-ups: attacks and weights that grow over the first epochs, as pure functions of the epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+from logitpair.attacks import Attack
+from logitpair.objectives.base import Objective
+from logitpair.validate import at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightWarmup(Objective):
+    """A defense whose penalty has a weight that may grow.
+
+    Args:
+        weight_warmup: epochs over which the weight grows linearly from 0; 0 starts at full size.
+    """
+
+    weight_warmup: float = 0.0
+    weights: ClassVar[tuple[str, ...]] = ("weight",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("weight_warmup", self.weight_warmup, 0)
+        for name in self.weights:
+            at_least(name, getattr(self, name), 0)
+
+    def at(self, epoch: float) -> Self:
+        share = ramp(epoch, self.weight_warmup)
+        return replace(super().at(epoch), **{name: share * getattr(self, name) for name in self.weights})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackWarmup(Objective):
+    """A defense with an ``attack`` that may grow.
+
+    Args:
+        warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
+    """
+
+    attack: Attack
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("warmup", self.warmup, 0)
+
+    def at(self, epoch: float) -> Self:
+        return replace(super().at(epoch), attack=grown(self.attack, epoch, self.warmup))
+
+
+def ramp(epoch: float, warmup: float) -> float:
+    """The share of ``warmup`` epochs that has passed, 1 from then on: what a warm-up multiplies by."""
+    return min(1.0, epoch / warmup) if warmup else 1.0
+
+
+def grown(attack: Attack, epoch: float, warmup: float) -> Attack:
+    """The attack scaled to the share of its warm-up that has passed, never quite 0: a step of no length is no attack."""
+    return attack.scaled(max(epoch / warmup, 1e-3)) if epoch < warmup else attack
