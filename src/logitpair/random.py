@@ -42,7 +42,6 @@ class ExampleStreams:
         unit = ((bits >> 11) & _MASK_53).double() * 2.0**-53
         return unit.to(dtype).clamp_(max=1 - torch.finfo(dtype).eps).view(shape)
 
-
     def first(self, examples: int) -> ExampleStreams:
         """The streams of the first examples of the batch."""
         return ExampleStreams(self.seed, self.indices[:examples], self.draws)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+import logitpair as lp
 from logitpair import InputError, recipes, run as runs
+from logitpair.cli import main
+from logitpair.run import Trained
 
 
 def test_a_run_that_began_before_a_setting_was_there_resumes_with_its_default(tmp_path: Path) -> None:
@@ -23,3 +27,14 @@ def test_a_run_that_began_before_a_setting_was_there_resumes_with_its_default(tm
     other = recipes.resolve(recipes.load("digits-plain").run, ["--fine_tuning.trainable", "[hidden]"])
     with pytest.raises(InputError, match="begun with fine_tuning.trainable"):
         runs.prepare(tmp_path / "run", "digits-plain", None, other)
+
+
+def test_a_trained_network_is_read_when_needed_and_draws_no_random_numbers(tmp_path: Path) -> None:
+    source = Trained(tmp_path / "run")
+    assert main(["train", "digits-plain", "--epochs", "0.1", "--validation.examples", "10", "--out", str(tmp_path / "run")]) == 0
+    before = torch.get_rng_state()
+    x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits = source.to(x)(x)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.testing.assert_close(logits, lp.load(tmp_path / "run").double()(x))
+    assert not any(parameter.requires_grad for parameter in source.parameters())
