@@ -95,5 +95,6 @@ def fine_tune(model: nn.Module, settings: FineTuning, resuming: bool) -> None:
                 raise InputError(f"fine_tuning.{option}: the model has no layer '{layer}'; it has {', '.join(names[:8])}, ...")
     if settings.weights is not None and not resuming:
         weights.put(model, weights.read(settings.weights), settings.weights, settings.fresh)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not settings.trainable or weights.within(name, settings.trainable + settings.fresh))
+    if settings.trainable:  # otherwise what a network of the user's freezes by itself stays frozen
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(weights.within(name, settings.trainable + settings.fresh))

@@ -31,6 +31,7 @@ class GaussianNoise(Objective):
     clip: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least("noise", self.noise, 0)
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:

@@ -9,14 +9,13 @@ from torch import nn
 
 from logitpair import losses
 from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
-from logitpair.objectives.gaussian_noise import noisy
+from logitpair.objectives.gaussian_noise import GaussianNoise, noisy
 from logitpair.objectives.warmup import WeightWarmup
 from logitpair.random import Generator
-from logitpair.validate import at_least
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogitSqueezing(WeightWarmup):
+class LogitSqueezing(WeightWarmup, GaussianNoise):
     """Cross-entropy on noisy images plus ``weight`` times the mean size of their logits.
 
     This defense looks robust to weak attacks only: see ``docs/figure1.md``, and arXiv 1810.12042.
@@ -40,12 +39,6 @@ class LogitSqueezing(WeightWarmup):
 
     weight: float = 0.5
     penalty: losses.Loss = losses.squared_l2_mean
-    noise: float = 0.5
-    clip: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least("noise", self.noise, 0)
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         (logits,) = forward_together(model, y, noisy(x, self.noise, self.clip, generator))
