@@ -92,6 +92,8 @@ def summary(line: dict[str, float]) -> str:
         "loss": "loss {:.3f}",
         "clean_accuracy": "clean {:.1%}",
         "adversarial_accuracy": "adv {:.1%}",
+        "noisy_accuracy": "noisy {:.1%}",
+        "mixed_accuracy": "mixed {:.1%}",
         "validation_clean": "held-out clean {:.1%}",
         "validation_white_box": "held-out white box {:.1%}",
         "images_per_second": "{:,.0f} img/s",

@@ -62,7 +62,7 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> dict[str,
 
     Raises:
         InputError: for settings that are refused at any point, before anything is trained; for what a run refuses when it sees its
-            data and its network, naming the run; or for a folder that holds another sweep.
+            data and its network, naming the run; or for a folder that holds another sweep or a run.
         KeyboardInterrupt: after SIGINT or SIGTERM, when the runs under way are saved.
     """
     if "RANK" in os.environ:
@@ -78,6 +78,8 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> dict[str,
         "axes": [{"setting": axis.setting, "values": [grid.value(text) for text in axis.values]} for axis in wanted.axes],
         "seeds": list(wanted.seeds),
     }
+    if (wanted.out / "config.yaml").exists():
+        raise InputError(f"--out: {wanted.out} holds a single run; give the sweep a folder of its own")
     before = _begun(wanted.out, head)
     entries, tasks = _plan(wanted, recipe, device)
     for name, entry in entries.items():

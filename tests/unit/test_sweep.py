@@ -198,3 +198,10 @@ def test_the_record_is_whole_json(tmp_path: Path) -> None:
     content = json.loads((make_sweep(tmp_path) / "sweep.json").read_text())
     assert content["schema"] == record.SCHEMA
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.json"]
+
+
+def test_the_folder_of_a_run_is_not_mixed_with_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_text("run: {}")
+    assert main(["sweep", "digits-alp", "--objective.weight", "0,1", "--out", str(tmp_path)]) == 2
+    assert "holds a single run" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
