@@ -27,6 +27,10 @@ class World:
         return self.rank == 0
 
 
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+"""A world of one process; its device is not looked at."""
+
+
 def is_main_process() -> bool:
     """Whether this process writes files and prints, before it has joined the others."""
     return int(os.environ.get("RANK", "0")) == 0

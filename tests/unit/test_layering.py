@@ -24,6 +24,8 @@ LAYERS = (
     ("objectives",),
     ("metrics",),
     ("evaluation", "ledger"),
+    ("trials",),
+    ("summary",),
     ("console",),
     ("evaluate",),
     ("audit",),

@@ -1,6 +1,6 @@
 """Attacks, one family a file. Yours is one class: subclass ``Attack``, implement ``search`` and ``scaled``."""
 
-from logitpair.attacks.base import Attack, undisturbed
+from logitpair.attacks.base import Attack, Found, undisturbed
 from logitpair.attacks.pgd import PGD, bim, fgsm, r_step
 from logitpair.attacks.shorthand import parse
 from logitpair.attacks.starts import SignStart
@@ -11,6 +11,7 @@ from logitpair.attacks.unperturbed import Unperturbed
 __all__ = [
     "PGD",
     "Attack",
+    "Found",
     "LeastLikely",
     "RandomTarget",
     "SignStart",

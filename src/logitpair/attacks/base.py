@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator as Generates
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -17,6 +18,25 @@ from logitpair.validate import check_batch, check_logits
 
 Images = Float[Tensor, "batch channels height width"]
 Labels = Int[Tensor, " batch"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to, example by example.
+
+    Args:
+        x_adv: where it ended.
+        restart: the restart, from 0, in which the model was first seen to misclassify the image; -1 where it never was.
+        step: gradient steps taken in that restart until then; -1 where it never was.
+        gradients: forward and backward passes spent on the image.
+        forwards: forward passes without a backward one.
+    """
+
+    x_adv: Images
+    restart: Labels
+    step: Labels
+    gradients: Float[Tensor, " batch"]
+    forwards: Float[Tensor, " batch"]
 
 
 class Attack(ABC):
@@ -40,15 +60,25 @@ class Attack(ABC):
         Raises:
             InputError: for images outside [0, 1] or not finite, labels outside the classes, or a model that does not return logits.
         """
+        return self.find(model, x, y, generator=generator).x_adv
+
+    def find(self, model: nn.Module, x: Images, y: Labels, *, generator: Generator | None = None) -> Found:
+        """``x_adv`` as a call returns it, with what the search can tell of each example; arguments and errors as there."""
         check_batch(x, y)
         with torch.inference_mode(False), undisturbed(model):
             x, y = (part.clone() if part.is_inference() else part.detach() for part in (x, y))
-            x_adv = self.search(model, x, y, generator) if len(x) else x.clone()
-            return self.threat.project(x_adv.detach(), x)
+            counted = Counted(model)
+            found = self.search(counted, x, y, generator) if len(x) else x.clone()
+            if isinstance(found, Tensor):
+                found = counted.shared_by(found)
+            return replace(found, x_adv=self.threat.project(found.x_adv.detach(), x))
 
     @abstractmethod
-    def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Images:
-        """Find ``x_adv`` for checked input; the model is frozen and in eval mode."""
+    def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Images | Found:
+        """Find ``x_adv`` for checked input; the model is frozen and in eval mode.
+
+        An attack that returns images alone is recorded as having spent the same on each of them, and not to know when it broke them.
+        """
 
     @abstractmethod
     def scaled(self, factor: float) -> Self:
@@ -57,6 +87,29 @@ class Attack(ABC):
     def exhaustive(self) -> Self:
         """The same attack searching to its last step, broken or not: what training and transfer to another model need."""
         return self
+
+
+class Counted(nn.Module):
+    """The model, counting the images that pass through it with and without a gradient."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.gradients = 0
+        self.forwards = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.requires_grad:
+            self.gradients += len(x)
+        else:
+            self.forwards += len(x)
+        return self.model(x)
+
+    def shared_by(self, x_adv: Images) -> Found:
+        """The images as found, the count shared evenly."""
+        unknown = torch.full((len(x_adv),), -1, device=x_adv.device)
+        each = torch.ones(len(x_adv), dtype=torch.float64, device=x_adv.device) / max(1, len(x_adv))
+        return Found(x_adv, unknown, unknown, each * self.gradients, each * self.forwards)
 
 
 def logits_of(model: nn.Module, x: Images) -> Float[Tensor, "batch classes"]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from logitpair import losses
-from logitpair.attacks.base import Attack, Images, Labels, logits_of
+from logitpair.attacks.base import Attack, Found, Images, Labels, logits_of
 from logitpair.attacks.starts import SignStart
 from logitpair.attacks.targets import Target
 from logitpair.random import Generator
@@ -59,37 +59,42 @@ class PGD(Attack):
     def exhaustive(self) -> Self:
         return replace(self, stop_when_broken=False)
 
-    def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Images:
+    def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Found:
+        tally = Tally.of(x)
         aim = y
         if self.target is not None:
             with torch.no_grad():
                 clean = logits_of(model, x)
+            tally.forwards += 1
             check_labels(y, clean.shape[1])
             aim = self.target.choose(clean, y, generator)
         if self.restarts == 1 and not self.stop_when_broken:
-            return self.climb(model, x, y, aim, self.start(x, generator))
+            return tally.found(self.climb(model, x, y, aim, self.start(x, generator), tally))
 
         best, best_score = x.clone(), torch.full_like(x[:, 0, 0, 0], -torch.inf)
         standing = torch.arange(len(x), device=x.device)
-        for _restart in range(self.restarts):
+        for restart in range(self.restarts):
             start = self.start(x, generator)[standing]  # drawn for all, so that nobody's noise depends on who is left
-            x_adv = self.climb(model, x[standing], y[standing], aim[standing], start)
+            tally.begin(restart, standing)
+            x_adv = self.climb(model, x[standing], y[standing], aim[standing], start, tally)
             with torch.no_grad():
                 score = losses.margin(logits_of(model, x_adv), y[standing])  # above 0 exactly when misclassified
+            tally.scored(standing, score > 0, self.steps)
             better = score > best_score[standing]
             best[standing[better]], best_score[standing[better]] = x_adv[better], score[better]
             standing = torch.nonzero(best_score <= 0).squeeze(1) if self.stop_when_broken else standing
             if not len(standing):
                 break
-        return best
+        return tally.found(best)
 
     def start(self, x: Images, generator: Generator | None) -> Images:
         if isinstance(self.random_start, SignStart):
             return self.random_start.draw(self.threat, x, generator)
         return self.threat.random_start(x, generator) if self.random_start else x
 
-    def climb(self, model: nn.Module, x: Images, y: Labels, aim: Tensor, x_adv: Images) -> Images:
+    def climb(self, model: nn.Module, x: Images, y: Labels, aim: Tensor, x_adv: Images, tally: Tally | None = None) -> Images:
         """One restart from ``x_adv``: the iterate that each example stopped at. ``aim`` ``[batch, ...]`` is what ``loss`` compares with."""
+        tally = tally or Tally.of(x)
         end = x_adv.clone()
         rows = torch.arange(len(x), device=x.device)  # where the examples still searched stand in ``end``
         for step in range(self.steps):
@@ -98,7 +103,9 @@ class PGD(Attack):
             if step == 0:
                 check_labels(y, logits.shape[1])
             going = slice(None)
-            if self.stop_when_broken and (fooled := clearly_misclassified(logits.detach(), y)).any():
+            fooled = clearly_misclassified(logits.detach(), y)
+            tally.stepped(rows, fooled, step)
+            if self.stop_when_broken and fooled.any():
                 end[rows[fooled]] = x_adv.detach()[fooled]
                 going = torch.nonzero(~fooled).squeeze(1)
                 if not len(going):
@@ -110,6 +117,47 @@ class PGD(Attack):
             x_adv = self.threat.project(ahead, x)
         end[rows] = x_adv
         return end
+
+
+@dataclass
+class Tally:
+    """When each example was first misclassified, and what has been spent on it; ``rows`` count within the restart's own examples."""
+
+    restart: Tensor
+    step: Tensor
+    gradients: Tensor
+    forwards: Tensor
+    searched: Tensor
+    current: int = 0
+
+    @classmethod
+    def of(cls, x: Images) -> Tally:
+        """Nothing found yet, and nothing spent."""
+        never = torch.full((len(x),), -1, device=x.device)
+        spent = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        return cls(never, never.clone(), spent, spent.clone(), torch.arange(len(x), device=x.device))
+
+    def begin(self, restart: int, searched: Tensor) -> None:
+        """Another restart, of the examples ``searched``."""
+        self.current, self.searched = restart, searched
+
+    def stepped(self, rows: Tensor, fooled: Tensor, step: int) -> None:
+        """A gradient was computed for these rows, and the model found ``fooled`` there, after ``step`` steps."""
+        self.gradients[self.searched[rows]] += 1
+        self._broken(self.searched[rows][fooled], step)
+
+    def scored(self, searched: Tensor, fooled: Tensor, steps: int) -> None:
+        """The last iterate was looked at."""
+        self.forwards[searched] += 1
+        self._broken(searched[fooled], steps)
+
+    def _broken(self, examples: Tensor, step: int) -> None:
+        new = examples[self.restart[examples] < 0]
+        self.restart[new], self.step[new] = self.current, step
+
+    def found(self, x_adv: Images) -> Found:
+        """With the images that the search ended at."""
+        return Found(x_adv, self.restart, self.step, self.gradients, self.forwards)
 
 
 def fgsm(threat: Linf, *, target: Target | None = None) -> PGD:

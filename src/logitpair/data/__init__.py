@@ -1,8 +1,8 @@
 """Data sets, one a file, each yielding uint8 or [0, 1] float images ``[channels, height, width]`` and integer labels."""
 
-from logitpair.data.base import Data, ImageData, MemoryImages, batches, collate, count, first, to_pixels
+from logitpair.data.base import Data, ImageData, MemoryImages, batches, collate, count, first, select, to_pixels
 from logitpair.data.digits import Digits
 from logitpair.data.folder import Folder
 from logitpair.data.mnist import MNIST
 
-__all__ = ["MNIST", "Data", "Digits", "Folder", "ImageData", "MemoryImages", "batches", "collate", "count", "first", "to_pixels"]
+__all__ = ["MNIST", "Data", "Digits", "Folder", "ImageData", "MemoryImages", "batches", "collate", "count", "first", "select", "to_pixels"]

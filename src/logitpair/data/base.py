@@ -119,6 +119,20 @@ def count(data: Data) -> int | None:
     return len(dataset) if hasattr(dataset, "__len__") else None  # type: ignore[arg-type]
 
 
+def select(data: Data, positions: Sequence[int]) -> Data:
+    """The examples at these positions, in this order.
+
+    Raises:
+        InputError: for a ``DataLoader``, which has no order to take from.
+    """
+    if isinstance(data, tuple):
+        index = torch.as_tensor(positions, dtype=torch.int64)
+        return torch.as_tensor(data[0])[index], torch.as_tensor(data[1])[index]
+    if isinstance(data, DataLoader):
+        raise InputError("data: cannot choose examples of a DataLoader; pass its Dataset")
+    return Subset(data, positions)
+
+
 def first(data: Data, examples: int | None) -> Data:
     """The first ``examples`` of the data; all of it for None.
 
