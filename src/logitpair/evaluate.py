@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from logitpair import distributed, environment
+from logitpair.adversarial import AdversarialImages
 from logitpair.attacks import Attack, undisturbed
 from logitpair.console import console, progress_bar
 from logitpair.data import Data, batches, count, select
-from logitpair.describe import describe
 from logitpair.distributed import ALONE, World
 from logitpair.errors import InputError
 from logitpair.evaluation import SCHEMA, Evaluation
 from logitpair.ledger import Part, Parts, merge, total
 from logitpair.precision import exact
-from logitpair.summary import summarize
+from logitpair.summary import first_broken, summarize
 from logitpair.trials import Trial, attack_batch, plan
 from logitpair.validate import at_least, warn_if_probabilities
 
@@ -42,7 +42,7 @@ def evaluate(
     workers: int = 0,
     name: str = "evaluation",
     folder: Path | str | None = None,
-    keep_adversarial: bool = False,
+    adversarial: Path | str | None = None,
     world: World = ALONE,
     progress: bool = True,
 ) -> Evaluation:
@@ -65,7 +65,8 @@ def evaluate(
         name: of the evaluation, in reports.
         folder: where each batch's part of the ledger is kept until the end, so that the same call after an interruption, even with
             another batch size or number of processes, goes on from there. ``Evaluation.save`` into it ends it.
-        keep_adversarial: keep every adversarial image besides, in ``folder``, for ``logitpair.verify``.
+        adversarial: folder to keep every adversarial image in, for ``logitpair.verify``. Images that a source's attack made for the
+            same examples before are taken from there, once they are seen to lie in the threat model.
         world: this process' place among those that share the work; they need a ``folder`` that all of them see.
         progress: show a progress bar.
 
@@ -76,24 +77,25 @@ def evaluate(
     ``white_box_union`` is stricter: it counts an example as broken if any attack broke it.
     """
     at_least("batch_size", batch_size, 1)
-    if folder is None and (keep_adversarial or world.size > 1):
-        raise InputError("folder is not given; keep_adversarial, and several processes, need one")
-    sources = sources or {}
-    trials = plan(model, attacks, sources, curve, curve_examples, seed)
+    if folder is None and world.size > 1:
+        raise InputError("folder is not given; several processes need one that all of them see")
+    trials = plan(model, attacks, sources or {}, curve, curve_examples, seed)
+    images = AdversarialImages(Path(adversarial)) if adversarial else None
     device = _device_of(model)
     began = time.perf_counter()
     parts = None
     if folder is not None:
-        parts = Parts(Path(folder) / "parts", _request(model, data, trials, sources, seed, keep_adversarial))
+        parts = Parts(Path(folder) / "parts", _request(data, trials, images is not None))
         with distributed.main_first(world):
             if parts.open() and world.is_main:
                 console.print(f"{folder} held parts of another evaluation; it starts anew")
     done = parts.done() if parts else np.zeros(0, dtype=np.int64)
+    distributed.wait(world)  # or the parts of the fastest would be taken for done before
     made: list[Part] = []
     with undisturbed(model), torch.no_grad(), exact(device), progress_bar(disable=not progress or not world.is_main) as bar:
         task = bar.add_task("evaluate", total=count(data), completed=len(done), note=", ".join(attacks))
         for position, x, y in _remaining(data, done, batch_size, device, workers, world):
-            part = attack_batch(model, trials, x, y, position, keep_adversarial)
+            part = attack_batch(model, trials, x, y, position, images)
             if not int(position[0]):
                 warn_if_probabilities(model(x))
             if parts:
@@ -106,6 +108,7 @@ def evaluate(
     if not pieces:
         raise InputError("data: holds no examples")
     columns = merge(pieces)
+    columns |= first_broken(trials, columns)
     classes = int(pieces[0]["facts/classes"])
     seconds = {trial.key: total(pieces, f"seconds/{trial.key}") for trial in trials}
     results = {
@@ -119,10 +122,9 @@ def evaluate(
         **summarize(trials, columns, seconds, classes),
         "seed": seed,
         "batch_size": batch_size,
-        "processes": world.size,
         "precision": str(columns["gallery/x"].dtype),
         "versions": environment.versions(),
-        "hardware": environment.hardware(device),
+        "hardware": environment.hardware(device) | ({"processes": world.size} if world.size > 1 else {}),
         "wall_time_seconds": round(time.perf_counter() - began, 3),
     }
     return Evaluation(results, columns)
@@ -143,34 +145,33 @@ def _remaining(
         return
     left = torch.from_numpy(np.setdiff1d(np.arange(count(data)), done))
     own = [piece for number, piece in enumerate(left.split(batch_size)) if number % world.size == world.rank]
-    if own:
-        positions = torch.cat(own)
+    positions = torch.cat([left[:0], *own])
+    if len(positions):
         start = 0
         for x, y in batches(select(data, positions.tolist()), batch_size, device, workers):
             yield positions[start : start + len(x)], x, y
             start += len(x)
 
 
-def _request(
-    model: nn.Module, data: Data, trials: Sequence[Trial], sources: Mapping[str, nn.Module], seed: int, keep_adversarial: bool
-) -> dict[str, Any]:
+def _request(data: Data, trials: Sequence[Trial], keeps_images: bool) -> dict[str, Any]:
     """Everything that determines the numbers, so that no part is taken for another evaluation's."""
     return {
         "schema": SCHEMA,
         "examples": count(data),
-        "trials": {trial.key: [describe(trial.attack), trial.examples] for trial in trials},
-        "weights": {"model": fingerprint(model), **{name: fingerprint(network) for name, network in sources.items()}},
-        "seed": seed,
-        "keep_adversarial": keep_adversarial,
+        "data": _ends(data),
+        "trials": [trial.made_by | {"examples": trial.examples} for trial in trials],
+        "keeps_images": keeps_images,
     }
 
 
-def fingerprint(model: nn.Module) -> str:
-    """A SHA-256 of the model's class, weights and buffers."""
-    digest = hashlib.sha256(type(model).__qualname__.encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+def _ends(data: Data) -> str | None:
+    """A SHA-256 of the first and the last example; None where only reading all would tell them."""
+    examples = count(data)
+    if isinstance(data, DataLoader) or not examples:
+        return None
+    digest = hashlib.sha256()
+    for x, y in batches(select(data, [0, examples - 1]), 2, torch.device("cpu")):
+        digest.update(x.contiguous().numpy().tobytes() + y.numpy().tobytes())
     return digest.hexdigest()
 
 

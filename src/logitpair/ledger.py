@@ -18,7 +18,6 @@ from logitpair.files import atomic_write
 
 GALLERY = 12  # examples whose images are kept for people to look at
 POSITION = "position"
-ADVERSARIAL = "adversarial/"  # prefix of the columns that hold whole images
 FACTS = "facts/"  # prefix of what is known of a part as a whole
 
 Columns = dict[str, np.ndarray]
@@ -49,7 +48,7 @@ class Part:
 
 
 def merge(parts: Sequence[Mapping[str, np.ndarray]]) -> Columns:
-    """The columns of all parts in the order of the data, without facts and adversarial images.
+    """The columns of all parts in the order of the data, without facts.
 
     Raises:
         InputError: if an example is missing or there twice.
@@ -60,7 +59,7 @@ def merge(parts: Sequence[Mapping[str, np.ndarray]]) -> Columns:
     order, gallery = np.argsort(position), np.argsort(position[position < GALLERY])
     columns: Columns = {}
     for name in parts[0]:
-        if not name.startswith((ADVERSARIAL, FACTS, POSITION)):
+        if not name.startswith((FACTS, POSITION)):
             whole = np.concatenate([part[name] for part in parts])
             columns[name] = whole[gallery if name.startswith("gallery/") else order]
     return columns

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from logitpair.attacks import Attack, Unperturbed
+from logitpair.adversarial import AdversarialImages
+from logitpair.attacks import Attack, Found, Unperturbed
 from logitpair.attacks.base import logits_of
+from logitpair.describe import describe
 from logitpair.errors import InputError
-from logitpair.ledger import ADVERSARIAL, Part
+from logitpair.ledger import Part
 from logitpair.random import ExampleStreams, derive_seed
 from logitpair.validate import at_least, check_batch, check_labels
 
 WHITE_BOX = "white_box"
 CURVE = "curve"
-RESERVED = (WHITE_BOX, CURVE, "clean", "gallery")
+RESERVED = (WHITE_BOX, CURVE, "clean", "first", "gallery")
+NONE = -1  # restart and step of an example that stands, or of an attack that cannot tell
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Trial:
         victim: ``white_box`` for the model itself, ``curve`` for it at another radius, or a source's name.
         name: the attack's.
         network: what the attack looks at.
+        weights: the network's ``fingerprint``.
         attack: what is done.
         seed: of its random numbers, with each example's position.
         examples: it is tried on so many, from the first; None for all.
@@ -37,6 +43,7 @@ class Trial:
     victim: str
     name: str
     network: nn.Module
+    weights: str
     attack: Attack
     seed: int
     examples: int | None = None
@@ -51,8 +58,34 @@ class Trial:
         """Whether the search ends once the first guess is wrong, so that top-5 is not attacked to the end."""
         return self.attack != self.attack.exhaustive()
 
-    def run(self, model: nn.Module, x: Tensor, y: Tensor, position: Tensor, clean: Tensor, part: Part, keep: bool) -> None:
-        """Attack the images that still can be broken, verify on ``model`` by a fresh forward, and write the columns.
+    @property
+    def is_white_box(self) -> bool:
+        """Whether the attack looks at the very model that is evaluated."""
+        return self.victim in (WHITE_BOX, CURVE)
+
+    @property
+    def made_by(self) -> dict[str, Any]:
+        """All that determines what is found for an example, in plain values."""
+        about = {"victim": self.victim, "attack": self.name, "parameters": describe(self.attack)}
+        return about | {"weights": self.weights, "seed": self.seed}
+
+    def chosen(self, clean: Hits, position: Tensor) -> Tensor:
+        """Rows of the batch that are attacked: those that can still be broken; against a source, which knows nothing of that, all."""
+        standing = clean.top1 if self.stops_early or clean.top5 is None else clean.top1 | clean.top5
+        if not self.is_white_box:
+            standing = torch.ones_like(standing)
+        if self.examples is not None:
+            standing = standing & (position.to(standing.device) < self.examples)
+        return standing.nonzero().squeeze(1)
+
+    def search(self, x: Tensor, y: Tensor, position: Tensor) -> Found:
+        """Attack these examples, each with random numbers of its own."""
+        return self.attack.find(self.network, x, y, generator=ExampleStreams(self.seed, position))
+
+    def run(
+        self, model: nn.Module, x: Tensor, y: Tensor, position: Tensor, clean: Tensor, part: Part, images: AdversarialImages | None
+    ) -> None:
+        """Attack, verify on ``model`` by a fresh forward, and write the columns.
 
         Args:
             model: what the images are tried on.
@@ -60,40 +93,44 @@ class Trial:
             position: of its examples in the data.
             clean: the model's logits on ``x``.
             part: gets the columns.
-            keep: whether the adversarial images become one of them.
+            images: where adversarial images are kept, those of sources being taken from there; None to keep none.
         """
         began = time.perf_counter()
         before = Hits.of(clean, y)
-        standing = before.top1 if self.stops_early or before.top5 is None else before.top1 | before.top5
-        if self.examples is not None:
-            standing = standing & (position.to(x.device) < self.examples)
-        chosen = standing.nonzero().squeeze(1)
-        streams = ExampleStreams(self.seed, position[chosen.cpu()])
-        found = self.attack.find(self.network, x[chosen], y[chosen], generator=streams)
-        inside = self.attack.threat.contains(found.x_adv, x[chosen])
+        rows = self.chosen(before, position)
+        own, at = x[rows], position[rows.cpu()]
+        found = images.read(self.made_by, self.attack.threat, own, at) if images and not self.is_white_box else None
+        if found is None:
+            found = self.search(own, y[rows], at)
+            if images and self.victim != CURVE:
+                images.write(self.made_by, own, at, found)
+        inside = self.attack.threat.contains(found.x_adv, own)
         x_adv = x.clone()
-        x_adv[chosen[inside]] = found.x_adv[inside]  # what leaves the threat model is put back
+        x_adv[rows[inside]] = found.x_adv[inside]  # what leaves the threat model is put back
         attacked = logits_of(model, x_adv)
         if x.is_cuda:
             torch.cuda.synchronize(x.device)
         part.facts[f"seconds/{self.key}"] = time.perf_counter() - began
 
         # an image that needs no attack to be misclassified stays broken, whatever the attack made of it
-        part.add(f"{self.key}/prediction", torch.where(before.top1, attacked.argmax(1), clean.argmax(1)))
+        prediction = torch.where(before.top1, attacked.argmax(1), clean.argmax(1))
+        part.add(f"{self.key}/prediction", prediction)
         after = before & Hits.of(attacked, y)
         if after.top5 is not None:
             part.add(f"{self.key}/top5", after.top5)
         part.add(f"{self.key}/distance", self.attack.threat.distance(x_adv, x))
-        scatter = [("gradients", found.gradients, 0.0), ("forwards", found.forwards, 0.0)]
-        if self.victim == WHITE_BOX:  # when a source was broken says nothing of the model
-            scatter += [("restart", found.restart, -1), ("step", found.step, -1)]
+
+        def spread(values: Tensor, elsewhere: float) -> Tensor:
+            return torch.full((len(x),), elsewhere, dtype=values.dtype, device=x.device).index_put((rows,), values)
+
+        part.add(f"{self.key}/gradients", spread(found.gradients.double(), 0))
+        part.add(f"{self.key}/forwards", spread(found.forwards.double(), 0))
+        if self.is_white_box:  # how a source was broken says nothing of the model
+            broken = before.top1 & (prediction != y)
+            part.add(f"{self.key}/restart", spread(found.restart, NONE).where(broken, NONE))
+            part.add(f"{self.key}/step", spread(found.step, NONE).where(broken, NONE))
+        if self.victim == WHITE_BOX:
             part.add_images(self.key, x_adv)
-        for column, values, nothing in scatter:
-            part.add(
-                f"{self.key}/{column}", torch.full((len(x),), nothing, dtype=values.dtype, device=x.device).index_put((chosen,), values)
-            )
-        if keep and self.victim != CURVE:
-            part.add(ADVERSARIAL + self.key, x_adv)
 
 
 @dataclass(frozen=True)
@@ -130,23 +167,38 @@ def plan(
     if not attacks:
         raise InputError("attacks is empty; it must name at least one attack")
     for name in sources:
-        if name in RESERVED:
-            raise InputError(f"sources: '{name}' is a name of the ledger's own; accepted: any but {', '.join(RESERVED)}")
+        if name in RESERVED or not name or "/" in name:
+            raise InputError(f"sources: '{name}' cannot be a source's name; accepted: any without / but {', '.join(RESERVED)}")
     for eps in curve:
         at_least("curve", eps, 0)
     first, attack = next(iter(attacks.items()))
     if curve and not attack.threat.eps:
         raise InputError(f"curve: attack '{first}' has eps 0 and cannot be scaled; accepted: an attack with eps above 0, or no curve")
-    trials = [Trial(WHITE_BOX, name, model, attack, derive_seed(seed, WHITE_BOX, name)) for name, attack in attacks.items()]
+    own = fingerprint(model)
+    trials = [Trial(WHITE_BOX, name, model, own, attack, derive_seed(seed, WHITE_BOX, name)) for name, attack in attacks.items()]
     for source, network in sources.items():
-        trials += [Trial(source, name, network, attack.exhaustive(), derive_seed(seed, source, name)) for name, attack in attacks.items()]
+        weights = fingerprint(network)
+        trials += [
+            Trial(source, name, network, weights, attack.exhaustive(), derive_seed(seed, source, name)) for name, attack in attacks.items()
+        ]
     for eps in curve:
         scaled = attack.scaled(eps / attack.threat.eps) if eps else Unperturbed()
-        trials.append(Trial(CURVE, repr(float(eps)), model, scaled, derive_seed(seed, WHITE_BOX, first), curve_examples))
+        trials.append(Trial(CURVE, repr(float(eps)), model, own, scaled, derive_seed(seed, WHITE_BOX, first), curve_examples))
     return trials
 
 
-def attack_batch(model: nn.Module, trials: Sequence[Trial], x: Tensor, y: Tensor, position: Tensor, keep: bool) -> Part:
+def fingerprint(model: nn.Module) -> str:
+    """A SHA-256 of the model's class, weights and buffers."""
+    digest = hashlib.sha256(type(model).__qualname__.encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def attack_batch(
+    model: nn.Module, trials: Sequence[Trial], x: Tensor, y: Tensor, position: Tensor, images: AdversarialImages | None
+) -> Part:
     """Everything that happens to one batch.
 
     Raises:
@@ -164,5 +216,5 @@ def attack_batch(model: nn.Module, trials: Sequence[Trial], x: Tensor, y: Tensor
     part.add_images("x", x)
     part.facts["classes"] = clean.shape[1]
     for trial in trials:
-        trial.run(model, x, y, position, clean, part, keep)
+        trial.run(model, x, y, position, clean, part, images)
     return part

@@ -23,7 +23,7 @@ LAYERS = (
     ("attacks",),
     ("objectives",),
     ("metrics",),
-    ("evaluation", "ledger"),
+    ("evaluation", "ledger", "adversarial"),
     ("trials",),
     ("summary",),
     ("console",),

@@ -26,8 +26,8 @@ class Found:
 
     Args:
         x_adv: where it ended.
-        restart: the restart, from 0, in which the model was first seen to misclassify the image; -1 where it never was.
-        step: gradient steps taken in that restart until then; -1 where it never was.
+        restart: the restart, from 0, that ``x_adv`` comes from; -1 where the attack cannot tell.
+        step: gradient steps taken in that restart; -1 where the attack cannot tell.
         gradients: forward and backward passes spent on the image.
         forwards: forward passes without a backward one.
     """
@@ -35,8 +35,8 @@ class Found:
     x_adv: Images
     restart: Labels
     step: Labels
-    gradients: Float[Tensor, " batch"]
-    forwards: Float[Tensor, " batch"]
+    gradients: Float[Tensor, " batch"] | Labels
+    forwards: Float[Tensor, " batch"] | Labels
 
 
 class Attack(ABC):
@@ -77,7 +77,7 @@ class Attack(ABC):
     def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Images | Found:
         """Find ``x_adv`` for checked input; the model is frozen and in eval mode.
 
-        An attack that returns images alone is recorded as having spent the same on each of them, and not to know when it broke them.
+        An attack that returns images alone is recorded as having spent the same on each, and as one that cannot tell restart and step.
         """
 
     @abstractmethod

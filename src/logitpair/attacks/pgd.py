@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Self
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from logitpair import losses
@@ -60,42 +61,46 @@ class PGD(Attack):
         return replace(self, stop_when_broken=False)
 
     def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Found:
-        tally = Tally.of(x)
-        aim = y
+        aim, forwards = y, 0
         if self.target is not None:
             with torch.no_grad():
                 clean = logits_of(model, x)
-            tally.forwards += 1
             check_labels(y, clean.shape[1])
-            aim = self.target.choose(clean, y, generator)
+            aim, forwards = self.target.choose(clean, y, generator), 1
         if self.restarts == 1 and not self.stop_when_broken:
-            return tally.found(self.climb(model, x, y, aim, self.start(x, generator), tally))
+            x_adv, taken = self.climb(model, x, y, aim, self.start(x, generator))
+            return Found(x_adv, restart=torch.zeros_like(taken), step=taken, gradients=taken, forwards=torch.full_like(taken, forwards))
 
         best, best_score = x.clone(), torch.full_like(x[:, 0, 0, 0], -torch.inf)
         standing = torch.arange(len(x), device=x.device)
+        in_restart, at_step, gradients = (torch.zeros_like(standing) for _ in range(3))
+        scored = torch.full_like(standing, forwards)
         for restart in range(self.restarts):
             start = self.start(x, generator)[standing]  # drawn for all, so that nobody's noise depends on who is left
-            tally.begin(restart, standing)
-            x_adv = self.climb(model, x[standing], y[standing], aim[standing], start, tally)
+            x_adv, taken = self.climb(model, x[standing], y[standing], aim[standing], start)
             with torch.no_grad():
                 score = losses.margin(logits_of(model, x_adv), y[standing])  # above 0 exactly when misclassified
-            tally.scored(standing, score > 0, self.steps)
+            gradients[standing] += (taken + 1).clamp_(max=self.steps)  # who leaves early does so by looking at one gradient more
+            scored[standing] += 1
             better = score > best_score[standing]
             best[standing[better]], best_score[standing[better]] = x_adv[better], score[better]
+            in_restart[standing[better]], at_step[standing[better]] = restart, taken[better]
             standing = torch.nonzero(best_score <= 0).squeeze(1) if self.stop_when_broken else standing
             if not len(standing):
                 break
-        return tally.found(best)
+        return Found(best, restart=in_restart, step=at_step, gradients=gradients, forwards=scored)
 
     def start(self, x: Images, generator: Generator | None) -> Images:
         if isinstance(self.random_start, SignStart):
             return self.random_start.draw(self.threat, x, generator)
         return self.threat.random_start(x, generator) if self.random_start else x
 
-    def climb(self, model: nn.Module, x: Images, y: Labels, aim: Tensor, x_adv: Images, tally: Tally | None = None) -> Images:
-        """One restart from ``x_adv``: the iterate that each example stopped at. ``aim`` ``[batch, ...]`` is what ``loss`` compares with."""
-        tally = tally or Tally.of(x)
-        end = x_adv.clone()
+    def climb(self, model: nn.Module, x: Images, y: Labels, aim: Tensor, x_adv: Images) -> tuple[Images, Int[Tensor, " batch"]]:
+        """One restart from ``x_adv``: the iterate that each example stopped at, and after how many steps.
+
+        ``aim`` ``[batch, ...]`` is what ``loss`` compares with.
+        """
+        end, taken = x_adv.clone(), torch.full((len(x),), self.steps, device=x.device)
         rows = torch.arange(len(x), device=x.device)  # where the examples still searched stand in ``end``
         for step in range(self.steps):
             x_adv = x_adv.detach().requires_grad_()
@@ -103,61 +108,18 @@ class PGD(Attack):
             if step == 0:
                 check_labels(y, logits.shape[1])
             going = slice(None)
-            fooled = clearly_misclassified(logits.detach(), y)
-            tally.stepped(rows, fooled, step)
-            if self.stop_when_broken and fooled.any():
-                end[rows[fooled]] = x_adv.detach()[fooled]
+            if self.stop_when_broken and (fooled := clearly_misclassified(logits.detach(), y)).any():
+                end[rows[fooled]], taken[rows[fooled]] = x_adv.detach()[fooled], step
                 going = torch.nonzero(~fooled).squeeze(1)
                 if not len(going):
-                    return end
+                    return end, taken
             loss = self.loss(logits[going], aim[going]).sum()
             (gradient,) = torch.autograd.grad(loss if self.target is None else -loss, x_adv)
             x, y, aim, rows = x[going], y[going], aim[going], rows[going]
             ahead = x_adv.detach()[going] + self.step_size * self.threat.ascent(gradient[going])
             x_adv = self.threat.project(ahead, x)
         end[rows] = x_adv
-        return end
-
-
-@dataclass
-class Tally:
-    """When each example was first misclassified, and what has been spent on it; ``rows`` count within the restart's own examples."""
-
-    restart: Tensor
-    step: Tensor
-    gradients: Tensor
-    forwards: Tensor
-    searched: Tensor
-    current: int = 0
-
-    @classmethod
-    def of(cls, x: Images) -> Tally:
-        """Nothing found yet, and nothing spent."""
-        never = torch.full((len(x),), -1, device=x.device)
-        spent = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        return cls(never, never.clone(), spent, spent.clone(), torch.arange(len(x), device=x.device))
-
-    def begin(self, restart: int, searched: Tensor) -> None:
-        """Another restart, of the examples ``searched``."""
-        self.current, self.searched = restart, searched
-
-    def stepped(self, rows: Tensor, fooled: Tensor, step: int) -> None:
-        """A gradient was computed for these rows, and the model found ``fooled`` there, after ``step`` steps."""
-        self.gradients[self.searched[rows]] += 1
-        self._broken(self.searched[rows][fooled], step)
-
-    def scored(self, searched: Tensor, fooled: Tensor, steps: int) -> None:
-        """The last iterate was looked at."""
-        self.forwards[searched] += 1
-        self._broken(searched[fooled], steps)
-
-    def _broken(self, examples: Tensor, step: int) -> None:
-        new = examples[self.restart[examples] < 0]
-        self.restart[new], self.step[new] = self.current, step
-
-    def found(self, x_adv: Images) -> Found:
-        """With the images that the search ended at."""
-        return Found(x_adv, self.restart, self.step, self.gradients, self.forwards)
+        return end, taken
 
 
 def fgsm(threat: Linf, *, target: Target | None = None) -> PGD:
