@@ -15,6 +15,23 @@ from logitpair.evaluate import evaluate
 from logitpair.evaluation import Evaluation
 from logitpair.run import load
 from logitpair.threat import Linf
+from logitpair.transfer import Transfer, transfer
+from logitpair.verify import Verification, verify
 
 __version__ = "0.1.0"
-__all__ = ["Evaluation", "InputError", "Linf", "attacks", "data", "evaluate", "load", "losses", "models", "objectives"]
+__all__ = [
+    "Evaluation",
+    "InputError",
+    "Linf",
+    "Transfer",
+    "Verification",
+    "attacks",
+    "data",
+    "evaluate",
+    "load",
+    "losses",
+    "models",
+    "objectives",
+    "transfer",
+    "verify",
+]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -18,7 +15,7 @@ from torch import Tensor
 
 from logitpair.attacks import Found
 from logitpair.errors import InputError
-from logitpair.files import atomic_write
+from logitpair.files import atomic_write, read_arrays, write_arrays
 from logitpair.threat import Linf
 
 ABOUT = "about.json"
@@ -57,9 +54,8 @@ class AdversarialImages:
         if not (folder / ABOUT).exists():
             atomic_write(folder / ABOUT, json.dumps(made_by, indent=2) + "\n")
         columns = {name: getattr(found, name).cpu().numpy() for name in COLUMNS}
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, position=position.cpu().numpy(), x_adv=found.x_adv.cpu().numpy(), **columns)
-        atomic_write(_file(folder, x, position), buffer.getbuffer())
+        arrays = {"position": position.cpu().numpy(), "x_adv": found.x_adv.cpu().numpy()}
+        write_arrays(_file(folder, x, position), arrays | columns)
 
     def read(self, made_by: Mapping[str, Any], threat: Linf, x: Tensor, position: Tensor) -> Found | None:
         """What was kept for these very images; None if nothing was, or if any of it is damaged or outside the threat model."""
@@ -71,33 +67,25 @@ class AdversarialImages:
             return None
         return Found(x_adv, **{name: torch.from_numpy(arrays[name]).to(x.device) for name in COLUMNS})
 
-    def attacks(self) -> Iterator[tuple[dict[str, Any], Path]]:
-        """What is kept: ``made_by``, and the folder for ``pieces``.
-
-        Raises:
-            InputError: if a description is damaged.
-        """
-        for path in sorted(self.folder.glob(f"*/{ABOUT}")):
-            try:
-                yield json.loads(path.read_text()), path.parent
-            except ValueError as error:
-                raise InputError(f"'{path}' is damaged; delete its folder and evaluate again") from error
-
-    @staticmethod
-    def pieces(folder: Path) -> Iterator[Piece]:
-        """The files of one attack, in the data's order.
+    def pieces(self, name: str) -> Iterator[Piece]:
+        """The files of one attack's folder, in the data's order.
 
         Raises:
             InputError: if one is damaged.
         """
-        for path in sorted(folder.glob("*.npz")):
+        for path in sorted((self.folder / name).glob("*.npz")):
             arrays = _arrays(path)
             if arrays is None:
                 raise InputError(f"'{path}' is damaged; delete it and evaluate again")
             yield Piece(arrays["position"], arrays["x_adv"])
 
     def _folder(self, made_by: Mapping[str, Any]) -> Path:
-        return self.folder / _digest(json.dumps(made_by, sort_keys=True).encode())
+        return self.folder / name_of(made_by)
+
+
+def name_of(made_by: Mapping[str, Any]) -> str:
+    """The folder, within that of all images, of what was made so."""
+    return _digest(json.dumps(made_by, sort_keys=True).encode())
 
 
 def _file(folder: Path, x: Tensor, position: Tensor) -> Path:
@@ -107,12 +95,8 @@ def _file(folder: Path, x: Tensor, position: Tensor) -> Path:
 
 def _arrays(path: Path) -> dict[str, np.ndarray] | None:
     """The content of a file; None where there is none, or where it is damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error):
-        return None
-    return found if {"position", "x_adv", *COLUMNS} <= found.keys() else None
+    found = read_arrays(path)
+    return found if found is not None and {"position", "x_adv", *COLUMNS} <= found.keys() else None
 
 
 def _digest(*parts: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -30,8 +30,13 @@ def progress_bar(*, disable: bool = False) -> Progress:
 
 def print_table(evaluation: Evaluation) -> None:
     """One evaluation, a line an attack."""
-    table = Table(*COLUMNS)
-    for row in evaluation.rows():
+    print_rows(COLUMNS, evaluation.rows())
+
+
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table."""
+    table = Table(*columns)
+    for row in rows:
         table.add_row(*row)
     console.print(table)
 

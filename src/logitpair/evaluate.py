@@ -105,6 +105,7 @@ def evaluate(
             bar.advance(task, len(x) * world.size)
     distributed.wait(world)
     pieces = parts.read() if parts else [part.arrays() for part in made]
+    distributed.wait(world)  # before the main process, having saved the whole, deletes the parts
     if not pieces:
         raise InputError("data: holds no examples")
     columns = merge(pieces)
@@ -119,7 +120,7 @@ def evaluate(
         "model": type(model).__name__,
         "examples": len(columns["y"]),
         "classes": classes,
-        **summarize(trials, columns, seconds, classes),
+        **summarize(trials, columns, seconds, classes, kept=images is not None),
         "seed": seed,
         "batch_size": batch_size,
         "precision": str(columns["gallery/x"].dtype),

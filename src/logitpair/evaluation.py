@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ class Evaluation:
         results = self.results | {"ledger_sha256": hashlib.sha256(buffer.getbuffer()).hexdigest()}  # the two belong together
         atomic_write(folder / "ledger.npz", buffer.getbuffer())
         atomic_write(folder / "results.json", json.dumps(results, indent=2) + "\n")
+        shutil.rmtree(folder / "parts", ignore_errors=True)  # what an interruption would have gone on from
         return folder / "results.json"
 
     @classmethod

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tempfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
 
 from logitpair.errors import InputError
 
@@ -29,6 +35,23 @@ def atomic_write(path: Path, content: bytes | memoryview | str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays, whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    atomic_write(path, buffer.getbuffer())
+
+
+def read_arrays(path: Path, only: str = "") -> dict[str, np.ndarray] | None:
+    """What ``write_arrays`` wrote, or those of the arrays whose names begin with ``only``; None if it is missing or damaged."""
+    try:
+        # read whole, for numpy leaves a damaged file open
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files if name.startswith(only)}
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error):
+        return None
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from torch import Tensor
 
 from logitpair.errors import InputError
-from logitpair.files import atomic_write
+from logitpair.files import atomic_write, read_arrays, write_arrays
 
 GALLERY = 12  # examples whose images are kept for people to look at
 POSITION = "position"
@@ -94,11 +92,8 @@ class Parts:
 
     def save(self, part: Part) -> None:
         """Write a part, whole or not at all."""
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **part.arrays())
         position = part.columns[POSITION]
-        name = f"{position[0]:09d}-{zlib.crc32(position.tobytes()):08x}.npz"
-        atomic_write(self.folder / name, buffer.getbuffer())
+        write_arrays(self.folder / f"{position[0]:09d}-{zlib.crc32(position.tobytes()):08x}.npz", part.arrays())
 
     def files(self) -> list[Path]:
         """Those of the parts."""
@@ -108,11 +103,11 @@ class Parts:
         """Every part that is whole, damaged ones being deleted; ``only`` the columns whose names begin so."""
         found: list[Columns] = []
         for path in self.files():
-            try:
-                with np.load(path, allow_pickle=False) as arrays:
-                    found.append({name: arrays[name] for name in arrays.files if name.startswith(only)})
-            except (OSError, ValueError, EOFError, BadZipFile, zlib.error):
+            part = read_arrays(path, only)
+            if part is None:
                 path.unlink(missing_ok=True)
+            else:
+                found.append(part)
         return found
 
     def done(self) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from logitpair.adversarial import name_of
 from logitpair.describe import describe
 from logitpair.ledger import Columns
 from logitpair.statistics import accuracy
@@ -16,7 +17,7 @@ STANDS, WRONG_BEFORE = -1, -2  # in the place of an attack's number
 CONFUSION_CLASSES = 50  # up to which the confusion matrix is worth a reader's while
 
 
-def summarize(trials: Sequence[Trial], columns: Columns, seconds: Mapping[str, float], classes: int) -> dict[str, Any]:
+def summarize(trials: Sequence[Trial], columns: Columns, seconds: Mapping[str, float], classes: int, kept: bool) -> dict[str, Any]:
     """Clean accuracy, white box and black box: each attack's entry, the worst attack, the union of all, and the curves.
 
     Args:
@@ -24,6 +25,7 @@ def summarize(trials: Sequence[Trial], columns: Columns, seconds: Mapping[str, f
         columns: of the whole ledger.
         seconds: each trial's, by its key.
         classes: number of logits.
+        kept: whether the adversarial images are, in a folder each.
     """
     y = columns["y"]
     parts: dict[str, dict[str, Any]] = {}
@@ -32,6 +34,9 @@ def summarize(trials: Sequence[Trial], columns: Columns, seconds: Mapping[str, f
         entries = {trial.name: entry(trial, columns, seconds[trial.key]) for trial in own}
         for name, share in shares(own, columns).items():
             entries[name]["broken"] = share
+        if kept:
+            for trial in own:
+                entries[trial.name]["images"] = {"folder": name_of(trial.made_by), "eps": trial.attack.threat.eps}
         worst = min(entries, key=lambda name: entries[name]["correct"])
         left = np.all([columns[f"{trial.key}/prediction"] == y for trial in own], axis=0)
         summary = {key: entries[worst][key] for key in ("top1", "correct", "total", "ci95")}
@@ -63,13 +68,17 @@ def entry(trial: Trial, columns: Columns, seconds: float) -> dict[str, Any]:
     if "top5" in result:
         result["top5_is_upper_bound"] = trial.stops_early
     course = standing(trial, columns) if trial.is_white_box else None
-    return result | ({"standing": course} if course else {}) | {
-        "parameters": describe(trial.attack),
-        "largest_distance": float(columns[f"{trial.key}/distance"].max()),
-        "gradient_evaluations_per_example": float(columns[f"{trial.key}/gradients"].mean()),
-        "forward_evaluations_per_example": float(columns[f"{trial.key}/forwards"].mean()),
-        "seconds": round(seconds, 3),
-    }
+    return (
+        result
+        | ({"standing": course} if course else {})
+        | {
+            "parameters": describe(trial.attack),
+            "largest_distance": float(columns[f"{trial.key}/distance"].max()),
+            "gradient_evaluations_per_example": float(columns[f"{trial.key}/gradients"].mean()),
+            "forward_evaluations_per_example": float(columns[f"{trial.key}/forwards"].mean()),
+            "seconds": round(seconds, 3),
+        }
+    )
 
 
 def broken(trial: Trial, columns: Columns) -> np.ndarray:

@@ -52,6 +52,13 @@ class Linf:
         inside = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
         return inside & (self.distance(x_adv, x) <= self.eps + slack)
 
+    def eight_bit(self, x_adv: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """``x_adv`` as a picture file would hold it: each value the nearest multiple of 1/255 within ``eps`` of ``x``."""
+        rounding = 255 * 2 * torch.finfo(x.dtype).eps
+        low = (255 * (x - self.eps) - rounding).ceil_().clamp_(min=0)
+        high = (255 * (x + self.eps) + rounding).floor_().clamp_(max=255)
+        return torch.clamp((255 * x_adv).round_(), low, high) / 255
+
     def scaled(self, factor: float) -> Linf:
         """The same ball, ``factor`` times as large (for schedules and accuracy-against-eps curves)."""
         return Linf(self.eps * factor)

@@ -66,8 +66,13 @@ class Trial:
     @property
     def made_by(self) -> dict[str, Any]:
         """All that determines what is found for an example, in plain values."""
-        about = {"victim": self.victim, "attack": self.name, "parameters": describe(self.attack)}
-        return about | {"weights": self.weights, "seed": self.seed}
+        return {
+            "victim": self.victim,
+            "attack": self.name,
+            "parameters": describe(self.attack),
+            "weights": self.weights,
+            "seed": self.seed,
+        }
 
     def chosen(self, clean: Hits, position: Tensor) -> Tensor:
         """Rows of the batch that are attacked: those that can still be broken; against a source, which knows nothing of that, all."""

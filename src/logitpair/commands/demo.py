@@ -7,10 +7,12 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair import recipes, run as runs
-from logitpair.commands.evaluate import evaluate_run
+from logitpair.commands.evaluate import evaluate_subject
 from logitpair.commands.options import add_device, device_of
 from logitpair.console import comparison_table, console
+from logitpair.distributed import World
 from logitpair.report import write_report
+from logitpair.subject import of_run
 from logitpair.train import train
 
 SUMMARY = "train plain, M-PGD and ALP on embedded digits, evaluate, report: a minute or two"
@@ -36,8 +38,10 @@ def run(arguments: Namespace) -> None:
     evaluations = {}
     for name, folder in folders.items():
         sources = {other: path for other, path in folders.items() if other != name}
-        evaluations[name] = evaluate_run(folder, sources=sources, device=device, seed=arguments.seed)
-        evaluations[name].save(folder / "evaluation" / "test")
+        results = folder / "evaluation" / "test"
+        subject = of_run(folder, device=device)
+        evaluations[name] = evaluate_subject(subject, results, sources=sources, seed=arguments.seed, world=World(0, 1, device))
+        evaluations[name].save(results)
     page = arguments.out / "report.html"
     write_report(list(folders.values()), page)
     console.print(comparison_table(evaluations))

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import warnings
 from pathlib import Path
+from typing import Literal, cast
 
-import torch
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair import checkpoint, recipes, run as runs
-from logitpair.commands.options import add_data_dir, add_device, device_of, with_root
-from logitpair.console import console, print_table
-from logitpair.data import first
+from logitpair import distributed
+from logitpair.commands.options import add_data_dir, add_device, device_of
+from logitpair.console import console, print_rows, print_table
+from logitpair.data import count
+from logitpair.distributed import World
 from logitpair.errors import InputError
 from logitpair.evaluate import evaluate
 from logitpair.evaluation import Evaluation
-from logitpair.suites import read_attacks
+from logitpair.subject import Subject, of_run, refuse_smaller, sources_of
+from logitpair.verify import COLUMNS, verify
 
 SUMMARY = "accuracy of a run: clean, white box, and black box from other runs"
 
@@ -39,91 +39,85 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=str, default="last", help="last, or best (by white-box accuracy on held-out training images)")
     parser.add_argument("--name", type=str, default="test", help="results go to RUN/evaluation/NAME")
     parser.add_argument("--seed", type=int, default=0, help="of the attacks' randomness")
+    parser.add_argument("--keep-adversarial", action="store_true", help="keep every adversarial image, in RUN/evaluation/NAME/adversarial")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="attack nothing: try the images that --keep-adversarial kept again on the checkpoint, as they are and rounded to 8 bits",
+    )
     add_device(parser)
 
 
 def run(arguments: Namespace) -> None:
-    """Evaluate, print the table, write ``results.json`` and ``ledger.npz``."""
-    sources = dict(parse_source(source) for source in arguments.source or [])
-    evaluation = evaluate_run(
-        arguments.run,
-        sources=sources,
-        attacks=arguments.attacks,
-        data_dir=arguments.data_dir,
-        examples=arguments.examples,
-        batch_size=arguments.batch_size,
-        which=arguments.checkpoint,
-        name=arguments.name,
-        seed=arguments.seed,
-        device=device_of(arguments.device),
-    )
-    path = evaluation.save(arguments.run / "evaluation" / arguments.name)
-    print_table(evaluation)
-    console.print(f"Wrote {path}\nNext: logitpair report {arguments.run}")
+    """Evaluate, print the table, write ``results.json`` and ``ledger.npz``; or verify what is there."""
+    if arguments.checkpoint not in ("last", "best"):
+        raise InputError(f"--checkpoint: '{arguments.checkpoint}' is not accepted; accepted: last, best")
+    if Path(arguments.name).name != arguments.name:
+        raise InputError(f"--name: '{arguments.name}' is not the name of a folder")
+    if arguments.examples is not None and arguments.examples < 1:
+        raise InputError(f"--examples must be at least 1, not {arguments.examples}")
+    folder = arguments.run / "evaluation" / arguments.name
+    with distributed.join(device_of(arguments.device)) as world:
+        if arguments.verify:
+            _verify(arguments, folder, world)
+            return
+        subject = of_run(
+            arguments.run,
+            device=world.device,
+            which=cast('Literal["last", "best"]', arguments.checkpoint),
+            attacks=arguments.attacks,
+            data_dir=arguments.data_dir,
+            examples=arguments.examples,
+        )
+        sources = dict(parse_source(source) for source in arguments.source or [])
+        evaluation = evaluate_subject(
+            subject,
+            folder,
+            sources=sources,
+            batch_size=arguments.batch_size,
+            seed=arguments.seed,
+            keep_adversarial=arguments.keep_adversarial,
+            world=world,
+        )
+        if world.is_main:
+            path = evaluation.save(folder)
+            print_table(evaluation)
+            console.print(f"Wrote {path}\nNext: logitpair report {arguments.run}")
 
 
-def evaluate_run(
-    run: Path,
+def evaluate_subject(
+    subject: Subject,
+    folder: Path,
     *,
-    sources: dict[str, Path],
-    device: torch.device,
-    attacks: str | None = None,
-    data_dir: Path | None = None,
-    examples: int | None = None,
+    world: World,
+    sources: dict[str, Path] | None = None,
     batch_size: int | None = None,
-    which: str = "last",
-    name: str = "test",
     seed: int = 0,
+    keep_adversarial: bool = False,
 ) -> Evaluation:
-    """Evaluate a run on its data set's test images, by its recipe's attacks unless others are named (``suites.read_attacks``).
+    """Evaluate, with the work in progress kept in ``folder``; not saved yet.
 
     Raises:
-        InputError: for a folder that holds no run, or an option out of range.
+        InputError: for a folder that holds a larger evaluation, or an option out of range.
     """
-    if which not in ("last", "best"):
-        raise InputError(f"--checkpoint: '{which}' is not accepted; accepted: last, best")
-    if Path(name).name != name:
-        raise InputError(f"--name: '{name}' is not the name of a folder")
-    if examples is not None and examples < 1:
-        raise InputError(f"--examples must be at least 1, not {examples}")
-    content, _ = runs.load_config(run)
-    config = recipes.resolve(with_root(content["run"], data_dir)).config
-    settings = config.evaluation
-    own = settings.attacks
-    chosen = own if attacks is None else read_attacks(attacks, next(iter(own.values())))
-    model = runs.load(run, which=which, device=device)
-    networks = {source: runs.load(path, device=device) for source, path in sources.items()}
-    for path in (run, *sources.values()):
-        if not (path / "training.json").exists():
-            warnings.warn(f"{path} has not finished training", stacklevel=2)
+    refuse_smaller(folder, count(subject.test))
+    networks, known = sources_of(sources or {}, world.device)
     evaluation = evaluate(
-        model,
-        first(config.data.test(), examples),
-        attacks=chosen,
+        subject.model,
+        subject.test,
+        attacks=subject.attacks,
         sources=networks,
-        curve=settings.curve,
-        curve_examples=min(settings.curve_examples, examples or settings.curve_examples),
+        curve=subject.curve,
+        curve_examples=subject.curve_examples,
         seed=seed,
-        batch_size=settings.batch_size if batch_size is None else batch_size,
-        workers=config.workers,
-        name=name,
+        batch_size=subject.batch_size if batch_size is None else batch_size,
+        workers=subject.workers,
+        name=folder.name,
+        folder=folder,
+        adversarial=folder / "adversarial" if keep_adversarial else None,
+        world=world,
     )
-    training = run / "training.json"
-    about = {
-        "recipe": content["recipe"],
-        "scale": content["scale"],
-        "checkpoint": which,
-        "data": {"name": config.data.name, "split": "test", "class_names": list(config.data.classes)},
-        "step": steps_of(run, which),
-        "sources": {source: {"run": path.as_posix(), "step": steps_of(path, "last")} for source, path in sources.items()},
-        "training": json.loads(training.read_text()) if training.exists() else None,
-    }
-    return dataclasses.replace(evaluation, results=evaluation.results | about)
-
-
-def steps_of(run: Path, which: str) -> int:
-    """Optimizer steps behind a run's checkpoint."""
-    return checkpoint.load(run / "checkpoints" / f"{which}.pt")["step"]
+    return dataclasses.replace(evaluation, results={**evaluation.results, **subject.about, "sources": known})
 
 
 def parse_source(text: str) -> tuple[str, Path]:
@@ -136,3 +130,21 @@ def parse_source(text: str) -> tuple[str, Path]:
     if not (name and equals and path) or name == "white_box":
         raise InputError(f"--source: '{text}' is not NAME=RUN, such as copy=runs/mnist-alp-2")
     return name, Path(path)
+
+
+def _verify(arguments: Namespace, folder: Path, world: World) -> None:
+    """Try the kept images again; an error where they do not do what the evaluation says."""
+    evaluation = Evaluation.load(folder)
+    examples = evaluation.results["examples"]
+    subject = of_run(
+        arguments.run,
+        device=world.device,
+        which=cast('Literal["last", "best"]', arguments.checkpoint),
+        data_dir=arguments.data_dir,
+        examples=examples,
+    )
+    verification = verify(subject.model, subject.test, evaluation, folder / "adversarial", batch_size=arguments.batch_size or 256)
+    print_rows(COLUMNS, verification.rows())
+    console.print(f"Wrote {verification.save(folder)}")
+    if not verification.holds:
+        raise InputError(f"--verify: {arguments.run}: the adversarial images do not do what '{folder / 'results.json'}' says")

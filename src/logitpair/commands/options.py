@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser
@@ -35,11 +34,3 @@ def device_of(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device: no '{name}' here; accepted: auto, cpu, and cuda where there is one") from error
     return device
-
-
-def with_root(run: dict[str, Any], root: Path | None) -> dict[str, Any]:
-    """The settings with the data set's folder replaced."""
-    if root is None:
-        return run
-    data = run["data"]
-    return run | {"data": data | {"init_args": {**data.get("init_args", {}), "root": str(root)}}}

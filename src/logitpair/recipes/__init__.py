@@ -126,6 +126,14 @@ def add_settings(parser: ArgumentParser) -> None:
     parser.add_class_arguments(RunConfig)
 
 
+def with_root(run: dict[str, Any], root: Path | None) -> dict[str, Any]:
+    """The settings with the data set's folder replaced."""
+    if root is None:
+        return run
+    data = run["data"]
+    return run | {"data": data | {"init_args": {**data.get("init_args", {}), "root": str(root)}}}
+
+
 def resolve(run: dict[str, Any], overrides: Sequence[str] = ()) -> Settings:
     """Type-check the settings, apply ``--dotted.override VALUE`` arguments, and build the config.
 

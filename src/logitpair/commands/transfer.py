@@ -1,0 +1,78 @@
+"""``logitpair transfer``"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from logitpair import distributed
+from logitpair.commands.options import add_data_dir, add_device, device_of
+from logitpair.console import console, print_rows
+from logitpair.data import count
+from logitpair.errors import InputError
+from logitpair.report import write_report
+from logitpair.subject import of_run, refuse_smaller
+from logitpair.transfer import transfer
+
+SUMMARY = "black box between several runs: images made against each, tried on all the others"
+NAME = "transfer"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="two or more run directories, trained on one data set")
+    parser.add_argument(
+        "--attacks", type=str | None, default=None, help="as for `logitpair evaluate`; those of the first run's recipe by default"
+    )
+    add_data_dir(parser)
+    parser.add_argument("--examples", type=int | None, default=None, help="the first N test images only")
+    parser.add_argument("--batch-size", type=int | None, default=None, help="images attacked together")
+    parser.add_argument("--seed", type=int, default=0, help="of the attacks' randomness")
+    parser.add_argument("--out", type=Path, default=Path("transfer"), help="folder for the adversarial images and the page")
+    add_device(parser)
+
+
+def run(arguments: Namespace) -> None:
+    """Evaluate every run as a target, print the matrix, write each run's evaluation ``transfer`` and the page."""
+    if arguments.examples is not None and arguments.examples < 1:
+        raise InputError(f"--examples must be at least 1, not {arguments.examples}")
+    paths = {path.resolve().name: path for path in arguments.runs}
+    if len(paths) < max(2, len(arguments.runs)):
+        raise InputError(f"RUN: {len(arguments.runs)} given, {len(paths)} names; accepted: two or more, whose folders have different names")
+    with distributed.join(device_of(arguments.device)) as world:
+        options = {"device": world.device, "attacks": arguments.attacks, "data_dir": arguments.data_dir, "examples": arguments.examples}
+        subjects = {name: of_run(path, **options) for name, path in paths.items()}
+        (first_name, first), *others = subjects.items()
+        for name, subject in others:
+            if subject.about["data"] != first.about["data"]:
+                ours, theirs = first.about["data"]["name"], subject.about["data"]["name"]
+                raise InputError(f"RUN: {first_name} was trained on {ours} and {name} on {theirs}; a transfer needs one data set")
+        for path in paths.values():
+            refuse_smaller(path / "evaluation" / NAME, count(first.test))
+        matrix = transfer(
+            {name: subject.model for name, subject in subjects.items()},
+            first.test,
+            attacks=first.attacks,
+            folder=arguments.out,
+            seed=arguments.seed,
+            batch_size=arguments.batch_size or first.batch_size,
+            workers=first.workers,
+            world=world,
+        )
+        if not world.is_main:
+            return
+        for name, evaluation in matrix.evaluations.items():
+            others = {other: {"run": path.as_posix(), "step": subjects[other].about["step"]} for other, path in paths.items()}
+            about = {**subjects[name].about, "sources": {other: known for other, known in others.items() if other != name}}
+            dataclasses.replace(evaluation, results={**evaluation.results, **about}).save(paths[name] / "evaluation" / NAME)
+            shutil.rmtree(arguments.out / name, ignore_errors=True)  # what an interruption would have gone on from
+        page = arguments.out / "report.html"
+        write_report(list(paths.values()), page)
+        console.print(
+            "Accuracy in percent on images made against the run of the line, tried on that of the column; white box on the diagonal"
+        )
+        print_rows(("made against", *paths), matrix.rows())
+        console.print(f"Wrote evaluation/{NAME}/results.json into each run, and {page}")

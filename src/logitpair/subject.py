@@ -1,0 +1,135 @@
+"""What is evaluated: a network, its test images, the attacks, and what is known of all three."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from logitpair import checkpoint, recipes, run as runs
+from logitpair.attacks import Attack
+from logitpair.data import Data, first
+from logitpair.errors import InputError
+from logitpair.recipes import with_root
+from logitpair.suites import read_attacks
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Everything that ``evaluate`` needs.
+
+    Args:
+        model: on its device, in eval mode.
+        test: the images.
+        attacks: by name.
+        curve: radii of the accuracy-against-eps curve.
+        curve_examples: how many images the curve is measured on.
+        batch_size: images attacked together.
+        workers: processes that load images.
+        about: what ``results.json`` says besides: ``recipe``, ``scale``, ``checkpoint``, ``step``, ``data``, ``training``, ``published``.
+    """
+
+    model: nn.Module
+    test: Data
+    attacks: Mapping[str, Attack]
+    curve: Sequence[float] = ()
+    curve_examples: int = 500
+    batch_size: int = 256
+    workers: int = 0
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def of_run(
+    run: Path,
+    *,
+    device: torch.device,
+    which: Literal["last", "best"] = "last",
+    attacks: str | None = None,
+    data_dir: Path | None = None,
+    examples: int | None = None,
+) -> Subject:
+    """A run on its data set's test images, by its recipe's attacks unless others are named (``suites.read_attacks``).
+
+    Raises:
+        InputError: for a folder that holds no run, and for attacks or data that are refused.
+    """
+    content, _ = runs.load_config(run)
+    config = recipes.resolve(with_root(content["run"], data_dir)).config
+    settings = config.evaluation
+    own = settings.attacks
+    if not (run / "training.json").exists():
+        warnings.warn(f"{run} has not finished training", stacklevel=2)
+    model = runs.load(run, which=which, device=device)
+    training = run / "training.json"
+    about = {
+        "recipe": content["recipe"],
+        "scale": content["scale"],
+        "checkpoint": which,
+        "data": {"name": config.data.name, "split": "test", "class_names": list(config.data.classes)},
+        "step": steps_of(run, which),
+        "training": json.loads(training.read_text()) if training.exists() else None,
+        "published": published(content["recipe"], content["scale"]),
+    }
+    return Subject(
+        model=model,
+        test=first(config.data.test(), examples),
+        attacks=own if attacks is None else read_attacks(attacks, next(iter(own.values()))),
+        curve=settings.curve,
+        curve_examples=min(settings.curve_examples, examples or settings.curve_examples),
+        batch_size=settings.batch_size,
+        workers=config.workers,
+        about=about,
+    )
+
+
+def published(recipe: str, scale: str) -> list[dict[str, Any]]:
+    """Published numbers for a recipe at the paper's scale, accuracies as fractions: what its file says under ``about``, ``published``."""
+    if recipe not in recipes.names() or scale != "paper":
+        return []
+    entries = recipes.load(recipe).about.get("published", [])
+    return [{key: value / 100 if isinstance(value, int | float) else value for key, value in entry.items()} for entry in entries]
+
+
+def sources_of(paths: Mapping[str, Path], device: torch.device) -> tuple[dict[str, nn.Module], dict[str, dict[str, Any]]]:
+    """The networks of other runs by name, and what ``results.json`` says of each: its ``run`` and ``step``.
+
+    Raises:
+        InputError: for a folder that holds no run.
+    """
+    networks: dict[str, nn.Module] = {}
+    for name, path in paths.items():
+        if not (path / "training.json").exists():
+            warnings.warn(f"{path} has not finished training", stacklevel=2)
+        try:
+            networks[name] = runs.load(path, device=device)
+        except InputError as error:
+            raise InputError(f"--source {name}: {error}") from error
+    return networks, {name: {"run": path.as_posix(), "step": steps_of(path, "last")} for name, path in paths.items()}
+
+
+def steps_of(run: Path, which: str) -> int:
+    """Optimizer steps behind a run's checkpoint."""
+    return checkpoint.load(run / "checkpoints" / f"{which}.pt")["step"]
+
+
+def refuse_smaller(folder: Path, examples: int | None) -> None:
+    """Keep a finished evaluation from being written over by one of fewer examples.
+
+    Raises:
+        InputError: if the folder holds one of more.
+    """
+    path = folder / "results.json"
+    if not path.is_file() or examples is None:
+        return
+    try:
+        before = int(json.loads(path.read_text())["examples"])
+    except (ValueError, LookupError, TypeError):  # nothing worth keeping
+        return
+    if before > examples:
+        raise InputError(f"--examples: '{folder}' holds an evaluation of {before:,} images, this one has {examples:,}; give another --name")

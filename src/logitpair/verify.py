@@ -1,0 +1,165 @@
+"""Kept adversarial images tried again: on a checkpoint in float32, and as a picture file would hold them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from logitpair.adversarial import AdversarialImages, Piece
+from logitpair.attacks import undisturbed
+from logitpair.attacks.base import logits_of
+from logitpair.console import progress_bar
+from logitpair.data import Data, batches, select
+from logitpair.errors import InputError
+from logitpair.evaluation import Evaluation, percent
+from logitpair.files import atomic_write
+from logitpair.precision import exact
+from logitpair.threat import Linf
+from logitpair.trials import WHITE_BOX
+
+COLUMNS = ("threat", "attack", "recorded %", "again %", "8 bits %", "differing", "outside")
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One attack's images, tried again.
+
+    Args:
+        victim: ``white_box``, or the source that the images were made against.
+        attack: its name.
+        total: examples of the evaluation.
+        recorded: how many of them the evaluation counted as correct.
+        again: how many are correct now.
+        eight_bit: how many are correct when every pixel is rounded to a multiple of 1/255, within the ball.
+        differing: how many are counted otherwise than in the evaluation.
+        outside: images that are not finite, leave [0, 1] or lie further than ``eps`` from the original; they break nothing.
+    """
+
+    victim: str
+    attack: str
+    total: int
+    recorded: int
+    again: int
+    eight_bit: int
+    differing: int
+    outside: int
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What ``logitpair.verify`` returns: a line for each attack whose images are kept."""
+
+    attacks: tuple[Verified, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every example is counted as in the evaluation, and no image lies outside."""
+        return not any(attack.differing or attack.outside for attack in self.attacks)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The lines of the table as text, under ``COLUMNS``."""
+        return [
+            (
+                "white box" if attack.victim == WHITE_BOX else f"black box from {attack.victim}",
+                attack.attack,
+                *(percent(count / attack.total) for count in (attack.recorded, attack.again, attack.eight_bit)),
+                str(attack.differing),
+                str(attack.outside),
+            )
+            for attack in self.attacks
+        ]
+
+    def save(self, folder: Path | str) -> Path:
+        """Write ``verification.json`` into the evaluation's folder."""
+        path = Path(folder) / "verification.json"
+        content = {"schema": 1, "kind": "verification", "holds": self.holds, "attacks": [asdict(attack) for attack in self.attacks]}
+        atomic_write(path, json.dumps(content, indent=2) + "\n")
+        return path
+
+
+def verify(
+    model: nn.Module, data: Data, evaluation: Evaluation, adversarial: Path | str, *, batch_size: int = 256, progress: bool = True
+) -> Verification:
+    """Try an evaluation's adversarial images again, each by a fresh float32 forward in eval mode.
+
+    Args:
+        model: what they are tried on; left as it was. The evaluated model again, or another checkpoint.
+        data: what was evaluated, the same examples in the same order; no ``DataLoader``.
+        evaluation: what to compare with.
+        adversarial: the folder that ``evaluate`` kept the images in.
+        batch_size: images tried together.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: if no images are kept, some are missing, or they are of other data.
+    """
+    store = AdversarialImages(Path(adversarial))
+    entries = [(WHITE_BOX, name, entry) for name, entry in evaluation.results["attacks"].items()]
+    for source, summary in evaluation.results["black_box"].items():
+        entries += [(source, name, entry) for name, entry in summary["attacks"].items()]
+    kept = [(victim, name, entry["images"]) for victim, name, entry in entries if "images" in entry]
+    if not kept:
+        raise InputError(f"'{adversarial}': this evaluation kept no adversarial images; evaluate again with --keep-adversarial")
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    verified: list[Verified] = []
+    with undisturbed(model), torch.no_grad(), exact(device), progress_bar(disable=not progress) as bar:
+        task = bar.add_task("verify", total=len(kept), note="")
+        for victim, name, images in kept:
+            bar.update(task, note=name)
+            pieces = store.pieces(images["folder"])
+            verified.append(_verified(model, data, evaluation, victim, name, Linf(images["eps"]), pieces, batch_size, device))
+            bar.advance(task)
+    return Verification(tuple(verified))
+
+
+def _verified(
+    model: nn.Module,
+    data: Data,
+    evaluation: Evaluation,
+    victim: str,
+    name: str,
+    threat: Linf,
+    pieces: Iterator[Piece],
+    batch_size: int,
+    device: torch.device,
+) -> Verified:
+    """One attack's images, tried again; an example without an image stands as it did unperturbed."""
+    ledger = evaluation.ledger
+    recorded = ledger[f"{victim}/{name}/prediction"] == ledger["y"]
+    again, eight_bit = (ledger["clean/prediction"] == ledger["y"] for _ in range(2))
+    seen, outside = np.zeros(len(recorded), dtype=bool), 0
+    for piece in pieces:
+        if len(piece.position) == 0:
+            continue
+        if piece.position.max() >= len(recorded):
+            raise InputError(f"adversarial images of '{name}' are of more examples than the evaluation has")
+        seen[piece.position] = True
+        for position, x, y, x_adv in _examples(data, piece, batch_size, device):
+            if x_adv.shape != x.shape or not np.array_equal(y.cpu().numpy(), ledger["y"][position]):
+                raise InputError(f"data: not what was evaluated; the images of '{name}' are of other examples")
+            inside = threat.contains(x_adv, x)
+            x_adv = torch.where(inside[:, None, None, None], x_adv, x)
+            outside += int((~inside).sum())
+            right = logits_of(model, x).argmax(1) == y
+            again[position] = (right & (logits_of(model, x_adv).argmax(1) == y)).cpu().numpy()
+            eight_bit[position] = (right & (logits_of(model, threat.eight_bit(x_adv, x)).argmax(1) == y)).cpu().numpy()
+    if (recorded & ~seen).any():
+        raise InputError(f"adversarial images of '{name}' are missing for {int((recorded & ~seen).sum())} examples; evaluate again")
+    counts = {"recorded": int(recorded.sum()), "again": int(again.sum()), "eight_bit": int(eight_bit.sum())}
+    return Verified(victim, name, len(recorded), **counts, differing=int((again != recorded).sum()), outside=outside)
+
+
+def _examples(data: Data, piece: Piece, batch_size: int, device: torch.device) -> Iterator[tuple[Any, Tensor, Tensor, Tensor]]:
+    """Positions, images, labels and adversarial images of a piece, batch by batch."""
+    start = 0
+    for x, y in batches(select(data, piece.position.tolist()), batch_size, device):
+        rows = slice(start, start + len(x))
+        start += len(x)
+        yield piece.position[rows], x, y, torch.from_numpy(piece.x_adv[rows]).to(device, x.dtype)
