@@ -135,7 +135,8 @@ def _remaining(
     data: Data, done: np.ndarray, batch_size: int, device: torch.device, workers: int, world: World
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """This process' batches of what is not done: positions, images, labels."""
-    if isinstance(data, DataLoader) or count(data) is None:  # can only be read from the front
+    examples = count(data)
+    if isinstance(data, DataLoader) or examples is None:  # can only be read from the front
         start = 0
         for number, (x, y) in enumerate(batches(data, batch_size, device, workers)):
             position = torch.arange(start, start + len(x))
@@ -144,7 +145,7 @@ def _remaining(
             if number % world.size == world.rank and kept.any():
                 yield position[kept], x[kept], y[kept]
         return
-    left = torch.from_numpy(np.setdiff1d(np.arange(count(data)), done))
+    left = torch.from_numpy(np.setdiff1d(np.arange(examples), done))
     own = [piece for number, piece in enumerate(left.split(batch_size)) if number % world.size == world.rank]
     positions = torch.cat([left[:0], *own])
     if len(positions):

@@ -42,7 +42,7 @@ class Part:
 
     def arrays(self) -> Columns:
         """All of it."""
-        return self.columns | {FACTS + name: np.float64(value) for name, value in self.facts.items()}
+        return self.columns | {FACTS + name: np.asarray(value) for name, value in self.facts.items()}
 
 
 def merge(parts: Sequence[Mapping[str, np.ndarray]]) -> Columns:

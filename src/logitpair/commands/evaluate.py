@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal, cast
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -64,7 +63,7 @@ def run(arguments: Namespace) -> None:
         subject = of_run(
             arguments.run,
             device=world.device,
-            which=cast('Literal["last", "best"]', arguments.checkpoint),
+            which=arguments.checkpoint,
             attacks=arguments.attacks,
             data_dir=arguments.data_dir,
             examples=arguments.examples,
@@ -139,7 +138,7 @@ def _verify(arguments: Namespace, folder: Path, world: World) -> None:
     subject = of_run(
         arguments.run,
         device=world.device,
-        which=cast('Literal["last", "best"]', arguments.checkpoint),
+        which=arguments.checkpoint,
         data_dir=arguments.data_dir,
         examples=examples,
     )

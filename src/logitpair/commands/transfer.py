@@ -43,8 +43,10 @@ def run(arguments: Namespace) -> None:
     if len(paths) < max(2, len(arguments.runs)):
         raise InputError(f"RUN: {len(arguments.runs)} given, {len(paths)} names; accepted: two or more, whose folders have different names")
     with distributed.join(device_of(arguments.device)) as world:
-        options = {"device": world.device, "attacks": arguments.attacks, "data_dir": arguments.data_dir, "examples": arguments.examples}
-        subjects = {name: of_run(path, **options) for name, path in paths.items()}
+        subjects = {
+            name: of_run(path, device=world.device, attacks=arguments.attacks, data_dir=arguments.data_dir, examples=arguments.examples)
+            for name, path in paths.items()
+        }
         (first_name, first), *others = subjects.items()
         for name, subject in others:
             if subject.about["data"] != first.about["data"]:

@@ -1,0 +1,139 @@
+"""`logitpair evaluate` as a process of its own: killed, resumed, shared between processes, verified."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from logitpair.cli import main
+
+SLOW = "pgd_25_1_60x3,iterll_25_1_40"  # sizes in 1/255; long enough to be caught in the middle
+UNEQUAL = ("created", "wall_time_seconds", "seconds", "hardware", "ledger_sha256", "name")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "plain"
+    assert main(["train", "digits-plain", "--epochs", "1", "--out", str(out)]) == 0
+    return out
+
+
+def command(run: Path, name: str, *options: str, processes: int = 1) -> list[str]:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+    shared = ["--attacks", SLOW, "--batch-size", "16", "--device", "cpu", "--source", f"itself={run}"]
+    return [sys.executable, *launch, "-m", "logitpair.cli", "evaluate", str(run), "--name", name, *shared, *options]
+
+
+def results(run: Path, name: str) -> Any:
+    def untimed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: untimed(part) for key, part in value.items() if key not in UNEQUAL}
+        return [untimed(part) for part in value] if isinstance(value, list) else value
+
+    return untimed(json.loads((run / "evaluation" / name / "results.json").read_text()))
+
+
+def ledger(run: Path, name: str) -> dict[str, np.ndarray]:
+    with np.load(run / "evaluation" / name / "ledger.npz") as arrays:
+        return dict(arrays)
+
+
+def same(run: Path, one: str, other: str) -> None:
+    assert results(run, one) == results(run, other)
+    first, second = ledger(run, one), ledger(run, other)
+    assert first.keys() == second.keys()
+    for key in first:
+        np.testing.assert_array_equal(first[key], second[key], err_msg=key)
+
+
+@pytest.fixture(scope="module")
+def whole(run: Path) -> Path:
+    subprocess.run(command(run, "whole", "--examples", "160"), check=True, capture_output=True, timeout=200)
+    return run
+
+
+def test_killed_in_the_middle_it_goes_on_to_the_same_results(whole: Path) -> None:
+    parts = whole / "evaluation" / "killed" / "parts"
+    process = subprocess.Popen(command(whole, "killed", "--examples", "160"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while len(list(parts.glob("*.npz"))) < 2:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    before = len(list(parts.glob("*.npz")))
+    assert 2 <= before < 10
+    assert not (whole / "evaluation" / "killed" / "results.json").exists(), "nothing partial is taken for whole"
+    subprocess.run(command(whole, "killed", "--examples", "160"), check=True, capture_output=True, timeout=200)
+    same(whole, "whole", "killed")
+    assert not parts.exists()
+
+
+def test_two_processes_come_to_the_results_of_one(whole: Path) -> None:
+    done = subprocess.run(command(whole, "two", "--examples", "160", processes=2), check=False, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Wrote") == 1
+    same(whole, "whole", "two")
+
+
+def test_kept_images_are_verified_against_the_checkpoint(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--attacks", "pgd_25_5_10,pgdll_25_5_10", "--examples", "50", "--name", "kept"]
+    assert main(["evaluate", str(run), *options]) == 0
+    assert main(["evaluate", str(run), "--name", "kept", "--verify"]) == 2
+    assert "--keep-adversarial" in capsys.readouterr().err
+    assert main(["evaluate", str(run), *options, "--keep-adversarial"]) == 0
+    assert main(["evaluate", str(run), "--name", "kept", "--verify"]) == 0
+    assert "8 bits" in capsys.readouterr().out
+    verification = json.loads((run / "evaluation" / "kept" / "verification.json").read_text())
+    assert verification["holds"]
+    assert [attack["attack"] for attack in verification["attacks"]] == ["pgd_25_5_10", "pgdll_25_5_10"]
+    name = results(run, "kept")["attacks"]["pgd_25_5_10"]["images"]["folder"]
+    path = next((run / "evaluation" / "kept" / "adversarial" / name).glob("*.npz"))
+    with np.load(path) as arrays:
+        content = dict(arrays)
+    np.savez(path, **(content | {"x_adv": np.ones_like(content["x_adv"])}))
+    assert main(["evaluate", str(run), "--name", "kept", "--verify"]) == 2
+    said = capsys.readouterr()
+    assert "do not do what" in said.err
+    assert said.out.count("pgd_25_5_10") == 1
+
+
+def test_a_larger_evaluation_is_not_written_over(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--attacks", "fgsm_25", "--name", "kept-whole"]
+    assert main(["evaluate", str(run), *options, "--examples", "30"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(run), *options, "--examples", "20"]) == 2
+    assert "--examples: " in (said := capsys.readouterr().err)
+    assert "another --name" in said
+    assert main(["evaluate", str(run), *options, "--examples", "30"]) == 0
+
+
+def test_a_transfer_between_runs(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other"
+    assert main(["train", "digits-plain", "--epochs", "1", "--seed", "1", "--out", str(other)]) == 0
+    options = ["--attacks", "pgd_25_5_5,fgsm_25", "--examples", "40", "--out", str(tmp_path / "matrix")]
+    assert main(["transfer", str(run), str(other), *options]) == 0
+    assert "made against" in capsys.readouterr().out
+    ours = results(run, "transfer")["black_box"]["other"]
+    assert main(["evaluate", str(run), "--source", f"other={other}", *options[:4], "--name", "pair"]) == 0
+    pair = results(run, "pair")["black_box"]["other"]
+    assert {name: entry["correct"] for name, entry in ours["attacks"].items()} == {
+        name: entry["correct"] for name, entry in pair["attacks"].items()
+    }
+    assert (tmp_path / "matrix" / "report.html").exists()
+    capsys.readouterr()
+    assert main(["transfer", str(run)]) == 2
+    assert "two or more" in capsys.readouterr().err
+    assert main(["transfer", str(run), str(run)]) == 2
