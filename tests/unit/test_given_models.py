@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -213,7 +214,7 @@ def test_a_network_from_a_file_agrees_with_the_eager_one(tmp_path: Path, x: Tens
     y = torch.tensor([0, 1])
     found = attack(model.to(memory_format=torch.channels_last), x, y, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(found, attack(eager, x, y, generator=torch.Generator().manual_seed(0)))
-    normalised = read_model(str(path), mean=[0.2, 0.4, 0.6], std=[0.5])
+    normalised = read_model(str(path), mean=[0.2, 0.4, 0.6], std=[0.5, 0.5, 0.5])
     torch.testing.assert_close(normalised(x), eager((x - torch.tensor([0.2, 0.4, 0.6]).view(1, 3, 1, 1)) / 0.5))
 
 
@@ -232,7 +233,9 @@ def test_two_frozen_networks_are_told_apart(tmp_path: Path) -> None:
 def test_files_that_hold_no_network_are_refused(tmp_path: Path) -> None:
     scripted = save_network(tmp_path / "scripted.ts", small_net(), "scripted").read_bytes()
     (tmp_path / "cut.ts").write_bytes(scripted[:-100])
-    (tmp_path / "rotten.ts").write_bytes(scripted.replace(b"def forward", b"def backwar"))
+    for file, member in (("rotten.ts", "constants.pkl"), ("rotten.pt2", "archive_format")):
+        with zipfile.ZipFile(tmp_path / file, "w") as archive:
+            archive.writestr(f"rotten/{member}", "junk")
     torch.save(small_net().state_dict(), tmp_path / "state.pt")
     safetensors.torch.save_file(small_net().state_dict(), tmp_path / "state.safetensors")
     torch.save(small_net(), tmp_path / "pickled.pt")
@@ -244,7 +247,8 @@ def test_files_that_hold_no_network_are_refused(tmp_path: Path) -> None:
         "state.safetensors": as_weights,
         "pickled.pt": "holds pickled objects, which run code .* state_dict",
         "cut.ts": "is truncated or holds no network; accepted: a TorchScript file",
-        "rotten.ts": "is damaged",
+        "rotten.ts": "is damaged, or of another version of PyTorch",
+        "rotten.pt2": "is damaged, or of another version of PyTorch",
         "notes.txt": "is truncated or holds no network",
         "my_net.py": "is Python source; accepted: an import path such as my_net:make_net",
     }
@@ -367,7 +371,7 @@ class Returns(nn.Module):
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        (lp.models.LeNet(), r"--model: does not take images 1 x 3 x 16 x 16 \(batch, channels, height, width\): .*channels"),
+        (nn.Conv2d(1, 2, 3), r"--model: does not take images 1 x 3 x 16 x 16 \(batch, channels, height, width\): .*channels"),
         (Returns(lambda x: {"logits": x.mean((2, 3))}), r"--model: must return logits \[1, classes >= 2\] for 1 images, not dict"),
         (Returns(lambda x: x), r"--model: must return logits .* not float32 \[1, 3, 16, 16\]"),
         (Returns(lambda x: x.mean((2, 3))[:1]), r"--model: must return logits \[2, classes >= 2\] for 2 images"),

@@ -16,8 +16,8 @@ from logitpair.errors import InputError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 
 
-def read_picture(path: Path, size: int, resize: int) -> UInt8[Tensor, "3 size size"]:
-    """The centre of a photo, the right way up: its shorter side is resized to ``resize`` pixels, then it is cropped to ``size``.
+def open_picture(path: Path | str) -> Image.Image:
+    """A photo as RGB, the right way up.
 
     Grey, 16-bit and palette images become RGB; transparency is dropped, and of an animation the first picture is taken.
 
@@ -26,10 +26,19 @@ def read_picture(path: Path, size: int, resize: int) -> UInt8[Tensor, "3 size si
     """
     try:
         with Image.open(path) as image:
-            upright: Any = ImageOps.exif_transpose(_rgb(image))
+            return ImageOps.exif_transpose(_rgb(image))
     except Exception as error:  # what Pillow raises depends on the format and on the damage
         raise InputError(f"--data-dir: '{path}' is truncated or not an image") from error
-    return v2.functional.pil_to_tensor(v2.functional.center_crop(v2.functional.resize(upright, [resize]), [size]))
+
+
+def read_picture(path: Path, size: int, resize: int) -> UInt8[Tensor, "3 {size} {size}"]:
+    """The pixels of a photo's centre: its shorter side is resized to ``resize`` pixels, then it is cropped to ``size``.
+
+    Raises:
+        InputError: for a file that is damaged or no image.
+    """
+    image: Any = open_picture(path)
+    return v2.functional.pil_to_tensor(v2.functional.center_crop(v2.functional.resize(image, [resize]), [size]))
 
 
 def _rgb(image: Image.Image) -> Image.Image:

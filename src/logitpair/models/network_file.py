@@ -86,7 +86,9 @@ def _refusal(path: Path) -> InputError:
         read(path)
         return InputError(f"--model: '{path}' holds weights but no network; {WITH_WEIGHTS}")
     except InputError as error:
-        if "holds more than weights" in str(error):
+        with path.open("rb") as file:
+            begin = file.read(2)
+        if "holds more than weights" in str(error) and (begin == b"PK" or begin[:1] == b"\x80"):  # text is no pickle, though it says so
             return InputError(
                 f"--model: '{path}' holds pickled objects, which run code when they are read; save the network by torch.jit.save or "
                 f"torch.export.save, or save its state_dict and {WITH_WEIGHTS}"
