@@ -4,5 +4,20 @@ from logitpair.data.base import Data, ImageData, MemoryImages, batches, collate,
 from logitpair.data.digits import Digits
 from logitpair.data.folder import Folder
 from logitpair.data.mnist import MNIST
+from logitpair.data.photos import Photos
 
-__all__ = ["MNIST", "Data", "Digits", "Folder", "ImageData", "MemoryImages", "batches", "collate", "count", "first", "select", "to_pixels"]
+__all__ = [
+    "MNIST",
+    "Data",
+    "Digits",
+    "Folder",
+    "ImageData",
+    "MemoryImages",
+    "Photos",
+    "batches",
+    "collate",
+    "count",
+    "first",
+    "select",
+    "to_pixels",
+]

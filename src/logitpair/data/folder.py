@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from logitpair.compat import torchvision, v2
 from logitpair.data.base import ImageData, require_folder
+from logitpair.data.picture import open_picture
 from logitpair.errors import InputError
 from logitpair.validate import at_least, positive
 
@@ -82,16 +82,9 @@ class Folder(ImageData):
         crop = [v2.Resize(self.size), v2.CenterCrop(self.size)]
         flip = [v2.RandomHorizontalFlip()] if augment else []
         try:
-            return torchvision.datasets.ImageFolder(folder, v2.Compose([*crop, *flip, _to_uint8]), loader=_open)
+            return torchvision.datasets.ImageFolder(folder, v2.Compose([*crop, *flip, _to_uint8]), loader=open_picture)
         except FileNotFoundError as error:
             raise InputError(f"--data-dir: {str(error).splitlines()[0]}") from error
-
-
-def _open(path: str) -> Image.Image:
-    try:
-        return Image.open(path).convert("RGB")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"--data-dir: '{path}' is truncated or not an image") from error
 
 
 def _to_uint8(image: object) -> Tensor:

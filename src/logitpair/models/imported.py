@@ -1,0 +1,96 @@
+"""A network by its import path: a class, a function that builds one, or the network itself."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from logitpair.errors import InputError
+
+ACCEPTED = "timm:NAME, a TorchScript file, or an import path such as my_package.my_module.MyNet or my_module:make_net"
+
+
+def find(path: str) -> Any:
+    """What an import path leads to; importing it runs the code found there.
+
+    The current folder goes in front of the places that Python imports from, as ``python -m`` puts it.
+
+    Args:
+        path: ``package.module.Name`` or ``module:name``.
+
+    Raises:
+        InputError: if nothing is there, or importing it raises.
+    """
+    module, colon, name = path.partition(":") if ":" in path else path.rpartition(".")
+    if not (module and colon and name) or not all(part.isidentifier() for part in [*module.split("."), *name.split(".")]):
+        raise InputError(f"--model: '{path}' is neither a file nor an import path; accepted: {ACCEPTED}")
+    found = _import(module, path)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise InputError(f"--model: '{module}' has no '{name}'; it has {_public(found)}")
+        found = getattr(found, part)
+    return found
+
+
+def build(found: Any, path: str) -> nn.Module:
+    """The network that ``find`` found.
+
+    Args:
+        found: a class or a function, which is called without arguments, or an ``nn.Module``.
+        path: what it was found by.
+
+    Raises:
+        InputError: if it is something else, needs arguments, raises, or returns no ``nn.Module``.
+    """
+    if isinstance(found, nn.Module):
+        return found
+    if not callable(found):
+        raise InputError(f"--model: '{path}' is {_kind(found)}; accepted: a class or a function that gives an nn.Module")
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:
+        wanted = str(error).rpartition("argument: ")[2]
+        raise InputError(f"--model: '{path}' needs an argument {wanted}; accepted: a class or function that needs none") from error
+    except ValueError:  # written in C: only a call tells
+        pass
+    try:
+        network = found()
+    except Exception as error:
+        raise _raised(f"'{path}()'", error) from error
+    if not isinstance(network, nn.Module):
+        raise InputError(f"--model: '{path}()' returned {_kind(network)}; accepted: an nn.Module from images to logits")
+    return network
+
+
+def _import(module: str, path: str) -> Any:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()  # the file may be newer than what Python knows of its folder
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and f"{module}.".startswith(f"{error.name}."):
+            raise InputError(f"--model: '{path}': no module '{error.name}' in '{here}' or among those installed") from error
+        raise _raised(f"importing '{module}'", error) from error
+    except (Exception, SystemExit) as error:  # the module is the user's and may raise anything; a script may end itself
+        raise _raised(f"importing '{module}'", error) from error
+
+
+def _raised(what: str, error: BaseException) -> InputError:
+    said = " ".join(str(error).split())
+    return InputError(f"--model: {what} raised {type(error).__name__}{f': {said}' if said else ''}")
+
+
+def _kind(thing: object) -> str:
+    return "None" if thing is None else f"a {type(thing).__name__}"
+
+
+def _public(module: Any) -> str:
+    own = [name for name, value in getattr(module, "__dict__", {}).items() if callable(value) and not name.startswith("_")]
+    return ", ".join(own[:5]) or "no class and no function"
