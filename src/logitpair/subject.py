@@ -14,8 +14,9 @@ from torch import nn
 
 from logitpair import checkpoint, recipes, run as runs
 from logitpair.attacks import Attack
-from logitpair.data import Data, first
+from logitpair.data import Data, Photos, first
 from logitpair.errors import InputError
+from logitpair.models import count_logits, read_model
 from logitpair.recipes import with_root
 from logitpair.suites import read_attacks
 
@@ -86,6 +87,46 @@ def of_run(
         workers=config.workers,
         about=about,
     )
+
+
+def of_model(
+    name: str,
+    photos: Photos,
+    *,
+    device: torch.device,
+    attacks: str,
+    examples: int | None = None,
+    weights: Path | None = None,
+    classes: int | None = None,
+    pretrained: bool = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Subject:
+    """A network that was trained elsewhere, on photos.
+
+    Args:
+        name: as ``models.read_model`` takes it: ``timm:resnet18``, a TorchScript file, an import path.
+        photos: what to evaluate on.
+        device: where to put the network.
+        attacks: as ``suites.read_attacks`` takes them.
+        examples: the first so many photos, in the order of the classes' folders; None for all.
+        weights, classes, pretrained, mean, std: as for ``models.read_model``.
+
+    Raises:
+        InputError: for a network, photos or attacks that are refused.
+    """
+    model = read_model(name, weights=weights, classes=classes, pretrained=pretrained, mean=mean, std=std).to(device)
+    test = photos.test(count_logits(model, photos.first()))
+    about = {
+        "recipe": None,
+        "scale": None,
+        "checkpoint": None,
+        "network": {"name": name, "weights": weights.as_posix() if weights else None, "pretrained": pretrained},
+        "data": {"name": photos.name, "split": "test", "class_names": list(test.classes), "size": photos.size, "resize": photos.resize},
+        "training": None,
+        "published": [],
+    }
+    return Subject(model, first(test, examples), read_attacks(attacks), about=about)
 
 
 def published(recipe: str, scale: str) -> list[dict[str, Any]]:

@@ -195,7 +195,8 @@ def plan(
 def fingerprint(model: nn.Module) -> str:
     """A SHA-256 of the model's class, weights and buffers."""
     digest = hashlib.sha256(type(model).__qualname__.encode())
-    for name, tensor in sorted(model.state_dict().items()):
+    # by name and not as a state dict, which leaves out buffers such as a normalisation's
+    for name, tensor in sorted([*model.named_parameters(), *model.named_buffers()]):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -16,7 +16,7 @@ import pytest
 
 from logitpair.cli import main
 
-SLOW = "pgd_25_1_60x3,iterll_25_1_40"  # sizes in 1/255; long enough to be caught in the middle
+SLOW = "pgd_25_1_30,iterll_25_1_10"  # sizes in 1/255; long enough to be caught in the middle
 UNEQUAL = ("created", "wall_time_seconds", "seconds", "hardware", "ledger_sha256", "name")
 
 
@@ -29,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(run: Path, name: str, *options: str, processes: int = 1) -> list[str]:
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
-    shared = ["--attacks", SLOW, "--batch-size", "16", "--device", "cpu", "--source", f"itself={run}"]
+    shared = ["--attacks", SLOW, "--batch-size", "8", "--device", "cpu", "--source", f"itself={run}"]
     return [sys.executable, *launch, "-m", "logitpair.cli", "evaluate", str(run), "--name", name, *shared, *options]
 
 
@@ -57,13 +57,13 @@ def same(run: Path, one: str, other: str) -> None:
 
 @pytest.fixture(scope="module")
 def whole(run: Path) -> Path:
-    subprocess.run(command(run, "whole", "--examples", "160"), check=True, capture_output=True, timeout=200)
+    subprocess.run(command(run, "whole", "--examples", "80"), check=True, capture_output=True, timeout=200)
     return run
 
 
 def test_killed_in_the_middle_it_goes_on_to_the_same_results(whole: Path) -> None:
     parts = whole / "evaluation" / "killed" / "parts"
-    process = subprocess.Popen(command(whole, "killed", "--examples", "160"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command(whole, "killed", "--examples", "80"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120
         while len(list(parts.glob("*.npz"))) < 2:
@@ -76,13 +76,13 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_results(whole: Path) -> Non
     before = len(list(parts.glob("*.npz")))
     assert 2 <= before < 10
     assert not (whole / "evaluation" / "killed" / "results.json").exists(), "nothing partial is taken for whole"
-    subprocess.run(command(whole, "killed", "--examples", "160"), check=True, capture_output=True, timeout=200)
+    subprocess.run(command(whole, "killed", "--examples", "80"), check=True, capture_output=True, timeout=200)
     same(whole, "whole", "killed")
     assert not parts.exists()
 
 
 def test_two_processes_come_to_the_results_of_one(whole: Path) -> None:
-    done = subprocess.run(command(whole, "two", "--examples", "160", processes=2), check=False, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command(whole, "two", "--examples", "80", processes=2), check=False, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Wrote") == 1
     same(whole, "whole", "two")
@@ -105,9 +105,7 @@ def test_kept_images_are_verified_against_the_checkpoint(run: Path, capsys: pyte
         content = dict(arrays)
     np.savez(path, **(content | {"x_adv": np.ones_like(content["x_adv"])}))
     assert main(["evaluate", str(run), "--name", "kept", "--verify"]) == 2
-    said = capsys.readouterr()
-    assert "do not do what" in said.err
-    assert said.out.count("pgd_25_5_10") == 1
+    assert "do not do what" in capsys.readouterr().err
 
 
 def test_a_larger_evaluation_is_not_written_over(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

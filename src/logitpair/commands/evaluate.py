@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -10,20 +11,39 @@ from jsonargparse import ArgumentParser, Namespace
 from logitpair import distributed
 from logitpair.commands.options import add_data_dir, add_device, device_of
 from logitpair.console import console, print_rows, print_table
-from logitpair.data import count
+from logitpair.data import Photos, count
 from logitpair.distributed import World
 from logitpair.errors import InputError
 from logitpair.evaluate import evaluate
 from logitpair.evaluation import Evaluation
-from logitpair.subject import Subject, of_run, refuse_smaller, sources_of
+from logitpair.subject import Subject, of_model, of_run, refuse_smaller, sources_of
 from logitpair.verify import COLUMNS, verify
 
-SUMMARY = "accuracy of a run: clean, white box, and black box from other runs"
+SUMMARY = "accuracy of a run, or of a model of yours: clean, white box, and black box from other runs"
+OF_A_MODEL = ("weights", "pretrained", "classes", "mean", "std", "labels", "size", "resize", "out")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("run", type=Path, help="run directory that `logitpair train` wrote")
+    parser.add_argument(
+        "run", nargs="?", type=Path | None, default=None, help="run directory that `logitpair train` wrote; or give --model"
+    )
+    parser.add_argument(
+        "--model",
+        type=str | None,
+        default=None,
+        help="a network that logitpair did not train: timm:resnet18, a TorchScript file, or an import path; tested on the photos in "
+        "--data-dir (docs/own-models.md)",
+    )
+    parser.add_argument("--weights", type=Path | None, default=None, help="with --model: its state_dict (.pt, .safetensors)")
+    parser.add_argument("--pretrained", action="store_true", help="with --model timm:NAME: the published weights, which are downloaded")
+    parser.add_argument("--classes", type=int | None, default=None, help="with --model timm:NAME: its number of logits")
+    parser.add_argument("--mean", type=str | None, default=None, help="with --model: what it is normalised by, as 0.485,0.456,0.406")
+    parser.add_argument("--std", type=str | None, default=None, help="with --model: likewise, as 0.229,0.224,0.225")
+    parser.add_argument("--labels", type=Path | None, default=None, help="with --model: file of class names in the order of the logits")
+    parser.add_argument("--size", type=int | None, default=None, help="with --model: height and width of its images in pixels (224)")
+    parser.add_argument("--resize", type=int | None, default=None, help="with --model: the shorter side before the centre is cropped")
+    parser.add_argument("--out", type=Path | None, default=None, help="with --model: folder of the results; runs/MODEL by default")
     parser.add_argument("--source", action="append", type=str, metavar="NAME=RUN", help="another run, for black-box images; repeatable")
     parser.add_argument(
         "--attacks",
@@ -36,7 +56,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--examples", type=int | None, default=None, help="the first N test images only")
     parser.add_argument("--batch-size", type=int | None, default=None, help="images attacked together (no result depends on it)")
     parser.add_argument("--checkpoint", type=str, default="last", help="last, or best (by white-box accuracy on held-out training images)")
-    parser.add_argument("--name", type=str, default="test", help="results go to RUN/evaluation/NAME")
+    parser.add_argument("--name", type=str, default="test", help="results go to RUN/evaluation/NAME (OUT/... with --model)")
     parser.add_argument("--seed", type=int, default=0, help="of the attacks' randomness")
     parser.add_argument("--keep-adversarial", action="store_true", help="keep every adversarial image, in RUN/evaluation/NAME/adversarial")
     parser.add_argument(
@@ -55,24 +75,16 @@ def run(arguments: Namespace) -> None:
         raise InputError(f"--name: '{arguments.name}' is not the name of a folder")
     if arguments.examples is not None and arguments.examples < 1:
         raise InputError(f"--examples must be at least 1, not {arguments.examples}")
-    folder = arguments.run / "evaluation" / arguments.name
+    run = out_of(arguments)
+    folder = run / "evaluation" / arguments.name
     with distributed.join(device_of(arguments.device)) as world:
         if arguments.verify:
-            _verify(arguments, folder, world)
+            _verify(arguments, run, folder, world)
             return
-        subject = of_run(
-            arguments.run,
-            device=world.device,
-            which=arguments.checkpoint,
-            attacks=arguments.attacks,
-            data_dir=arguments.data_dir,
-            examples=arguments.examples,
-        )
-        sources = dict(parse_source(source) for source in arguments.source or [])
         evaluation = evaluate_subject(
-            subject,
+            subject_of(arguments, world, arguments.examples),
             folder,
-            sources=sources,
+            sources=dict(parse_source(source) for source in arguments.source or []),
             batch_size=arguments.batch_size,
             seed=arguments.seed,
             keep_adversarial=arguments.keep_adversarial,
@@ -81,7 +93,70 @@ def run(arguments: Namespace) -> None:
         if world.is_main:
             path = evaluation.save(folder)
             print_table(evaluation)
-            console.print(f"Wrote {path}\nNext: logitpair report {arguments.run}")
+            console.print(f"Wrote {path}\nNext: logitpair report {run}")
+
+
+def out_of(arguments: Namespace) -> Path:
+    """The folder that holds the evaluations.
+
+    Raises:
+        InputError: for neither a run nor a model, both, or options of a model given to a run.
+    """
+    if (arguments.run is None) == (arguments.model is None):
+        raise InputError("RUN: give either a run directory or --model" + (", not both" if arguments.run else ""))
+    if arguments.run is None:
+        return arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", Path(arguments.model).stem)
+    for option in OF_A_MODEL:
+        if getattr(arguments, option):
+            raise InputError(f"--{option} goes with --model; a run has its own")
+    return arguments.run
+
+
+def subject_of(arguments: Namespace, world: World, examples: int | None) -> Subject:
+    """The run, or the model on its photos.
+
+    Raises:
+        InputError: for what cannot be read, and for options that are missing.
+    """
+    if arguments.run is not None:
+        return of_run(
+            arguments.run,
+            device=world.device,
+            which=arguments.checkpoint,
+            attacks=arguments.attacks,
+            data_dir=arguments.data_dir,
+            examples=examples,
+        )
+    if arguments.attacks is None and not arguments.verify:
+        raise InputError(
+            "--attacks is not given; a model without a recipe needs it, such as pgd_4_1_10 (eps and step size in 1/255, steps)"
+        )
+    return of_model(
+        arguments.model,
+        Photos(root=arguments.data_dir, size=arguments.size or 224, resize=arguments.resize, labels=arguments.labels),
+        device=world.device,
+        attacks=arguments.attacks or "fgsm_1",
+        examples=examples,
+        weights=arguments.weights,
+        classes=arguments.classes,
+        pretrained=arguments.pretrained,
+        mean=numbers("--mean", arguments.mean),
+        std=numbers("--std", arguments.std),
+    )
+
+
+def numbers(option: str, text: str | None) -> list[float] | None:
+    """``0.485,0.456,0.406`` as numbers.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if text is None:
+        return None
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"{option}: '{text}' is no list of numbers such as 0.485,0.456,0.406") from error
 
 
 def evaluate_subject(
@@ -131,19 +206,12 @@ def parse_source(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def _verify(arguments: Namespace, folder: Path, world: World) -> None:
+def _verify(arguments: Namespace, run: Path, folder: Path, world: World) -> None:
     """Try the kept images again; an error where they do not do what the evaluation says."""
     evaluation = Evaluation.load(folder)
-    examples = evaluation.results["examples"]
-    subject = of_run(
-        arguments.run,
-        device=world.device,
-        which=arguments.checkpoint,
-        data_dir=arguments.data_dir,
-        examples=examples,
-    )
+    subject = subject_of(arguments, world, evaluation.results["examples"])
     verification = verify(subject.model, subject.test, evaluation, folder / "adversarial", batch_size=arguments.batch_size or 256)
     print_rows(COLUMNS, verification.rows())
     console.print(f"Wrote {verification.save(folder)}")
     if not verification.holds:
-        raise InputError(f"--verify: {arguments.run}: the adversarial images do not do what '{folder / 'results.json'}' says")
+        raise InputError(f"--verify: {run}: the adversarial images do not do what '{folder / 'results.json'}' says")

@@ -95,9 +95,7 @@ def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0)
         InputError: for labels that are no integers, or not as many as images.
     """
     if isinstance(data, tuple):
-        x, y = map(torch.as_tensor, data)
-        if len(x) != len(y):
-            raise InputError(f"y: {len(y)} labels for {len(x)} images")
+        x, y = _pair(data)
         loader: Iterator[Any] | DataLoader[Any] = zip(x.split(batch_size), y.split(batch_size), strict=True)
     elif isinstance(data, DataLoader):
         loader = data
@@ -123,14 +121,22 @@ def select(data: Data, positions: Sequence[int]) -> Data:
     """The examples at these positions, in this order.
 
     Raises:
-        InputError: for a ``DataLoader``, which has no order to take from.
+        InputError: for a ``DataLoader``, which has no order to take from, and for not as many labels as images.
     """
     if isinstance(data, tuple):
+        x, y = _pair(data)
         index = torch.as_tensor(positions, dtype=torch.int64)
-        return torch.as_tensor(data[0])[index], torch.as_tensor(data[1])[index]
+        return x[index], y[index]
     if isinstance(data, DataLoader):
         raise InputError("data: cannot choose examples of a DataLoader; pass its Dataset")
     return Subset(data, positions)
+
+
+def _pair(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    x, y = map(torch.as_tensor, data)
+    if len(x) != len(y):
+        raise InputError(f"y: {len(y)} labels for {len(x)} images")
+    return x, y
 
 
 def first(data: Data, examples: int | None) -> Data:
