@@ -40,11 +40,10 @@ def restarts_chart(evaluation: Evaluation, *, size: Size = PANEL) -> Chart | Non
 def _search(evaluation: Evaluation, counts: Callable[[Attacked], list[tuple[int, int]]], what: str, one: str, size: Size) -> Chart | None:
     """The chart of ``counts``: (how long the search, how many images still stand)."""
     series: list[Series] = []
-    for attack in evaluation.white_box.attacks:
+    for i, attack in enumerate(evaluation.white_box.attacks):  # so that an attack has the same colour in all charts
         points = [(float(length), standing / attack.accuracy.total) for length, standing in counts(attack)]
         if len(points) < 2:
             continue
-        i = len(series)
         notes = [f"{attack.name}, {x:g} {one if x == 1 else what}: {percent(y)}" for x, y in points]
         series.append(Series(attack.name, f"run-{i % STYLES}", points, notes=notes if len(points) <= _DOTS else (), dashed=i >= STYLES))
     if not series:
