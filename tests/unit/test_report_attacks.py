@@ -119,6 +119,7 @@ def test_the_evaluation_transfer_is_preferred_to_the_main_one(tmp_path: Path) ->
     assert cell
     assert not others
     assert (source, cell.accuracy.top1, cell.white_box) == ("x", 0.1, False)
+    assert not found.has_white_box
     assert not found.attacks  # one attack: its matrix is the worst one
 
 

@@ -45,6 +45,11 @@ class Transfer:
     attacks: tuple[Matrix, ...]
     differing: str
 
+    @property
+    def has_white_box(self) -> bool:
+        """Whether a target is a source too."""
+        return any(cell.white_box for _, cells in self.worst.rows for cell in cells if cell)
+
 
 def transfer(runs: Sequence[Run]) -> Transfer | None:
     """The matrix of these runs, each by its evaluation ``transfer`` or else its main one; None without images from another network.
