@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import yaml
 
 from logitpair.evaluation import Evaluation
+from logitpair.report import write_report
 from logitpair.statistics import wilson
 
 ATTACK = {
@@ -85,3 +87,58 @@ def add_evaluation(folder: Path, content: dict[str, Any]) -> Path:
     columns = {name: np.asarray(column) for name, column in (ledger | images).items()}
     Evaluation(content, columns).save(folder / "evaluation" / content["name"])
     return folder
+
+
+STANDING = {"steps": [190, 180, 150, 140], "restarts": [140, 120, 110]}
+
+
+def suite(**changes: Any) -> dict[str, Any]:
+    """An evaluation with two attacks, one of which tells how it went."""
+    attacks = {
+        "pgd": attacked(110, standing=STANDING, broken={"total": 83, "first": 83, "alone": 60}),
+        "step": attacked(150, broken={"total": 43, "first": 20, "alone": 7}),
+    }
+    return results(attacks=attacks, white_box=entry(110) | {"attack": "pgd"}, white_box_union=entry(90)) | changes
+
+
+def victim(correct: int, *attacks: tuple[str, int]) -> dict[str, Any]:
+    """A source's part of an evaluation."""
+    entries = {name: attacked(count) for name, count in attacks or (("pgd", correct),)}
+    return entry(correct) | {"attack": next(iter(entries)), "union": entry(correct), "attacks": entries}
+
+
+def page_of(runs: list[Path], tmp_path: Path) -> str:
+    """The report's HTML."""
+    write_report(runs, tmp_path / "page.html")
+    return (tmp_path / "page.html").read_text()
+
+
+class Tables(HTMLParser):
+    """The text of every cell of every table, by the table's class."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tables: list[tuple[str, list[list[str]]]] = []
+        self._inside = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "table":
+            self.tables.append((dict(attrs).get("class") or "", []))
+        elif tag == "tr":
+            self.tables[-1][1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][1][-1].append("")
+            self._inside = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = self._inside and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.tables[-1][1][-1][-1] += " ".join(data.split())
+
+
+def tables(page: str, style: str) -> list[list[list[str]]]:
+    """The rows of every table of this class."""
+    return [rows for found, rows in Tables(page).tables if found == style]
