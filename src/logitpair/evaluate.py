@@ -21,9 +21,10 @@ from logitpair.console import console, progress_bar
 from logitpair.data import Data, batches, count, select
 from logitpair.distributed import ALONE, World
 from logitpair.errors import InputError
-from logitpair.evaluation import SCHEMA, Evaluation
+from logitpair.evaluation import Evaluation
 from logitpair.ledger import Part, Parts, merge, total
 from logitpair.precision import exact
+from logitpair.results import SCHEMA
 from logitpair.summary import first_broken, summarize
 from logitpair.trials import Trial, attack_batch, plan
 from logitpair.validate import at_least, warn_if_probabilities

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from logitpair.errors import InputError
-from logitpair.files import atomic_write
+from logitpair.results import read_ledger, read_results, write_files
 
-SCHEMA = 1
+if TYPE_CHECKING:
+    import pandas
+
 COLUMNS = ("threat", "attack", "accuracy %", "95% interval", "correct")
 
 
@@ -40,14 +38,9 @@ class Evaluation:
         Raises:
             OSError: for a full disk or a folder that cannot be written.
         """
-        folder = Path(folder)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **self.ledger)
-        results = self.results | {"ledger_sha256": hashlib.sha256(buffer.getbuffer()).hexdigest()}  # the two belong together
-        atomic_write(folder / "ledger.npz", buffer.getbuffer())
-        atomic_write(folder / "results.json", json.dumps(results, indent=2) + "\n")
-        shutil.rmtree(folder / "parts", ignore_errors=True)  # what an interruption would have gone on from
-        return folder / "results.json"
+        write_files(Path(folder), self.results, self.ledger)
+        shutil.rmtree(Path(folder) / "parts", ignore_errors=True)  # what an interruption would have gone on from
+        return Path(folder) / "results.json"
 
     @classmethod
     def load(cls, folder: Path | str) -> Evaluation:
@@ -79,6 +72,32 @@ class Evaluation:
         lines = [COLUMNS, ("---",) * len(COLUMNS), *self.rows()]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
+    def plots(self) -> dict[str, str]:
+        """Drawings of this evaluation, each an SVG file of its own as text, by name; those that there is something to draw for.
+
+        ``attacks``: accuracy under each attack; ``eps``: against the radius; ``steps`` and ``restarts``: against the length of the search.
+
+        Raises:
+            InputError: for ``results`` with damaged values.
+        """
+        from logitpair.report.figures import plots  # here, because importing templates and images takes time
+
+        return plots(self.results)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The ledger's columns as a table with one row an example, by its position in the data; without the gallery's images.
+
+        Raises:
+            InputError: if pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise InputError("pandas is not installed; run `pip install pandas`") from error
+
+        columns = {name: column for name, column in self.ledger.items() if not name.startswith("gallery/") and column.ndim == 1}
+        return pandas.DataFrame(columns, index=pandas.RangeIndex(len(self.ledger["y"]), name="example"))
+
     def __repr__(self) -> str:
         return self.table()
 
@@ -89,35 +108,3 @@ class Evaluation:
 def percent(fraction: float) -> str:
     """0.9375 as 93.75."""
     return f"{100 * fraction:.2f}"
-
-
-def read_results(path: Path) -> dict[str, Any]:
-    """The content of a ``results.json``.
-
-    Raises:
-        InputError: if it is missing or damaged, or of another schema.
-    """
-    try:
-        results = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"'{path}' is missing or damaged; run `logitpair evaluate` again") from error
-    schema = results.get("schema") if isinstance(results, dict) else None
-    if schema != SCHEMA:
-        raise InputError(f"'{path}' has schema {schema}, this version reads {SCHEMA}; run `logitpair evaluate` again")
-    return results
-
-
-def read_ledger(path: Path, results: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The arrays of a ``ledger.npz``.
-
-    Raises:
-        InputError: if it is missing or damaged, or of another evaluation than the ``results``.
-    """
-    try:
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != results.get("ledger_sha256"):
-            raise ValueError("not written together with results.json")
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise InputError(f"'{path}' is missing, damaged or of another evaluation ({error}); run `logitpair evaluate` again") from error

@@ -10,7 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 Point = tuple[float, float]
+Size = tuple[float, float]
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 12.0, 42.0  # margins, in the drawing's unit
+STYLES = 6  # colours of lines in style.css; after these they begin again, dashed
+WIDE, NARROW = (720.0, 390.0), (360.0, 300.0)  # drawn twice, so that the text has the same size on a phone
+PANEL = (360.0, 270.0)  # one of several side by side
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ def draw(
     write_y: Callable[[float], str] = "{:g}".format,
     x_mark: tuple[float, str] | None = None,
     y_mark: tuple[float, str] | None = None,
+    x_counts: bool = False,
     categories: Sequence[str] = (),
 ) -> Chart:
     """Lay the series out; both axes begin at 0.
@@ -96,10 +101,11 @@ def draw(
         write_y: labels of the y axis.
         x_mark: an x to point out, and what to write there.
         y_mark: a y to point out, and what to write there.
+        x_counts: x counts something, so that only whole numbers stand along it.
         categories: names along x instead of numbers, evenly spaced: the first one stands at 0.5, the next at 1.5, and so on.
     """
     points = [point for line in series for point in line.points]
-    x_ticks = [(x, f"{x:g}") for x in ticks(max(x for x, _ in points), 8 if width > 500 else 5)]
+    x_ticks = [(x, f"{x:g}") for x in ticks(max(x for x, _ in points), 8 if width > 500 else 5, whole=x_counts)]
     x_end = max(x_ticks[-1][0], max(x for x, _ in points))
     if categories:
         x_ticks, x_end = [(i + 0.5, name) for i, name in enumerate(categories)], float(len(categories))
@@ -124,13 +130,14 @@ def draw(
     )
 
 
-def ticks(end: float, about: int) -> list[float]:
-    """Round numbers from 0 to the last before ``end`` or just beyond it, roughly ``about`` steps."""
+def ticks(end: float, about: int, *, whole: bool = False) -> list[float]:
+    """Round numbers, if need be ``whole`` ones, from 0 to the last before ``end`` or just beyond it, roughly ``about`` steps."""
     if not end > 0:
         return [0.0, 1.0]
-    rough = end / about
+    rough = max(end / about, 1.0 if whole else 0.0)
     magnitude = 10 ** math.floor(math.log10(rough))
-    step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= rough * 0.999)
+    factors = (1, 2, 5, 10) if whole else (1, 2, 2.5, 5, 10)
+    step = next(factor * magnitude for factor in factors if factor * magnitude >= rough * 0.999)
     return [round(step * i, 12) for i in range(math.floor(end / step + 0.1) + 1)]
 
 

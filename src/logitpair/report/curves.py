@@ -1,22 +1,17 @@
-"""Accuracy against a setting: the chart of one sweep or of several, on the page and as a figure of its own."""
+"""Accuracy against a setting: the chart of one sweep or of several."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from logitpair.errors import InputError
-from logitpair.report.chart import Chart, Series, draw
-from logitpair.report.page import templates
-from logitpair.report.plots import STYLES
+from logitpair.report.chart import STYLES, WIDE, Chart, Series, Size, draw
 from logitpair.report.records import Accuracy
 from logitpair.report.sweeps import SweepRecord, SweptRun, ordered, settings_of, written
-from logitpair.report.text import interval, percent
+from logitpair.report.text import interval, percent, whole_percent
 
-WIDE, NARROW = (720, 390), (360, 300)  # drawn twice, so that the text has the same size on a phone
 _MEASURES = {"clean": "clean", "white_box": "adversarial"}  # of a sweep alone: the colour of each
 
 
@@ -35,7 +30,7 @@ class Reference:
     recipe: str
 
 
-def accuracy_chart(sweeps: Sequence[SweepRecord], references: Sequence[Reference] = (), *, size: tuple[int, int] = WIDE) -> Chart | None:
+def accuracy_chart(sweeps: Sequence[SweepRecord], references: Sequence[Reference] = (), *, size: Size = WIDE) -> Chart | None:
     """White-box accuracy on test images against the first axis, evenly spaced so that 0 has its place beside 0.01 and 1.
 
     A point a run, a line through the means and a band from the lowest to the highest seed. A sweep alone shows its clean accuracy too;
@@ -76,18 +71,9 @@ def accuracy_chart(sweeps: Sequence[SweepRecord], references: Sequence[Reference
         width=size[0],
         height=size[1],
         top=1,
-        write_y=lambda y: f"{100 * y:.0f}%",
+        write_y=whole_percent,
         categories=[written(tick) for tick in ticks] or [""],
     )
-
-
-def figure(chart: Chart, title: str) -> str:
-    """The chart with its title and legend as an SVG file of its own, its colours those of the page in the light."""
-    style = Path(__file__).with_name("style.css").read_text()
-    variables = dict(re.findall(r"--([\w-]+): ([^;]+);", style[: style.index("@media")]))
-    names = re.findall(r"\.([\w-]+) \{ --c: var\(--([\w-]+)\); \}", style)
-    colours = {name: variables[variable] for name, variable in names if variable in variables}
-    return templates().get_template("figure.svg.jinja").render(chart=chart, title=title, colours=colours, variables=variables)
 
 
 def _line(

@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 
 from logitpair.errors import InputError
-from logitpair.evaluation import read_ledger, read_results
 from logitpair.files import read_json_lines
 from logitpair.report.records import Evaluation
+from logitpair.report.text import reason
+from logitpair.results import read_ledger, read_results
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Run:
     def main(self) -> Evaluation | None:
         """The evaluation that comparisons use."""
         return self.evaluations[0] if self.evaluations else None
+
+    @property
+    def transfer(self) -> Evaluation | None:
+        """The evaluation that holds images made against other networks: the one of this name, or else the main one."""
+        return next((evaluation for evaluation in self.evaluations if evaluation.name == "transfer"), self.main)
 
 
 def load_run(folder: Path) -> Run:
@@ -87,7 +93,7 @@ def _load_evaluation(path: Path, run: Path) -> Evaluation:
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"'{path}' is damaged or incomplete ({_reason(error)}); run `logitpair evaluate {run}` again") from error
+        raise InputError(f"'{path}' is damaged or incomplete ({reason(error)}); run `logitpair evaluate {run}` again") from error
 
 
 def _mapping(path: Path) -> dict[str, Any]:
@@ -97,7 +103,7 @@ def _mapping(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text()) if path.suffix == ".yaml" else json.loads(path.read_text())
     except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"'{path}' is damaged ({_reason(error)})") from error
+        raise InputError(f"'{path}' is damaged ({reason(error)})") from error
     if not isinstance(content, dict):
         raise InputError(f"'{path}' is damaged (it holds no mapping)")
     return content
@@ -108,9 +114,3 @@ def _mapping_in(content: Mapping[str, Any], key: str, path: Path) -> dict[str, A
     if not isinstance(found, dict):
         raise InputError(f"'{path}' is damaged ({key} is no mapping)")
     return found
-
-
-def _reason(error: Exception) -> str:
-    """The error in one line."""
-    text = (str(error).splitlines() or [type(error).__name__])[0]
-    return f"no {text}" if isinstance(error, KeyError) else text

@@ -8,12 +8,16 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from logitpair.report import text
+from logitpair.report.attack_charts import attack_bars, restarts_chart, steps_chart
+from logitpair.report.chart import STYLES
 from logitpair.report.images import gallery
 from logitpair.report.load import Run
-from logitpair.report.plots import STYLES, accuracy_curves, training_charts
+from logitpair.report.plots import accuracy_curves, training_charts
+from logitpair.report.published import comparisons
 from logitpair.report.records import Accuracy, Evaluation
 from logitpair.report.reproduce import commands
 from logitpair.report.summary import summarize
+from logitpair.report.transfer import transfer
 
 
 def templates() -> Environment:
@@ -41,20 +45,24 @@ def render(runs: Sequence[Run], out: Path) -> str:
         evaluated=[run for run in runs if run.main],
         summary=summarize(runs),
         sources=_sources(runs),
+        transfer=transfer(runs),
         curves=accuracy_curves(runs),
         radii=_radii([run.main for run in runs if run.main]),
         training_charts=training_charts,
         gallery=gallery,
+        attack_bars=attack_bars,
+        steps_chart=steps_chart,
+        restarts_chart=restarts_chart,
+        comparisons=comparisons,
         commands=commands(runs, out),
         styles=STYLES,
     )
 
 
 def _sources(runs: Sequence[Run]) -> list[str]:
-    """The networks that black-box images were made on: runs of this page in its order, then the others."""
+    """The network that black-box images were made on, where it is but one: several make the comparison too wide."""
     used = dict.fromkeys(source for run in runs if run.main for source in run.main.black_box)
-    own = [run.name for run in runs if run.name in used]
-    return list(dict.fromkeys([*own, *used]))
+    return list(used) if len(used) == 1 else []
 
 
 def _radii(evaluations: Sequence[Evaluation]) -> list[tuple[float, list[Accuracy | None]]]:

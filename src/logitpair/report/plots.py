@@ -1,4 +1,4 @@
-"""The charts of the page: accuracy against eps, and the course of training."""
+"""The charts of runs: accuracy against eps, and the course of training."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from logitpair.report.chart import Chart, Series, draw
+from logitpair.report.chart import NARROW, PANEL, STYLES, WIDE, Chart, Series, Size, draw
 from logitpair.report.load import Run
-from logitpair.report.text import interval, percent, radius
+from logitpair.report.records import Evaluation
+from logitpair.report.text import interval, percent, radius, whole_percent
 
-STYLES = 6  # colours of runs in style.css; after these they begin again, dashed
-_WIDE, _NARROW = (720, 390), (360, 300)  # drawn twice, so that the text has the same size on a phone
-_PANEL = (360, 270)
 _MOST_POINTS = 240  # of a line; a drawing shows no more
 _NOT_TERMS = ("step", "epoch", "lr", "gradient_norm", "images_per_second")
 _ACCURACIES = {
@@ -27,41 +25,47 @@ _STYLES = {"loss": "total", "clean_loss": "clean", "adversarial_loss": "adversar
 
 def accuracy_curves(runs: Sequence[Run]) -> list[Chart]:
     """Accuracy against eps of every run, wide and narrow; none where no run was evaluated at several radii."""
-    series = [
-        Series(
-            run.name,
-            f"run-{i % STYLES}",
-            [(eps, accuracy.top1) for eps, accuracy in run.main.curve],
-            [(accuracy.low, accuracy.high) for _, accuracy in run.main.curve],
-            [f"{run.name} at eps {radius(eps)}: {percent(a.top1)} ({interval(a.low, a.high)})" for eps, a in run.main.curve],
-            dashed=i >= STYLES,
-        )
-        for i, run in enumerate(runs)
-        if run.main and run.main.curve
-    ]
-    if not series or not any(x > 0 for line in series for x, _ in line.points):
-        return []
-    evaluations = [run.main for run in runs if run.main]
-    radii = {eps for evaluation in evaluations for eps in evaluation.eps}
-    classes = {len(evaluation.class_names) for evaluation in evaluations}
+    lines = [(run.main, _eps_line(run.main, run.name, f"run-{i % STYLES}", dashed=i >= STYLES)) for i, run in enumerate(runs) if run.main]
+    return [chart for size in (WIDE, NARROW) if (chart := _eps_chart(lines, size))]
+
+
+def eps_chart(evaluation: Evaluation) -> Chart | None:
+    """Accuracy against eps of one evaluation; None where it was not measured at several radii."""
+    return _eps_chart([(evaluation, _eps_line(evaluation, evaluation.white_box.attacks[0].name, "adversarial"))], WIDE)
+
+
+def _eps_line(evaluation: Evaluation, label: str, style: str, *, dashed: bool = False) -> Series:
+    return Series(
+        label,
+        style,
+        [(eps, accuracy.top1) for eps, accuracy in evaluation.curve],
+        [(accuracy.low, accuracy.high) for _, accuracy in evaluation.curve],
+        [f"{label} at eps {radius(eps)}: {percent(a.top1)} ({interval(a.low, a.high)})" for eps, a in evaluation.curve],
+        dashed=dashed,
+    )
+
+
+def _eps_chart(lines: Sequence[tuple[Evaluation, Series]], size: Size) -> Chart | None:
+    series = [line for _, line in lines if line.points]
+    if not any(x > 0 for line in series for x, _ in line.points):
+        return None
+    radii = {eps for evaluation, _ in lines for eps in evaluation.eps}
+    classes = {len(evaluation.class_names) for evaluation, _ in lines}
     x_mark = next(((eps, f"evaluated at {radius(eps)}") for eps in radii), None) if len(radii) == 1 else None
     y_mark = next((1 / count, f"guessing, {percent(1 / count)}") for count in classes) if len(classes) == 1 else None
     ends = ", ".join(f"{line.label} from {percent(line.points[0][1])} to {percent(line.points[-1][1])}" for line in series)
-    return [
-        draw(
-            series,
-            title="Accuracy against eps",
-            description=f"Accuracy falls as eps grows to {radius(max(x for x, _ in series[0].points))}: {ends}.",
-            x_label="eps: how far each pixel may move, of the full range 1",
-            width=width,
-            height=height,
-            top=1,
-            write_y=_whole_percent,
-            x_mark=x_mark,
-            y_mark=y_mark,
-        )
-        for width, height in (_WIDE, _NARROW)
-    ]
+    return draw(
+        series,
+        title="Accuracy against eps",
+        description=f"Accuracy falls as eps grows to {radius(max(x for x, _ in series[0].points))}: {ends}.",
+        x_label="eps: how far each pixel may move, of the full range 1",
+        width=size[0],
+        height=size[1],
+        top=1,
+        write_y=whole_percent,
+        x_mark=x_mark,
+        y_mark=y_mark,
+    )
 
 
 def training_charts(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:
@@ -74,7 +78,7 @@ def training_charts(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:
     losses = [Series(n.replace("_", " "), styles[n], _points(metrics, n)) for n in (terms[:1] if repeated else terms)]
     accuracies = [_accuracy(metrics, name) for name in _ACCURACIES]
     return [
-        *_panel(accuracies, "Accuracy during training", top=1, write_y=_whole_percent),
+        *_panel(accuracies, "Accuracy during training", top=1, write_y=whole_percent),
         *_panel(losses, "Loss and its terms"),
     ]
 
@@ -90,7 +94,7 @@ def _panel(series: list[Series], title: str, top: float | None = None, write_y: 
     if not series or not any(x > 0 for line in series for x, _ in line.points):
         return []
     ends = ", ".join(f"{line.label} ends at {write_y(round(line.points[-1][1], 3))}" for line in series)
-    width, height = _PANEL
+    width, height = PANEL
     return [draw(series, title=title, description=f"{ends}.", x_label="epoch", width=width, height=height, top=top, write_y=write_y)]
 
 
@@ -101,7 +105,3 @@ def _points(metrics: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float
     stretch = math.ceil(len(points) / _MOST_POINTS) or 1
     parts = [points[i : i + stretch] for i in range(0, len(points), stretch)]
     return [(fmean(x for x, _ in part), fmean(y for _, y in part)) for part in parts]
-
-
-def _whole_percent(fraction: float) -> str:
-    return f"{100 * fraction:.0f}%"

@@ -40,14 +40,87 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Broken:
+    """Of the images classified right when clean: how many an attack broke, how many as the first of the suite, how many it alone."""
+
+    total: int
+    first: int
+    alone: int
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any]) -> Broken:
+        """The ``broken`` of an attack entry.
+
+        Raises:
+            ValueError: if the counts cannot be (``KeyError`` or ``TypeError`` where they are missing or no mapping).
+        """
+        total, first, alone = _counts("broken", [entry[key] for key in ("total", "first", "alone")])
+        if not alone <= first <= total:
+            raise ValueError(f"broken: {alone} alone, {first} first, {total} in total")
+        return cls(total, first, alone)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How many images are still classified right: after 0, 1, ... gradient steps, and after 1, 2, ... restarts."""
+
+    steps: tuple[int, ...] = ()
+    restarts: tuple[int, ...] = ()
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any], total: int) -> Standing:
+        """The ``standing`` of an attack entry over ``total`` images.
+
+        Raises:
+            ValueError: if the counts cannot be (``AttributeError`` or ``TypeError`` where they are no lists).
+        """
+        steps, restarts = (_counts(f"standing {key}", entry.get(key, [])) for key in ("steps", "restarts"))
+        if any(count > total for count in steps + restarts):
+            raise ValueError(f"standing: more than the {total} images there are")
+        return cls(steps, restarts)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a paper reports for the same recipe: accuracies as fractions by the key they have in ``results.json``.
+
+    Args:
+        source: the paper and the place in it.
+        accuracies: those of ``MEASURES`` that it gives.
+        note: what a reader should know beside them.
+    """
+
+    source: str
+    accuracies: Mapping[str, float]
+    note: str
+
+    MEASURES = ("clean", "white_box", "white_box_top5", "black_box", "black_box_top5")
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any]) -> Published:
+        """An entry of ``published``.
+
+        Raises:
+            ValueError: for a number that is no accuracy (``KeyError``, ``TypeError`` or ``AttributeError`` where it is something else).
+        """
+        accuracies = {measure: float(entry[measure]) for measure in cls.MEASURES if entry.get(measure) is not None}
+        for measure, accuracy in accuracies.items():
+            if not 0 <= accuracy <= 1:
+                raise ValueError(f"published {measure} {accuracy}")
+        return cls(str(entry["source"]), accuracies, str(entry.get("note") or ""))
+
+
+@dataclass(frozen=True)
 class Attacked:
-    """Accuracy under one attack, and what the attack was and cost."""
+    """Accuracy under one attack, what the attack was and cost, and where known what it broke and when."""
 
     name: str
     accuracy: Accuracy
     parameters: Any
     gradients: float
     seconds: float
+    broken: Broken | None = None
+    standing: Standing = Standing()
 
     @property
     def eps(self) -> float | None:
@@ -60,8 +133,17 @@ class Attacked:
     @classmethod
     def read(cls, name: str, entry: Mapping[str, Any]) -> Attacked:
         """An entry of ``attacks``."""
-        cost = float(entry["gradient_evaluations_per_example"]), float(entry["seconds"])
-        return cls(name, Accuracy.read(entry), entry["parameters"], *cost)
+        accuracy = Accuracy.read(entry)
+        broken, standing = entry.get("broken"), entry.get("standing")
+        return cls(
+            name=name,
+            accuracy=accuracy,
+            parameters=entry["parameters"],
+            gradients=float(entry["gradient_evaluations_per_example"]),
+            seconds=float(entry["seconds"]),
+            broken=Broken.read(broken) if broken is not None else None,
+            standing=Standing.read(standing, accuracy.total) if standing is not None else Standing(),
+        )
 
 
 @dataclass(frozen=True)
@@ -104,6 +186,7 @@ class Evaluation:
     curve: tuple[tuple[float, Accuracy], ...]
     confusion: tuple[tuple[int, ...], ...]
     gallery: tuple[Example, ...]
+    published: tuple[Published, ...]
     sources: Mapping[str, Mapping[str, Any]]
     checkpoint: str | None
     seed: int
@@ -142,6 +225,7 @@ class Evaluation:
             curve=tuple((float(point["eps"]), Accuracy.read(point)) for point in results["curve"]),
             confusion=_square(white_box.get("confusion", []), classes),
             gallery=tuple(_gallery(ledger, white_box["attack"], classes)),
+            published=tuple(map(Published.read, results.get("published") or ())),
             sources=dict(results.get("sources") or {}),
             checkpoint=results.get("checkpoint"),
             seed=int(results["seed"]),
@@ -150,6 +234,12 @@ class Evaluation:
             versions=dict(results["versions"]),
             hardware=dict(results["hardware"]),
         )
+
+
+def _counts(what: str, values: Any) -> tuple[int, ...]:
+    if not isinstance(values, list) or any(type(value) is not int or value < 0 for value in values):
+        raise ValueError(f"{what} holds something that is no count")
+    return tuple(values)
 
 
 def _square(counts: list[list[int]], classes: int) -> tuple[tuple[int, ...], ...]:

@@ -46,7 +46,9 @@ def summarize(runs: Sequence[Run]) -> Summary:
     pending = [run.name for run in runs if not run.main]
     if pending:
         paragraph += f" Not evaluated yet: {listing(pending)}."
-    doubts = [doubt for name, evaluation in ranked for doubt in _doubts(name, evaluation)]
+    transfers = [(run.name, run.transfer) for run in runs if run.transfer and run.transfer is not run.main]
+    doubts = [doubt for name, evaluation in [*ranked, *transfers] for doubt in _doubts(name, evaluation)]
+    doubts = list(dict.fromkeys(doubts))
     return Summary(headline, paragraph, _caution([evaluation for _, evaluation in ranked]), tuple(doubts))
 
 

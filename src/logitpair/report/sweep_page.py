@@ -7,7 +7,9 @@ from pathlib import Path
 
 from logitpair.errors import InputError
 from logitpair.files import atomic_write
-from logitpair.report.curves import NARROW, Reference, accuracy_chart, figure
+from logitpair.report.chart import NARROW
+from logitpair.report.curves import Reference, accuracy_chart
+from logitpair.report.figures import figure
 from logitpair.report.page import templates
 from logitpair.report.sweeps import SweepRecord, load_sweep, settings_of, written
 from logitpair.report.text import listing, percent

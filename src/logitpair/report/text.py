@@ -15,6 +15,11 @@ def percent(fraction: float) -> str:
     return f"{min(value, 99.9) if value < 100 else 100:.1f}%"
 
 
+def whole_percent(fraction: float) -> str:
+    """0.655 as ``66%``, along an axis."""
+    return f"{100 * fraction:.0f}%"
+
+
 def interval(low: float, high: float) -> str:
     """Two fractions as ``61.0 - 69.8%``, with an en dash."""
     return f"{100 * low:.1f} \N{EN DASH} {100 * high:.1f}%"
@@ -64,6 +69,12 @@ def class_name(value: Any) -> str | None:
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Settings as YAML; of a folder of this machine only the name is told."""
     return yaml.safe_dump(_portable(settings), sort_keys=False, allow_unicode=True)
+
+
+def reason(error: Exception) -> str:
+    """The error in one line."""
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"no {text}" if isinstance(error, KeyError) else text
 
 
 def _last(path: str) -> str:

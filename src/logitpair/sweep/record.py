@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from logitpair.errors import InputError
-from logitpair.evaluation import read_results
 from logitpair.files import atomic_write, read_json_lines
+from logitpair.results import read_results
 
 SCHEMA = 1
 MEASURES = ("validation_clean", "validation_white_box", "clean", "white_box")
