@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from logitpair.evaluation import COLUMNS, Evaluation, percent
 
@@ -35,7 +35,7 @@ def print_table(evaluation: Evaluation) -> None:
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table."""
-    table = Table(*columns)
+    table = Table(*(Column(name, overflow="fold") for name in columns))  # a name cut short could be any attack's
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -62,10 +62,17 @@ class Evaluation:
         entries += [("white box, any attack", "union", self.results["white_box_union"])]
         for source, summary in self.results["black_box"].items():
             entries += [(f"black box from {source}", name, entry) for name, entry in summary["attacks"].items()]
-        return [
+            if len(summary["attacks"]) > 1:
+                entries += [(f"black box from {source}, worst", summary["attack"], summary)]
+                entries += [(f"black box from {source}, any attack", "union", summary["union"])]
+        rows = [
             (threat, attack, percent(entry["top1"]), " - ".join(map(percent, entry["ci95"])), f"{entry['correct']} / {entry['total']}")
             for threat, attack, entry in entries
         ]
+        for entry in self.results.get("published", []):
+            measures = [measure for measure in ("clean", "white_box", "black_box") if measure in entry]
+            rows += [(f"published: {m.replace('_', ' ')}", entry["source"], percent(entry[m]), "-", "-") for m in measures]
+        return rows
 
     def table(self) -> str:
         """The results as a Markdown table, in percent with the 95% interval."""

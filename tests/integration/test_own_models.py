@@ -1,0 +1,99 @@
+"""`logitpair evaluate --model`: networks that logitpair did not train, on photos of one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import logitpair as lp
+from logitpair.cli import main
+
+ATTACKS = ["--attacks", "pgd_4_2_3,fgsm_4", "--device", "cpu"]
+
+
+class Colours(nn.Module):
+    """Tells red, green and blue images apart."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 20 * x.mean(dim=(2, 3))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three photos of each colour, one of them nearly grey."""
+    for channel, name in enumerate(("red", "green", "blue")):
+        folder = tmp_path / "photos" / f"{channel}-{name}"
+        folder.mkdir(parents=True)
+        for number, strength in enumerate((200, 150, 132)):
+            colour = [128, 128, 128]
+            colour[channel] = strength
+            Image.new("RGB", (40, 32), tuple(colour)).save(folder / f"{number}.png")
+    return tmp_path / "photos"
+
+
+def results(out: Path) -> dict:
+    return json.loads((out / "evaluation" / "test" / "results.json").read_text())
+
+
+def test_a_torchscript_file(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.jit.trace(Colours(), torch.rand(1, 3, 16, 16)).save(tmp_path / "colours.ts")
+    out = tmp_path / "out"
+    command = ["evaluate", "--model", str(tmp_path / "colours.ts"), "--data-dir", str(photos), "--size", "16", "--out", str(out), *ATTACKS]
+    assert main([*command, "--keep-adversarial"]) == 0
+    found = results(out)
+    assert found["clean"]["correct"] == found["examples"] == 9
+    # an attack may take 4/255 from the right channel and give 4/255 to the others: 8 levels of 255, more than 132 has over 128
+    assert found["white_box"]["correct"] == 6
+    assert found["data"]["class_names"] == ["0-red", "1-green", "2-blue"]
+    assert main([*command, "--verify"]) == 0
+    capsys.readouterr()
+    assert main(["report", str(out)]) == 0
+    assert "0-red" in (out / "report.html").read_text()
+
+
+def test_a_state_dict_in_a_network_of_one_s_own(photos: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(lp.models.SmallConvNet(classes=10, channels=1, size=8, width=4).state_dict(), tmp_path / "state.pt")
+    (tmp_path / "nets.py").write_text(
+        "from logitpair.models import SmallConvNet\n"
+        "from torch import nn\n"
+        "class Grey(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.net = SmallConvNet(width=4)\n"
+        "    def forward(self, x):\n"
+        "        return self.net(x.mean(1, keepdim=True))[:, :3]\n"
+    )
+    state = {f"net.{name}": value for name, value in torch.load(tmp_path / "state.pt").items()}
+    torch.save(state, tmp_path / "wrapped.pt")
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        model = ["--model", "nets:Grey", "--weights", "wrapped.pt", "--size", "8"]
+        assert main(["evaluate", *model, "--data-dir", str(photos), "--out", str(out), *ATTACKS]) == 0
+    assert results(out)["network"] == {"name": "nets:Grey", "weights": "wrapped.pt", "pretrained": False}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "give either a run directory or --model"),
+        (["--model", "timm:resnet18", "run"], "not both"),
+        (["--model", "nothing.ts"], "--attacks is not given"),
+        (["--model", "nothing.ts", "--attacks", "fgsm_1"], "--model"),
+        (["run", "--size", "32"], "--size goes with --model"),
+        (["--model", "logitpair.models.LeNet", "--attacks", "fgsm_1", "--mean", "a,b", "--std", "1"], "--mean: 'a,b'"),
+        (["--model", "logitpair.models.LeNet", "--attacks", "fgsm_1", "--data-dir", "nowhere"], "nowhere"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:--model: without --weights")
+def test_bad_options_are_refused_in_one_line(options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", *options]) == 2
+    message = capsys.readouterr().err.strip()
+    assert said in message
+    assert len(message.splitlines()) <= 2
