@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from logitpair.errors import InputError
 from logitpair.random import Generator, uniform_like
 from logitpair.validate import at_least
 
@@ -20,7 +21,7 @@ class Linf:
         eps: radius, in the pixels' unit ([0, 1]; on the command line also ``8/255``).
 
     Raises:
-        InputError: if ``eps`` is negative or not finite.
+        InputError: if ``eps`` is negative, above 1 or not finite.
 
     Source: arXiv 1803.06373, section 2 (all perturbations there are L-infinity).
     """
@@ -29,6 +30,8 @@ class Linf:
 
     def __post_init__(self) -> None:
         at_least("eps", self.eps, 0)
+        if self.eps > 1:
+            raise InputError(f"eps must be at most 1, the pixels' whole range, not {self.eps:g}; is it in 1/255? Then write {self.eps:g}/255")
 
     def project(self, x_adv: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """The nearest point to ``x_adv`` that is in the ball around ``x`` and in the box."""

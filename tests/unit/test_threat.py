@@ -113,7 +113,7 @@ def test_scaled_multiplies_eps() -> None:
     assert Linf(0.2).scaled(0.5) == Linf(0.1)
 
 
-@pytest.mark.parametrize("eps", [-0.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("eps", [-0.1, 1.01, 8, float("nan"), float("inf")])
 def test_bad_eps_is_refused(eps: float) -> None:
     with pytest.raises(InputError, match="eps"):
         Linf(eps)
