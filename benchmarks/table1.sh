@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Table 1 at the paper's settings (MNIST, LeNet, PGD 40 x 0.01 at eps 76.5/255), on one GPU: two independently initialised runs of
-# M-PGD and of ALP, each evaluated white box and black box from its twin. The same command again resumes.
+# M-PGD and of ALP, each evaluated white box and black box from its twin, under the paper's eight attacks, and under PGD with 1 and with
+# 50 restarts; each results.json tells the time. The weights of seed 0 are written in float16. The same command again resumes.
 #
 #   benchmarks/table1.sh DATA_DIR [OUT]
 set -euo pipefail
@@ -12,5 +13,16 @@ for method in mpgd alp; do
     done
     logitpair evaluate "$out/mnist-$method-0" --data-dir "$data" --source "copy=$out/mnist-$method-1"
     logitpair evaluate "$out/mnist-$method-1" --data-dir "$data" --source "copy=$out/mnist-$method-0"
+    logitpair evaluate "$out/mnist-$method-0" --data-dir "$data" --attacks paper --name suite
+    logitpair evaluate "$out/mnist-$method-0" --data-dir "$data" --attacks pgd_76.5_2.55_40,pgd_76.5_2.55_40x50 --name restarts
+    python - "$out/mnist-$method-0" <<'PYTHON'
+import sys
+import safetensors.torch
+import logitpair
+
+run = sys.argv[1]
+weights = {name: tensor.half().contiguous() for name, tensor in logitpair.load(run).state_dict().items()}
+safetensors.torch.save_file(weights, f"{run}/weights-float16.safetensors")
+PYTHON
 done
 logitpair report "$out"/mnist-{mpgd,alp}-{0,1} --out "$out/report.html"
