@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import logitpair as lp
 from logitpair import InputError, checkpoint
 from logitpair.compat import import_timm
-from logitpair.evaluate import fingerprint
+from logitpair.trials import fingerprint
 from logitpair.models import count_logits, read_model
 
 SMALL = "timm:test_resnet"  # timm's smallest: half a million parameters
