@@ -17,8 +17,8 @@ from torch import Tensor, nn
 import logitpair as lp
 from logitpair import InputError, checkpoint
 from logitpair.compat import import_timm
-from logitpair.trials import fingerprint
 from logitpair.models import count_logits, read_model
+from logitpair.trials import fingerprint
 
 SMALL = "timm:test_resnet"  # timm's smallest: half a million parameters
 
