@@ -11,10 +11,13 @@ for method in mpgd alp; do
     for seed in 0 1; do
         logitpair train "mnist-$method" --data-dir "$data" --seed "$seed" --out "$out/mnist-$method-$seed"
     done
-    logitpair evaluate "$out/mnist-$method-0" --data-dir "$data" --source "copy=$out/mnist-$method-1"
-    logitpair evaluate "$out/mnist-$method-1" --data-dir "$data" --source "copy=$out/mnist-$method-0"
-    logitpair evaluate "$out/mnist-$method-0" --data-dir "$data" --attacks paper --name suite
-    logitpair evaluate "$out/mnist-$method-0" --data-dir "$data" --attacks pgd_76.5_2.55_40,pgd_76.5_2.55_40x50 --name restarts
+    evaluate() { # RUN NAME options...
+        [ -f "$1/evaluation/$2/results.json" ] || logitpair evaluate "$1" --name "$2" --data-dir "$data" "${@:3}"
+    }
+    evaluate "$out/mnist-$method-0" test --source "copy=$out/mnist-$method-1"
+    evaluate "$out/mnist-$method-1" test --source "copy=$out/mnist-$method-0"
+    evaluate "$out/mnist-$method-0" suite --attacks paper
+    evaluate "$out/mnist-$method-0" restarts --attacks pgd_76.5_2.55_40,pgd_76.5_2.55_40x50
     python - "$out/mnist-$method-0" <<'PYTHON'
 import sys
 import safetensors.torch

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 from typing import Any
 
 
@@ -11,6 +13,8 @@ def describe(thing: Any) -> Any:
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         values = {f.name: describe(getattr(thing, f.name)) for f in dataclasses.fields(thing) if f.init}
         return {"class_path": _path(type(thing)), "init_args": values}
+    if isinstance(thing, functools.partial):
+        return {"class_path": describe(thing.func), "init_args": describe(thing.keywords), "args": describe(thing.args)}
     if isinstance(thing, dict):
         return {str(key): describe(value) for key, value in thing.items()}
     if isinstance(thing, list | tuple):
@@ -21,4 +25,9 @@ def describe(thing: Any) -> Any:
 
 
 def _path(thing: Any) -> str:
-    return f"{thing.__module__}.{getattr(thing, '__qualname__', type(thing).__name__)}"
+    name = f"{thing.__module__}.{getattr(thing, '__qualname__', type(thing).__name__)}"
+    code = getattr(thing, "__code__", None)
+    if "<" not in name or code is None:
+        return name
+    # functions without a name of their own must not be taken for one another
+    return f"{name}#{hashlib.sha256(code.co_code + repr((code.co_consts, code.co_names)).encode()).hexdigest()[:8]}"

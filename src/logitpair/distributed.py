@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -37,15 +38,20 @@ def is_main_process() -> bool:
 
 
 @contextmanager
-def join(device: torch.device) -> Generator[World]:
-    """Join the processes that ``torchrun`` started (a world of one without it), and leave when done."""
+def join(device: torch.device, patience: timedelta | None = None) -> Generator[World]:
+    """Join the processes that ``torchrun`` started (a world of one without it), and leave when done.
+
+    Args:
+        device: where to work; of several GPUs each process takes its own.
+        patience: how long a process waits for the others, whose shares of the work may take longer; PyTorch's minutes if None.
+    """
     if "RANK" not in os.environ:
         yield World(rank=0, size=1, device=device)
         return
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     try:
         yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=device)
     finally:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from logitpair import distributed, environment
 from logitpair.adversarial import AdversarialImages
 from logitpair.attacks import Attack, undisturbed
-from logitpair.console import console, progress_bar
+from logitpair.console import progress_bar
 from logitpair.data import Data, batches, count, select
 from logitpair.distributed import ALONE, World
 from logitpair.errors import InputError
@@ -26,7 +26,7 @@ from logitpair.ledger import Part, Parts, merge, total
 from logitpair.precision import exact
 from logitpair.results import SCHEMA
 from logitpair.summary import first_broken, summarize
-from logitpair.trials import Trial, attack_batch, plan
+from logitpair.trials import attack_batch, plan
 from logitpair.validate import at_least, warn_if_probabilities
 
 
@@ -44,6 +44,7 @@ def evaluate(
     name: str = "evaluation",
     folder: Path | str | None = None,
     adversarial: Path | str | None = None,
+    source_images: Path | str | None = None,
     world: World = ALONE,
     progress: bool = True,
 ) -> Evaluation:
@@ -55,7 +56,8 @@ def evaluate(
 
     Args:
         model: maps images in [0, 1] to logits; run in eval mode and float32, on the device it is on, and left as it was.
-        data: ``(x, y)`` (tensors or arrays), a ``Dataset`` or a ``DataLoader``; float images in [0, 1] or uint8.
+        data: ``(x, y)`` (tensors or arrays), a ``Dataset`` or a ``DataLoader``; float images in [0, 1] or uint8. A ``DataLoader`` has no
+            order to rely on, so with it no folder can be given.
         attacks: white-box attacks by name.
         sources: other models by name; the same attacks are made against them, to their last step, and tried on ``model``.
         curve: radii, in the pixels' unit, at which the first attack (scaled) is run for the accuracy-against-eps curve.
@@ -66,8 +68,9 @@ def evaluate(
         name: of the evaluation, in reports.
         folder: where each batch's part of the ledger is kept until the end, so that the same call after an interruption, even with
             another batch size or number of processes, goes on from there. ``Evaluation.save`` into it ends it.
-        adversarial: folder to keep every adversarial image in, for ``logitpair.verify``. Images that a source's attack made for the
-            same examples before are taken from there, once they are seen to lie in the threat model.
+        adversarial: folder to keep every adversarial image in, for ``logitpair.verify``.
+        source_images: folder that several evaluations share: the images made against a source are kept there, and those that another
+            evaluation made for the same examples are taken again, once they are seen to lie in the threat model.
         world: this process' place among those that share the work; they need a ``folder`` that all of them see.
         progress: show a progress bar.
 
@@ -78,26 +81,28 @@ def evaluate(
     ``white_box_union`` is stricter: it counts an example as broken if any attack broke it.
     """
     at_least("batch_size", batch_size, 1)
+    at_least("curve_examples", curve_examples, 1)
+    of_data = identity(data)
+    if (folder or adversarial or source_images) and of_data is None:
+        raise InputError("data: a DataLoader or a stream has no order to go on from; pass its Dataset, or give no folder")
     if folder is None and world.size > 1:
         raise InputError("folder is not given; several processes need one that all of them see")
-    trials = plan(model, attacks, sources or {}, curve, curve_examples, seed)
+    trials = plan(model, attacks, sources or {}, curve, curve_examples, seed, of_data)
     images = AdversarialImages(Path(adversarial)) if adversarial else None
+    cache = AdversarialImages(Path(source_images)) if source_images else images
     device = _device_of(model)
     began = time.perf_counter()
-    parts = None
-    if folder is not None:
-        parts = Parts(Path(folder) / "parts", _request(data, trials, images is not None))
-        with distributed.main_first(world):
-            if parts.open() and world.is_main:
-                console.print(f"{folder} held parts of another evaluation; it starts anew")
+    asked = [SCHEMA, count(data), bool(images), *(trial.made_by for trial in trials)]
+    request = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+    parts = Parts(Path(folder), request) if folder is not None else None
     done = parts.done() if parts else np.zeros(0, dtype=np.int64)
     distributed.wait(world)  # or the parts of the fastest would be taken for done before
     made: list[Part] = []
     with undisturbed(model), torch.no_grad(), exact(device), progress_bar(disable=not progress or not world.is_main) as bar:
         task = bar.add_task("evaluate", total=count(data), completed=len(done), note=", ".join(attacks))
-        for position, x, y in _remaining(data, done, batch_size, device, workers, world):
-            part = attack_batch(model, trials, x, y, position, images)
-            if not int(position[0]):
+        for number, (position, x, y) in enumerate(_remaining(data, done, batch_size, device, workers, world)):
+            part = attack_batch(model, trials, x, y, position, images, cache)
+            if not number:
                 warn_if_probabilities(model(x))
             if parts:
                 parts.save(part)
@@ -109,7 +114,8 @@ def evaluate(
     distributed.wait(world)  # before the main process, having saved the whole, deletes the parts
     if not pieces:
         raise InputError("data: holds no examples")
-    columns = merge(pieces)
+    examples = count(data) if parts else sum(len(piece["y"]) for piece in pieces)
+    columns = merge(pieces, examples or 0)
     columns |= first_broken(trials, columns)
     classes = int(pieces[0]["facts/classes"])
     seconds = {trial.key: total(pieces, f"seconds/{trial.key}") for trial in trials}
@@ -122,6 +128,7 @@ def evaluate(
         "examples": len(columns["y"]),
         "classes": classes,
         **summarize(trials, columns, seconds, classes, kept=images is not None),
+        **({"request": request} if parts else {}),
         "seed": seed,
         "batch_size": batch_size,
         "precision": str(columns["gallery/x"].dtype),
@@ -138,43 +145,33 @@ def _remaining(
     """This process' batches of what is not done: positions, images, labels."""
     examples = count(data)
     if isinstance(data, DataLoader) or examples is None:  # can only be read from the front
-        start = 0
-        for number, (x, y) in enumerate(batches(data, batch_size, device, workers)):
-            position = torch.arange(start, start + len(x))
-            start += len(x)
-            kept = torch.from_numpy(~np.isin(position.numpy(), done))
-            if number % world.size == world.rank and kept.any():
-                yield position[kept], x[kept], y[kept]
-        return
-    left = torch.from_numpy(np.setdiff1d(np.arange(examples), done))
-    own = [piece for number, piece in enumerate(left.split(batch_size)) if number % world.size == world.rank]
-    positions = torch.cat([left[:0], *own])
-    if len(positions):
-        start = 0
-        for x, y in batches(select(data, positions.tolist()), batch_size, device, workers):
-            yield positions[start : start + len(x)], x, y
-            start += len(x)
+        positions, chosen = None, data
+    else:
+        left = torch.from_numpy(np.setdiff1d(np.arange(examples), done))
+        own = [piece for number, piece in enumerate(left.split(batch_size)) if number % world.size == world.rank]
+        positions = torch.cat([left[:0], *own])
+        chosen = select(data, positions.tolist())
+        if not len(positions):
+            return
+    start = 0
+    for x, y in batches(chosen, batch_size, device, workers):
+        rows = torch.arange(start, start + len(x))
+        start += len(x)
+        yield rows if positions is None else positions[rows], x, y
 
 
-def _request(data: Data, trials: Sequence[Trial], keeps_images: bool) -> dict[str, Any]:
-    """Everything that determines the numbers, so that no part is taken for another evaluation's."""
-    return {
-        "schema": SCHEMA,
-        "examples": count(data),
-        "data": _ends(data),
-        "trials": [trial.made_by | {"examples": trial.examples} for trial in trials],
-        "keeps_images": keeps_images,
-    }
+def identity(data: Data) -> str | None:
+    """A SHA-256 of the data: of all where they are a pair of tensors, else of their number and of up to 64 examples spread over them.
 
-
-def _ends(data: Data) -> str | None:
-    """A SHA-256 of the first and the last example; None where only reading all would tell them."""
+    None for a ``DataLoader`` and for what has no length, which have no order to rely on.
+    """
     examples = count(data)
-    if isinstance(data, DataLoader) or not examples:
+    if isinstance(data, DataLoader) or examples is None:
         return None
-    digest = hashlib.sha256()
-    for x, y in batches(select(data, [0, examples - 1]), 2, torch.device("cpu")):
-        digest.update(x.contiguous().numpy().tobytes() + y.numpy().tobytes())
+    chosen = data if isinstance(data, tuple) else select(data, np.unique(np.linspace(0, max(0, examples - 1), 64).astype(int)).tolist())
+    digest = hashlib.sha256(str(examples).encode())
+    for x, y in batches(chosen, 256, torch.device("cpu")) if examples else ():
+        digest.update(str((x.dtype, tuple(x.shape))).encode() + x.contiguous().numpy().tobytes() + y.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from logitpair.errors import InputError
+from logitpair.ledger import Parts
 from logitpair.results import read_ledger, read_results, write_files
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class Evaluation:
             OSError: for a full disk or a folder that cannot be written.
         """
         write_files(Path(folder), self.results, self.ledger)
-        shutil.rmtree(Path(folder) / "parts", ignore_errors=True)  # what an interruption would have gone on from
+        if "request" in self.results:
+            Parts(Path(folder), self.results["request"]).clear()  # what an interruption would have gone on from
         return Path(folder) / "results.json"
 
     @classmethod

@@ -45,12 +45,16 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_arrays(path: Path, only: str = "") -> dict[str, np.ndarray] | None:
-    """What ``write_arrays`` wrote, or those of the arrays whose names begin with ``only``; None if it is missing or damaged."""
+    """What ``write_arrays`` wrote, or those of the arrays whose names begin with ``only``; None if it is missing or damaged.
+
+    Raises:
+        OSError: if it cannot be read, which is no damage.
+    """
     try:
         # read whole, for numpy leaves a damaged file open
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files if name.startswith(only)}
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error):
+    except (FileNotFoundError, ValueError, EOFError, BadZipFile, zlib.error):
         return None
 
 

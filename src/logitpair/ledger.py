@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from logitpair.errors import InputError
-from logitpair.files import atomic_write, read_arrays, write_arrays
+from logitpair.files import read_arrays, write_arrays
 
 GALLERY = 12  # examples whose images are kept for people to look at
 POSITION = "position"
 FACTS = "facts/"  # prefix of what is known of a part as a whole
+
+PARTS = "parts"
 
 Columns = dict[str, np.ndarray]
 
@@ -45,19 +45,21 @@ class Part:
         return self.columns | {FACTS + name: np.asarray(value) for name, value in self.facts.items()}
 
 
-def merge(parts: Sequence[Mapping[str, np.ndarray]]) -> Columns:
+def merge(parts: Sequence[Mapping[str, np.ndarray]], examples: int) -> Columns:
     """The columns of all parts in the order of the data, without facts.
 
     Raises:
-        InputError: if an example is missing or there twice.
+        InputError: if one of so many examples is missing, or there twice.
     """
     position = np.concatenate([part[POSITION] for part in parts])
-    if not np.array_equal(np.sort(position), np.arange(len(position))):
-        raise InputError("the parts of the ledger do not fit together; delete the folder parts/ and evaluate again")
+    if not np.array_equal(np.sort(position), np.arange(examples)):
+        known = len(np.unique(position))
+        trouble = f"{examples - known} are missing; evaluate again" if known < examples else "some are there twice; delete parts/"
+        raise InputError(f"the parts of the ledger do not make up {examples} examples: {trouble}")
     order, gallery = np.argsort(position), np.argsort(position[position < GALLERY])
     columns: Columns = {}
     for name in parts[0]:
-        if not name.startswith((FACTS, POSITION)):
+        if name != POSITION and not name.startswith(FACTS):
             whole = np.concatenate([part[name] for part in parts])
             columns[name] = whole[gallery if name.startswith("gallery/") else order]
     return columns
@@ -69,40 +71,25 @@ def total(parts: Sequence[Mapping[str, np.ndarray]], fact: str) -> float:
 
 
 class Parts:
-    """The parts of one evaluation as files of a folder, so that what is done is not done again.
+    """The parts of one evaluation as files of a folder of their own, so that what is done is not done again.
 
     Args:
-        folder: theirs alone.
-        request: everything that determines the numbers; parts that another request left are deleted.
+        folder: of the evaluation; the parts lie in ``parts/`` below, those of each request apart.
+        request: everything that determines the numbers.
     """
 
-    def __init__(self, folder: Path, request: Mapping[str, Any]) -> None:
-        self.folder = folder
-        self._request = json.dumps(request, indent=2, sort_keys=True) + "\n"
-
-    def open(self) -> bool:
-        """Make the folder ready for this request; whether it held another one's parts."""
-        path = self.folder / "request.json"
-        other = path.exists() and path.read_text() != self._request
-        if other:
-            self.clear()
-        if not path.exists():
-            atomic_write(path, self._request)
-        return other
+    def __init__(self, folder: Path, request: str) -> None:
+        self.folder = folder / PARTS / request
 
     def save(self, part: Part) -> None:
         """Write a part, whole or not at all."""
         position = part.columns[POSITION]
         write_arrays(self.folder / f"{position[0]:09d}-{zlib.crc32(position.tobytes()):08x}.npz", part.arrays())
 
-    def files(self) -> list[Path]:
-        """Those of the parts."""
-        return sorted(self.folder.glob("*.npz"))
-
     def read(self, only: str = "") -> list[Columns]:
         """Every part that is whole, damaged ones being deleted; ``only`` the columns whose names begin so."""
         found: list[Columns] = []
-        for path in self.files():
+        for path in sorted(self.folder.glob("*.npz")):
             part = read_arrays(path, only)
             if part is None:
                 path.unlink(missing_ok=True)
@@ -115,9 +102,9 @@ class Parts:
         return np.concatenate([np.zeros(0, dtype=np.int64), *(part[POSITION] for part in self.read(POSITION))])
 
     def clear(self) -> None:
-        """Delete them."""
-        for path in self.files():
+        """Delete them, and nothing else."""
+        for path in self.folder.glob("*.npz"):
             path.unlink(missing_ok=True)
-        (self.folder / "request.json").unlink(missing_ok=True)
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        for folder in (self.folder, self.folder.parent):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()

@@ -28,18 +28,24 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: recipes.Setting
     path = run / "config.yaml"
     new: dict[str, Any] = {"recipe": recipe, "scale": scale or "paper", "run": yaml.safe_load(settings.text)}
     if path.exists():
-        old, now = _read(path)["run"], _flat(new["run"])
         begun = (run / "checkpoints" / "last.pt").exists()  # before, a mistaken setting may still be mended
-        old = _flat(yaml.safe_load(recipes.resolve(old).text)) if begun else now  # with the defaults of settings added since
-        for key in sorted(old.keys() | now.keys()):
-            if old.get(key) != now.get(key) and not key.startswith(RESULT_NEUTRAL):
-                raise InputError(
-                    f"--out: {run} was begun with {key} = {old.get(key)}, now it is {now.get(key)}; "
-                    "resume with the same settings, or train into another folder"
-                )
+        for key, old, now in differing(_read(path)["run"], new["run"]) if begun else []:
+            raise InputError(
+                f"--out: {run} was begun with {key} = {old}, now it is {now}; resume with the same settings, or train into another folder"
+            )
     elif run.exists() and any(run.iterdir()):
         raise InputError(f"--out: {run} is not empty and holds no run; give a new folder")
     atomic_write(path, yaml.safe_dump(new, sort_keys=False))
+
+
+def differing(old: dict[str, Any], new: dict[str, Any], besides: tuple[str, ...] = ()) -> list[tuple[str, Any, Any]]:
+    """The settings, by dotted name, that differ between the ``run`` of two configurations, with their old and new values.
+
+    Settings that do not touch the weights are left out, and so are those ``besides``.
+    """
+    before, now = (_flat(yaml.safe_load(recipes.resolve(settings).text)) for settings in (old, new))  # with defaults added since
+    keys = [key for key in sorted(before.keys() | now.keys()) if not key.startswith((*RESULT_NEUTRAL, *besides))]
+    return [(key, before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)]
 
 
 def load_config(run: Path) -> tuple[dict[str, Any], RunConfig]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import yaml
 from torch import nn
 
 from logitpair import checkpoint, recipes, run as runs
@@ -75,7 +76,7 @@ def of_run(
         "data": {"name": config.data.name, "split": "test", "class_names": list(config.data.classes)},
         "step": steps_of(run, which),
         "training": json.loads(training.read_text()) if training.exists() else None,
-        "published": published(content["recipe"], content["scale"]),
+        "published": published(content) if attacks is None else [],
     }
     return Subject(
         model=model,
@@ -129,11 +130,21 @@ def of_model(
     return Subject(model, first(test, examples), read_attacks(attacks), about=about)
 
 
-def published(recipe: str, scale: str) -> list[dict[str, Any]]:
-    """Published numbers for a recipe at the paper's scale, accuracies as fractions: what its file says under ``about``, ``published``."""
-    if recipe not in recipes.names() or scale != "paper":
+def published(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Published numbers for a run, accuracies as fractions: what its recipe says under ``about``, ``published``.
+
+    None for a run at another scale, or with other settings than the recipe's: it repeats nobody's experiment.
+
+    Args:
+        content: of the run's ``config.yaml``.
+    """
+    name = content["recipe"]
+    if name not in recipes.names() or content["scale"] != "paper":
         return []
-    entries = recipes.load(recipe).about.get("published", [])
+    recipe = recipes.load(name)
+    if runs.differing(content["run"], yaml.safe_load(recipes.resolve(recipe.run).text), besides=("seed", "precision")):
+        return []
+    entries = recipe.about.get("published", [])
     return [{key: value / 100 if isinstance(value, int | float) else value for key, value in entry.items()} for entry in entries]
 
 
@@ -159,18 +170,19 @@ def steps_of(run: Path, which: str) -> int:
     return checkpoint.load(run / "checkpoints" / f"{which}.pt")["step"]
 
 
-def refuse_smaller(folder: Path, examples: int | None) -> None:
-    """Keep a finished evaluation from being written over by one of fewer examples.
+def refuse_overwriting(folder: Path, examples: int | None, network: Any = None) -> None:
+    """Keep a finished evaluation from being written over by one of fewer examples, or of another network of one's own.
 
     Raises:
-        InputError: if the folder holds one of more.
+        InputError: if the folder holds such a one.
     """
     path = folder / "results.json"
-    if not path.is_file() or examples is None:
-        return
     try:
-        before = int(json.loads(path.read_text())["examples"])
-    except (ValueError, LookupError, TypeError):  # nothing worth keeping
+        before = json.loads(path.read_text())
+        total, of = int(before["examples"]), before.get("network")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # nothing worth keeping
         return
-    if before > examples:
-        raise InputError(f"--examples: '{folder}' holds an evaluation of {before:,} images, this one has {examples:,}; give another --name")
+    if of != network:
+        raise InputError(f"--out: '{folder}' holds an evaluation of {(of or {}).get('name', 'a run')}; give another --out or --name")
+    if examples is not None and total > examples:
+        raise InputError(f"--examples: '{folder}' holds an evaluation of {total:,} images, this one has {examples:,}; give another --name")

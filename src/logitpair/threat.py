@@ -56,7 +56,10 @@ class Linf:
         return inside & (self.distance(x_adv, x) <= self.eps + slack)
 
     def eight_bit(self, x_adv: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """``x_adv`` as a picture file would hold it: each value the nearest multiple of 1/255 within ``eps`` of ``x``."""
+        """``x_adv`` as a picture file would hold it: each value the nearest multiple of 1/255 within ``eps`` of ``x``.
+
+        Of images that are no multiples of 1/255 themselves there may be none within; then it is the next one beyond.
+        """
         rounding = 255 * 2 * torch.finfo(x.dtype).eps
         low = (255 * (x - self.eps) - rounding).ceil_().clamp_(min=0)
         high = (255 * (x + self.eps) + rounding).floor_().clamp_(max=255)

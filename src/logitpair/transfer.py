@@ -15,6 +15,10 @@ from logitpair.distributed import ALONE, World
 from logitpair.errors import InputError
 from logitpair.evaluate import evaluate
 from logitpair.evaluation import Evaluation, percent
+from logitpair.ledger import Parts
+from logitpair.trials import check_name
+
+UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,6 +59,15 @@ class Transfer:
         for target, evaluation in self.evaluations.items():
             evaluation.save(Path(folder) / target)
 
+    def clear(self, folder: Path | str) -> None:
+        """Delete what an interruption would have gone on from in the folder given to ``transfer``; the images stay."""
+        for target, evaluation in self.evaluations.items():
+            own = Path(folder) / UNFINISHED / target
+            Parts(own, evaluation.results["request"]).clear()
+            for empty in (own, own.parent):
+                if empty.is_dir() and not any(empty.iterdir()):
+                    empty.rmdir()
+
     def __repr__(self) -> str:
         return self.table()
 
@@ -93,6 +106,8 @@ def transfer(
     """
     if len(models) < 2:
         raise InputError(f"models: {len(models)} given; a transfer is between two or more")
+    for name in models:
+        check_name("models", name)
     folder = Path(folder)
     evaluations: dict[str, Evaluation] = {}
     for target, model in models.items():
@@ -105,8 +120,8 @@ def transfer(
             batch_size=batch_size,
             workers=workers,
             name="transfer",
-            folder=folder / target,
-            adversarial=folder / "adversarial",
+            folder=folder / UNFINISHED / target,
+            source_images=folder / "adversarial",
             world=world,
             progress=progress,
         )

@@ -6,6 +6,8 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +24,8 @@ from logitpair.validate import at_least, check_batch, check_labels
 
 WHITE_BOX = "white_box"
 CURVE = "curve"
-RESERVED = (WHITE_BOX, CURVE, "clean", "first", "gallery")
+RESERVED = (WHITE_BOX, CURVE, "clean", "first", "gallery", "facts", "position")
+NO_CLASS = -1  # the prediction of an image whose logits are no numbers
 NONE = -1  # restart and step of an example that stands, or of an attack that cannot tell
 
 
@@ -37,6 +40,7 @@ class Trial:
         weights: the network's ``fingerprint``.
         attack: what is done.
         seed: of its random numbers, with each example's position.
+        data: what the examples are (``evaluate.identity``), if known.
         examples: it is tried on so many, from the first; None for all.
     """
 
@@ -46,6 +50,7 @@ class Trial:
     weights: str
     attack: Attack
     seed: int
+    data: str | None = None
     examples: int | None = None
 
     @property
@@ -72,6 +77,9 @@ class Trial:
             "parameters": describe(self.attack),
             "weights": self.weights,
             "seed": self.seed,
+            "data": self.data,
+            "examples": self.examples,
+            "version": version("logitpair"),
         }
 
     def chosen(self, clean: Hits, position: Tensor) -> Tensor:
@@ -98,7 +106,7 @@ class Trial:
             position: of its examples in the data.
             clean: the model's logits on ``x``.
             part: gets the columns.
-            images: where adversarial images are kept, those of sources being taken from there; None to keep none.
+            images: where adversarial images are kept, those made against a source being taken from there; None to keep none.
         """
         began = time.perf_counter()
         before = Hits.of(clean, y)
@@ -118,9 +126,10 @@ class Trial:
         part.facts[f"seconds/{self.key}"] = time.perf_counter() - began
 
         # an image that needs no attack to be misclassified stays broken, whatever the attack made of it
-        prediction = torch.where(before.top1, attacked.argmax(1), clean.argmax(1))
-        part.add(f"{self.key}/prediction", prediction)
         after = before & Hits.of(attacked, y)
+        prediction = torch.where(before.top1, attacked.argmax(1), clean.argmax(1))
+        prediction = prediction.where(after.top1 | (prediction != y), NO_CLASS)
+        part.add(f"{self.key}/prediction", prediction)
         if after.top5 is not None:
             part.add(f"{self.key}/top5", after.top5)
         part.add(f"{self.key}/distance", self.attack.threat.distance(x_adv, x))
@@ -148,8 +157,9 @@ class Hits:
     @classmethod
     def of(cls, logits: Tensor, y: Tensor) -> Hits:
         """Those of these logits ``[batch, classes]``."""
-        top5 = (logits.topk(5, dim=1).indices == y[:, None]).any(1) if logits.shape[1] > 5 else None
-        return cls(logits.argmax(1) == y, top5)
+        finite = torch.isfinite(logits).all(1)  # what is no number is no answer either
+        top5 = finite & (logits.topk(5, dim=1).indices == y[:, None]).any(1) if logits.shape[1] > 5 else None
+        return cls(finite & (logits.argmax(1) == y), top5)
 
     def __and__(self, other: Hits) -> Hits:
         top5 = None if self.top5 is None or other.top5 is None else self.top5 & other.top5
@@ -163,6 +173,7 @@ def plan(
     curve: Sequence[float],
     curve_examples: int,
     seed: int,
+    data: str | None,
 ) -> list[Trial]:
     """Every attack on the model and on every source, and the first one at each radius of the curve.
 
@@ -172,29 +183,44 @@ def plan(
     if not attacks:
         raise InputError("attacks is empty; it must name at least one attack")
     for name in sources:
-        if name in RESERVED or not name or "/" in name:
-            raise InputError(f"sources: '{name}' cannot be a source's name; accepted: any without / but {', '.join(RESERVED)}")
+        check_name("sources", name)
     for eps in curve:
         at_least("curve", eps, 0)
     first, attack = next(iter(attacks.items()))
     if curve and not attack.threat.eps:
         raise InputError(f"curve: attack '{first}' has eps 0 and cannot be scaled; accepted: an attack with eps above 0, or no curve")
+
+    def seeded(victim: str, name: str) -> int:
+        return derive_seed(seed, victim, name)
+
     own = fingerprint(model)
-    trials = [Trial(WHITE_BOX, name, model, own, attack, derive_seed(seed, WHITE_BOX, name)) for name, attack in attacks.items()]
+    trials = [Trial(WHITE_BOX, name, model, own, attack, seeded(WHITE_BOX, name), data) for name, attack in attacks.items()]
     for source, network in sources.items():
         weights = fingerprint(network)
-        trials += [
-            Trial(source, name, network, weights, attack.exhaustive(), derive_seed(seed, source, name)) for name, attack in attacks.items()
-        ]
+        for name, attack in attacks.items():
+            trials.append(Trial(source, name, network, weights, attack.exhaustive(), seeded(source, name), data))
     for eps in curve:
         scaled = attack.scaled(eps / attack.threat.eps) if eps else Unperturbed()
-        trials.append(Trial(CURVE, repr(float(eps)), model, own, scaled, derive_seed(seed, WHITE_BOX, first), curve_examples))
+        trials.append(Trial(CURVE, repr(float(eps)), model, own, scaled, seeded(WHITE_BOX, first), data, curve_examples))
     return trials
 
 
+def check_name(option: str, name: str) -> None:
+    """Refuse a name of a source that could not be told from the ledger's own columns, or that is no name of a folder.
+
+    Raises:
+        InputError: naming the option.
+    """
+    if name in RESERVED or Path(name).name != name or name == "..":
+        raise InputError(f"{option}: '{name}' cannot be a source's name; accepted: any without / but {', '.join(RESERVED)}")
+
+
 def fingerprint(model: nn.Module) -> str:
-    """A SHA-256 of the model's class, weights and buffers."""
-    digest = hashlib.sha256(type(model).__qualname__.encode())
+    """A SHA-256 of the model's architecture, weights, buffers, and of what numbers and texts its modules have for settings."""
+    digest = hashlib.sha256(repr(model).encode())
+    for name, module in model.named_modules():
+        settings = {key: value for key, value in vars(module).items() if isinstance(value, bool | int | float | str) and key != "training"}
+        digest.update(f"{name} {type(module).__module__}.{type(module).__qualname__} {sorted(settings.items())}".encode())
     # by name and not as a state dict, which leaves out buffers such as a normalisation's
     for name, tensor in sorted([*model.named_parameters(), *model.named_buffers()]):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -203,9 +229,15 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def attack_batch(
-    model: nn.Module, trials: Sequence[Trial], x: Tensor, y: Tensor, position: Tensor, images: AdversarialImages | None
+    model: nn.Module,
+    trials: Sequence[Trial],
+    x: Tensor,
+    y: Tensor,
+    position: Tensor,
+    images: AdversarialImages | None,
+    of_sources: AdversarialImages | None,
 ) -> Part:
-    """Everything that happens to one batch.
+    """Everything that happens to one batch; what is found is kept in ``images``, or ``of_sources`` where it was made against one.
 
     Raises:
         InputError: for images, labels or logits that are none.
@@ -213,6 +245,8 @@ def attack_batch(
     check_batch(x, y)
     clean = logits_of(model, x)
     check_labels(y, clean.shape[1])
+    if not bool(torch.isfinite(clean).all()):
+        raise InputError(f"model: logits of {int((~torch.isfinite(clean).all(1)).sum())} of {len(x)} images are not finite")
     part = Part(position)
     hits = Hits.of(clean, y)
     part.add("y", y)
@@ -222,5 +256,5 @@ def attack_batch(
     part.add_images("x", x)
     part.facts["classes"] = clean.shape[1]
     for trial in trials:
-        trial.run(model, x, y, position, clean, part, images)
+        trial.run(model, x, y, position, clean, part, images if trial.is_white_box else of_sources)
     return part

@@ -22,7 +22,8 @@ from logitpair.evaluation import Evaluation, percent
 from logitpair.files import atomic_write
 from logitpair.precision import exact
 from logitpair.threat import Linf
-from logitpair.trials import WHITE_BOX
+from logitpair.trials import WHITE_BOX, Hits
+from logitpair.validate import at_least
 
 COLUMNS = ("threat", "attack", "recorded %", "again %", "8 bits %", "differing", "outside")
 
@@ -100,6 +101,7 @@ def verify(
     Raises:
         InputError: if no images are kept, some are missing, or they are of other data.
     """
+    at_least("batch_size", batch_size, 1)
     store = AdversarialImages(Path(adversarial))
     entries = [(WHITE_BOX, name, entry) for name, entry in evaluation.results["attacks"].items()]
     for source, summary in evaluation.results["black_box"].items():
@@ -111,10 +113,11 @@ def verify(
     verified: list[Verified] = []
     with undisturbed(model), torch.no_grad(), exact(device), progress_bar(disable=not progress) as bar:
         task = bar.add_task("verify", total=len(kept), note="")
+        right = _right(model, data, evaluation, batch_size, device)
         for victim, name, images in kept:
             bar.update(task, note=name)
             pieces = store.pieces(images["folder"])
-            verified.append(_verified(model, data, evaluation, victim, name, Linf(images["eps"]), pieces, batch_size, device))
+            verified.append(_verified(model, data, evaluation, right, victim, name, Linf(images["eps"]), pieces, batch_size, device))
             bar.advance(task)
     return Verification(tuple(verified))
 
@@ -123,6 +126,7 @@ def _verified(
     model: nn.Module,
     data: Data,
     evaluation: Evaluation,
+    right: np.ndarray,
     victim: str,
     name: str,
     threat: Linf,
@@ -130,36 +134,51 @@ def _verified(
     batch_size: int,
     device: torch.device,
 ) -> Verified:
-    """One attack's images, tried again; an example without an image stands as it did unperturbed."""
+    """One attack's images, tried again; an example without an image stands as it does unperturbed (``right``)."""
     ledger = evaluation.ledger
     recorded = ledger[f"{victim}/{name}/prediction"] == ledger["y"]
-    again, eight_bit = (ledger["clean/prediction"] == ledger["y"] for _ in range(2))
+    again, eight_bit = right.copy(), right.copy()
     seen, outside = np.zeros(len(recorded), dtype=bool), 0
     for piece in pieces:
         if len(piece.position) == 0:
             continue
         if piece.position.max() >= len(recorded):
             raise InputError(f"adversarial images of '{name}' are of more examples than the evaluation has")
+        fresh = ~seen[piece.position]  # after an interruption an example may have been kept twice
         seen[piece.position] = True
-        for position, x, y, x_adv in _examples(data, piece, batch_size, device):
-            if x_adv.shape != x.shape or not np.array_equal(y.cpu().numpy(), ledger["y"][position]):
+        for position, x, y, x_adv in _examples(data, piece, fresh, batch_size, device):
+            if x_adv.shape != x.shape:
                 raise InputError(f"data: not what was evaluated; the images of '{name}' are of other examples")
             inside = threat.contains(x_adv, x)
             x_adv = torch.where(inside[:, None, None, None], x_adv, x)
             outside += int((~inside).sum())
-            right = logits_of(model, x).argmax(1) == y
-            again[position] = (right & (logits_of(model, x_adv).argmax(1) == y)).cpu().numpy()
-            eight_bit[position] = (right & (logits_of(model, threat.eight_bit(x_adv, x)).argmax(1) == y)).cpu().numpy()
+            for stands, images in ((again, x_adv), (eight_bit, threat.eight_bit(x_adv, x))):
+                stands[position] &= Hits.of(logits_of(model, images), y).top1.cpu().numpy()
     if (recorded & ~seen).any():
         raise InputError(f"adversarial images of '{name}' are missing for {int((recorded & ~seen).sum())} examples; evaluate again")
     counts = {"recorded": int(recorded.sum()), "again": int(again.sum()), "eight_bit": int(eight_bit.sum())}
     return Verified(victim, name, len(recorded), **counts, differing=int((again != recorded).sum()), outside=outside)
 
 
-def _examples(data: Data, piece: Piece, batch_size: int, device: torch.device) -> Iterator[tuple[Any, Tensor, Tensor, Tensor]]:
-    """Positions, images, labels and adversarial images of a piece, batch by batch."""
+def _right(model: nn.Module, data: Data, evaluation: Evaluation, batch_size: int, device: torch.device) -> np.ndarray:
+    """Which examples the model gets right unperturbed, ``[examples]``."""
+    labels: list[np.ndarray] = []
+    right: list[np.ndarray] = []
+    for x, y in batches(data, batch_size, device):
+        labels.append(y.cpu().numpy())
+        right.append(Hits.of(logits_of(model, x), y).top1.cpu().numpy())
+    if not labels or not np.array_equal(np.concatenate(labels), evaluation.ledger["y"]):
+        raise InputError("data: not what was evaluated; its labels are of other examples")
+    return np.concatenate(right)
+
+
+def _examples(
+    data: Data, piece: Piece, chosen: np.ndarray, batch_size: int, device: torch.device
+) -> Iterator[tuple[Any, Tensor, Tensor, Tensor]]:
+    """Positions, images, labels and adversarial images of the chosen rows of a piece, batch by batch."""
+    position, images = piece.position[chosen], piece.x_adv[chosen]
     start = 0
-    for x, y in batches(select(data, piece.position.tolist()), batch_size, device):
+    for x, y in batches(select(data, position.tolist()), batch_size, device) if len(position) else ():
         rows = slice(start, start + len(x))
         start += len(x)
-        yield piece.position[rows], x, y, torch.from_numpy(piece.x_adv[rows]).to(device, x.dtype)
+        yield position[rows], x, y, torch.from_numpy(images[rows]).to(device, x.dtype)

@@ -66,14 +66,14 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_results(whole: Path) -> Non
     process = subprocess.Popen(command(whole, "killed", "--examples", "80"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120
-        while len(list(parts.glob("*.npz"))) < 2:
+        while len(list(parts.glob("*/*.npz"))) < 2:
             assert process.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.01)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    before = len(list(parts.glob("*.npz")))
+    before = len(list(parts.glob("*/*.npz")))
     assert 2 <= before < 10
     assert not (whole / "evaluation" / "killed" / "results.json").exists(), "nothing partial is taken for whole"
     subprocess.run(command(whole, "killed", "--examples", "80"), check=True, capture_output=True, timeout=200)
@@ -131,6 +131,9 @@ def test_a_transfer_between_runs(run: Path, tmp_path: Path, capsys: pytest.Captu
         name: entry["correct"] for name, entry in pair["attacks"].items()
     }
     assert (tmp_path / "matrix" / "report.html").exists()
+    assert not (tmp_path / "matrix" / "unfinished").exists()
+    assert main(["transfer", str(run), str(other), *options[:4], "--out", str(tmp_path)]) == 0  # where one of the runs lives
+    assert (other / "checkpoints" / "last.pt").exists()
     capsys.readouterr()
     assert main(["transfer", str(run)]) == 2
     assert "two or more" in capsys.readouterr().err

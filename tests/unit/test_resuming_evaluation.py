@@ -108,7 +108,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_numbers(
     CALLS.reset(last=7)
     with pytest.raises(KeyboardInterrupt):
         evaluate(model, sample, tmp_path, **options)
-    assert 0 < len(list((tmp_path / "parts").glob("*.npz"))) < 5
+    assert 0 < len(list(tmp_path.glob("parts/*/*.npz"))) < 5
     CALLS.reset()
     resumed = evaluate(model, sample, tmp_path, batch_size=batch_size, **options)
     assert 0 < CALLS.images < images, "it began anew"
@@ -120,19 +120,22 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_numbers(
 
 def test_a_damaged_part_is_done_again(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
     whole = evaluate(model, sample, tmp_path)
-    parts = sorted((tmp_path / "parts").glob("*.npz"))
+    parts = sorted(tmp_path.glob("parts/*/*.npz"))
     assert len(parts) == 5
     parts[1].write_bytes(parts[1].read_bytes()[:200])
     parts[3].write_bytes(b"")
     same(whole, evaluate(model, sample, tmp_path))
 
 
-@pytest.mark.parametrize("change", ["weights", "seed", "attack", "data", "fewer", "source"])
-def test_parts_of_another_evaluation_are_never_taken(
-    model: nn.Module, other: nn.Module, sample: Pair, tmp_path: Path, change: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("change", ["weights", "seed", "attack", "images", "labels", "fewer", "source", "setting", "loss"])
+def test_parts_of_another_evaluation_are_neither_taken_nor_deleted(
+    model: nn.Module, other: nn.Module, sample: Pair, tmp_path: Path, change: str
 ) -> None:
-    evaluate(model, sample, tmp_path)
-    options: dict = {}
+    model.temperature = 1.0
+    options: dict = {"attacks": {"pgd": replace(ATTACK, loss=lambda logits, y: 0 * logits.sum(1))}} if change == "loss" else {}
+    evaluate(model, sample, tmp_path, **options)
+    before = set(tmp_path.glob("parts/*/*.npz"))
+    options = {}
     if change == "weights":
         with torch.no_grad():
             model.logits.bias[0] += 1
@@ -140,17 +143,28 @@ def test_parts_of_another_evaluation_are_never_taken(
         options["seed"] = 1
     elif change == "attack":
         options["attacks"] = {"pgd": replace(ATTACK, steps=5)}
-    elif change == "data":
-        sample = (sample[0].flip(0), sample[1].flip(0))
+    elif change == "images":
+        sample = (sample[0].clone(), sample[1])
+        sample[0][20] = 0.5  # neither the first nor the last
+    elif change == "labels":
+        sample = (sample[0], sample[1].clone())
+        sample[1][10:30] = (sample[1][10:30] + 1) % 10
+    elif change == "setting":
+        model.temperature = 1000.0
+    elif change == "loss":
+        options["attacks"] = {"pgd": replace(ATTACK, loss=lambda logits, y: lp.losses.cross_entropy(logits, y))}
     elif change == "fewer":
         sample = (sample[0][:30], sample[1][:30])
     else:
         options["sources"] = {"other": other}
-    same(evaluate(model, sample, tmp_path, **options), evaluate(model, sample, **options))
-    assert "anew" in capsys.readouterr().out
+    changed = evaluate(model, sample, tmp_path, **options)
+    same(changed, evaluate(model, sample, **options))
+    assert before < set(tmp_path.glob("parts/*/*.npz"))
+    changed.save(tmp_path)
+    assert set(tmp_path.glob("parts/*/*.npz")) == before, "the parts of the other evaluation are still there"
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [2, 3, 4])
 def test_processes_share_the_work_and_come_to_what_one_does(
     model: nn.Module, sample: Pair, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +179,7 @@ def test_processes_share_the_work_and_come_to_what_one_does(
         before = CALLS.images
         world = World(rank=rank, size=size, device=torch.device("cpu"))
         if rank < size - 1:
-            with pytest.raises(InputError, match="do not fit"):  # the others have not worked yet
+            with pytest.raises(InputError, match="are missing"):  # the others have not worked yet
                 evaluate(model, sample, tmp_path, world=world, **options)
         else:
             shared = evaluate(model, sample, tmp_path, world=world, **options)
@@ -179,12 +193,46 @@ def test_several_processes_need_a_folder(model: nn.Module, sample: Pair) -> None
         evaluate(model, sample, world=World(rank=0, size=2, device=torch.device("cpu")))
 
 
-def test_a_loader_can_be_gone_on_with_too(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
+def test_a_loader_has_no_order_to_go_on_from(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
     loader = DataLoader(TensorDataset(*sample), batch_size=8)
-    whole = evaluate(model, sample)
-    evaluate(model, loader, tmp_path)
-    sorted((tmp_path / "parts").glob("*.npz"))[2].unlink()
-    same(whole, evaluate(model, loader, tmp_path))
+    same(evaluate(model, loader), evaluate(model, sample))
+    with pytest.raises(InputError, match="data: a DataLoader"):
+        evaluate(model, loader, tmp_path)
+
+
+@pytest.mark.parametrize("lost", [2, -1])
+def test_a_lost_part_is_noticed(model: nn.Module, sample: Pair, tmp_path: Path, lost: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = evaluate(model, sample, tmp_path)
+    done = np.arange(40)
+    sorted(tmp_path.glob("parts/*/*.npz"))[lost].unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("logitpair.ledger.Parts.done", lambda parts: done)  # as where another process deleted it meanwhile
+        with pytest.raises(InputError, match="8 are missing"):
+            evaluate(model, sample, tmp_path)
+    same(whole, evaluate(model, sample, tmp_path))
+
+
+def test_a_save_deletes_no_file_that_is_not_its_own(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "mine.txt").write_text("mine")
+    evaluate(model, sample, tmp_path).save(tmp_path)
+    assert [path.name for path in (tmp_path / "parts").iterdir()] == ["mine.txt"]
+
+
+def test_logits_that_are_no_numbers_are_no_right_answers(model: nn.Module, sample: Pair) -> None:
+    class Overflowing(nn.Module):
+        """Right as long as nothing is changed; anything brighter gives NaN."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits = nn.functional.one_hot(sample[1][: len(x)], 10).to(x.dtype) + 0 * x.sum()
+            return torch.where((x - sample[0][: len(x)]).abs().amax((1, 2, 3))[:, None] > 0.05, torch.nan, logits)
+
+    results = evaluate(Overflowing(), sample, attacks={"pgd": replace(ATTACK, loss=lp.losses.margin)}, batch_size=40).results
+    assert results["clean"]["correct"] == 40
+    assert results["white_box"]["correct"] == 0
+    assert results["white_box"]["top5"] == 0
+    with pytest.raises(InputError, match="not finite"):
+        evaluate(nn.Sequential(model, nn.Threshold(1e9, float("nan"))), sample)
 
 
 def test_what_was_first_to_break_an_example_is_told(model: nn.Module, sample: Pair) -> None:

@@ -79,13 +79,15 @@ class PGD(Attack):
             start = self.start(x, generator)[standing]  # drawn for all, so that nobody's noise depends on who is left
             x_adv, taken = self.climb(model, x[standing], y[standing], aim[standing], start)
             with torch.no_grad():
-                score = losses.margin(logits_of(model, x_adv), y[standing])  # above 0 exactly when misclassified
+                logits = logits_of(model, x_adv)
+            score = losses.margin(logits, y[standing]).nan_to_num(nan=torch.inf)  # above 0 exactly when misclassified
             gradients[standing] += (taken + 1).clamp_(max=self.steps)  # who leaves early does so by looking at one gradient more
             scored[standing] += 1
             better = score > best_score[standing]
             best[standing[better]], best_score[standing[better]] = x_adv[better], score[better]
             in_restart[standing[better]], at_step[standing[better]] = restart, taken[better]
-            standing = torch.nonzero(best_score <= 0).squeeze(1) if self.stop_when_broken else standing
+            if self.stop_when_broken:
+                standing = standing[~clearly_misclassified(logits, y[standing])]
             if not len(standing):
                 break
         return Found(best, restart=in_restart, step=at_step, gradients=gradients, forwards=scored)
@@ -173,4 +175,5 @@ def bim(threat: Linf, *, step_size: float, steps: int, target: Target | None = N
 
 def clearly_misclassified(logits: Tensor, y: Labels) -> Tensor:
     """Whether another class leads by more than rounding, ``[batch]``: who leaves the search here is still broken when verified."""
-    return losses.margin(logits, y) > 100 * torch.finfo(logits.dtype).eps * logits.abs().amax(1)
+    led = losses.margin(logits, y) > 100 * torch.finfo(logits.dtype).eps * logits.abs().amax(1)
+    return led | ~torch.isfinite(logits).all(1)  # what is no number is no answer either

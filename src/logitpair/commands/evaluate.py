@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -16,11 +19,13 @@ from logitpair.distributed import World
 from logitpair.errors import InputError
 from logitpair.evaluate import evaluate
 from logitpair.evaluation import Evaluation
-from logitpair.subject import Subject, of_model, of_run, refuse_smaller, sources_of
+from logitpair.subject import Subject, of_model, of_run, refuse_overwriting, sources_of
+from logitpair.trials import check_name
 from logitpair.verify import COLUMNS, verify
 
 SUMMARY = "accuracy of a run, or of a model of yours: clean, white box, and black box from other runs"
-OF_A_MODEL = ("weights", "pretrained", "classes", "mean", "std", "labels", "size", "resize", "out")
+PATIENCE = timedelta(days=7)  # of processes whose share is done: some images take many times as long as others
+OF_A_MODEL = ("weights", "pretrained", "classes", "mean", "std", "labels", "resize", "out")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -41,7 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--mean", type=str | None, default=None, help="with --model: what it is normalised by, as 0.485,0.456,0.406")
     parser.add_argument("--std", type=str | None, default=None, help="with --model: likewise, as 0.229,0.224,0.225")
     parser.add_argument("--labels", type=Path | None, default=None, help="with --model: file of class names in the order of the logits")
-    parser.add_argument("--size", type=int | None, default=None, help="with --model: height and width of its images in pixels (224)")
+    parser.add_argument("--size", type=int, default=224, help="with --model: height and width of its images in pixels")
     parser.add_argument("--resize", type=int | None, default=None, help="with --model: the shorter side before the centre is cropped")
     parser.add_argument("--out", type=Path | None, default=None, help="with --model: folder of the results; runs/MODEL by default")
     parser.add_argument("--source", action="append", type=str, metavar="NAME=RUN", help="another run, for black-box images; repeatable")
@@ -55,7 +60,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_data_dir(parser)
     parser.add_argument("--examples", type=int | None, default=None, help="the first N test images only")
     parser.add_argument("--batch-size", type=int | None, default=None, help="images attacked together (no result depends on it)")
-    parser.add_argument("--checkpoint", type=str, default="last", help="last, or best (by white-box accuracy on held-out training images)")
+    parser.add_argument(
+        "--checkpoint",
+        type=str | None,
+        default=None,
+        help="last, or best by white-box accuracy on held-out training images (default: last; with --verify the one that was evaluated)",
+    )
     parser.add_argument("--name", type=str, default="test", help="results go to RUN/evaluation/NAME (OUT/... with --model)")
     parser.add_argument("--seed", type=int, default=0, help="of the attacks' randomness")
     parser.add_argument("--keep-adversarial", action="store_true", help="keep every adversarial image, in RUN/evaluation/NAME/adversarial")
@@ -69,7 +79,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Evaluate, print the table, write ``results.json`` and ``ledger.npz``; or verify what is there."""
-    if arguments.checkpoint not in ("last", "best"):
+    if arguments.checkpoint not in (None, "last", "best"):
         raise InputError(f"--checkpoint: '{arguments.checkpoint}' is not accepted; accepted: last, best")
     if Path(arguments.name).name != arguments.name:
         raise InputError(f"--name: '{arguments.name}' is not the name of a folder")
@@ -77,14 +87,15 @@ def run(arguments: Namespace) -> None:
         raise InputError(f"--examples must be at least 1, not {arguments.examples}")
     run = out_of(arguments)
     folder = run / "evaluation" / arguments.name
-    with distributed.join(device_of(arguments.device)) as world:
+    with distributed.join(device_of(arguments.device), patience=PATIENCE) as world:
         if arguments.verify:
-            _verify(arguments, run, folder, world)
+            if world.is_main:
+                _verify(arguments, run, folder, world)
             return
         evaluation = evaluate_subject(
             subject_of(arguments, world, arguments.examples),
             folder,
-            sources=dict(parse_source(source) for source in arguments.source or []),
+            sources=parse_sources(arguments.source or []),
             batch_size=arguments.batch_size,
             seed=arguments.seed,
             keep_adversarial=arguments.keep_adversarial,
@@ -105,9 +116,10 @@ def out_of(arguments: Namespace) -> Path:
     if (arguments.run is None) == (arguments.model is None):
         raise InputError("RUN: give either a run directory or --model" + (", not both" if arguments.run else ""))
     if arguments.run is None:
-        return arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", Path(arguments.model).stem)
+        path = Path(arguments.model)
+        return arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", path.stem if path.is_file() else arguments.model)
     for option in OF_A_MODEL:
-        if getattr(arguments, option):
+        if getattr(arguments, option) not in (None, False):
             raise InputError(f"--{option} goes with --model; a run has its own")
     return arguments.run
 
@@ -122,7 +134,7 @@ def subject_of(arguments: Namespace, world: World, examples: int | None) -> Subj
         return of_run(
             arguments.run,
             device=world.device,
-            which=arguments.checkpoint,
+            which=arguments.checkpoint or "last",
             attacks=arguments.attacks,
             data_dir=arguments.data_dir,
             examples=examples,
@@ -133,7 +145,12 @@ def subject_of(arguments: Namespace, world: World, examples: int | None) -> Subj
         )
     return of_model(
         arguments.model,
-        Photos(root=arguments.data_dir, size=arguments.size or 224, resize=arguments.resize, labels=arguments.labels),
+        Photos(
+            root=arguments.data_dir,
+            size=arguments.size,
+            resize=arguments.resize,
+            labels=arguments.labels,
+        ),
         device=world.device,
         attacks=arguments.attacks or "fgsm_1",
         examples=examples,
@@ -172,9 +189,9 @@ def evaluate_subject(
     """Evaluate, with the work in progress kept in ``folder``; not saved yet.
 
     Raises:
-        InputError: for a folder that holds a larger evaluation, or an option out of range.
+        InputError: for a folder that holds a larger evaluation or another network's, or an option out of range.
     """
-    refuse_smaller(folder, count(subject.test))
+    refuse_overwriting(folder, count(subject.test), subject.about.get("network"))
     networks, known = sources_of(sources or {}, world.device)
     evaluation = evaluate(
         subject.model,
@@ -194,6 +211,20 @@ def evaluate_subject(
     return dataclasses.replace(evaluation, results={**evaluation.results, **subject.about, "sources": known})
 
 
+def parse_sources(texts: Sequence[str]) -> dict[str, Path]:
+    """Every ``NAME=RUN``, by name.
+
+    Raises:
+        InputError: for anything else, and for a name that is given twice or is the ledger's own.
+    """
+    pairs = [parse_source(text) for text in texts]
+    for name, times in Counter(name for name, _ in pairs).items():
+        check_name("--source", name)
+        if times > 1:
+            raise InputError(f"--source: '{name}' names {times} runs; accepted: every name once")
+    return dict(pairs)
+
+
 def parse_source(text: str) -> tuple[str, Path]:
     """``NAME=RUN`` as a pair.
 
@@ -201,7 +232,7 @@ def parse_source(text: str) -> tuple[str, Path]:
         InputError: for anything else.
     """
     name, equals, path = text.partition("=")
-    if not (name and equals and path) or name == "white_box":
+    if not (name and equals and path):
         raise InputError(f"--source: '{text}' is not NAME=RUN, such as copy=runs/mnist-alp-2")
     return name, Path(path)
 
@@ -209,8 +240,15 @@ def parse_source(text: str) -> tuple[str, Path]:
 def _verify(arguments: Namespace, run: Path, folder: Path, world: World) -> None:
     """Try the kept images again; an error where they do not do what the evaluation says."""
     evaluation = Evaluation.load(folder)
+    arguments.checkpoint = arguments.checkpoint or evaluation.results.get("checkpoint")
     subject = subject_of(arguments, world, evaluation.results["examples"])
-    verification = verify(subject.model, subject.test, evaluation, folder / "adversarial", batch_size=arguments.batch_size or 256)
+    verification = verify(
+        subject.model,
+        subject.test,
+        evaluation,
+        folder / "adversarial",
+        batch_size=256 if arguments.batch_size is None else arguments.batch_size,
+    )
     print_rows(COLUMNS, verification.rows())
     console.print(f"Wrote {verification.save(folder)}")
     if not verification.holds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
+from datetime import timedelta
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -14,11 +14,13 @@ from logitpair.console import console, print_rows
 from logitpair.data import count
 from logitpair.errors import InputError
 from logitpair.report import write_report
-from logitpair.subject import of_run, refuse_smaller
+from logitpair.subject import of_run, refuse_overwriting
 from logitpair.transfer import transfer
+from logitpair.trials import check_name
 
 SUMMARY = "black box between several runs: images made against each, tried on all the others"
 NAME = "transfer"
+PATIENCE = timedelta(days=7)  # of processes whose share is done
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -42,7 +44,9 @@ def run(arguments: Namespace) -> None:
     paths = {path.resolve().name: path for path in arguments.runs}
     if len(paths) < max(2, len(arguments.runs)):
         raise InputError(f"RUN: {len(arguments.runs)} given, {len(paths)} names; accepted: two or more, whose folders have different names")
-    with distributed.join(device_of(arguments.device)) as world:
+    for name in paths:
+        check_name("RUN", name)
+    with distributed.join(device_of(arguments.device), patience=PATIENCE) as world:
         subjects = {
             name: of_run(path, device=world.device, attacks=arguments.attacks, data_dir=arguments.data_dir, examples=arguments.examples)
             for name, path in paths.items()
@@ -53,14 +57,14 @@ def run(arguments: Namespace) -> None:
                 ours, theirs = first.about["data"]["name"], subject.about["data"]["name"]
                 raise InputError(f"RUN: {first_name} was trained on {ours} and {name} on {theirs}; a transfer needs one data set")
         for path in paths.values():
-            refuse_smaller(path / "evaluation" / NAME, count(first.test))
+            refuse_overwriting(path / "evaluation" / NAME, count(first.test))
         matrix = transfer(
             {name: subject.model for name, subject in subjects.items()},
             first.test,
             attacks=first.attacks,
             folder=arguments.out,
             seed=arguments.seed,
-            batch_size=arguments.batch_size or first.batch_size,
+            batch_size=first.batch_size if arguments.batch_size is None else arguments.batch_size,
             workers=first.workers,
             world=world,
         )
@@ -70,7 +74,7 @@ def run(arguments: Namespace) -> None:
             others = {other: {"run": path.as_posix(), "step": subjects[other].about["step"]} for other, path in paths.items()}
             about = {**subjects[name].about, "sources": {other: known for other, known in others.items() if other != name}}
             dataclasses.replace(evaluation, results={**evaluation.results, **about}).save(paths[name] / "evaluation" / NAME)
-            shutil.rmtree(arguments.out / name, ignore_errors=True)  # what an interruption would have gone on from
+        matrix.clear(arguments.out)
         page = arguments.out / "report.html"
         write_report(list(paths.values()), page)
         console.print(
