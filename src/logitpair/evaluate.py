@@ -128,7 +128,7 @@ def evaluate(
         "examples": len(columns["y"]),
         "classes": classes,
         **summarize(trials, columns, seconds, classes, kept=images is not None),
-        **({"request": request} if parts else {}),
+        "request": request,
         "seed": seed,
         "batch_size": batch_size,
         "precision": str(columns["gallery/x"].dtype),

@@ -86,7 +86,7 @@ def test_a_state_dict_in_a_network_of_one_s_own(photos: Path, tmp_path: Path) ->
         (["--model", "timm:resnet18", "run"], "not both"),
         (["--model", "nothing.ts"], "--attacks is not given"),
         (["--model", "nothing.ts", "--attacks", "fgsm_1"], "nothing.ts"),
-        (["run", "--size", "32"], "--size goes with --model"),
+        (["run", "--resize", "32"], "--resize goes with --model"),
         (["--model", "logitpair.models.LeNet", "--attacks", "fgsm_1", "--mean", "a,b", "--std", "1"], "--mean: 'a,b'"),
         (["--model", "logitpair.models.LeNet", "--attacks", "fgsm_1", "--data-dir", "nowhere"], "nowhere"),
     ],
