@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from logitpair import distributed, environment
 from logitpair.adversarial import AdversarialImages
 from logitpair.attacks import Attack, undisturbed
+from logitpair.attacks.base import logits_of
 from logitpair.console import progress_bar
 from logitpair.data import Data, batches, count, select
 from logitpair.distributed import ALONE, World
@@ -27,7 +28,7 @@ from logitpair.precision import exact
 from logitpair.results import SCHEMA
 from logitpair.summary import first_broken, summarize
 from logitpair.trials import attack_batch, plan
-from logitpair.validate import at_least, warn_if_probabilities
+from logitpair.validate import at_least, check_batch, warn_if_probabilities
 
 
 def evaluate(
@@ -101,6 +102,8 @@ def evaluate(
     with undisturbed(model), torch.no_grad(), exact(device), progress_bar(disable=not progress or not world.is_main) as bar:
         task = bar.add_task("evaluate", total=count(data), completed=len(done), note=", ".join(attacks))
         for number, (position, x, y) in enumerate(_remaining(data, done, batch_size, device, workers, world)):
+            if not number:
+                _try_sources(model, sources or {}, x)
             part = attack_batch(model, trials, x, y, position, images, cache)
             if not number:
                 warn_if_probabilities(model(x))
@@ -158,6 +161,25 @@ def _remaining(
         rows = torch.arange(start, start + len(x))
         start += len(x)
         yield rows if positions is None else positions[rows], x, y
+
+
+def _try_sources(model: nn.Module, sources: Mapping[str, nn.Module], x: Tensor) -> None:
+    """Refuse sources that are for other images, or for other classes, before anything is attacked.
+
+    Raises:
+        InputError: naming the source.
+    """
+    check_batch(x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
+    classes = logits_of(model, x[:1]).shape[1]
+    for name, source in sources.items():
+        with undisturbed(source), torch.no_grad():
+            try:
+                logits = logits_of(source, x[:1])
+            except RuntimeError as error:
+                told = str(error).splitlines()[0]
+                raise InputError(f"sources: '{name}' cannot take images of {list(x.shape[1:])}: {told}") from error
+        if logits.shape[1] != classes:
+            raise InputError(f"sources: '{name}' has {logits.shape[1]} classes, the model {classes}")
 
 
 def identity(data: Data) -> str | None:

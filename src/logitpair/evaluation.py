@@ -15,7 +15,7 @@ from logitpair.results import read_ledger, read_results, write_files
 if TYPE_CHECKING:
     import pandas
 
-COLUMNS = ("threat", "attack", "accuracy %", "95% interval", "correct")
+COLUMNS = ("threat", "attack", "accuracy %", "95% interval", "correct", "top-5 %")
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,12 +67,21 @@ class Evaluation:
                 entries += [(f"black box from {source}, worst", summary["attack"], summary)]
                 entries += [(f"black box from {source}, any attack", "union", summary["union"])]
         rows = [
-            (threat, attack, percent(entry["top1"]), " - ".join(map(percent, entry["ci95"])), f"{entry['correct']} / {entry['total']}")
+            (
+                threat,
+                attack,
+                percent(entry["top1"]),
+                " - ".join(map(percent, entry["ci95"])),
+                f"{entry['correct']} / {entry['total']}",
+                ("<= " if entry.get("top5_is_upper_bound") else "") + percent(entry["top5"]) if "top5" in entry else "-",
+            )
             for threat, attack, entry in entries
         ]
         for entry in self.results.get("published", []):
             measures = [measure for measure in ("clean", "white_box", "black_box") if measure in entry]
-            rows += [(f"published: {m.replace('_', ' ')}", entry["source"], percent(entry[m]), "-", "-") for m in measures]
+            for m in measures:
+                top5 = percent(entry[f"{m}_top5"]) if f"{m}_top5" in entry else "-"
+                rows.append((f"published: {m.replace('_', ' ')}", entry["source"], percent(entry[m]), "-", "-", top5))
         return rows
 
     def table(self) -> str:

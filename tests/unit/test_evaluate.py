@@ -412,11 +412,25 @@ def test_autocast_around_it_changes_nothing(trained: nn.Module, digits: Pair) ->
 
 @pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(10)), "'other' cannot take images of .1, 8, 8."),
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), "'other' has 7 classes, the model 10"),
+    ],
+)
+def test_a_source_for_other_images_or_classes_is_refused(model: nn.Module, sample: Pair, source: nn.Module, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        evaluate(model, sample, sources={"other": source.double()})
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize(
     ("data", "options", "said"),
     [
         (lambda x, y: (x[:0], y[:0]), {}, "data: holds no examples"),
         (lambda x, y: (x, y), {"attacks": {}}, "attacks"),
         (lambda x, y: (x, y), {"batch_size": 0}, "batch_size"),
+        (lambda x, y: (x, y), {"curve": (0.1,), "curve_examples": 0}, "curve_examples"),
         (lambda x, y: (2 * x, y), {}, "x: "),
         (lambda x, y: (x, y + 5), {}, "y: .*10 classes"),
         (lambda x, y: (x, y - 5), {}, "y: .*10 classes"),
