@@ -29,7 +29,8 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: recipes.Setting
     new: dict[str, Any] = {"recipe": recipe, "scale": scale or "paper", "run": yaml.safe_load(settings.text)}
     if path.exists():
         begun = (run / "checkpoints" / "last.pt").exists()  # before, a mistaken setting may still be mended
-        for key, old, now in differing(_read(path)["run"], new["run"]) if begun else []:
+        before = _read(path)["run"]
+        for key, old, now in differing(before, new["run"]) if begun else []:
             raise InputError(
                 f"--out: {run} was begun with {key} = {old}, now it is {now}; resume with the same settings, or train into another folder"
             )

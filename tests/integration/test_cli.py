@@ -175,7 +175,8 @@ def test_an_output_folder_that_cannot_be_made(capsys: pytest.CaptureFixture[str]
     [
         ([], "config.yaml"),
         (["--source", "copy"], "NAME=RUN"),
-        (["--source", "white_box=run"], "NAME=RUN"),
+        (["--source", "white_box=run"], "--source: 'white_box' cannot be"),
+        (["--source", "a=run", "--source", "a=other"], "--source: 'a' names 2 runs"),
         (["--checkpoint", "first"], "accepted: last, best"),
         (["--examples", "0"], "--examples"),
         (["--examples", "-3"], "--examples"),

@@ -85,6 +85,7 @@ def run(arguments: Namespace) -> None:
         raise InputError(f"--name: '{arguments.name}' is not the name of a folder")
     if arguments.examples is not None and arguments.examples < 1:
         raise InputError(f"--examples must be at least 1, not {arguments.examples}")
+    sources = parse_sources(arguments.source or [])
     run = out_of(arguments)
     folder = run / "evaluation" / arguments.name
     with distributed.join(device_of(arguments.device), patience=PATIENCE) as world:
@@ -95,7 +96,7 @@ def run(arguments: Namespace) -> None:
         evaluation = evaluate_subject(
             subject_of(arguments, world, arguments.examples),
             folder,
-            sources=parse_sources(arguments.source or []),
+            sources=sources,
             batch_size=arguments.batch_size,
             seed=arguments.seed,
             keep_adversarial=arguments.keep_adversarial,
