@@ -65,10 +65,10 @@ def of_run(
     config = recipes.resolve(with_root(content["run"], data_dir)).config
     settings = config.evaluation
     own = settings.attacks
-    if not (run / "training.json").exists():
-        warnings.warn(f"{run} has not finished training", stacklevel=2)
     model = runs.load(run, which=which, device=device)
     training = run / "training.json"
+    if not training.exists():
+        warnings.warn(f"{run} has not finished training", stacklevel=2)
     about = {
         "recipe": content["recipe"],
         "scale": content["scale"],
@@ -156,12 +156,12 @@ def sources_of(paths: Mapping[str, Path], device: torch.device) -> tuple[dict[st
     """
     networks: dict[str, nn.Module] = {}
     for name, path in paths.items():
-        if not (path / "training.json").exists():
-            warnings.warn(f"{path} has not finished training", stacklevel=2)
         try:
             networks[name] = runs.load(path, device=device)
         except InputError as error:
             raise InputError(f"--source {name}: {error}") from error
+        if not (path / "training.json").exists():
+            warnings.warn(f"{path} has not finished training", stacklevel=2)
     return networks, {name: {"run": path.as_posix(), "step": steps_of(path, "last")} for name, path in paths.items()}
 
 

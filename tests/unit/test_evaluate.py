@@ -414,7 +414,7 @@ def test_autocast_around_it_changes_nothing(trained: nn.Module, digits: Pair) ->
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(10)), "'other' cannot take images of .1, 8, 8."),
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 10)), "'other' cannot take images of .1, 8, 8."),
         (nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), "'other' has 7 classes, the model 10"),
     ],
 )

@@ -104,11 +104,11 @@ def test_a_source_s_images_are_made_once_and_taken_again(model: nn.Module, other
     other.register_forward_hook(lambda *_: calls.__setitem__(0, calls[0] + 1))
     evaluate(model, sample, tmp_path, sources={"other": other})
     made, calls[0] = calls[0], 0
-    assert made
+    assert made > 10
     torch.manual_seed(5)
     target = lp.models.SmallConvNet(width=4).eval()
     again = evaluate(target, sample, tmp_path, sources={"other": other}).results["black_box"]
-    assert calls[0] == 0, "the images were there"
+    assert calls[0] == 1, "the images were there; it is only tried whether the source takes such images"
     fresh = evaluate(target, sample, tmp_path / "fresh", sources={"other": other}).results["black_box"]
     timeless = [json.dumps(result, default=str, sort_keys=True) for result in (without_times(again), without_times(fresh))]
     assert timeless[0] == timeless[1]
