@@ -51,6 +51,8 @@ def parse(text: str) -> PGD:
     """
     kind, eps, step_size, steps, restarts = match.groups("") if (match := _FORM.fullmatch(text)) else [""] * 5
     try:
+        if eps and float(eps) > 255:
+            raise InputError(f"eps is in 1/255 and at most 255, not {eps}")
         if kind in ONE_STEP and not steps:
             attack = ONE_STEP[kind](Linf(float(eps) / 255))
         elif kind in ITERATED and steps:

@@ -104,6 +104,7 @@ def run(arguments: Namespace) -> None:
         )
         if world.is_main:
             path = evaluation.save(folder)
+            (folder / "verification.json").unlink(missing_ok=True)  # it was another evaluation's
             print_table(evaluation)
             console.print(f"Wrote {path}\nNext: logitpair report {run}")
 

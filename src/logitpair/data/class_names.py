@@ -61,7 +61,7 @@ def match_classes(folders: Sequence[str], logits: int, labels: Path | None = Non
         raise InputError(
             f"--labels is not given, and there are {len(folders)} folders ({', '.join(folders[:3])}{', ...' if len(folders) > 3 else ''}) "
             f"for a network of {logits} logits; accepted: --labels FILE of one class name a line in the order of the logits"
-            + (", or folders named by ImageNet wnid (n01440764)" if logits == IMAGENET else "")
+            + (", or folders named by ImageNet wnid (n01440764), or --classes for a network of timm" if logits == IMAGENET else "")
         )
     if all(folder.isdecimal() for folder in folders) and sorted(folders, key=int) != list(folders):
         warnings.warn(
