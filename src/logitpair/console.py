@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
 
+from rich import progress
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from logitpair.evaluation import COLUMNS, Evaluation, percent
@@ -13,9 +17,12 @@ from logitpair.evaluation import COLUMNS, Evaluation, percent
 console = Console(highlight=False, soft_wrap=True)
 
 
-def progress_bar(*, disable: bool = False) -> Progress:
+EVERY = 30.0  # seconds between two lines where there is no terminal to draw a bar on
+
+
+def progress_bar(*, disable: bool = False) -> progress.Progress:
     """A progress bar with a count, a note that the work may set (``note=``), elapsed and remaining time."""
-    return Progress(
+    return progress.Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -26,6 +33,45 @@ def progress_bar(*, disable: bool = False) -> Progress:
         console=console,
         disable=disable or not console.is_terminal,
     )
+
+
+class Progress:
+    """How far a loop over examples has come: a bar in a terminal; elsewhere, such as in a log file, a line now and then.
+
+    Args:
+        name: of the work.
+        total: examples in all; None where only reading them would tell.
+        done: how many of them were done before.
+        note: what is being done.
+        shown: False for silence.
+    """
+
+    def __init__(self, name: str, total: int | None, done: int = 0, note: str = "", shown: bool = True) -> None:
+        self.name, self.total, self.done = name, total, done
+        self.bar = progress_bar(disable=not shown)
+        self.task = self.bar.add_task(name, total=total, completed=done, note=note)
+        self.lines = shown and not console.is_terminal
+        self.told = time.monotonic()
+        if self.lines and done:
+            console.print(f"{self}; going on with {note}")
+
+    def advance(self, examples: int) -> None:
+        """So many more are done."""
+        self.done += examples
+        self.bar.advance(self.task, examples)
+        if self.lines and time.monotonic() - self.told > EVERY:
+            self.told = time.monotonic()
+            console.print(f"{self}")
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.done:,} of {'?' if self.total is None else f'{self.total:,}'} images done"
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.stop()
 
 
 def print_table(evaluation: Evaluation) -> None:

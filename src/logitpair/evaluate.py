@@ -18,7 +18,7 @@ from logitpair import distributed, environment
 from logitpair.adversarial import AdversarialImages
 from logitpair.attacks import Attack, undisturbed
 from logitpair.attacks.base import logits_of
-from logitpair.console import progress_bar
+from logitpair.console import Progress
 from logitpair.data import Data, batches, count, select
 from logitpair.distributed import ALONE, World
 from logitpair.errors import InputError
@@ -81,10 +81,12 @@ def evaluate(
     Source: arXiv 1803.06373, section 5. The paper's "worst case" is the lowest accuracy over the attacks (``white_box``);
     ``white_box_union`` is stricter: it counts an example as broken if any attack broke it.
     """
+    _check_attacks(attacks)
     at_least("batch_size", batch_size, 1)
     at_least("curve_examples", curve_examples, 1)
-    of_data = identity(data)
-    if (folder or adversarial or source_images) and of_data is None:
+    kept = bool(folder or adversarial or source_images)
+    of_data = identity(data) if kept else None
+    if kept and of_data is None:
         raise InputError("data: a DataLoader or a stream has no order to go on from; pass its Dataset, or give no folder")
     if folder is None and world.size > 1:
         raise InputError("folder is not given; several processes need one that all of them see")
@@ -99,11 +101,11 @@ def evaluate(
     done = parts.done() if parts else np.zeros(0, dtype=np.int64)
     distributed.wait(world)  # or the parts of the fastest would be taken for done before
     made: list[Part] = []
-    with undisturbed(model), torch.no_grad(), exact(device), progress_bar(disable=not progress or not world.is_main) as bar:
-        task = bar.add_task("evaluate", total=count(data), completed=len(done), note=", ".join(attacks))
+    shown = progress and world.is_main
+    with undisturbed(model), torch.no_grad(), exact(device), Progress("evaluate", count(data), len(done), ", ".join(attacks), shown) as bar:
         for number, (position, x, y) in enumerate(_remaining(data, done, batch_size, device, workers, world)):
             if not number:
-                _try_sources(model, sources or {}, x)
+                _try(model, sources or {}, x)
             part = attack_batch(model, trials, x, y, position, images, cache)
             if not number:
                 warn_if_probabilities(model(x))
@@ -111,7 +113,7 @@ def evaluate(
                 parts.save(part)
             else:
                 made.append(part)
-            bar.advance(task, len(x) * world.size)
+            bar.advance(len(x) * world.size)
     distributed.wait(world)
     pieces = parts.read() if parts else [part.arrays() for part in made]
     distributed.wait(world)  # before the main process, having saved the whole, deletes the parts
@@ -163,23 +165,38 @@ def _remaining(
         yield rows if positions is None else positions[rows], x, y
 
 
-def _try_sources(model: nn.Module, sources: Mapping[str, nn.Module], x: Tensor) -> None:
-    """Refuse sources that are for other images, or for other classes, before anything is attacked.
+def _check_attacks(attacks: object) -> None:
+    """Refuse what is no mapping of attacks by name."""
+    if not isinstance(attacks, Mapping):
+        raise InputError(
+            f"attacks: must be a mapping of attacks by name, such as lp.attacks.paper_suite(...), not a {type(attacks).__name__}"
+        )
+    for name, attack in attacks.items():
+        if not isinstance(attack, Attack):
+            raise InputError(
+                f"attacks: '{name}' is a {type(attack).__name__}, not an attack such as lp.attacks.PGD(...); lp.attacks.parse reads text"
+            )
+
+
+def _try(model: nn.Module, sources: Mapping[str, nn.Module], x: Tensor) -> None:
+    """Refuse networks that are for other images, and sources for other classes, before anything is attacked.
 
     Raises:
-        InputError: naming the source.
+        InputError: naming the network.
     """
     check_batch(x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
-    classes = logits_of(model, x[:1]).shape[1]
-    for name, source in sources.items():
-        with undisturbed(source), torch.no_grad():
+    classes = {}
+    for name, network in {"model": model, **{f"sources: '{name}'": source for name, source in sources.items()}}.items():
+        with undisturbed(network), torch.no_grad():
             try:
-                logits = logits_of(source, x[:1])
-            except RuntimeError as error:
+                classes[name] = logits_of(network, x[:1]).shape[1]
+            except (RuntimeError, ValueError) as error:
+                if isinstance(error, InputError):
+                    raise
                 told = str(error).splitlines()[0]
-                raise InputError(f"sources: '{name}' cannot take images of {list(x.shape[1:])}: {told}") from error
-        if logits.shape[1] != classes:
-            raise InputError(f"sources: '{name}' has {logits.shape[1]} classes, the model {classes}")
+                raise InputError(f"{name} cannot take images of {list(x.shape[1:])}: {told}") from error
+        if classes[name] != classes["model"]:
+            raise InputError(f"{name} has {classes[name]} classes, the model {classes['model']}")
 
 
 def identity(data: Data) -> str | None:

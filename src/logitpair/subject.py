@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +12,12 @@ from typing import Any, Literal
 import torch
 import yaml
 from torch import nn
+from torch.utils.data import Dataset
 
 from logitpair import checkpoint, recipes, run as runs
 from logitpair.attacks import Attack
-from logitpair.data import Data, Photos, first
+from logitpair.data import Data, Photos, count, first
+from logitpair.describe import describe
 from logitpair.errors import InputError
 from logitpair.models import count_logits, read_model
 from logitpair.recipes import with_root
@@ -64,6 +66,7 @@ def of_run(
     content, _ = runs.load_config(run)
     config = recipes.resolve(with_root(content["run"], data_dir)).config
     settings = config.evaluation
+    test = _first(config.data.test(), examples)
     own = settings.attacks
     model = runs.load(run, which=which, device=device)
     training = run / "training.json"
@@ -80,7 +83,7 @@ def of_run(
     }
     return Subject(
         model=model,
-        test=first(config.data.test(), examples),
+        test=test,
         attacks=own if attacks is None else read_attacks(attacks, next(iter(own.values()))),
         curve=settings.curve,
         curve_examples=min(settings.curve_examples, examples or settings.curve_examples),
@@ -127,7 +130,14 @@ def of_model(
         "training": None,
         "published": [],
     }
-    return Subject(model, first(test, examples), read_attacks(attacks), about=about)
+    return Subject(model, _first(test, examples), read_attacks(attacks), about=about)
+
+
+def _first(test: Dataset[Any], examples: int | None) -> Data:
+    total = count(test)
+    if examples is not None and total is not None and examples > total:
+        warnings.warn(f"--examples: {examples:,} are asked for, there are {total:,}", stacklevel=3)
+    return first(test, examples)
 
 
 def published(content: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -170,19 +180,33 @@ def steps_of(run: Path, which: str) -> int:
     return checkpoint.load(run / "checkpoints" / f"{which}.pt")["step"]
 
 
-def refuse_overwriting(folder: Path, examples: int | None, network: Any = None) -> None:
-    """Keep a finished evaluation from being written over by one of fewer examples, or of another network of one's own.
+def refuse_overwriting(
+    folder: Path, examples: int | None, attacks: Mapping[str, Attack], sources: Iterable[str] = (), network: Any = None
+) -> None:
+    """Keep a finished evaluation from being written over by one that says less, or is of another network of one's own.
+
+    Args:
+        folder: where the results are to go.
+        examples: how many there are now.
+        attacks, sources: of the evaluation that is asked for.
+        network: what ``results.json`` says of a model that is no run.
 
     Raises:
-        InputError: if the folder holds such a one.
+        InputError: if the folder holds one of more examples, with an attack or source that is missing now, or of another network.
     """
     path = folder / "results.json"
     try:
         before = json.loads(path.read_text())
         total, of = int(before["examples"]), before.get("network")
+        made = {name: entry["parameters"] for name, entry in before["attacks"].items()}
+        lost = [f"attack '{name}'" for name, parameters in made.items() if name not in attacks or describe(attacks[name]) != parameters]
+        lost += [f"source '{name}'" for name in before["black_box"] if name not in set(sources)]
     except (OSError, ValueError, LookupError, TypeError, AttributeError):  # nothing worth keeping
         return
     if of != network:
         raise InputError(f"--out: '{folder}' holds an evaluation of {(of or {}).get('name', 'a run')}; give another --out or --name")
     if examples is not None and total > examples:
         raise InputError(f"--examples: '{folder}' holds an evaluation of {total:,} images, this one has {examples:,}; give another --name")
+    if lost:
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise InputError(f"--name: '{folder}' holds an evaluation with {lost[0]}{more}, which this one is without; give another --name")

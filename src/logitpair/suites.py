@@ -40,7 +40,8 @@ def read_attacks(text: str | Path, default: Attack | None = None) -> dict[str, A
             raise InputError(f"'{twice[0]}' names two attacks; accepted: every name once" if twice else "names no attack")
         return dict(named)
     except InputError as error:
-        raise InputError(f"--attacks: {text}: {error}" if is_file else f"--attacks: {error}") from error
+        named_already = not is_file or str(text) in str(error)
+        raise InputError(f"--attacks: {error}" if named_already else f"--attacks: {text}: {error}") from error
 
 
 def _attacks(entry: Any, default: Attack | None) -> Iterator[tuple[str, Attack]]:

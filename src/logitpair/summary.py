@@ -43,7 +43,10 @@ def summarize(trials: Sequence[Trial], columns: Columns, seconds: Mapping[str, f
         if "top5" in entries[worst]:
             summary["top5"] = min(entry["top5"] for entry in entries.values())
             summary["top5_is_upper_bound"] = any(entry["top5_is_upper_bound"] for entry in entries.values())
-        parts[victim] = summary | {"attack": worst, "union": accuracy(left), "attacks": entries}
+        union = accuracy(left, np.all([columns[f"{trial.key}/top5"] for trial in own], axis=0) if "top5" in summary else None)
+        if "top5" in union:
+            union["top5_is_upper_bound"] = summary["top5_is_upper_bound"]
+        parts[victim] = summary | {"attack": worst, "union": union, "attacks": entries}
     white_box = parts.pop(WHITE_BOX)
     if classes <= CONFUSION_CLASSES:
         white_box["confusion"] = _confusion(y, columns[f"{WHITE_BOX}/{white_box['attack']}/prediction"], classes)

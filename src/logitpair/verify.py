@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from logitpair.adversarial import AdversarialImages, Piece
 from logitpair.attacks import undisturbed
 from logitpair.attacks.base import logits_of
-from logitpair.console import progress_bar
+from logitpair.console import Progress
 from logitpair.data import Data, batches, select
 from logitpair.errors import InputError
 from logitpair.evaluation import Evaluation, percent
@@ -111,14 +111,13 @@ def verify(
         raise InputError(f"'{adversarial}': this evaluation kept no adversarial images; evaluate again with --keep-adversarial")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     verified: list[Verified] = []
-    with undisturbed(model), torch.no_grad(), exact(device), progress_bar(disable=not progress) as bar:
-        task = bar.add_task("verify", total=len(kept), note="")
+    of_all = len(kept) * evaluation.results["examples"]
+    with undisturbed(model), torch.no_grad(), exact(device), Progress("verify", of_all, shown=progress) as bar:
         right = _right(model, data, evaluation, batch_size, device)
         for victim, name, images in kept:
-            bar.update(task, note=name)
             pieces = store.pieces(images["folder"])
             verified.append(_verified(model, data, evaluation, right, victim, name, Linf(images["eps"]), pieces, batch_size, device))
-            bar.advance(task)
+            bar.advance(evaluation.results["examples"])
     return Verification(tuple(verified))
 
 

@@ -118,6 +118,30 @@ def test_a_larger_evaluation_is_not_written_over(run: Path, capsys: pytest.Captu
     assert main(["evaluate", str(run), *options, "--examples", "30"]) == 0
 
 
+def test_an_evaluation_by_other_attacks_or_with_fewer_sources_is_not_written_over(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate = ["evaluate", str(run), "--name", "kept-suite", "--examples", "20"]
+    source = ["--source", f"itself={run}"]
+    assert main([*evaluate, "--attacks", "fgsm_25,pgd_25_5_2", *source]) == 0
+    capsys.readouterr()
+    for attacks, sources, lost in (
+        ("fgsm_25", source, "attack 'pgd_25_5_2'"),
+        ("fgsm_20", source, "attack 'fgsm_25' and 1 more"),
+        ("fgsm_25,pgd_25_5_2", [], "source 'itself'"),
+    ):
+        assert main([*evaluate, "--attacks", attacks, *sources]) == 2
+        assert f"holds an evaluation with {lost}, which this one is without; give another --name" in capsys.readouterr().err
+    assert main([*evaluate, "--attacks", "fgsm_25,pgd_25_5_2,bim_25_5_2", *source]) == 0
+
+
+@pytest.mark.filterwarnings("default")
+def test_more_examples_than_there_are_and_names_that_are_not_there(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run), "--attacks", "fgsm_25", "--name", "all", "--examples", "5000"]) == 0
+    assert "--examples: 5,000 are asked for, there are 447" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--verify", "--name", "nowhere"]) == 2
+    assert "has no evaluation 'nowhere'; it has " in (said := capsys.readouterr().err)
+    assert "all" in said
+
+
 def test_a_transfer_between_runs(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = tmp_path / "other"
     assert main(["train", "digits-plain", "--epochs", "1", "--seed", "1", "--out", str(other)]) == 0

@@ -410,6 +410,25 @@ def test_autocast_around_it_changes_nothing(trained: nn.Module, digits: Pair) ->
         same_ledger(plain, evaluate(trained, data))
 
 
+def test_top5_of_the_union_counts_what_no_attack_pushed_out(model: nn.Module, sample: Pair) -> None:
+    attacks = {name: attack.exhaustive() for name, attack in SUITE.items()}
+    evaluation = evaluate(model, sample, attacks=attacks)
+    stands = np.all([evaluation.ledger[f"white_box/{name}/top5"] for name in attacks], axis=0)
+    union = evaluation.results["white_box_union"]
+    assert union["top5"] == stands.mean() <= evaluation.results["white_box"]["top5"]
+    assert union["top5_is_upper_bound"] == evaluation.results["white_box"]["top5_is_upper_bound"]
+
+
+def test_without_a_terminal_progress_is_told_in_lines(
+    model: nn.Module, sample: Pair, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logitpair.console.EVERY", 0.0)
+    evaluate(model, sample, attacks={"weak": WEAK}, batch_size=30, progress=True)
+    assert capsys.readouterr().out.splitlines() == ["evaluate: 30 of 60 images done", "evaluate: 60 of 60 images done"]
+    evaluate(model, sample, attacks={"weak": WEAK}, batch_size=30, progress=False)
+    assert not capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize(
     ("source", "said"),
@@ -437,6 +456,9 @@ def test_a_source_for_other_images_or_classes_is_refused(model: nn.Module, sampl
         (lambda x, y: (x[0], y[:1]), {}, "x: "),
         (lambda x, y: (x, y + 0.5), {}, "y: "),
         (lambda x, y: (x, y), {"sources": {"white_box": nn.Identity()}}, "white_box"),
+        (lambda x, y: (x, y), {"attacks": [WEAK]}, "attacks: must be a mapping .* not a list"),
+        (lambda x, y: (x, y), {"attacks": {"p": "pgd_1_1_1"}}, "attacks: 'p' is a str, not an attack"),
+        (lambda x, y: (x.repeat(1, 3, 1, 1), y), {}, "model cannot take images of .3, 8, 8."),
     ],
 )
 def test_bad_input_is_refused(model: nn.Module, sample: Pair, data: object, options: dict, said: str) -> None:

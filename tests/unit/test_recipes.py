@@ -39,7 +39,12 @@ def refused(*overrides: str) -> str:
         ("objective.attack.steps", "1.5", "objective.attack.steps: expected a whole number, not '1.5'"),
         ("objective.attack.random_start", "3", "objective.attack.random_start: expected true or false, not '3'"),
         ("objective.attack.target", "Foo", "objective.attack.target: expected an import path such as package.module.Name, not 'Foo'"),
-        ("objective.wieght", "1", "objective: Option 'wieght' is not accepted"),
+        (
+            "objective.wieght",
+            "1",
+            "objective: Option 'wieght' is not accepted by logitpair.objectives.AdversarialLogitPairing; "
+            "accepted: attack, weight_warmup, warmup, weight, pairing, clean_share",
+        ),
         ("model.width", "x", "model.width: expected a whole number, not 'x'"),
         ("optimizer.lr", "x", "optimizer.lr: expected a number, not 'x'"),
         ("ema", "x", "ema: expected a number, not 'x'"),

@@ -53,6 +53,15 @@ def test_the_evaluation_transfer_is_preferred_to_the_main_one(tmp_path: Path) ->
     assert not found.attacks  # one attack: its matrix is the worst one
 
 
+def test_without_a_test_the_largest_and_of_those_the_strictest_evaluation_is_the_main_one(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", name="a")
+    add_evaluation(run, results(20, name="b"))
+    loaded = load_run(run)
+    assert [evaluation.name for evaluation in loaded.evaluations] == ["b", "a"]
+    add_evaluation(run, results(name="test"))
+    assert [evaluation.name for evaluation in load_run(run).evaluations] == ["test", "b", "a"]
+
+
 def test_a_transfer_that_beats_the_white_box_is_a_doubt_though_the_main_evaluation_has_none(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", black_box={})
     assert not summarize([load_run(run)]).doubts

@@ -12,20 +12,21 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair import distributed
-from logitpair.commands.options import add_data_dir, add_device, device_of
+from logitpair.commands.options import add_data_dir, add_device, check_folder_name, device_of
 from logitpair.console import console, print_rows, print_table
 from logitpair.data import Photos, count
 from logitpair.distributed import World
 from logitpair.errors import InputError
 from logitpair.evaluate import evaluate
 from logitpair.evaluation import Evaluation
+from logitpair.models import image_size
 from logitpair.subject import Subject, of_model, of_run, refuse_overwriting, sources_of
 from logitpair.trials import check_name
 from logitpair.verify import COLUMNS, verify
 
 SUMMARY = "accuracy of a run, or of a model of yours: clean, white box, and black box from other runs"
 PATIENCE = timedelta(days=7)  # of processes whose share is done: some images take many times as long as others
-OF_A_MODEL = ("weights", "pretrained", "classes", "mean", "std", "labels", "resize", "out")
+OF_A_MODEL = ("weights", "pretrained", "classes", "mean", "std", "labels", "size", "resize", "out")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -46,7 +47,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--mean", type=str | None, default=None, help="with --model: what it is normalised by, as 0.485,0.456,0.406")
     parser.add_argument("--std", type=str | None, default=None, help="with --model: likewise, as 0.229,0.224,0.225")
     parser.add_argument("--labels", type=Path | None, default=None, help="with --model: file of class names in the order of the logits")
-    parser.add_argument("--size", type=int, default=224, help="with --model: height and width of its images in pixels")
+    parser.add_argument(
+        "--size", type=int | None, default=None, help="with --model: height and width of its images in pixels (default: timm's, else 224)"
+    )
     parser.add_argument("--resize", type=int | None, default=None, help="with --model: the shorter side before the centre is cropped")
     parser.add_argument("--out", type=Path | None, default=None, help="with --model: folder of the results; runs/MODEL by default")
     parser.add_argument("--source", action="append", type=str, metavar="NAME=RUN", help="another run, for black-box images; repeatable")
@@ -81,8 +84,7 @@ def run(arguments: Namespace) -> None:
     """Evaluate, print the table, write ``results.json`` and ``ledger.npz``; or verify what is there."""
     if arguments.checkpoint not in (None, "last", "best"):
         raise InputError(f"--checkpoint: '{arguments.checkpoint}' is not accepted; accepted: last, best")
-    if Path(arguments.name).name != arguments.name:
-        raise InputError(f"--name: '{arguments.name}' is not the name of a folder")
+    check_folder_name("--name", arguments.name)
     if arguments.examples is not None and arguments.examples < 1:
         raise InputError(f"--examples must be at least 1, not {arguments.examples}")
     sources = parse_sources(arguments.source or [])
@@ -149,7 +151,7 @@ def subject_of(arguments: Namespace, world: World, examples: int | None) -> Subj
         arguments.model,
         Photos(
             root=arguments.data_dir,
-            size=arguments.size,
+            size=image_size(arguments.model) if arguments.size is None else arguments.size,
             resize=arguments.resize,
             labels=arguments.labels,
         ),
@@ -193,7 +195,7 @@ def evaluate_subject(
     Raises:
         InputError: for a folder that holds a larger evaluation or another network's, or an option out of range.
     """
-    refuse_overwriting(folder, count(subject.test), subject.about.get("network"))
+    refuse_overwriting(folder, count(subject.test), subject.attacks, sources or {}, subject.about.get("network"))
     networks, known = sources_of(sources or {}, world.device)
     evaluation = evaluate(
         subject.model,
@@ -241,6 +243,9 @@ def parse_source(text: str) -> tuple[str, Path]:
 
 def _verify(arguments: Namespace, run: Path, folder: Path, world: World) -> None:
     """Try the kept images again; an error where they do not do what the evaluation says."""
+    if not (folder / "results.json").exists():
+        there = [path.parent.name for path in sorted(run.glob("evaluation/*/results.json"))]
+        raise InputError(f"--name: '{run}' has no evaluation '{folder.name}'; it has {', '.join(there) or 'none'}")
     evaluation = Evaluation.load(folder)
     arguments.checkpoint = arguments.checkpoint or evaluation.results.get("checkpoint")
     subject = subject_of(arguments, world, evaluation.results["examples"])

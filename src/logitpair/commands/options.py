@@ -34,3 +34,13 @@ def device_of(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device: no '{name}' here; accepted: auto, cpu, and cuda where there is one") from error
     return device
+
+
+def check_folder_name(option: str, name: str) -> None:
+    """Refuse what is not the name of one folder.
+
+    Raises:
+        InputError: naming the option.
+    """
+    if Path(name).name != name or name == "..":
+        raise InputError(f"{option}: '{name}' is not the name of a folder")

@@ -9,7 +9,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair import distributed
-from logitpair.commands.options import add_data_dir, add_device, device_of
+from logitpair.commands.options import add_data_dir, add_device, check_folder_name, device_of
 from logitpair.console import console, print_rows
 from logitpair.data import count
 from logitpair.errors import InputError
@@ -19,7 +19,6 @@ from logitpair.transfer import transfer
 from logitpair.trials import check_name
 
 SUMMARY = "black box between several runs: images made against each, tried on all the others"
-NAME = "transfer"
 PATIENCE = timedelta(days=7)  # of processes whose share is done
 
 
@@ -34,6 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int | None, default=None, help="images attacked together")
     parser.add_argument("--seed", type=int, default=0, help="of the attacks' randomness")
     parser.add_argument("--out", type=Path, default=Path("transfer"), help="folder for the adversarial images and the page")
+    parser.add_argument("--name", type=str, default="transfer", help="results go to evaluation/NAME of each run")
     add_device(parser)
 
 
@@ -41,6 +41,7 @@ def run(arguments: Namespace) -> None:
     """Evaluate every run as a target, print the matrix, write each run's evaluation ``transfer`` and the page."""
     if arguments.examples is not None and arguments.examples < 1:
         raise InputError(f"--examples must be at least 1, not {arguments.examples}")
+    check_folder_name("--name", arguments.name)
     paths = {path.resolve().name: path for path in arguments.runs}
     if len(paths) < max(2, len(arguments.runs)):
         raise InputError(f"RUN: {len(arguments.runs)} given, {len(paths)} names; accepted: two or more, whose folders have different names")
@@ -56,8 +57,8 @@ def run(arguments: Namespace) -> None:
             if subject.about["data"] != first.about["data"]:
                 ours, theirs = first.about["data"]["name"], subject.about["data"]["name"]
                 raise InputError(f"RUN: {first_name} was trained on {ours} and {name} on {theirs}; a transfer needs one data set")
-        for path in paths.values():
-            refuse_overwriting(path / "evaluation" / NAME, count(first.test))
+        for name, path in paths.items():
+            refuse_overwriting(path / "evaluation" / arguments.name, count(first.test), first.attacks, set(paths) - {name})
         matrix = transfer(
             {name: subject.model for name, subject in subjects.items()},
             first.test,
@@ -73,7 +74,9 @@ def run(arguments: Namespace) -> None:
         for name, evaluation in matrix.evaluations.items():
             others = {other: {"run": path.as_posix(), "step": subjects[other].about["step"]} for other, path in paths.items()}
             about = {**subjects[name].about, "sources": {other: known for other, known in others.items() if other != name}}
-            dataclasses.replace(evaluation, results={**evaluation.results, **about}).save(paths[name] / "evaluation" / NAME)
+            dataclasses.replace(evaluation, results={**evaluation.results, **about, "name": arguments.name}).save(
+                paths[name] / "evaluation" / arguments.name
+            )
         matrix.clear(arguments.out)
         page = arguments.out / "report.html"
         write_report(list(paths.values()), page)
@@ -81,4 +84,4 @@ def run(arguments: Namespace) -> None:
             "Accuracy in percent on images made against the run of the line, tried on that of the column; white box on the diagonal"
         )
         print_rows(("made against", *paths), matrix.rows())
-        console.print(f"Wrote evaluation/{NAME}/results.json into each run, and {page}")
+        console.print(f"Wrote evaluation/{arguments.name}/results.json into each run, and {page}")

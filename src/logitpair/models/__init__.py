@@ -1,9 +1,9 @@
 """Networks. A recipe names one by its import path, so yours needs no registration."""
 
-from logitpair.models.given import count_logits, read_model
+from logitpair.models.given import count_logits, image_size, read_model
 from logitpair.models.lenet import LeNet
 from logitpair.models.normalized import Normalized
 from logitpair.models.pretrained import Timm
 from logitpair.models.small import SmallConvNet
 
-__all__ = ["LeNet", "Normalized", "SmallConvNet", "Timm", "count_logits", "read_model"]
+__all__ = ["LeNet", "Normalized", "SmallConvNet", "Timm", "count_logits", "image_size", "read_model"]

@@ -83,6 +83,21 @@ def read_model(
     return model.eval()
 
 
+def image_size(name: str) -> int:
+    """Height and width in pixels of the images that a network is for: what timm says of it, 224 where nobody says.
+
+    Raises:
+        InputError: for a name that timm does not know.
+    """
+    if not name.startswith(TIMM):
+        return 224
+    timm = require_timm(name.removeprefix(TIMM), "--model")
+    try:
+        return timm.get_pretrained_cfg(name.removeprefix(TIMM)).input_size[-1]
+    except RuntimeError:  # an unknown tag, which is told when the network is built
+        return 224
+
+
 def count_logits(model: nn.Module, image: Tensor) -> int:
     """How many logits the model gives, found by running it on the image, once alone and once beside itself.
 

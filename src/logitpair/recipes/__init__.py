@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import inspect
 import json
+import pkgutil
 import re
 from argparse import SUPPRESS, ArgumentError
 from collections.abc import Generator, Sequence
@@ -192,6 +194,9 @@ def one_line(error: BaseException) -> str:
     )
     text = re.sub(r"^Expected a (?:typing\.)?Literal\[(.*)\]", r"expected \1", text)
     text = re.sub(r"^Expected a dot import path string: (.*)", r"expected an import path such as package.module.Name, not '\1'", text)
+    if text.startswith("Option ") and (classes := re.findall(r"Problem with given class_path '([\w.]+)'", whole)):
+        with contextlib.suppress(ImportError, AttributeError, ValueError):
+            text += f" by {classes[-1]}; accepted: {', '.join(inspect.signature(pkgutil.resolve_name(classes[-1])).parameters)}"
     return ": ".join([*filter(None, [".".join(keys)]), text + found])
 
 

@@ -27,7 +27,7 @@ class Run:
         recipe: what it was trained by; None without a ``config.yaml``.
         scale: the recipe's scale.
         settings: the resolved settings.
-        evaluations: ``test`` first, the others by name.
+        evaluations: ``test`` first, then those of the most images, and of as many the one with the lowest accuracy under attack.
         metrics: the lines of ``metrics.jsonl``.
         training: the content of ``training.json``; empty until training is done.
     """
@@ -61,7 +61,7 @@ def load_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise InputError(f"RUN: no folder '{folder}'; give one that `logitpair train` wrote")
     metrics = [line for line in read_json_lines(folder / "metrics.jsonl") if "step" in line]
-    results = sorted(folder.glob("evaluation/*/results.json"), key=lambda path: (path.parent.name != "test", path.parent.name))
+    results = sorted(folder.glob("evaluation/*/results.json"))
     if not metrics and not results:
         raise InputError(f"RUN: '{folder}' holds neither an evaluation nor metrics; run `logitpair evaluate {folder}` first")
     config = _mapping(folder / "config.yaml")
@@ -71,7 +71,7 @@ def load_run(folder: Path) -> Run:
         recipe=config.get("recipe"),
         scale=config.get("scale"),
         settings=_mapping_in(config, "run", folder / "config.yaml"),
-        evaluations=tuple(_load_evaluation(path, folder) for path in results),
+        evaluations=tuple(sorted((_load_evaluation(path, folder) for path in results), key=_place)),
         metrics=tuple(metrics),
         training=_mapping(folder / "training.json"),
     )
@@ -83,6 +83,10 @@ def portable(path: Path) -> str:
         return path.as_posix()
     here = Path.cwd()
     return path.relative_to(here).as_posix() if path.is_relative_to(here) and path != here else f"runs/{path.name}"
+
+
+def _place(evaluation: Evaluation) -> tuple[bool, int, float, str]:
+    return evaluation.name != "test", -evaluation.examples, evaluation.white_box.worst.accuracy.top1, evaluation.name
 
 
 def _load_evaluation(path: Path, run: Path) -> Evaluation:
