@@ -10,6 +10,7 @@ Images are float32 in [0, 1], ``[batch, channels, height, width]``; a model maps
 """
 
 from logitpair import attacks, data, losses, models, objectives
+from logitpair.audit import Audit, audit, standard_protocol
 from logitpair.errors import InputError
 from logitpair.evaluate import evaluate
 from logitpair.evaluation import Evaluation
@@ -20,18 +21,21 @@ from logitpair.verify import Verification, verify
 
 __version__ = "0.1.0"
 __all__ = [
+    "Audit",
     "Evaluation",
     "InputError",
     "Linf",
     "Transfer",
     "Verification",
     "attacks",
+    "audit",
     "data",
     "evaluate",
     "load",
     "losses",
     "models",
     "objectives",
+    "standard_protocol",
     "transfer",
     "verify",
 ]

@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from logitpair.errors import InputError
 from logitpair.random import Generator
 from logitpair.threat import Linf
-from logitpair.validate import check_batch, check_logits
+from logitpair.validate import check_batch, check_labels, check_logits
 
 Images = Float[Tensor, "batch channels height width"]
 Labels = Int[Tensor, " batch"]
@@ -115,6 +116,27 @@ class Counted(nn.Module):
 def logits_of(model: nn.Module, x: Images) -> Float[Tensor, "batch classes"]:
     """The model's logits in the images' dtype (whatever autocast computed them in), checked for shape."""
     return check_logits(model(x), x)
+
+
+def gradient_of(total: Float[Tensor, ""], x: Images) -> Images:
+    """The gradient of a sum over the batch with respect to the images: zero where the model leaves none, as an argmax does."""
+    if not total.requires_grad:
+        return torch.zeros_like(x)
+    (gradient,) = torch.autograd.grad(total, x, allow_unused=True)
+    return torch.zeros_like(x) if gradient is None else gradient
+
+
+def nth_other_class(logits: Float[Tensor, "batch classes"], y: Labels, rank: int) -> Labels:
+    """The class that is ``rank``-th by its logit among all but ``y``, ``[batch]``; 1 is the most likely.
+
+    Raises:
+        InputError: for a rank that there is no class for.
+    """
+    check_labels(y, logits.shape[1])
+    if rank >= logits.shape[1]:
+        raise InputError(f"target_rank must be at most {logits.shape[1] - 1}, the model's other classes, not {rank}")
+    others = logits.nan_to_num().scatter(1, y[:, None], -torch.inf)
+    return others.argsort(dim=1, descending=True, stable=True)[:, rank - 1]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from logitpair import losses
-from logitpair.attacks.base import Attack, Found, Images, Labels, logits_of
+from logitpair.attacks.base import Attack, Found, Images, Labels, gradient_of, logits_of
 from logitpair.attacks.starts import SignStart
 from logitpair.attacks.targets import Target
 from logitpair.random import Generator
@@ -116,7 +116,7 @@ class PGD(Attack):
                 if not len(going):
                     return end, taken
             loss = self.loss(logits[going], aim[going]).sum()
-            (gradient,) = torch.autograd.grad(loss if self.target is None else -loss, x_adv)
+            gradient = gradient_of(loss if self.target is None else -loss, x_adv)
             x, y, aim, rows = x[going], y[going], aim[going], rows[going]
             ahead = x_adv.detach()[going] + self.step_size * self.threat.ascent(gradient[going])
             x_adv = self.threat.project(ahead, x)

@@ -10,6 +10,8 @@ from logitpair.attacks.base import Images
 from logitpair.random import Generator, uniform_like
 from logitpair.threat import Linf
 
+BLOCKS = (1 / 28, 1 / 14, 1 / 7, 1 / 4, 1 / 2)  # of the height
+
 
 @dataclass(frozen=True)
 class SignStart:
@@ -23,3 +25,24 @@ class SignStart:
         """A start for each image of ``x``, in the ball and in the box."""
         alpha = threat.eps / 2
         return threat.project(torch.where(uniform_like(x, generator) < 0.5, x - alpha, x + alpha), x)
+
+
+@dataclass(frozen=True)
+class BlockStart:
+    """A corner of the ball: up or down by eps, the same over square blocks whose size is drawn for each image.
+
+    The blocks are 1/28, 1/14, 1/7, 1/4 or 1/2 of the image's height: networks that ignore noise of single pixels answer to patches.
+    """
+
+    def draw(self, threat: Linf, x: Images, generator: Generator | None) -> Images:
+        """A start for each image of ``x``, in the ball and in the box."""
+        height, width = x.shape[2:]
+        up = uniform_like(x, generator) < 0.5
+        chosen = (uniform_like(x[:, 0, 0, 0], generator) * len(BLOCKS)).long()
+        for number, share in enumerate(BLOCKS):
+            size = max(1, round(share * height))
+            rows = (chosen == number).nonzero().squeeze(1)
+            of_row = torch.arange(height, device=x.device) // size
+            of_column = torch.arange(width, device=x.device) // size
+            up[rows] = up[rows][:, :, of_row[:, None], of_column[None, :]]
+        return threat.project(torch.where(up, x + threat.eps, x - threat.eps), x)

@@ -1,0 +1,96 @@
+"""What the audit leaves standing beside standard AutoAttack (torchattacks' port), on the same images and the same core.
+
+    python benchmarks/audit.py runs/mnist-alp-cpu runs/mnist-clp --data-dir data --examples 1000
+
+AutoAttack runs its four attacks one after another on what still stands: APGD on cross-entropy, targeted APGD, targeted FAB and Square.
+An image counts as broken when a fresh float32 forward on the returned image, checked to lie in the ball and the box, misclassifies it.
+Time is that of the processor, so that what else runs on the machine hardly counts. Every batch is written as soon as it is done, and the
+same command again goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+import torchattacks
+from rich.progress import track
+from torch import Tensor, nn
+
+import logitpair as lp
+from logitpair import environment
+from logitpair.attacks.base import Counted, logits_of
+from logitpair.files import atomic_write
+from logitpair.precision import exact
+from logitpair.subject import of_run
+
+BATCH = 250
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", help="run directories")
+    parser.add_argument("--data-dir", type=Path, default=None, help="folder of the data set, instead of the recipe's")
+    parser.add_argument("--eps", type=float, default=0.3)
+    parser.add_argument("--examples", type=int, default=1000, help="the first N test images")
+    parser.add_argument("--tools", nargs="+", default=list(TOOLS), choices=list(TOOLS))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks/audit.json"))
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    found = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    found |= {
+        "versions": environment.versions() | {"torchattacks": version("torchattacks")},
+        "hardware": environment.hardware(device),
+    }
+    for run in arguments.runs:
+        subject = of_run(run, device=device, data_dir=arguments.data_dir, examples=arguments.examples)
+        for tool in arguments.tools:
+            key = f"{subject.about['recipe']}, {run.name}, step {subject.about['step']}, eps {arguments.eps:g}, {tool}"
+            measure(key, tool, subject.model, subject.test, lp.Linf(arguments.eps), device, found, arguments.out)
+
+
+def measure(
+    key: str, tool: str, model: nn.Module, test: lp.data.Data, threat: lp.Linf, device: torch.device, found: dict, out: Path
+) -> None:
+    """Attack batch by batch, adding what is found to ``found[key]`` and writing ``found`` each time."""
+    entry = found.setdefault(key, {"standing": [], "cpu_seconds": 0.0, "wall_seconds": 0.0, "gradients": 0, "forwards": 0})
+    for number, (x, y) in enumerate(track(list(lp.data.batches(test, BATCH, device)), description=key)):
+        if number * BATCH < len(entry["standing"]):
+            continue
+        counted = Counted(model)
+        cpu, wall = time.process_time(), time.perf_counter()
+        with exact(device):
+            x_adv = TOOLS[tool](counted, x, y, threat)
+        entry["cpu_seconds"] += time.process_time() - cpu
+        entry["wall_seconds"] += time.perf_counter() - wall
+        entry["gradients"] += counted.gradients
+        entry["forwards"] += counted.forwards
+        with torch.no_grad():
+            x_adv = torch.where(threat.contains(x_adv, x)[:, None, None, None], x_adv, x)
+            right = (logits_of(model, x).argmax(1) == y) & (logits_of(model, x_adv).argmax(1) == y)
+        entry["standing"] += right.int().tolist()
+        entry["accuracy"] = sum(entry["standing"]) / len(entry["standing"])
+        atomic_write(out, json.dumps(found) + "\n")
+    print(f"{key}: {100 * entry['accuracy']:.2f}% of {len(entry['standing']):,}, {entry['cpu_seconds']:.0f} s")
+
+
+def autoattack(model: nn.Module, x: Tensor, y: Tensor, threat: lp.Linf) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with torch.no_grad():
+            classes = logits_of(model, x[:1]).shape[1]
+        return torchattacks.AutoAttack(model, norm="Linf", eps=threat.eps, version="standard", n_classes=classes, seed=0)(x, y)
+
+
+TOOLS: dict[str, Callable[[nn.Module, Tensor, Tensor, lp.Linf], Tensor]] = {"autoattack": autoattack}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,314 @@
+"""The audit: what a model really withstands, found with few gradients, and whether the number of a protocol can be believed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from logitpair import distributed, environment
+from logitpair.attacks import PGD, Attack, undisturbed
+from logitpair.attacks.base import Counted, logits_of
+from logitpair.audit.arms import Arm, arms
+from logitpair.audit.attack_checks import Looked, attack_checks
+from logitpair.audit.book import STANDS, Book
+from logitpair.audit.finding import Finding
+from logitpair.audit.hunt import Quarry, Search, over, seconds
+from logitpair.audit.model_checks import model_checks
+from logitpair.audit.pictures import surfaces
+from logitpair.audit.planner import Round, Stop, next_arm
+from logitpair.audit.result import Audit
+from logitpair.audit.sample import Sample
+from logitpair.audit.verdict import verdict
+from logitpair.data import Data, batches, count, select
+from logitpair.describe import describe
+from logitpair.distributed import ALONE, World
+from logitpair.errors import InputError
+from logitpair.evaluate import _device_of as device_of, identity
+from logitpair.ledger import Part
+from logitpair.losses import margin
+from logitpair.precision import Precision, exact, resolve
+from logitpair.random import derive_seed
+from logitpair.results import SCHEMA
+from logitpair.statistics import accuracy
+from logitpair.threat import Linf
+from logitpair.trials import check_name, fingerprint
+from logitpair.validate import check_batch, check_labels, positive
+
+__all__ = ["Audit", "audit", "standard_protocol"]
+
+BUDGET = 200.0
+SAMPLE = 64  # images that the checks look at
+PROTOCOL_EXAMPLES = 500  # images that the protocol is tried on where its number is not given
+EIGHT_BIT = 0.01  # of the examples: more are broken only by values between two of 8 bits
+
+
+def audit(
+    model: nn.Module,
+    data: Data,
+    *,
+    threat: Linf,
+    budget: float = BUDGET,
+    minutes: float | None = None,
+    protocol: PGD | None = None,
+    claim: Mapping[str, Any] | None = None,
+    sources: Mapping[str, nn.Module] | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
+    workers: int = 0,
+    precision: Precision = "float32",
+    folder: Path | str | None = None,
+    world: World = ALONE,
+    progress: bool = True,
+) -> Audit:
+    """Search for the images a model withstands, check what could mislead a search, and say whether a protocol's number holds.
+
+    The searches go over all examples round after round, each over those that still stand: the next is the one that promises the most
+    breaks for its cost, by what it broke before. They end when another turn of all of them is not expected to break one example in a
+    thousand, or when the budget is spent. Every break is verified by a fresh float32 forward pass on an image in the ball and the box.
+
+    Args:
+        model: maps images in [0, 1] to logits; run in eval mode, on the device it is on, and left as it was.
+        data: ``(x, y)``, a ``Dataset``, or a ``DataLoader``, which is read into memory.
+        threat: the ball, such as ``lp.Linf(8/255)``.
+        budget: gradients an image may cost on average, a forward pass counting as a third.
+        minutes: end the search after so many; what is found then depends on the machine.
+        protocol: the attack whose number is judged; ``standard_protocol(threat)`` if None.
+        claim: the accuracy that ``protocol`` gave elsewhere on the same examples, as an *accuracy* entry of an evaluation; measured
+            here on the first 500 examples if None.
+        sources: other models by name, whose adversarial images are tried too.
+        seed: of all randomness.
+        batch_size: images attacked together.
+        workers: processes that load images; 0 for data held in memory.
+        precision: of the searches; what they find is verified in float32.
+        folder: where the work in progress is kept, so that the same call goes on from there after an interruption.
+        world: this process's place among those that share the work; they need a ``folder`` that all of them see.
+        progress: show progress bars.
+
+    Raises:
+        InputError: for empty or invalid data, an eps of 0, a budget that is none, or a model that does not return logits.
+
+    Source: ours; the checks follow Carlini et al. 2019, arXiv 1902.06705, and Athalye et al. 2018, arXiv 1802.00420.
+    """
+    positive("threat: eps", threat.eps)
+    positive("budget", budget)
+    if minutes is not None:
+        positive("minutes", minutes)
+    if folder is None and world.size > 1:
+        raise InputError("folder is not given; several processes need one that all of them see")
+    for name in sources or {}:
+        check_name("sources", name)
+    if isinstance(data, DataLoader):
+        data = _in_memory(data)
+    examples = count(data)
+    if not examples:
+        raise InputError("data: holds no examples" if examples == 0 else "data: has no length; pass a Dataset or tensors")
+    protocol = protocol or standard_protocol(threat)
+    if protocol.target is not None:
+        raise InputError("protocol: is targeted; accepted: an untargeted PGD")
+    asked = [SCHEMA, identity(data), fingerprint(model), describe(threat), describe(protocol), claim is None, budget, seed, precision]
+    asked += [[name, fingerprint(source)] for name, source in (sources or {}).items()]
+    device, began = device_of(model), time.perf_counter()
+    quarry = Quarry(
+        model=model,
+        data=data,
+        threat=threat,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        dtype=resolve(precision, device),
+        folder=Path(folder) if folder else None,
+        request=hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16],
+        world=world,
+        progress=progress,
+    )
+    with undisturbed(model), torch.no_grad(), exact(device):
+        book, classes = _survey(quarry, examples)
+        rounds, stop = _search(quarry, book, arms(threat, classes, sources or {}), budget, minutes, seed)
+        judged, compared = _protocol(quarry, book, protocol, claim, seed)
+        findings, looked, spent = _checks(quarry, book, protocol, sources or {}, seed)
+        findings += [_settled(stop), _eight_bit(book)]
+        pictures = surfaces(quarry, book.columns["broken_by"], seed)
+    robust = accuracy(book.columns["broken_by"] == STANDS)
+    word, reason = verdict(judged, compared, findings, stop)
+    gradients, forwards = (float(book.columns[name].sum()) / examples for name in ("gradients", "forwards"))
+    results = {
+        "schema": SCHEMA,
+        "kind": "audit",
+        "name": "audit",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": type(model).__name__,
+        "examples": examples,
+        "classes": classes,
+        "threat": describe(threat),
+        "verdict": word,
+        "reason": reason,
+        "clean": accuracy(book.columns["clean/prediction"] == book.columns["y"]),
+        "protocol": judged,
+        "robust_accuracy": robust,
+        "robust_accuracy_8_bit": accuracy(~book.columns["broken_8_bit"]),
+        "findings": [finding.entry() for finding in findings],
+        "rounds": _entries(rounds, examples, int((book.columns["clean/prediction"] == book.columns["y"]).sum())),
+        "stopped": stop.reason,
+        "settled": stop.settled,
+        "eps_curve": [{"eps": eps, "top1": top1, "examples": SAMPLE} for eps, top1 in (looked.eps if looked else ())],
+        "gradient_evaluations_per_example": gradients,
+        "forward_evaluations_per_example": forwards,
+        "checks": {"gradient_evaluations_per_example": spent[0] / examples, "forward_evaluations_per_example": spent[1] / examples},
+        "budget": budget,
+        "seed": seed,
+        "precision": str(quarry.dtype).removeprefix("torch."),
+        "versions": environment.versions(),
+        "hardware": environment.hardware(device) | ({"processes": world.size} if world.size > 1 else {}),
+        "wall_time_seconds": round(time.perf_counter() - began, 3),
+    }
+    restarts = {"restarts/margin": looked.margins.double().cpu().numpy()} if looked else {}
+    distributed.wait(world)
+    if world.is_main:
+        for stage in range(len(rounds) + 2):
+            if parts := quarry.parts(stage):
+                parts.clear()
+    return Audit(results, book.columns | restarts | pictures)
+
+
+def standard_protocol(threat: Linf) -> PGD:
+    """PGD with 40 steps of a thirtieth of eps from a random point: the paper's attack on MNIST, whatever the radius."""
+    return PGD(threat, step_size=threat.eps / 30, steps=40)
+
+
+def _in_memory(data: DataLoader[Any]) -> tuple[Tensor, Tensor]:
+    pairs = list(batches(data, 256, torch.device("cpu")))
+    return torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])
+
+
+def _survey(quarry: Quarry, examples: int) -> tuple[Book, int]:
+    """A first look at all examples: what the model says without any attack."""
+
+    def look(x: Tensor, y: Tensor, position: Tensor) -> Part:
+        check_batch(x, y)
+        logits = logits_of(quarry.model, x)
+        check_labels(y, logits.shape[1])
+        part = Part(position)
+        part.add("y", y)
+        part.add("prediction", torch.where(torch.isfinite(logits).all(1), logits.argmax(1), -1))
+        part.add("margin", margin(logits, y).double())
+        part.add_images("x", x)
+        part.facts["classes"] = logits.shape[1]
+        return part
+
+    parts = over(quarry, 0, np.arange(examples), look, "clean")
+    return Book(parts, examples), int(parts[0]["facts/classes"])
+
+
+def _search(
+    quarry: Quarry, book: Book, arms: tuple[Arm, ...], budget: float, minutes: float | None, seed: int
+) -> tuple[list[Round], Stop]:
+    """Round after round, until the planner says that it is enough."""
+    rounds: list[Round] = []
+    examples, began = len(book.columns["y"]), time.monotonic()
+    while True:
+        late = minutes is not None and time.monotonic() - began > 60 * minutes
+        if distributed.any_process(late, quarry.world):
+            return rounds, Stop(f"the {minutes:g} minutes are over", settled=False)
+        standing = book.standing
+        chosen = next_arm(arms, rounds, examples, len(standing), budget)
+        if isinstance(chosen, Stop):
+            return rounds, chosen
+        arm, turn = chosen
+        number = len(rounds)
+        work = Search(quarry, arm.attack(turn), arm.source or quarry.model, derive_seed(seed, number))
+        parts = over(quarry, number + 1, standing, work, f"{arm.name}, {len(standing):,} standing")
+        broken, gradients, forwards = book.add(number, parts)
+        rounds.append(Round(arm.name, turn, len(standing), broken, gradients, forwards, seconds(parts)))
+
+
+def _protocol(
+    quarry: Quarry, book: Book, protocol: Attack, claim: Mapping[str, Any] | None, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The accuracy under the protocol, and what the audit left of the same examples."""
+    known = {"parameters": describe(protocol), "measured": claim is None}
+    right = book.columns["broken_by"] == STANDS
+    if claim is not None:
+        return {**claim, **known}, accuracy(right)
+    correct = book.columns["clean/prediction"] == book.columns["y"]
+    chosen = np.flatnonzero(correct[:PROTOCOL_EXAMPLES])
+    stands, gradients = correct[:PROTOCOL_EXAMPLES].copy(), 0.0
+    if len(chosen):
+        work = Search(quarry, protocol, quarry.model, derive_seed(seed, "protocol"))
+        for part in over(quarry, 999, chosen, work, "protocol"):
+            stands[part["position"][part["broken"]]] = False
+            gradients += float(part["gradients"].sum())
+    if parts := quarry.parts(999):
+        distributed.wait(quarry.world)
+        if quarry.world.is_main:
+            parts.clear()
+    return {**accuracy(stands), **known, "gradient_evaluations_per_example": gradients / len(stands)}, accuracy(right[: len(stands)])
+
+
+def _checks(
+    quarry: Quarry, book: Book, protocol: PGD, sources: Mapping[str, nn.Module], seed: int
+) -> tuple[list[Finding], Looked | None, tuple[int, int]]:
+    """Every finding about the network and the protocol's attack, and the gradients and forward passes spent on them."""
+    counted = Counted(quarry.model)
+    correct = np.flatnonzero(book.columns["broken_by"] >= STANDS)
+    findings = list(model_checks(_sample(quarry, counted, np.arange(min(SAMPLE, len(book.columns["y"]))), seed)))
+    looked = attack_checks(_sample(quarry, counted, correct[:SAMPLE], seed), protocol, sources) if len(correct) else None
+    return findings + list(looked.findings if looked else ()), looked, (counted.gradients, counted.forwards)
+
+
+def _sample(quarry: Quarry, model: nn.Module, positions: np.ndarray, seed: int) -> Sample:
+    x, y = next(iter(batches(select(quarry.data, positions.tolist()), len(positions), quarry.device)))
+    return Sample(model, x, y, derive_seed(seed, "checks"))
+
+
+def _settled(stop: Stop) -> Finding:
+    return Finding(
+        "settled",
+        stop.settled,
+        f"the search ended because {stop.reason}",
+        "The search was still finding: the accuracy is an upper bound that would go on falling. Give a larger budget.",
+        {"settled": float(stop.settled)},
+        1.0,
+    )
+
+
+def _eight_bit(book: Book) -> Finding:
+    saved = float(((book.columns["broken_by"] != STANDS) & ~book.columns["broken_8_bit"]).mean())
+    return Finding(
+        "eight_bit",
+        saved <= EIGHT_BIT,
+        f"{saved:.1%} of the images are broken only by values that a picture file cannot hold (at most {EIGHT_BIT:.0%})",
+        "Stated for pictures of 8 bits the accuracy is robust_accuracy_8_bit; the threat model as given allows every value.",
+        {"share": saved},
+        EIGHT_BIT,
+    )
+
+
+def _entries(rounds: list[Round], examples: int, correct: int) -> Iterator[dict[str, Any]] | list[dict[str, Any]]:
+    """The rounds as ``results.json`` has them, with what stood after each and what had been spent by then."""
+    entries: list[dict[str, Any]] = []
+    gradients = forwards = 0.0
+    for done in rounds:
+        correct, gradients, forwards = correct - done.broken, gradients + done.gradients, forwards + done.forwards
+        entries.append(
+            {
+                "arm": done.arm,
+                "turn": done.turn,
+                "attacked": done.attacked,
+                "broken": done.broken,
+                "standing": correct,
+                "gradients_per_example": gradients / examples,
+                "forwards_per_example": forwards / examples,
+                "seconds": round(done.seconds, 3),
+            }
+        )
+    return entries

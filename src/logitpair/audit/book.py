@@ -1,0 +1,62 @@
+"""What is known of every example while the audit goes on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from logitpair.audit.hunt import column
+from logitpair.ledger import GALLERY, POSITION, Columns
+
+STANDS, WRONG_BEFORE = -1, -2  # in the place of a round's number
+
+
+class Book:
+    """The ledger of an audit, round by round.
+
+    Args:
+        survey: the parts of the first look at all examples.
+        examples: how many there are.
+    """
+
+    def __init__(self, survey: list[Columns], examples: int) -> None:
+        order = np.argsort(column(survey, POSITION))
+        surveyed = {name: column(survey, name)[order] for name in survey[0] if "/" not in name and name != POSITION}
+        prediction, y = surveyed["prediction"], surveyed["y"]
+        images = np.concatenate([part["gallery/x"] for part in survey])
+        self.columns: Columns = {
+            "y": y,
+            "clean/prediction": prediction,
+            "clean/margin": surveyed["margin"],
+            "broken_by": np.where(prediction == y, STANDS, WRONG_BEFORE),
+            "broken_8_bit": prediction != y,
+            "prediction": prediction.copy(),
+            "margin": surveyed["margin"].copy(),
+            "distance": np.zeros(examples),
+            **{name: np.full(examples, -1) for name in ("restart", "step")},
+            **{name: np.zeros(examples) for name in ("gradients", "forwards")},
+            "gallery/x": images,
+            "gallery/x_adv": images.copy(),
+        }
+
+    @property
+    def standing(self) -> np.ndarray:
+        """Positions of the examples that no search has broken."""
+        return np.flatnonzero(self.columns["broken_by"] == STANDS)
+
+    def add(self, number: int, parts: list[Columns]) -> tuple[int, float, float]:
+        """Take down a round: how many it broke, and the gradients and forward passes it spent on all."""
+        columns = self.columns
+        at, broken = column(parts, POSITION), column(parts, "broken")
+        for name in ("gradients", "forwards"):
+            columns[name][at] += column(parts, name)
+        columns["margin"][at] = np.fmax(columns["margin"][at], column(parts, "margin"))
+        rows = at[broken]
+        columns["broken_by"][rows] = number
+        for name in ("prediction", "distance", "restart", "step", "broken_8_bit"):
+            columns[name][rows] = column(parts, name)[broken]
+        for part in parts:
+            shown = part[POSITION][part[POSITION] < GALLERY]
+            for position, image, fooled in zip(shown, part["gallery/x_adv"], part["broken"], strict=False):
+                if fooled:
+                    columns["gallery/x_adv"][position] = image
+        return int(broken.sum()), float(column(parts, "gradients").sum()), float(column(parts, "forwards").sum())

@@ -1,0 +1,84 @@
+"""Which search comes next: the one that promises the most broken images for its cost, until none promises any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from logitpair.audit.arms import FORWARD, Arm
+
+PRIOR = 0.05  # share of the standing examples that an arm not tried yet is taken to break
+AGAIN = 0.5  # an arm's next turn is taken to break this share of what its last one did
+PATIENCE = 1e-3  # the search ends once one more turn of every arm is taken to break less than this share of all examples
+
+
+@dataclass(frozen=True)
+class Round:
+    """One arm's turn on all examples that stood.
+
+    Args:
+        arm: its name.
+        turn: how often it had been taken before.
+        attacked: how many examples stood.
+        broken: how many of them it broke.
+        gradients, forwards: spent on all of them together.
+        seconds: spent by all processes together.
+    """
+
+    arm: str
+    turn: int
+    attacked: int
+    broken: int
+    gradients: float
+    forwards: float
+    seconds: float
+
+    @property
+    def cost(self) -> float:
+        """In gradients, with a forward pass as a part of one."""
+        return self.gradients + FORWARD * self.forwards
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The search is over.
+
+    Args:
+        reason: in words.
+        settled: whether more search is not expected to change the answer.
+    """
+
+    reason: str
+    settled: bool
+
+
+def next_arm(arms: Sequence[Arm], rounds: Sequence[Round], examples: int, standing: int, budget: float) -> tuple[Arm, int] | Stop:
+    """The arm to take and its turn, or why there is none.
+
+    Args:
+        arms: to choose from.
+        rounds: what was done, in order.
+        examples: of the data.
+        standing: how many of them are still classified right.
+        budget: of gradients for each of the examples.
+    """
+    if not standing:
+        return Stop("every image is broken", settled=True)
+    latest = {done.arm: done for done in rounds}
+
+    def share(arm: Arm) -> float:
+        """Of the standing examples, what the arm's next turn is taken to break."""
+        before = latest.get(arm.name)
+        return PRIOR if before is None else AGAIN * before.broken / before.attacked
+
+    if len(latest) == len(arms) and standing * sum(map(share, arms)) < PATIENCE * examples:
+        broken = sum(done.broken for done in latest.values())
+        return Stop(f"the latest turns of all {len(arms)} searches broke {broken} of {examples:,} images together", settled=True)
+    spent = sum(done.cost for done in rounds)
+    taken = {arm.name: sum(done.arm == arm.name for done in rounds) for arm in arms}
+    affordable = [arm for arm in arms if spent + standing * arm.cost <= budget * examples and (arm.source is None or not taken[arm.name])]
+    if not affordable:
+        return Stop(f"the budget of {budget:g} gradients per image is spent", settled=False)
+    # of equal promise the one that was taken least, of these the first
+    chosen = max(affordable, key=lambda arm: (share(arm) / arm.cost, -taken[arm.name]))
+    return chosen, taken[chosen.name]

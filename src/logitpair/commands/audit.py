@@ -1,0 +1,143 @@
+"""``logitpair audit``"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from logitpair import distributed
+from logitpair.attacks import PGD
+from logitpair.audit import BUDGET, Audit, audit, standard_protocol
+from logitpair.commands.evaluate import OF_A_MODEL, PATIENCE, add_model, out_of, parse_sources, subject_of
+from logitpair.commands.options import add_data_dir, add_device, device_of
+from logitpair.console import console, print_rows
+from logitpair.describe import describe
+from logitpair.errors import InputError
+from logitpair.recipes import FRACTION, fraction
+from logitpair.subject import Subject, sources_of
+from logitpair.threat import Linf
+
+SUMMARY = "what a run, or a model of yours, really withstands, and whether its robust accuracy can be believed"
+FOLDER = "audit"
+CHECK_COLUMNS = ("check", "", "what was measured")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Arguments of the command."""
+    add_model(parser)
+    parser.add_argument("--source", action="append", type=str, metavar="NAME=RUN", help="another run, whose images are tried too")
+    parser.add_argument("--eps", type=str | None, default=None, help="radius in the pixels' unit, also 8/255 (default: the recipe's)")
+    parser.add_argument(
+        "--attacks",
+        type=str | None,
+        default=None,
+        help="the protocol that is judged, such as pgd_76.5_2.55_40 (eps and step size in 1/255, steps); the recipe's first by default",
+    )
+    add_data_dir(parser)
+    parser.add_argument("--examples", type=int | None, default=None, help="the first N test images only")
+    parser.add_argument("--budget", type=float, default=BUDGET, help="gradients an image may cost on average (a forward pass: a third)")
+    parser.add_argument("--minutes", type=float | None, default=None, help="end the search after so many minutes")
+    parser.add_argument("--precision", type=str, default="float32", help="of the search: float32, bfloat16 or auto; breaks are verified")
+    parser.add_argument("--batch-size", type=int | None, default=None, help="images attacked together (no result depends on it)")
+    parser.add_argument("--checkpoint", type=str | None, default=None, help="last (default), or best by held-out accuracy")
+    parser.add_argument("--seed", type=int, default=0, help="of the searches' randomness")
+    add_device(parser)
+
+
+def run(arguments: Namespace) -> None:
+    """Audit, print the verdict and the checks, write ``results.json`` and ``ledger.npz``."""
+    if arguments.precision not in ("float32", "bfloat16", "auto"):
+        raise InputError(f"--precision: '{arguments.precision}' is not accepted; accepted: float32, bfloat16, auto")
+    run = out_of(arguments)
+    folder = run / FOLDER
+    if arguments.model is not None and arguments.attacks is None and arguments.eps is None:
+        raise InputError("--eps is not given; a model without a recipe needs it, such as --eps 8/255")
+    arguments.verify = True  # attacks may be left out
+    sources = parse_sources(arguments.source or [])
+    with distributed.join(device_of(arguments.device), patience=PATIENCE) as world:
+        subject = subject_of(arguments, world, arguments.examples)
+        protocol = protocol_of(subject, arguments)
+        networks, known = sources_of(sources, world.device)
+        found = audit(
+            subject.model,
+            subject.test,
+            threat=protocol.threat,
+            budget=arguments.budget,
+            minutes=arguments.minutes,
+            protocol=protocol,
+            claim=claim_of(run, subject, protocol),
+            sources=networks,
+            seed=arguments.seed,
+            batch_size=subject.batch_size if arguments.batch_size is None else arguments.batch_size,
+            workers=subject.workers,
+            precision=arguments.precision,
+            folder=folder,
+            world=world,
+        )
+        if world.is_main:
+            found = dataclasses.replace(found, results={**found.results, **subject.about, "sources": known})
+            path = found.save(folder)
+            print_audit(found)
+            console.print(f"Wrote {path}\nNext: logitpair report {run}")
+
+
+def protocol_of(subject: Subject, arguments: Namespace) -> PGD:
+    """The attack whose number is judged.
+
+    Raises:
+        InputError: for an attack that the audit cannot judge, or an ``--eps`` that is no number.
+    """
+    first = next(iter(subject.attacks.values()))
+    if arguments.model is not None and arguments.attacks is None:
+        first = standard_protocol(Linf(eps_of(arguments.eps)))
+    if not isinstance(first, PGD) or first.target is not None:
+        raise InputError("--attacks: the first one must be an untargeted PGD, such as pgd_76.5_2.55_40; its number is what is judged")
+    if arguments.eps is not None:
+        first = first.scaled(eps_of(arguments.eps) / first.threat.eps) if first.threat.eps else standard_protocol(Linf(eps_of(arguments.eps)))
+    return first
+
+
+def eps_of(text: str) -> float:
+    """``0.3`` or ``8/255`` as a number.
+
+    Raises:
+        InputError: for anything else.
+    """
+    try:
+        return fraction(text) if FRACTION.fullmatch(text) else float(text)
+    except ValueError as error:
+        raise InputError(f"--eps: '{text}' is no number such as 0.3 or 8/255") from error
+
+
+def claim_of(run: Path, subject: Subject, protocol: PGD) -> dict[str, Any] | None:
+    """What an evaluation of the same checkpoint on the same images says of the protocol; None where there is none."""
+    for path in sorted(run.glob("evaluation/*/results.json")):
+        try:
+            results = json.loads(path.read_text())
+            same = all(results.get(key) == subject.about.get(key) for key in ("step", "checkpoint", "data"))
+            if not same or results["examples"] != len(subject.test):  # type: ignore[arg-type]
+                continue
+            for name, entry in results["attacks"].items():
+                if entry["parameters"] == describe(protocol):
+                    kept = {key: entry[key] for key in ("top1", "correct", "total", "ci95", "gradient_evaluations_per_example")}
+                    return kept | {"attack": name, "evaluation": path.parent.name}
+        except (OSError, ValueError, LookupError, TypeError):
+            continue  # a damaged evaluation claims nothing
+    return None
+
+
+def print_audit(found: Audit) -> None:
+    """The verdict, the accuracies and the checks."""
+    colour = {"trustworthy": "green", "overestimated": "red", "inconclusive": "yellow"}[found.verdict]
+    console.print(f"[bold {colour}]{found.verdict}[/]: {found.results['reason']}")
+    from logitpair.audit.result import COLUMNS
+
+    print_rows(COLUMNS, found.rows())
+    print_rows(CHECK_COLUMNS, [(f["check"], "passed" if f["passed"] else "FAILED", f["evidence"]) for f in found.results["findings"]])
+    for finding in found.results["findings"]:
+        if not finding["passed"]:
+            console.print(f"{finding['check']}: {finding['advice']}")
