@@ -83,6 +83,16 @@ def test_results_do_not_depend_on_the_batch_size(model: nn.Module, sample: Pair,
         assert a == pytest.approx(b)
 
 
+def test_in_float32_too_but_for_the_rounding_of_the_kernels(trained: nn.Module, sample: Pair) -> None:
+    data = sample[0].float(), sample[1]
+    counts = []
+    for batch_size in (1, 7, 64):
+        results = evaluate(trained, data, batch_size=batch_size).results
+        counts.append([results["clean"]["correct"], *(results["attacks"][name]["correct"] for name in SUITE)])
+    assert all(max(column) - min(column) <= 1 for column in zip(*counts, strict=True)), counts
+    assert 0 < counts[0][2] < counts[0][0], "the test needs both kinds"
+
+
 def test_the_gallery_does_not_depend_on_the_batch_size(model: nn.Module, sample: Pair) -> None:
     whole, parts = (evaluate(model, sample, batch_size=size, attacks={"weak": WEAK}) for size in (256, 7))
     same_ledger(whole, parts, "gallery")

@@ -13,6 +13,7 @@ from torch import nn
 import logitpair as lp
 from logitpair import InputError
 from logitpair.attacks import PGD
+from logitpair.fingerprint import weights_of
 from logitpair.statistics import wilson
 
 
@@ -137,9 +138,17 @@ def test_keys_that_others_rely_on(model: nn.Module, sample: Pair) -> None:
             value = value[key]
         assert 0 <= value <= 1
     assert isinstance(results["schema"], int)
-    for key in ("seed", "versions", "hardware", "wall_time_seconds"):
+    for key in ("seed", "versions", "hardware", "wall_time_seconds", "weights"):
         assert key in results
     json.dumps(results)
+
+
+def test_only_an_evaluation_in_a_folder_has_a_request_which_tells_its_data(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    bare, one = (evaluate(model, sample, attacks={"weak": WEAK}, folder=folder).results for folder in (None, tmp_path / "one"))
+    other = evaluate(model, (1 - sample[0], sample[1]), attacks={"weak": WEAK}, folder=tmp_path / "other").results
+    assert "request" not in bare
+    assert one["request"] != other["request"]
+    assert bare["weights"] == one["weights"] == other["weights"] == weights_of(model)
 
 
 def test_an_attack_may_have_any_name(model: nn.Module, sample: Pair) -> None:

@@ -62,17 +62,18 @@ def photos_in(folder: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["photos", "folder"])
 def test_of_files_the_names_sizes_times_and_labels_count(tmp_path: Path, kind: str) -> None:
-    folder = photos_in(tmp_path / "val")
-    shutil.copytree(folder, tmp_path / "train")
+    here = tmp_path / "here"
+    folder = photos_in(here / "val")
+    shutil.copytree(folder, here / "train")
 
-    def own(root: Path = tmp_path) -> str | None:
+    def own(root: Path = here) -> str | None:
         source = data.Photos(root=root, size=4).test(2) if kind == "photos" else data.Folder(root=root, size=4).test()
         return identity(Subset(source, range(79)))
 
     before = own()
     assert own() == before
-    shutil.copytree(tmp_path, tmp_path.with_name("elsewhere"))
-    assert own(tmp_path.with_name("elsewhere")) == before, "wherever the folder lies"
+    shutil.copytree(here, tmp_path / "elsewhere")
+    assert own(tmp_path / "elsewhere") == before, "wherever the folder lies"
     touched = folder / "cat" / f"{ELSEWHERE + 1:02d}.png"
     os.utime(touched, (2e9, 2e9))
     assert own() != before
