@@ -71,7 +71,7 @@ def evaluate(
         name: of the evaluation, in reports.
         folder: where each batch's part of the ledger is kept until the end, so that the same call after an interruption, even with
             another batch size or number of processes, goes on from there. ``Evaluation.save`` into it ends it.
-        adversarial: folder to keep every adversarial image in, for ``logitpair.verify``.
+        adversarial: folder to keep every adversarial image in, for ``logitpair.verify``; not together with ``source_images``.
         source_images: folder that several evaluations share: the images made against a source are kept there, and those that another
             evaluation made for the same examples are taken again, once they are seen to lie in the threat model.
         world: this process' place among those that share the work; they need a ``folder`` that all of them see.

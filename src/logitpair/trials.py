@@ -40,7 +40,7 @@ class Trial:
         weights: the network's ``fingerprint``.
         attack: what is done.
         seed: of its random numbers, with each example's position.
-        data: what the examples are (``evaluate.identity``), if known.
+        data: what the examples are (``data.identity``), if known.
         examples: it is tried on so many, from the first; None for all.
     """
 

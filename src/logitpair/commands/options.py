@@ -54,5 +54,6 @@ def refuse_given(arguments: Namespace, options: Iterable[str], why: str) -> None
         InputError: naming the first that is given, and ``why`` it must not be.
     """
     for option in options:
-        if getattr(arguments, option) not in (None, False):
+        given = getattr(arguments, option)
+        if given is not None and given is not False:  # 0 is given
             raise InputError(f"--{option.replace('_', '-')} {why}")
