@@ -26,6 +26,7 @@ from torch import Tensor
 import logitpair as lp
 from logitpair import environment
 from logitpair.files import atomic_write
+from logitpair.precision import exact
 from logitpair.random import ExampleStreams
 from logitpair.statistics import accuracy
 from logitpair.subject import of_run
@@ -60,11 +61,12 @@ def main() -> None:
             continue
         torch.manual_seed(0)  # the peers draw from the global generator
         began, right, start = time.perf_counter(), [], 0
-        for x, y in track(list(lp.data.batches(subject.test, 256, device)), description=name):
-            x_adv = attacker(x, y, start)
-            start += len(x)
-            with torch.no_grad():
-                right.append((subject.model(x).argmax(1) == y) & (subject.model(x_adv).argmax(1) == y))
+        with exact(device):
+            for x, y in track(list(lp.data.batches(subject.test, 256, device)), description=name):
+                x_adv = attacker(x, y, start)
+                start += len(x)
+                with torch.no_grad():
+                    right.append((subject.model(x).argmax(1) == y) & (subject.model(x_adv).argmax(1) == y))
         found["accuracy"][name] = accuracy(torch.cat(right).cpu().numpy())
         found["seconds"][name] = round(time.perf_counter() - began, 1)
         atomic_write(arguments.out, json.dumps(found, indent=2) + "\n")

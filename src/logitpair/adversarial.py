@@ -38,8 +38,8 @@ class Piece:
 class AdversarialImages:
     """A folder of adversarial images: one folder an attack on a network, in it one file a batch.
 
-    A batch's file is named after the clean images, and its folder after all that determines what is made of them (``made_by``), so that
-    nothing is ever taken for something else.
+    A batch's file is named after the clean images and their labels, and its folder after all that determines what is made of them
+    (``made_by``), so that nothing is ever taken for something else.
 
     Args:
         folder: may be shared by evaluations of several targets, for which a source's images are then made once.
@@ -48,18 +48,18 @@ class AdversarialImages:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def write(self, made_by: Mapping[str, Any], x: Tensor, position: Tensor, found: Found) -> None:
-        """Keep what an attack found for these images; ``made_by`` in plain values."""
+    def write(self, made_by: Mapping[str, Any], x: Tensor, y: Tensor, position: Tensor, found: Found) -> None:
+        """Keep what an attack found for these examples; ``made_by`` in plain values."""
         folder = self._folder(made_by)
         if not (folder / ABOUT).exists():
             atomic_write(folder / ABOUT, json.dumps(made_by, indent=2) + "\n")
         columns = {name: getattr(found, name).cpu().numpy() for name in COLUMNS}
         arrays = {"position": position.cpu().numpy(), "x_adv": found.x_adv.cpu().numpy()}
-        write_arrays(_file(folder, x, position), arrays | columns)
+        write_arrays(_file(folder, x, y, position), arrays | columns)
 
-    def read(self, made_by: Mapping[str, Any], threat: Linf, x: Tensor, position: Tensor) -> Found | None:
-        """What was kept for these very images; None if nothing was, or if any of it is damaged or outside the threat model."""
-        arrays = _arrays(_file(self._folder(made_by), x, position))
+    def read(self, made_by: Mapping[str, Any], threat: Linf, x: Tensor, y: Tensor, position: Tensor) -> Found | None:
+        """What was kept for these very examples; None if nothing was, or if any of it is damaged or outside the threat model."""
+        arrays = _arrays(_file(self._folder(made_by), x, y, position))
         if arrays is None or arrays["x_adv"].shape != tuple(x.shape) or any(len(arrays[name]) != len(x) for name in COLUMNS):
             return None
         x_adv = torch.from_numpy(arrays["x_adv"]).to(x)
@@ -88,8 +88,8 @@ def name_of(made_by: Mapping[str, Any]) -> str:
     return _digest(json.dumps(made_by, sort_keys=True).encode())
 
 
-def _file(folder: Path, x: Tensor, position: Tensor) -> Path:
-    clean = _digest(x.cpu().contiguous().numpy().tobytes(), position.cpu().numpy().tobytes())
+def _file(folder: Path, x: Tensor, y: Tensor, position: Tensor) -> Path:
+    clean = _digest(*(part.cpu().contiguous().numpy().tobytes() for part in (x, y, position)))
     return folder / f"{int(position[0]) if len(position) else 0:09d}-{clean}.npz"
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import types
 from typing import Any
+
+from logitpair.fingerprint import code_of
 
 
 def describe(thing: Any) -> Any:
@@ -26,8 +29,7 @@ def describe(thing: Any) -> Any:
 
 def _path(thing: Any) -> str:
     name = f"{thing.__module__}.{getattr(thing, '__qualname__', type(thing).__name__)}"
-    code = getattr(thing, "__code__", None)
-    if "<" not in name or code is None:
+    if "<" not in name or not isinstance(thing, types.FunctionType):
         return name
     # functions without a name of their own must not be taken for one another
-    return f"{name}#{hashlib.sha256(code.co_code + repr((code.co_consts, code.co_names)).encode()).hexdigest()[:8]}"
+    return f"{name}#{hashlib.sha256(repr(code_of(thing)).encode()).hexdigest()[:8]}"

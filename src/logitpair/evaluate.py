@@ -19,16 +19,18 @@ from logitpair.adversarial import AdversarialImages
 from logitpair.attacks import Attack, undisturbed
 from logitpair.attacks.base import logits_of
 from logitpair.console import Progress
-from logitpair.data import Data, batches, count, select
+from logitpair.data import Data, batches, count, identity, select
 from logitpair.distributed import ALONE, World
 from logitpair.errors import InputError
 from logitpair.evaluation import Evaluation
+from logitpair.fingerprint import weights_of
 from logitpair.ledger import Part, Parts, merge, total
 from logitpair.precision import exact
 from logitpair.results import SCHEMA
 from logitpair.summary import first_broken, summarize
 from logitpair.trials import attack_batch, plan
 from logitpair.validate import at_least, check_batch, warn_if_probabilities
+from logitpair.weights import device_of
 
 
 def evaluate(
@@ -69,7 +71,7 @@ def evaluate(
         name: of the evaluation, in reports.
         folder: where each batch's part of the ledger is kept until the end, so that the same call after an interruption, even with
             another batch size or number of processes, goes on from there. ``Evaluation.save`` into it ends it.
-        adversarial: folder to keep every adversarial image in, for ``logitpair.verify``.
+        adversarial: folder to keep every adversarial image in, for ``logitpair.verify``; not together with ``source_images``.
         source_images: folder that several evaluations share: the images made against a source are kept there, and those that another
             evaluation made for the same examples are taken again, once they are seen to lie in the threat model.
         world: this process' place among those that share the work; they need a ``folder`` that all of them see.
@@ -88,12 +90,14 @@ def evaluate(
     of_data = identity(data) if kept else None
     if kept and of_data is None:
         raise InputError("data: a DataLoader or a stream has no order to go on from; pass its Dataset, or give no folder")
+    if adversarial and source_images:
+        raise InputError("source_images is given beside adversarial, which keeps the sources' images too; accepted: one of them")
     if folder is None and world.size > 1:
         raise InputError("folder is not given; several processes need one that all of them see")
     trials = plan(model, attacks, sources or {}, curve, curve_examples, seed, of_data)
     images = AdversarialImages(Path(adversarial)) if adversarial else None
     cache = AdversarialImages(Path(source_images)) if source_images else images
-    device = _device_of(model)
+    device = device_of(model)
     began = time.perf_counter()
     asked = [SCHEMA, count(data), bool(images), *(trial.made_by for trial in trials)]
     request = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
@@ -130,10 +134,11 @@ def evaluate(
         "name": name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": type(model).__name__,
+        "weights": weights_of(model),
         "examples": len(columns["y"]),
         "classes": classes,
         **summarize(trials, columns, seconds, classes, kept=images is not None),
-        "request": request,
+        **({"request": request} if folder is not None else {}),
         "seed": seed,
         "batch_size": batch_size,
         "precision": str(columns["gallery/x"].dtype),
@@ -197,22 +202,3 @@ def _try(model: nn.Module, sources: Mapping[str, nn.Module], x: Tensor) -> None:
                 raise InputError(f"{name} cannot take images of {list(x.shape[1:])}: {told}") from error
         if classes[name] != classes["model"]:
             raise InputError(f"{name} has {classes[name]} classes, the model {classes['model']}")
-
-
-def identity(data: Data) -> str | None:
-    """A SHA-256 of the data: of all where they are a pair of tensors, else of their number and of up to 64 examples spread over them.
-
-    None for a ``DataLoader`` and for what has no length, which have no order to rely on.
-    """
-    examples = count(data)
-    if isinstance(data, DataLoader) or examples is None:
-        return None
-    chosen = data if isinstance(data, tuple) else select(data, np.unique(np.linspace(0, max(0, examples - 1), 64).astype(int)).tolist())
-    digest = hashlib.sha256(str(examples).encode())
-    for x, y in batches(chosen, 256, torch.device("cpu")) if examples else ():
-        digest.update(str((x.dtype, tuple(x.shape))).encode() + x.contiguous().numpy().tobytes() + y.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

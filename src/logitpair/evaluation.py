@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,8 +87,7 @@ class Evaluation:
 
     def table(self) -> str:
         """The results as a Markdown table, in percent with the 95% interval."""
-        lines = [COLUMNS, ("---",) * len(COLUMNS), *self.rows()]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return markdown(COLUMNS, self.rows())
 
     def plots(self) -> dict[str, str]:
         """Drawings of this evaluation, each an SVG file of its own as text, by name; those that there is something to draw for.
@@ -125,3 +125,8 @@ class Evaluation:
 def percent(fraction: float) -> str:
     """0.9375 as 93.75."""
     return f"{100 * fraction:.2f}"
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows))

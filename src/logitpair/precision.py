@@ -34,15 +34,19 @@ def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager
 
 @contextmanager
 def exact(device: torch.device) -> Generator[None]:
-    """Full precision whatever is set around it: no autocast and, on a GPU, no TF32 and only deterministic convolutions."""
-    with torch.autocast(device.type, enabled=False):
-        if device.type != "cuda":
+    """Full precision whatever is set around it: no autocast, no TF32 or bfloat16 within float32, only deterministic convolutions."""
+    backends: Any = torch.backends
+    switches = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
+    before = [switch.fp32_precision for switch in switches]
+    cudnn = torch.backends.cudnn
+    chosen = cudnn.benchmark, cudnn.deterministic
+    try:
+        for switch in switches:  # and not the older allow_tf32, which raises where the two are mixed
+            switch.fp32_precision = "ieee"
+        cudnn.benchmark, cudnn.deterministic = False, True
+        with torch.autocast(device.type, enabled=False):
             yield
-            return
-        matmul = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = False
-        try:
-            with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-                yield
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = matmul
+    finally:
+        for switch, precision in zip(switches, before, strict=True):
+            switch.fp32_precision = precision
+        cudnn.benchmark, cudnn.deterministic = chosen

@@ -16,6 +16,7 @@ from logitpair.errors import InputError
 from logitpair.files import atomic_write
 
 SCHEMA = 1
+NO_CLASS = -1  # the prediction of an image whose logits are no numbers
 
 
 def write_files(folder: Path, results: Mapping[str, Any], ledger: Mapping[str, np.ndarray]) -> None:

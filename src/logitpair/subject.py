@@ -68,6 +68,7 @@ def of_run(
     settings = config.evaluation
     test = _first(config.data.test(), examples)
     own = settings.attacks
+    chosen = own if attacks is None else read_attacks(attacks, next(iter(own.values())))
     model = runs.load(run, which=which, device=device)
     training = run / "training.json"
     if not training.exists():
@@ -79,12 +80,12 @@ def of_run(
         "data": {"name": config.data.name, "split": "test", "class_names": list(config.data.classes)},
         "step": steps_of(run, which),
         "training": json.loads(training.read_text()) if training.exists() else None,
-        "published": published(content) if attacks is None else [],
+        "published": published(content, chosen),
     }
     return Subject(
         model=model,
         test=test,
-        attacks=own if attacks is None else read_attacks(attacks, next(iter(own.values()))),
+        attacks=chosen,
         curve=settings.curve,
         curve_examples=min(settings.curve_examples, examples or settings.curve_examples),
         batch_size=settings.batch_size,
@@ -125,7 +126,15 @@ def of_model(
         "recipe": None,
         "scale": None,
         "checkpoint": None,
-        "network": {"name": name, "weights": weights.as_posix() if weights else None, "pretrained": pretrained},
+        "network": {
+            "name": name,
+            "weights": weights.as_posix() if weights else None,
+            "pretrained": pretrained,
+            "classes": classes,
+            "mean": None if mean is None else list(mean),
+            "std": None if std is None else list(std),
+            "labels": photos.labels.as_posix() if photos.labels else None,
+        },
         "data": {"name": photos.name, "split": "test", "class_names": list(test.classes), "size": photos.size, "resize": photos.resize},
         "training": None,
         "published": [],
@@ -140,19 +149,22 @@ def _first(test: Dataset[Any], examples: int | None) -> Data:
     return first(test, examples)
 
 
-def published(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+def published(content: Mapping[str, Any], attacks: Mapping[str, Attack]) -> list[dict[str, Any]]:
     """Published numbers for a run, accuracies as fractions: what its recipe says under ``about``, ``published``.
 
-    None for a run at another scale, or with other settings than the recipe's: it repeats nobody's experiment.
+    None for a run at another scale, with other settings than the recipe's or under other attacks: it repeats nobody's experiment.
 
     Args:
         content: of the run's ``config.yaml``.
+        attacks: that it is evaluated by.
     """
     name = content["recipe"]
     if name not in recipes.names() or content["scale"] != "paper":
         return []
     recipe = recipes.load(name)
-    if runs.differing(content["run"], yaml.safe_load(recipes.resolve(recipe.run).text), besides=("seed", "precision")):
+    settings = recipes.resolve(recipe.run)
+    differs = runs.differing(content["run"], yaml.safe_load(settings.text), besides=("seed", "precision"))
+    if differs or dict(attacks) != settings.config.evaluation.attacks:
         return []
     entries = recipe.about.get("published", [])
     return [{key: value / 100 if isinstance(value, int | float) else value for key, value in entry.items()} for entry in entries]
@@ -180,33 +192,47 @@ def steps_of(run: Path, which: str) -> int:
     return checkpoint.load(run / "checkpoints" / f"{which}.pt")["step"]
 
 
-def refuse_overwriting(
-    folder: Path, examples: int | None, attacks: Mapping[str, Attack], sources: Iterable[str] = (), network: Any = None
-) -> None:
-    """Keep a finished evaluation from being written over by one that says less, or is of another network of one's own.
+def refuse_overwriting(folder: Path, subject: Subject, sources: Iterable[str] = (), kept: bool = False) -> None:
+    """Keep a finished evaluation from being written over by one that says less, or is of another network.
 
     Args:
         folder: where the results are to go.
-        examples: how many there are now.
-        attacks, sources: of the evaluation that is asked for.
-        network: what ``results.json`` says of a model that is no run.
+        subject: of the evaluation that is asked for.
+        sources: the names of its sources.
+        kept: whether its adversarial images are to be kept.
 
     Raises:
-        InputError: if the folder holds one of more examples, with an attack or source that is missing now, or of another network.
+        InputError: if the folder holds one of more examples, with an attack or source that is missing now, with adversarial images that
+            would not be kept, or of another checkpoint or network.
     """
-    path = folder / "results.json"
+    path, about = folder / "results.json", subject.about
     try:
         before = json.loads(path.read_text())
-        total, of = int(before["examples"]), before.get("network")
+        total, of, which = int(before["examples"]), before.get("network"), before.get("checkpoint")
         made = {name: entry["parameters"] for name, entry in before["attacks"].items()}
-        lost = [f"attack '{name}'" for name, parameters in made.items() if name not in attacks or describe(attacks[name]) != parameters]
+        now = {name: describe(attack) for name, attack in subject.attacks.items()}
+        lost = [f"attack '{name}'" for name, parameters in made.items() if now.get(name) != parameters]
         lost += [f"source '{name}'" for name in before["black_box"] if name not in set(sources)]
+        lost += ["--keep-adversarial"] if not kept and any("images" in entry for entry in before["attacks"].values()) else []
     except (OSError, ValueError, LookupError, TypeError, AttributeError):  # nothing worth keeping
         return
-    if of != network:
-        raise InputError(f"--out: '{folder}' holds an evaluation of {(of or {}).get('name', 'a run')}; give another --out or --name")
+    if of != about.get("network"):
+        raise InputError(f"--out: '{folder}' holds an evaluation of {_differing(of, about.get('network'))}; give another --out or --name")
+    if which != about.get("checkpoint"):
+        raise InputError(
+            f"--checkpoint: '{folder}' holds an evaluation of {which}, this one is of {about.get('checkpoint')}; give another --name"
+        )
+    examples = count(subject.test)
     if examples is not None and total > examples:
         raise InputError(f"--examples: '{folder}' holds an evaluation of {total:,} images, this one has {examples:,}; give another --name")
     if lost:
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
         raise InputError(f"--name: '{folder}' holds an evaluation with {lost[0]}{more}, which this one is without; give another --name")
+
+
+def _differing(of: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> str:
+    """What the network of an evaluation was, as far as it is another one now."""
+    if of is None:
+        return "a run"
+    key = next((key for key in of if now and key in now and of[key] != now[key]), "name")
+    return str(of["name"]) if key == "name" else f"{of['name']} with --{key} {of[key]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from logitpair.data import Data
 from logitpair.distributed import ALONE, World
 from logitpair.errors import InputError
 from logitpair.evaluate import evaluate
-from logitpair.evaluation import Evaluation, percent
+from logitpair.evaluation import Evaluation, markdown, percent
 from logitpair.ledger import Parts
 from logitpair.trials import check_name
 
@@ -51,8 +51,7 @@ class Transfer:
 
     def table(self, attack: str | None = None) -> str:
         """The matrix as a Markdown table: made against (rows), tried on (columns), white box on the diagonal, in percent."""
-        header = ("made against", *self.evaluations)
-        return "\n".join(f"| {' | '.join(line)} |" for line in (header, ("---",) * len(header), *self.rows(attack)))
+        return markdown(("made against", *self.evaluations), self.rows(attack))
 
     def save(self, folder: Path | str) -> None:
         """Write each target's evaluation into a folder of its name."""
@@ -111,7 +110,7 @@ def transfer(
     folder = Path(folder)
     evaluations: dict[str, Evaluation] = {}
     for target, model in models.items():
-        evaluations[target] = evaluate(
+        evaluation = evaluate(
             model,
             data,
             attacks=attacks,
@@ -125,4 +124,5 @@ def transfer(
             world=world,
             progress=progress,
         )
+        evaluations[target] = replace(evaluation, results={**evaluation.results, "transfer": True})
     return Transfer(evaluations)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +17,15 @@ from logitpair.attacks import Attack, Found, Unperturbed
 from logitpair.attacks.base import logits_of
 from logitpair.describe import describe
 from logitpair.errors import InputError
+from logitpair.fingerprint import fingerprint
 from logitpair.ledger import Part
 from logitpair.random import ExampleStreams, derive_seed
+from logitpair.results import NO_CLASS
 from logitpair.validate import at_least, check_batch, check_labels
 
 WHITE_BOX = "white_box"
 CURVE = "curve"
 RESERVED = (WHITE_BOX, CURVE, "clean", "first", "gallery", "facts", "position")
-NO_CLASS = -1  # the prediction of an image whose logits are no numbers
 NONE = -1  # restart and step of an example that stands, or of an attack that cannot tell
 
 
@@ -40,7 +40,7 @@ class Trial:
         weights: the network's ``fingerprint``.
         attack: what is done.
         seed: of its random numbers, with each example's position.
-        data: what the examples are (``evaluate.identity``), if known.
+        data: what the examples are (``data.identity``), if known.
         examples: it is tried on so many, from the first; None for all.
     """
 
@@ -112,11 +112,11 @@ class Trial:
         before = Hits.of(clean, y)
         rows = self.chosen(before, position)
         own, at = x[rows], position[rows.cpu()]
-        found = images.read(self.made_by, self.attack.threat, own, at) if images and not self.is_white_box else None
+        found = images.read(self.made_by, self.attack.threat, own, y[rows], at) if images and not self.is_white_box else None
         if found is None:
             found = self.search(own, y[rows], at)
             if images and self.victim != CURVE:
-                images.write(self.made_by, own, at, found)
+                images.write(self.made_by, own, y[rows], at, found)
         inside = self.attack.threat.contains(found.x_adv, own)
         x_adv = x.clone()
         x_adv[rows[inside]] = found.x_adv[inside]  # what leaves the threat model is put back
@@ -211,21 +211,8 @@ def check_name(option: str, name: str) -> None:
     Raises:
         InputError: naming the option.
     """
-    if name in RESERVED or Path(name).name != name or name == "..":
+    if not name or name in RESERVED or Path(name).name != name or name == "..":
         raise InputError(f"{option}: '{name}' cannot be a source's name; accepted: any without / but {', '.join(RESERVED)}")
-
-
-def fingerprint(model: nn.Module) -> str:
-    """A SHA-256 of the model's architecture, weights, buffers, and of what numbers and texts its modules have for settings."""
-    digest = hashlib.sha256(repr(model).encode())
-    for name, module in model.named_modules():
-        settings = {key: value for key, value in vars(module).items() if isinstance(value, bool | int | float | str) and key != "training"}
-        digest.update(f"{name} {type(module).__module__}.{type(module).__qualname__} {sorted(settings.items())}".encode())
-    # by name and not as a state dict, which leaves out buffers such as a normalisation's
-    for name, tensor in sorted([*model.named_parameters(), *model.named_buffers()]):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def attack_batch(

@@ -20,10 +20,12 @@ from logitpair.data import Data, batches, select
 from logitpair.errors import InputError
 from logitpair.evaluation import Evaluation, percent
 from logitpair.files import atomic_write
+from logitpair.fingerprint import weights_of
 from logitpair.precision import exact
 from logitpair.threat import Linf
 from logitpair.trials import WHITE_BOX, Hits
 from logitpair.validate import at_least
+from logitpair.weights import device_of
 
 COLUMNS = ("threat", "attack", "recorded %", "again %", "8 bits %", "differing", "outside")
 
@@ -38,7 +40,7 @@ class Verified:
         total: examples of the evaluation.
         recorded: how many of them the evaluation counted as correct.
         again: how many are correct now.
-        eight_bit: how many are correct when every pixel is rounded to a multiple of 1/255, within the ball.
+        eight_bit: how many are correct when every pixel is rounded to a multiple of 1/255; what then lies outside the ball breaks nothing.
         differing: how many are counted otherwise than in the evaluation.
         outside: images that are not finite, leave [0, 1] or lie further than ``eps`` from the original; they break nothing.
     """
@@ -55,9 +57,15 @@ class Verified:
 
 @dataclass(frozen=True)
 class Verification:
-    """What ``logitpair.verify`` returns: a line for each attack whose images are kept."""
+    """What ``logitpair.verify`` returns.
+
+    Args:
+        attacks: a line for each attack whose images are kept.
+        weights: of the network that they were tried on (``fingerprint.weights_of``).
+    """
 
     attacks: tuple[Verified, ...]
+    weights: str
 
     @property
     def holds(self) -> bool:
@@ -80,7 +88,8 @@ class Verification:
     def save(self, folder: Path | str) -> Path:
         """Write ``verification.json`` into the evaluation's folder."""
         path = Path(folder) / "verification.json"
-        content = {"schema": 1, "kind": "verification", "holds": self.holds, "attacks": [asdict(attack) for attack in self.attacks]}
+        attacks = [asdict(attack) for attack in self.attacks]
+        content = {"schema": 1, "kind": "verification", "holds": self.holds, "weights": self.weights, "attacks": attacks}
         atomic_write(path, json.dumps(content, indent=2) + "\n")
         return path
 
@@ -91,7 +100,7 @@ def verify(
     """Try an evaluation's adversarial images again, each by a fresh float32 forward in eval mode.
 
     Args:
-        model: what they are tried on; left as it was. The evaluated model again, or another checkpoint.
+        model: the evaluated model again; left as it was.
         data: what was evaluated, the same examples in the same order; no ``DataLoader``.
         evaluation: what to compare with.
         adversarial: the folder that ``evaluate`` kept the images in.
@@ -99,7 +108,7 @@ def verify(
         progress: show a progress bar.
 
     Raises:
-        InputError: if no images are kept, some are missing, or they are of other data.
+        InputError: if the model has other weights than the evaluated one, no images are kept, some are missing, or they are of other data.
     """
     at_least("batch_size", batch_size, 1)
     store = AdversarialImages(Path(adversarial))
@@ -109,7 +118,12 @@ def verify(
     kept = [(victim, name, entry["images"]) for victim, name, entry in entries if "images" in entry]
     if not kept:
         raise InputError(f"'{adversarial}': this evaluation kept no adversarial images; evaluate again with --keep-adversarial")
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    device, weights = device_of(model), weights_of(model)
+    evaluated = evaluation.results.get("weights", weights)  # evaluations were once written without
+    if weights != evaluated:
+        raise InputError(
+            f"model: has other weights ({weights[:8]}) than what was evaluated ({evaluated[:8]}); accepted: the same checkpoint"
+        )
     verified: list[Verified] = []
     of_all = len(kept) * evaluation.results["examples"]
     with undisturbed(model), torch.no_grad(), exact(device), Progress("verify", of_all, shown=progress) as bar:
@@ -118,7 +132,7 @@ def verify(
             pieces = store.pieces(images["folder"])
             verified.append(_verified(model, data, evaluation, right, victim, name, Linf(images["eps"]), pieces, batch_size, device))
             bar.advance(evaluation.results["examples"])
-    return Verification(tuple(verified))
+    return Verification(tuple(verified), weights)
 
 
 def _verified(
@@ -151,7 +165,9 @@ def _verified(
             inside = threat.contains(x_adv, x)
             x_adv = torch.where(inside[:, None, None, None], x_adv, x)
             outside += int((~inside).sum())
-            for stands, images in ((again, x_adv), (eight_bit, threat.eight_bit(x_adv, x))):
+            rounded = threat.eight_bit(x_adv, x)  # of an image between multiples of 1/255 it may lie outside
+            rounded = torch.where(threat.contains(rounded, x)[:, None, None, None], rounded, x)
+            for stands, images in ((again, x_adv), (eight_bit, rounded)):
                 stands[position] &= Hits.of(logits_of(model, images), y).top1.cpu().numpy()
     if (recorded & ~seen).any():
         raise InputError(f"adversarial images of '{name}' are missing for {int((recorded & ~seen).sum())} examples; evaluate again")

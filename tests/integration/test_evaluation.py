@@ -81,11 +81,21 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_results(whole: Path) -> Non
     assert not parts.exists()
 
 
-def test_two_processes_come_to_the_results_of_one(whole: Path) -> None:
-    done = subprocess.run(command(whole, "two", "--examples", "80", processes=2), check=False, capture_output=True, text=True, timeout=200)
+def test_four_processes_come_to_the_results_of_one(whole: Path) -> None:
+    done = subprocess.run(command(whole, "four", "--examples", "80", processes=4), check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Wrote") == 1
-    same(whole, "whole", "two")
+    same(whole, "whole", "four")
+
+
+def test_the_images_that_two_processes_keep_are_all_of_them(run: Path, tmp_path: Path) -> None:
+    made_by_two = command(run, "shared", "--examples", "20", "--attacks", "pgd_25_5_5", "--keep-adversarial", processes=2)
+    done = subprocess.run(made_by_two, check=False, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert main(["evaluate", str(run), "--name", "shared", "--verify"]) == 0
+    verification = json.loads((run / "evaluation" / "shared" / "verification.json").read_text())
+    assert [(attack["victim"], attack["total"]) for attack in verification["attacks"]] == [("white_box", 20), ("itself", 20)]
+    assert verification["weights"] == results(run, "shared")["weights"]
 
 
 def test_kept_images_are_verified_against_the_checkpoint(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,6 +109,10 @@ def test_kept_images_are_verified_against_the_checkpoint(run: Path, capsys: pyte
     verification = json.loads((run / "evaluation" / "kept" / "verification.json").read_text())
     assert verification["holds"]
     assert [attack["attack"] for attack in verification["attacks"]] == ["pgd_25_5_10", "pgdll_25_5_10"]
+    assert main(["evaluate", str(run), *options]) == 2
+    assert "holds an evaluation with --keep-adversarial" in capsys.readouterr().err
+    assert main(["evaluate", str(run), *options, "--keep-adversarial", "--checkpoint", "best"]) == 2
+    assert "--checkpoint: " in capsys.readouterr().err
     name = results(run, "kept")["attacks"]["pgd_25_5_10"]["images"]["folder"]
     path = next((run / "evaluation" / "kept" / "adversarial" / name).glob("*.npz"))
     with np.load(path) as arrays:
@@ -156,6 +170,8 @@ def test_a_transfer_between_runs(run: Path, tmp_path: Path, capsys: pytest.Captu
     }
     assert (tmp_path / "matrix" / "report.html").exists()
     assert not (tmp_path / "matrix" / "unfinished").exists()
+    assert main(["transfer", str(run), str(other), *options, "--name", "again"]) == 0
+    assert 'class="heat"' in (tmp_path / "matrix" / "report.html").read_text()
     assert main(["transfer", str(run), str(other), *options[:4], "--out", str(tmp_path)]) == 0  # where one of the runs lives
     assert (other / "checkpoints" / "last.pt").exists()
     capsys.readouterr()

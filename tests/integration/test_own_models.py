@@ -50,13 +50,13 @@ def test_a_torchscript_file(photos: Path, tmp_path: Path, capsys: pytest.Capture
     # an attack may take 4/255 from the right channel and give 4/255 to the others: 8 levels of 255, more than 132 has over 128
     assert found["white_box"]["correct"] == 6
     assert found["data"]["class_names"] == ["0-red", "1-green", "2-blue"]
-    assert main([*command, "--verify"]) == 0
+    assert main([*command[: -len(ATTACKS)], "--verify", "--device", "cpu"]) == 0
     capsys.readouterr()
     assert main(["report", str(out)]) == 0
     assert "0-red" in (out / "report.html").read_text()
 
 
-def test_a_state_dict_in_a_network_of_one_s_own(photos: Path, tmp_path: Path) -> None:
+def test_a_state_dict_in_a_network_of_one_s_own(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
     torch.save(lp.models.SmallConvNet(classes=10, channels=1, size=8, width=4).state_dict(), tmp_path / "state.pt")
     (tmp_path / "nets.py").write_text(
@@ -76,7 +76,12 @@ def test_a_state_dict_in_a_network_of_one_s_own(photos: Path, tmp_path: Path) ->
         patch.chdir(tmp_path)
         model = ["--model", "nets:Grey", "--weights", "wrapped.pt", "--size", "8"]
         assert main(["evaluate", *model, "--data-dir", str(photos), "--out", str(out), *ATTACKS]) == 0
-    assert results(out)["network"] == {"name": "nets:Grey", "weights": "wrapped.pt", "pretrained": False}
+        assert results(out)["network"] == {
+            "name": "nets:Grey", "weights": "wrapped.pt", "pretrained": False, "classes": None, "mean": None, "std": None, "labels": None,
+        }  # fmt: skip
+        again = ["evaluate", *model, "--data-dir", str(photos), "--out", str(out), *ATTACKS]
+        assert main([*again, "--mean", "0.5", "--std", "0.5"]) == 2
+        assert "holds an evaluation of nets:Grey with --mean None" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -87,6 +92,13 @@ def test_a_state_dict_in_a_network_of_one_s_own(photos: Path, tmp_path: Path) ->
         (["--model", "nothing.ts"], "--attacks is not given"),
         (["--model", "nothing.ts", "--attacks", "fgsm_1"], "nothing.ts"),
         (["run", "--resize", "32"], "--resize goes with --model"),
+        (["--model", "nothing.ts", "--attacks", "fgsm_1", "--checkpoint", "last"], "--checkpoint goes with a run"),
+        (["run", "--verify", "--source", "a=b"], "--source goes with attacking"),
+        (["run", "--verify", "--attacks", "fgsm_1"], "--attacks goes with attacking"),
+        (["run", "--verify", "--examples", "5"], "--examples goes with attacking"),
+        (["run", "--verify", "--seed", "0"], "--seed goes with attacking"),
+        (["run", "--verify", "--keep-adversarial"], "--keep-adversarial goes with attacking"),
+        (["run", "--name", ""], "--name: '' is not the name of a folder"),
         (["--model", "logitpair.models.LeNet", "--attacks", "fgsm_1", "--mean", "a,b", "--std", "1"], "--mean: 'a,b'"),
         (["--model", "logitpair.models.LeNet", "--attacks", "fgsm_1", "--data-dir", "nowhere"], "nowhere"),
     ],

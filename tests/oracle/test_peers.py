@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 import types
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import logitpair as lp
+from logitpair.subject import Subject
 
 EPS, STEP, STEPS = 0.15, 0.03, 10
 OURS = lp.attacks.PGD(lp.Linf(EPS), step_size=STEP, steps=STEPS, random_start=False).exhaustive()
@@ -129,3 +132,32 @@ def test_stopping_when_broken_is_at_least_as_strong_as_the_peers_last_iterate(tr
     ours = lp.attacks.PGD(lp.Linf(EPS), step_size=STEP, steps=STEPS, random_start=False)(trained, x, y)
     broken_by_them, broken_by_us = (trained(images).argmax(1) != y for images in (theirs, ours))
     assert (broken_by_us | ~broken_by_them).all()
+
+
+def test_the_benchmark_of_agreement_computes_in_full_precision(
+    trained: nn.Module, sample: tuple[Tensor, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foolbox_module(monkeypatch)
+    pytest.importorskip("torchattacks")
+    spec = importlib.util.spec_from_file_location("agreement", Path(__file__).parents[2] / "benchmarks" / "agreement.py")
+    assert spec
+    assert spec.loader
+    agreement = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(agreement)
+    seen = []
+
+    def attacker(x: Tensor, y: Tensor, start: int) -> Tensor:
+        seen.append(torch.backends.mkldnn.matmul.fp32_precision)
+        return x
+
+    monkeypatch.setattr(agreement, "of_run", lambda *_, **__: Subject(trained, sample, {}, about={"step": 1, "recipe": None}))
+    monkeypatch.setattr(agreement, "build", lambda *_: {"ours": attacker})
+    monkeypatch.setattr(sys, "argv", ["agreement.py", "run", "--device", "cpu", "--out", str(tmp_path / "out.json")])
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        agreement.main()
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == ["ieee"]
+    assert json.loads((tmp_path / "out.json").read_text())["accuracy"]["ours"]["total"] == 100

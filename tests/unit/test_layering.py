@@ -14,7 +14,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # From the ground up; a part imports only what stands before it. `config` stands below `train`, which takes a RunConfig.
 LAYERS = (
-    ("errors", "files", "statistics", "compat"),
+    ("errors", "files", "statistics", "compat", "fingerprint"),
     ("validate", "describe", "environment", "precision", "interrupt"),
     ("random",),
     ("threat", "losses", "distributed", "checkpoint", "optim"),

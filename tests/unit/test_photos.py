@@ -134,6 +134,10 @@ def test_nested_and_hidden_files(tmp_path: Path) -> None:
     (tmp_path / "cat" / "0.jpg").rename(tmp_path / "cat" / "deeper" / "0.jpg")
     photos = data.Photos(root=tmp_path)
     assert [path.relative_to(tmp_path).as_posix() for path, _ in photos.test(3).files][:2] == ["cat/1.jpg", "cat/deeper/0.jpg"]
+    hidden = tmp_path / "owl" / ".thumbnails" / "deeper"
+    hidden.mkdir(parents=True)
+    Image.new("RGB", (20, 20)).save(hidden / "0.jpg")
+    assert len(data.Photos(root=tmp_path).test(3)) == 6
     (tmp_path / "dog" / "clip.mp4").write_text("")
     with pytest.warns(UserWarning, match=r"--data-dir: left out 1 files of '.*dog' that are no images, such as clip.mp4"):
         assert len(data.Photos(root=tmp_path).test(3)) == 6

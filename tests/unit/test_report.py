@@ -6,11 +6,13 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
-from handmade_runs import ATTACK, CLASSES, add_evaluation, entry, make_run, results
+from handmade_runs import ATTACK, CLASSES, X, add_evaluation, entry, make_run, results
 
 from logitpair.errors import InputError
+from logitpair.evaluation import Evaluation
 from logitpair.report import write_report
 from logitpair.report.chart import ticks
 from logitpair.report.images import gallery
@@ -20,6 +22,7 @@ from logitpair.report.records import Accuracy
 from logitpair.report.reproduce import commands
 from logitpair.report.summary import lead, summarize
 from logitpair.report.text import call, duration, percent, radius, settings_text
+from logitpair.results import NO_CLASS
 from logitpair.statistics import wilson
 
 
@@ -62,6 +65,20 @@ def test_commands_name_recipe_scale_seeds_and_sources(tmp_path: Path) -> None:
         "logitpair evaluate runs/pets-alp --source other=runs/other --examples 200 --seed 7",
         "logitpair report runs/pets-alp --out runs/page.html",
     ]
+
+
+def test_a_network_of_one_s_own_is_evaluated_again_by_its_own_options(tmp_path: Path) -> None:
+    network = {"name": "my.net:Net", "weights": "w.pt", "pretrained": False, "classes": None, "mean": [0.5, 0.25], "std": [0.5, 1.0]}
+    data = {"name": "photos", "class_names": CLASSES, "size": 64, "resize": None}
+    changes = {"network": network | {"labels": "my names.txt"}, "data": data, "checkpoint": None, "sources": {}, "black_box": {}}
+    run = load_run(add_evaluation(tmp_path / "own", results(**changes)))
+    assert commands([run], tmp_path / "page.html")[0] == (
+        "logitpair evaluate --model my.net:Net --weights w.pt --mean 0.5,0.25 --std 0.5,1.0 --labels 'my names.txt' --size 64 "
+        "--data-dir DIR --out runs/own --attacks ATTACKS.yaml --examples 200 --seed 7"
+    )
+    pretrained = {"name": "timm:resnet18", "pretrained": True, "classes": 3}
+    again = load_run(add_evaluation(tmp_path / "published", results(**changes | {"network": pretrained})))
+    assert "--model timm:resnet18 --pretrained --classes 3 --size 64" in commands([again], tmp_path / "page.html")[0]
 
 
 def test_commands_tell_that_the_attacks_were_not_the_recipes(tmp_path: Path) -> None:
@@ -188,6 +205,18 @@ def test_lead_has_newcombes_interval() -> None:
     """Newcombe 1998, table II, example (a), method 10: 56/70 - 48/80."""
     first, second = (Accuracy(c / n, *wilson(c, n), c, n) for c, n in ((56, 70), (48, 80)))
     assert lead(first, second) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
+
+
+def test_an_attack_that_leaves_no_answer_is_shown_as_such(tmp_path: Path) -> None:
+    content = results()
+    ledger = {"y": [0, 1], "clean/prediction": [0, 1], "white_box/pgd/prediction": [NO_CLASS, 1]}
+    images = {"gallery/x": X, "gallery/white_box/pgd": np.clip(X + 0.2, 0, 1)}
+    Evaluation(content, {name: np.asarray(column) for name, column in (ledger | images).items()}).save(tmp_path / "run/evaluation/test")
+    evaluation = load_run(tmp_path / "run").main
+    assert evaluation
+    shown = gallery(evaluation)
+    assert shown
+    assert [(triple.after, triple.outcome) for triple in shown.triples] == [("no answer", "fooled"), (CLASSES[1], "held")]
 
 
 def test_gallery_tells_what_happened_and_amplifies_the_change(tmp_path: Path) -> None:

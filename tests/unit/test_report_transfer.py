@@ -16,7 +16,7 @@ def make_transfer(tmp_path: Path) -> list[Path]:
     """Three runs: `a` and `b` are tried on each other's images and on those of `elsewhere`, `c` is attacked in the white box alone."""
     both = {"elsewhere": victim(120, ("pgd", 120), ("step", 140))}
     a = make_run(tmp_path / "a", black_box={})
-    add_evaluation(a, suite(name="transfer", black_box={"b": victim(150, ("pgd", 150), ("step", 160))} | both))
+    add_evaluation(a, suite(name="transfer", transfer=True, black_box={"b": victim(150, ("pgd", 150), ("step", 160))} | both))
     b = make_run(tmp_path / "b", **suite(black_box={"a": victim(170, ("pgd", 170), ("step", 180))} | both))
     return [a, b, make_run(tmp_path / "c", black_box={})]
 
@@ -39,7 +39,7 @@ def test_the_heat_map_has_a_row_a_source_and_a_column_a_target(tmp_path: Path) -
 
 def test_the_evaluation_transfer_is_preferred_to_the_main_one(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", black_box={"x": victim(100)})
-    add_evaluation(run, results(name="transfer", black_box={"x": victim(20)}))
+    add_evaluation(run, results(name="transfer", transfer=True, black_box={"x": victim(20)}))
     loaded = load_run(run)
     assert loaded.main
     assert loaded.main.name == "test"
@@ -51,6 +51,17 @@ def test_the_evaluation_transfer_is_preferred_to_the_main_one(tmp_path: Path) ->
     assert (source, cell.accuracy.top1, cell.white_box) == ("x", 0.1, False)
     assert not found.has_white_box
     assert not found.attacks  # one attack: its matrix is the worst one
+
+
+def test_the_latest_transfer_counts_whatever_its_name(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", black_box={"x": victim(100)})
+    add_evaluation(run, results(name="transfer", transfer=True, black_box={"x": victim(20)}))
+    add_evaluation(run, results(name="other", transfer=True, created="2026-02-02T03:04:05+00:00", black_box={"x": victim(30)}))
+    found = transfer([load_run(run)])
+    assert found
+    cell = found.worst.rows[0][1][0]
+    assert cell
+    assert cell.accuracy.correct == 30
 
 
 def test_without_a_test_the_largest_and_of_those_the_strictest_evaluation_is_the_main_one(tmp_path: Path) -> None:
@@ -65,7 +76,7 @@ def test_without_a_test_the_largest_and_of_those_the_strictest_evaluation_is_the
 def test_a_transfer_that_beats_the_white_box_is_a_doubt_though_the_main_evaluation_has_none(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", black_box={})
     assert not summarize([load_run(run)]).doubts
-    add_evaluation(run, results(name="transfer", black_box={"x": victim(20)}))
+    add_evaluation(run, results(name="transfer", transfer=True, black_box={"x": victim(20)}))
     (doubt,) = summarize([load_run(run)]).doubts
     assert "images made against x fool it more often (10.0% left)" in doubt
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import logitpair as lp
 from logitpair import InputError
+from logitpair.adversarial import AdversarialImages
 from logitpair.attacks import PGD
 
 BALL = lp.Linf(0.1)
@@ -60,12 +61,34 @@ def test_kept_images_do_again_what_the_evaluation_says(model: nn.Module, other: 
         assert attack.recorded == attack.again == evaluation.results["attacks"][attack.attack]["correct"] < 40
         assert attack.recorded <= attack.eight_bit <= evaluation.results["clean"]["correct"]
     path = verification.save(tmp_path)
-    assert json.loads(path.read_text())["holds"] is True
+    written = json.loads(path.read_text())
+    assert written["holds"] is True
+    assert written["weights"] == evaluation.results["weights"]
+
+
+def test_an_image_that_rounding_moves_out_of_the_ball_breaks_nothing(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    x, y = sample[0] * 0.99 + 0.5 / 255, sample[1]  # no multiples of 1/255, nor is any near them
+    suite = {"pgd": PGD(lp.Linf(1e-4), step_size=1e-4, steps=1)}
+    evaluation = evaluate(model, (x, y), tmp_path, attacks=suite)
+    model.register_forward_pre_hook(lambda module, inputs: torch.where(is_eight_bit(inputs[0]), 1 - inputs[0], inputs[0]))
+    assert verify(model, (x.mul(255).round() / 255, y), evaluation, tmp_path).attacks[0].again < 20, "rounded images are taken for others"
+    attack = verify(model, (x, y), evaluation, tmp_path).attacks[0]
+    assert attack.eight_bit == attack.again == evaluation.results["white_box"]["correct"]
+
+
+def is_eight_bit(x: Tensor) -> Tensor:
+    return ((255 * x).round() / 255 == x).flatten(1).all(1)[:, None, None, None]
+
+
+def without_weights(evaluation: lp.Evaluation) -> lp.Evaluation:
+    return lp.Evaluation({key: value for key, value in evaluation.results.items() if key != "weights"}, evaluation.ledger)
 
 
 def test_another_network_is_found_out(model: nn.Module, other: nn.Module, sample: Pair, tmp_path: Path) -> None:
     evaluation = evaluate(model, sample, tmp_path)
-    assert not verify(other, sample, evaluation, tmp_path).holds
+    with pytest.raises(InputError, match=r"^model: has other weights \(\w{8}\) than what was evaluated \(\w{8}\)"):
+        verify(other, sample, evaluation, tmp_path)
+    assert not verify(other, sample, without_weights(evaluation), tmp_path).holds
 
 
 def test_an_image_that_was_moved_out_of_the_ball_breaks_nothing(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
@@ -99,9 +122,10 @@ def test_other_images_missing_images_and_none_at_all_are_refused(model: nn.Modul
 
 
 def test_a_source_s_images_are_made_once_and_taken_again(model: nn.Module, other: nn.Module, sample: Pair, tmp_path: Path) -> None:
-    bare = evaluate(model, sample, tmp_path / "none", sources={"other": other}).results["black_box"]
     calls = [0]
     other.register_forward_hook(lambda *_: calls.__setitem__(0, calls[0] + 1))
+    bare = evaluate(model, sample, tmp_path / "none", sources={"other": other}).results["black_box"]
+    calls[0] = 0
     evaluate(model, sample, tmp_path, sources={"other": other})
     made, calls[0] = calls[0], 0
     assert made > 10
@@ -119,6 +143,24 @@ def without_times(value: object) -> object:
     if isinstance(value, dict):
         return {key: without_times(part) for key, part in value.items() if key != "seconds"}
     return value
+
+
+def test_a_source_s_images_for_other_labels_are_made_anew(model: nn.Module, other: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    x, y = sample
+    relabelled = y.clone()
+    relabelled[5] = (y[5] + 1) % 10
+    made_by = {"of": "anything"}
+    store = AdversarialImages(tmp_path)
+    found = ATTACKS["pgd"].find(other, x, y)
+    position = torch.arange(len(x))
+    store.write(made_by, x, y, position, found)
+    assert store.read(made_by, BALL, x, y, position) is not None
+    assert store.read(made_by, BALL, x, relabelled, position) is None
+
+
+def test_images_in_two_places_are_refused(model: nn.Module, other: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="^source_images is given beside adversarial"):
+        evaluate(model, sample, tmp_path / "kept", sources={"other": other}, source_images=tmp_path / "shared")
 
 
 @pytest.mark.parametrize("damage", ["outside", "truncated", "not_finite"])
@@ -143,6 +185,7 @@ def test_a_transfer_is_every_pair_of_black_boxes(model: nn.Module, other: nn.Mod
     for attack in (None, "pgd", "bim"):
         expected = single["black_box"]["b"] if attack is None else single["black_box"]["b"]["attacks"][attack]
         assert matrix.accuracy("b", "a", attack)["correct"] == expected["correct"]
+    assert all(evaluation.results["transfer"] is True for evaluation in matrix.evaluations.values())
     assert matrix.accuracy("a", "a") == matrix.evaluations["a"].results["white_box"]
     lines = matrix.table().splitlines()
     assert lines[0] == "| made against | a | b |"

@@ -12,9 +12,9 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair import distributed
-from logitpair.commands.options import add_data_dir, add_device, check_folder_name, device_of
+from logitpair.commands.options import add_data_dir, add_device, check_folder_name, device_of, refuse_given
 from logitpair.console import console, print_rows, print_table
-from logitpair.data import Photos, count
+from logitpair.data import Photos
 from logitpair.distributed import World
 from logitpair.errors import InputError
 from logitpair.evaluate import evaluate
@@ -26,6 +26,7 @@ from logitpair.verify import COLUMNS, verify
 
 SUMMARY = "accuracy of a run, or of a model of yours: clean, white box, and black box from other runs"
 PATIENCE = timedelta(days=7)  # of processes whose share is done: some images take many times as long as others
+OF_ATTACKING = ("source", "attacks", "examples", "seed", "keep_adversarial")
 OF_A_MODEL = ("weights", "pretrained", "classes", "mean", "std", "labels", "size", "resize", "out")
 
 
@@ -70,7 +71,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="last, or best by white-box accuracy on held-out training images (default: last; with --verify the one that was evaluated)",
     )
     parser.add_argument("--name", type=str, default="test", help="results go to RUN/evaluation/NAME (OUT/... with --model)")
-    parser.add_argument("--seed", type=int, default=0, help="of the attacks' randomness")
+    parser.add_argument("--seed", type=int | None, default=None, help="of the attacks' randomness (default: 0)")
     parser.add_argument("--keep-adversarial", action="store_true", help="keep every adversarial image, in RUN/evaluation/NAME/adversarial")
     parser.add_argument(
         "--verify",
@@ -100,7 +101,7 @@ def run(arguments: Namespace) -> None:
             folder,
             sources=sources,
             batch_size=arguments.batch_size,
-            seed=arguments.seed,
+            seed=arguments.seed or 0,
             keep_adversarial=arguments.keep_adversarial,
             world=world,
         )
@@ -115,16 +116,17 @@ def out_of(arguments: Namespace) -> Path:
     """The folder that holds the evaluations.
 
     Raises:
-        InputError: for neither a run nor a model, both, or options of a model given to a run.
+        InputError: for neither a run nor a model, both, options of one given to the other, or options of attacking given to --verify.
     """
     if (arguments.run is None) == (arguments.model is None):
         raise InputError("RUN: give either a run directory or --model" + (", not both" if arguments.run else ""))
+    if arguments.verify:
+        refuse_given(arguments, OF_ATTACKING, "goes with attacking; --verify attacks nothing, and tries all images of the evaluation again")
     if arguments.run is None:
+        refuse_given(arguments, ("checkpoint",), "goes with a run; a model is given by --model and --weights")
         path = Path(arguments.model)
         return arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", path.stem if path.is_file() else arguments.model)
-    for option in OF_A_MODEL:
-        if getattr(arguments, option) not in (None, False):
-            raise InputError(f"--{option} goes with --model; a run has its own")
+    refuse_given(arguments, OF_A_MODEL, "goes with --model; a run has its own")
     return arguments.run
 
 
@@ -195,7 +197,7 @@ def evaluate_subject(
     Raises:
         InputError: for a folder that holds a larger evaluation or another network's, or an option out of range.
     """
-    refuse_overwriting(folder, count(subject.test), subject.attacks, sources or {}, subject.about.get("network"))
+    refuse_overwriting(folder, subject, sources or (), kept=keep_adversarial)
     networks, known = sources_of(sources or {}, world.device)
     evaluation = evaluate(
         subject.model,
@@ -247,7 +249,8 @@ def _verify(arguments: Namespace, run: Path, folder: Path, world: World) -> None
         there = [path.parent.name for path in sorted(run.glob("evaluation/*/results.json"))]
         raise InputError(f"--name: '{run}' has no evaluation '{folder.name}'; it has {', '.join(there) or 'none'}")
     evaluation = Evaluation.load(folder)
-    arguments.checkpoint = arguments.checkpoint or evaluation.results.get("checkpoint")
+    if arguments.model is None:
+        arguments.checkpoint = arguments.checkpoint or evaluation.results.get("checkpoint")
     subject = subject_of(arguments, world, evaluation.results["examples"])
     verification = verify(
         subject.model,

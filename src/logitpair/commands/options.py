@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.errors import InputError
 
@@ -42,5 +43,17 @@ def check_folder_name(option: str, name: str) -> None:
     Raises:
         InputError: naming the option.
     """
-    if Path(name).name != name or name == "..":
+    if not name or Path(name).name != name or name == "..":
         raise InputError(f"{option}: '{name}' is not the name of a folder")
+
+
+def refuse_given(arguments: Namespace, options: Iterable[str], why: str) -> None:
+    """Refuse options that would be ignored.
+
+    Raises:
+        InputError: naming the first that is given, and ``why`` it must not be.
+    """
+    for option in options:
+        given = getattr(arguments, option)
+        if given is not None and given is not False:  # 0 is given
+            raise InputError(f"--{option.replace('_', '-')} {why}")

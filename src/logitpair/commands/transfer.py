@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair import distributed
+from logitpair.attacks import Attack
 from logitpair.commands.options import add_data_dir, add_device, check_folder_name, device_of
 from logitpair.console import console, print_rows
-from logitpair.data import count
 from logitpair.errors import InputError
 from logitpair.report import write_report
-from logitpair.subject import of_run, refuse_overwriting
+from logitpair.subject import Subject, of_run, refuse_overwriting
 from logitpair.transfer import transfer
 from logitpair.trials import check_name
 
@@ -57,8 +58,9 @@ def run(arguments: Namespace) -> None:
             if subject.about["data"] != first.about["data"]:
                 ours, theirs = first.about["data"]["name"], subject.about["data"]["name"]
                 raise InputError(f"RUN: {first_name} was trained on {ours} and {name} on {theirs}; a transfer needs one data set")
+        subjects = {name: _under(first.attacks, subject) for name, subject in subjects.items()}
         for name, path in paths.items():
-            refuse_overwriting(path / "evaluation" / arguments.name, count(first.test), first.attacks, set(paths) - {name})
+            refuse_overwriting(path / "evaluation" / arguments.name, subjects[name], set(paths) - {name})
         matrix = transfer(
             {name: subject.model for name, subject in subjects.items()},
             first.test,
@@ -85,3 +87,10 @@ def run(arguments: Namespace) -> None:
         )
         print_rows(("made against", *paths), matrix.rows())
         console.print(f"Wrote evaluation/{arguments.name}/results.json into each run, and {page}")
+
+
+def _under(attacks: Mapping[str, Attack], subject: Subject) -> Subject:
+    """The subject under these attacks, without numbers that were published for others."""
+    if attacks == subject.attacks:
+        return subject
+    return dataclasses.replace(subject, attacks=attacks, about={**subject.about, "published": []})

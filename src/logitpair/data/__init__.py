@@ -3,6 +3,7 @@
 from logitpair.data.base import Data, ImageData, MemoryImages, batches, collate, count, first, select, to_pixels
 from logitpair.data.digits import Digits
 from logitpair.data.folder import Folder
+from logitpair.data.identity import identity
 from logitpair.data.mnist import MNIST
 from logitpair.data.photos import Photos
 
@@ -18,6 +19,7 @@ __all__ = [
     "collate",
     "count",
     "first",
+    "identity",
     "select",
     "to_pixels",
 ]

@@ -127,7 +127,10 @@ def _subfolders(folder: Path) -> list[Path]:
 
 def _photos(folder: Path) -> list[Path]:
     """The images in a folder and in those below it, in a fixed order."""
-    files = [Path(where) / name for where, _, names in os.walk(folder, followlinks=True) for name in names if not name.startswith(".")]
+    files: list[Path] = []
+    for where, below, names in os.walk(folder, followlinks=True):
+        below[:] = [name for name in below if not name.startswith(".")]  # which os.walk then leaves out
+        files += [Path(where) / name for name in names if not name.startswith(".")]
     photos = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
     others = sorted(set(files) - set(photos))
     if others and photos:

@@ -17,7 +17,7 @@ from logitpair.models.network_file import NetworkFile, kind_of
 from logitpair.models.normalized import Normalized
 from logitpair.models.pretrained import Timm, require_timm
 from logitpair.validate import check_logits
-from logitpair.weights import put, read
+from logitpair.weights import device_of, put, read
 
 TIMM = "timm:"
 FILES = (".pt", ".pth", ".pt2", ".ts", ".torchscript", ".jit", ".bin", ".ckpt", ".safetensors")
@@ -108,7 +108,7 @@ def count_logits(model: nn.Module, image: Tensor) -> int:
     Raises:
         InputError: if it does not take such images, one or several at a time, or returns no logits.
     """
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     image = image.to(device).float().div(255) if image.dtype == torch.uint8 else image.to(device)
     logits = image
     for x in (image[None], torch.stack([image, image])):  # an attack drops what is broken, so that batches have any size

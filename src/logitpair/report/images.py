@@ -63,7 +63,7 @@ def _triple(example: Example, names: Sequence[str], largest: float) -> Triple:
         difference=_uri(_difference((example.adversarial - example.clean) / largest)),
         true=names[example.true],
         before=names[example.before],
-        after=names[example.after],
+        after="no answer" if example.after is None else names[example.after],
         outcome=outcome,
     )
 

@@ -48,8 +48,9 @@ class Run:
 
     @property
     def transfer(self) -> Evaluation | None:
-        """The evaluation that holds images made against other networks: the one of this name, or else the main one."""
-        return next((evaluation for evaluation in self.evaluations if evaluation.name == "transfer"), self.main)
+        """The evaluation on images made against other networks: the latest that `logitpair transfer` wrote, or else the main one."""
+        transfers = [evaluation for evaluation in self.evaluations if evaluation.transfer]
+        return max(transfers, key=lambda evaluation: evaluation.created, default=self.main)
 
 
 def load_run(folder: Path) -> Run:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from logitpair.results import NO_CLASS
+
 Images = NDArray[np.floating[Any]]
 
 
@@ -163,18 +165,24 @@ class Suite:
 
 @dataclass(frozen=True)
 class Example:
-    """One image of the gallery, before and after the worst attack; classes by number."""
+    """One image of the gallery, before and after the worst attack; classes by number, None where the logits were no numbers."""
 
     clean: Images
     adversarial: Images
     true: int
     before: int
-    after: int
+    after: int | None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation of a run."""
+    """One evaluation of a run.
+
+    Args:
+        network: the options that a network of one's own and its images were given by; empty for a run.
+        transfer: whether it is one of an evaluation of several networks on each other's images.
+        others: as ``docs/results.md`` explains the keys of their names.
+    """
 
     name: str
     data: str | None
@@ -188,6 +196,8 @@ class Evaluation:
     gallery: tuple[Example, ...]
     published: tuple[Published, ...]
     sources: Mapping[str, Mapping[str, Any]]
+    network: Mapping[str, Any]
+    transfer: bool
     checkpoint: str | None
     seed: int
     created: str
@@ -227,6 +237,8 @@ class Evaluation:
             gallery=tuple(_gallery(ledger, white_box["attack"], classes)),
             published=tuple(map(Published.read, results.get("published") or ())),
             sources=dict(results.get("sources") or {}),
+            network=_network(results.get("network"), data),
+            transfer=bool(results.get("transfer")),
             checkpoint=results.get("checkpoint"),
             seed=int(results["seed"]),
             created=str(results["created"]),
@@ -234,6 +246,10 @@ class Evaluation:
             versions=dict(results["versions"]),
             hardware=dict(results["hardware"]),
         )
+
+
+def _network(network: Mapping[str, Any] | None, data: Mapping[str, Any]) -> dict[str, Any]:
+    return {**network, "size": data.get("size"), "resize": data.get("resize")} if network else {}
 
 
 def _counts(what: str, values: Any) -> tuple[int, ...]:
@@ -257,9 +273,10 @@ def _gallery(ledger: Mapping[str, NDArray[Any]], attack: str, classes: int) -> l
     if columns[0].ndim != 4 or columns[0].shape != columns[1].shape or any(len(column) < shown for column in columns):
         raise ValueError("the gallery's images and predictions do not fit together")
     examples = [
-        Example(clean, adversarial, int(true), int(before), int(after))
+        Example(clean, adversarial, int(true), int(before), None if after == NO_CLASS else int(after))
         for clean, adversarial, true, before, after in zip(*columns, strict=False)  # the gallery shows the first rows of the ledger
     ]
-    if any(not 0 <= label < classes for example in examples for label in (example.true, example.before, example.after)):
+    known = [label for example in examples for label in (example.true, example.before, example.after) if label is not None]
+    if any(not 0 <= label < classes for label in known):
         raise ValueError(f"a label of the gallery is outside 0 to {classes - 1}")
     return examples

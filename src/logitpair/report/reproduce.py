@@ -32,17 +32,29 @@ def _train(run: Run) -> str:
 
 
 def _evaluate(run: Run, evaluation: Evaluation) -> str:
-    words = ["logitpair", "evaluate", run.path]
+    words = ["logitpair", "evaluate", *(_network(run, evaluation.network) if evaluation.network else [run.path])]
     for name, source in evaluation.sources.items():
         words += ["--source", f"{name}={portable(Path(source['run']))}"]
     used = {attack.name: attack.parameters for attack in evaluation.white_box.attacks}
-    if not _same(used, run.settings.get("evaluation", {}).get("attacks", used)):
+    own = {} if evaluation.network else used  # a network of one's own has no recipe that would name them
+    if not _same(used, run.settings.get("evaluation", {}).get("attacks", own)):
         words += ["--attacks", "ATTACKS.yaml"]
     if evaluation.name != "test":
         words += ["--name", evaluation.name]
     if evaluation.checkpoint not in (None, "last"):
         words += ["--checkpoint", evaluation.checkpoint]
     return shlex.join([*words, "--examples", str(evaluation.examples), "--seed", str(evaluation.seed)])
+
+
+def _network(run: Run, options: Mapping[str, Any]) -> list[str]:
+    """The options that a network of one's own was evaluated with, and where its results lie."""
+    words: list[str] = []
+    for option, value in {"model": options["name"], **{key: value for key, value in options.items() if key != "name"}}.items():
+        if value is True:
+            words.append(f"--{option}")
+        elif value not in (None, False):
+            words += [f"--{option}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+    return [*words, "--data-dir", "DIR", "--out", run.path]
 
 
 def _same(used: Any, written: Any) -> bool:

@@ -1,0 +1,139 @@
+"""What tells one network from another, the same in every process: weights, settings, and the code that runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import hashlib
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+PLAIN = (bool, int, float, complex, str, bytes, type(None), range, slice, np.generic, torch.dtype, torch.layout, torch.memory_format)
+NAMED = (type, types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, np.ufunc)
+OWN = frozenset(vars(nn.Module()))  # what torch keeps in every module
+ADDRESS = "_torchdynamo_wrapper_id"  # what torch.compile notes is where the network lies
+HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A SHA-256 of the model: weights, buffers, its modules' settings, and the code of their ``forward``.
+
+    Settings are what the modules have for attributes. Of their own kind are numbers, texts, tensors, containers and functions; of any
+    other object its type and its attributes of these kinds are taken, never its address.
+    """
+    return _digest(weights_of(model).encode(), *(repr(part).encode() for part in _modules(model, ())))
+
+
+def weights_of(model: nn.Module) -> str:
+    """A SHA-256 of the model's parameters and buffers, which no version of Python or PyTorch changes."""
+    # by name and not as a state dict, which leaves out buffers such as a normalisation's
+    named = sorted([*model.named_parameters(), *model.named_buffers()], key=lambda pair: pair[0])
+    return _digest(*(part for name, tensor in named for part in (name.encode(), *_content(tensor))))
+
+
+def code_of(function: types.FunctionType) -> Any:
+    """What a Python function does, in plain values: its bytecode and constants, defaults, and what it holds from around it."""
+    cells = [_captured(cell) for cell in function.__closure__ or ()]
+    return _code(function.__code__), _plain((function.__defaults__, function.__kwdefaults__), ()), cells
+
+
+def _modules(model: nn.Module, above: tuple[int, ...]) -> Iterator[Any]:
+    """Each module's name, type, settings and code."""
+    within = (*above, *map(id, model.modules()))
+    for name, module in model.named_modules():
+        settings = {key: value for key, value in vars(module).items() if key not in OWN and key != ADDRESS}
+        hooks = [list(vars(module).get(kind, {}).values()) for kind in HOOKS]
+        forward = getattr(type(module), "forward", None)
+        code = code_of(forward) if isinstance(forward, types.FunctionType) else None
+        yield name, _path(type(module)), _plain(settings, within), _plain(hooks, within), code
+
+
+def _plain(value: Any, above: tuple[int, ...]) -> Any:
+    """A value as nested tuples whose ``repr`` is the same in every process.
+
+    Args:
+        value: anything.
+        above: what it lies in, by ``id``, which is not entered again.
+    """
+    if isinstance(value, PLAIN) and not isinstance(value, enum.Enum):
+        return type(value).__name__, value
+    if isinstance(value, NAMED):
+        return _path(value)
+    if isinstance(value, Tensor) and type(value) in (Tensor, nn.Parameter):
+        return _digest(*_content(value))
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.tolist()
+    if id(value) in above:
+        return "above", above.index(id(value))
+    above = (*above, id(value))
+    match value:
+        case enum.Enum():
+            return _path(type(value)), value.name
+        case PurePath():
+            return "path", value.as_posix()
+        case types.FunctionType():
+            return _path(value), code_of(value)
+        case types.MethodType():
+            return _path(value.__func__), _plain(value.__func__, above), _plain(value.__self__, above)
+        case functools.partial():
+            return "partial", _plain([value.func, value.args, value.keywords], above)
+        case nn.Module():
+            return tuple(_modules(value, above)), weights_of(value)
+        case Mapping():
+            return _path(type(value)), sorted(((_plain(key, above), _plain(part, above)) for key, part in value.items()), key=repr)
+        case set() | frozenset():
+            return "set", sorted((_plain(part, above) for part in value), key=repr)
+        case list() | tuple():
+            return _path(type(value)), [_plain(part, above) for part in value]
+        case _:
+            return _object(value, above)
+
+
+def _object(value: Any, above: tuple[int, ...]) -> Any:
+    """An object by its type and its attributes, of which not all are looked at in what is no dataclass."""
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
+        return _path(type(value)), _plain(fields, above)
+    simple = {key: part for key, part in getattr(value, "__dict__", {}).items() if isinstance(part, (*PLAIN, types.FunctionType))}
+    return _path(type(value)), _plain(simple, above)
+
+
+def _captured(cell: types.CellType) -> Any:
+    """What a function holds from around it, where it cannot change: a list may have been filled since."""
+    try:
+        held = cell.cell_contents
+    except ValueError:  # nothing was put there yet
+        return None
+    fixed = isinstance(held, (*PLAIN, *NAMED, functools.partial))
+    if isinstance(held, types.FunctionType):  # which may hold itself
+        return _path(held), _code(held.__code__)
+    return _plain(held, ()) if fixed else _path(type(held))
+
+
+def _code(code: types.CodeType) -> Any:
+    constants = [_code(part) if isinstance(part, types.CodeType) else _plain(part, ()) for part in code.co_consts]
+    return code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars
+
+
+def _path(thing: Any) -> str:
+    return f"{getattr(thing, '__module__', None)}.{getattr(thing, '__qualname__', None) or getattr(thing, '__name__', None)}"
+
+
+def _content(tensor: Tensor) -> tuple[bytes, bytes]:
+    """Shape, type and bytes."""
+    whole = tensor.detach().cpu().contiguous().flatten()
+    return f"{tuple(tensor.shape)} {tensor.dtype}".encode(), whole.view(torch.uint8).numpy().tobytes()
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
