@@ -122,8 +122,7 @@ def gradient_of(total: Float[Tensor, ""], x: Images) -> Images:
     """The gradient of a sum over the batch with respect to the images: zero where the model leaves none, as an argmax does."""
     if not total.requires_grad:
         return torch.zeros_like(x)
-    (gradient,) = torch.autograd.grad(total, x, allow_unused=True)
-    return torch.zeros_like(x) if gradient is None else gradient
+    return torch.autograd.grad(total, x, materialize_grads=True)[0]
 
 
 def nth_other_class(logits: Float[Tensor, "batch classes"], y: Labels, rank: int) -> Labels:

@@ -100,19 +100,16 @@ class DiversifiedPGD(Attack):
 
     def choose(self, model: nn.Module, x: Images, y: Labels, standing: Tensor, generator: Generator | None) -> Images:
         """The candidate of the largest margin for each example that stands, all drawing their numbers so that nobody's depend on others."""
-        best = best_margin = None
-        for _ in range(self.candidates):
-            candidate = BlockStart().draw(self.threat, x, generator)[standing]
-            if self.candidates == 1:
-                return candidate
-            with torch.no_grad():
+        best = BlockStart().draw(self.threat, x, generator)[standing]
+        if self.candidates == 1:
+            return best
+        with torch.no_grad():
+            best_margin = losses.margin(logits_of(model, best), y[standing])
+            for _ in range(self.candidates - 1):
+                candidate = BlockStart().draw(self.threat, x, generator)[standing]
                 reached = losses.margin(logits_of(model, candidate), y[standing])
-            if best is None or best_margin is None:
-                best, best_margin = candidate, reached
-            else:
                 better = reached > best_margin
                 best[better], best_margin[better] = candidate[better], reached[better]
-        assert best is not None
         return best
 
     def climb(self, model: nn.Module, x: Images, y: Labels, aim: Labels, x_adv: Images, direction: Tensor) -> tuple[Images, Tensor]:

@@ -30,10 +30,11 @@ from logitpair.audit.result import Audit
 from logitpair.audit.sample import Sample
 from logitpair.audit.verdict import verdict
 from logitpair.data import Data, batches, count, select
+from logitpair.data.identity import identity
 from logitpair.describe import describe
 from logitpair.distributed import ALONE, World
 from logitpair.errors import InputError
-from logitpair.evaluate import _device_of as device_of, identity
+from logitpair.fingerprint import fingerprint
 from logitpair.ledger import Part
 from logitpair.losses import margin
 from logitpair.precision import Precision, exact, resolve
@@ -41,8 +42,9 @@ from logitpair.random import derive_seed
 from logitpair.results import SCHEMA
 from logitpair.statistics import accuracy
 from logitpair.threat import Linf
-from logitpair.trials import check_name, fingerprint
+from logitpair.trials import check_name
 from logitpair.validate import check_batch, check_labels, positive
+from logitpair.weights import device_of
 
 __all__ = ["Audit", "audit", "standard_protocol"]
 
@@ -209,9 +211,7 @@ def _survey(quarry: Quarry, examples: int) -> tuple[Book, int]:
     return Book(parts, examples), int(parts[0]["facts/classes"])
 
 
-def _search(
-    quarry: Quarry, book: Book, arms: tuple[Arm, ...], budget: float, minutes: float | None, seed: int
-) -> tuple[list[Round], Stop]:
+def _search(quarry: Quarry, book: Book, arms: tuple[Arm, ...], budget: float, minutes: float | None, seed: int) -> tuple[list[Round], Stop]:
     """Round after round, until the planner says that it is enough."""
     rounds: list[Round] = []
     examples, began = len(book.columns["y"]), time.monotonic()

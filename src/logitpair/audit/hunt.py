@@ -23,7 +23,6 @@ from logitpair.precision import autocast
 from logitpair.random import ExampleStreams
 from logitpair.threat import Linf
 
-
 Work = Callable[[Tensor, Tensor, Tensor], Part]
 """``work(x, y, position)``: what is done to a batch."""
 
@@ -145,4 +144,3 @@ def column(parts: list[Columns], name: str) -> np.ndarray:
 def seconds(parts: list[Columns]) -> float:
     """Spent on all parts by all processes."""
     return float(sum(float(part[FACTS + "seconds"]) for part in parts))
-

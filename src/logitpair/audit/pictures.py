@@ -40,6 +40,4 @@ def surfaces(quarry: Quarry, broken_by: np.ndarray, seed: int) -> dict[str, np.n
 
 
 def _row(quarry: Quarry, x: Tensor, y: Tensor, offset: Tensor, ahead: Tensor, steps: Tensor) -> Tensor:
-    return torch.stack(
-        [losses.margin(logits_of(quarry.model, (x + offset + step * ahead).clamp(0, 1)), y) for step in steps], dim=1
-    )
+    return torch.stack([losses.margin(logits_of(quarry.model, (x + offset + step * ahead).clamp(0, 1)), y) for step in steps], dim=1)

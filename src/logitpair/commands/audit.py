@@ -12,8 +12,8 @@ from jsonargparse import ArgumentParser, Namespace
 from logitpair import distributed
 from logitpair.attacks import PGD
 from logitpair.audit import BUDGET, Audit, audit, standard_protocol
-from logitpair.commands.evaluate import OF_A_MODEL, PATIENCE, add_model, out_of, parse_sources, subject_of
-from logitpair.commands.options import add_data_dir, add_device, device_of
+from logitpair.commands.options import add_device, device_of
+from logitpair.commands.subject import PATIENCE, add_subject, out_of, parse_sources, subject_of
 from logitpair.console import console, print_rows
 from logitpair.describe import describe
 from logitpair.errors import InputError
@@ -28,7 +28,7 @@ CHECK_COLUMNS = ("check", "", "what was measured")
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Arguments of the command."""
-    add_model(parser)
+    add_subject(parser)
     parser.add_argument("--source", action="append", type=str, metavar="NAME=RUN", help="another run, whose images are tried too")
     parser.add_argument("--eps", type=str | None, default=None, help="radius in the pixels' unit, also 8/255 (default: the recipe's)")
     parser.add_argument(
@@ -37,12 +37,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=None,
         help="the protocol that is judged, such as pgd_76.5_2.55_40 (eps and step size in 1/255, steps); the recipe's first by default",
     )
-    add_data_dir(parser)
-    parser.add_argument("--examples", type=int | None, default=None, help="the first N test images only")
     parser.add_argument("--budget", type=float, default=BUDGET, help="gradients an image may cost on average (a forward pass: a third)")
     parser.add_argument("--minutes", type=float | None, default=None, help="end the search after so many minutes")
     parser.add_argument("--precision", type=str, default="float32", help="of the search: float32, bfloat16 or auto; breaks are verified")
-    parser.add_argument("--batch-size", type=int | None, default=None, help="images attacked together (no result depends on it)")
     parser.add_argument("--checkpoint", type=str | None, default=None, help="last (default), or best by held-out accuracy")
     parser.add_argument("--seed", type=int, default=0, help="of the searches' randomness")
     add_device(parser)
@@ -54,12 +51,14 @@ def run(arguments: Namespace) -> None:
         raise InputError(f"--precision: '{arguments.precision}' is not accepted; accepted: float32, bfloat16, auto")
     run = out_of(arguments)
     folder = run / FOLDER
-    if arguments.model is not None and arguments.attacks is None and arguments.eps is None:
-        raise InputError("--eps is not given; a model without a recipe needs it, such as --eps 8/255")
-    arguments.verify = True  # attacks may be left out
+    attacks = arguments.attacks
+    if arguments.model is not None and attacks is None:
+        if arguments.eps is None:
+            raise InputError("--eps is not given; a model without a recipe needs it, such as --eps 8/255")
+        attacks = "fgsm_1"  # a model must have some; the standard protocol takes its place
     sources = parse_sources(arguments.source or [])
     with distributed.join(device_of(arguments.device), patience=PATIENCE) as world:
-        subject = subject_of(arguments, world, arguments.examples)
+        subject = subject_of(arguments, world, arguments.examples, attacks)
         protocol = protocol_of(subject, arguments)
         networks, known = sources_of(sources, world.device)
         found = audit(
@@ -92,13 +91,12 @@ def protocol_of(subject: Subject, arguments: Namespace) -> PGD:
         InputError: for an attack that the audit cannot judge, or an ``--eps`` that is no number.
     """
     first = next(iter(subject.attacks.values()))
-    if arguments.model is not None and arguments.attacks is None:
-        first = standard_protocol(Linf(eps_of(arguments.eps)))
+    eps = None if arguments.eps is None else eps_of(arguments.eps)
+    if eps is not None and (not isinstance(first, PGD) or not first.threat.eps or (arguments.model and arguments.attacks is None)):
+        first = standard_protocol(Linf(eps))
     if not isinstance(first, PGD) or first.target is not None:
         raise InputError("--attacks: the first one must be an untargeted PGD, such as pgd_76.5_2.55_40; its number is what is judged")
-    if arguments.eps is not None:
-        first = first.scaled(eps_of(arguments.eps) / first.threat.eps) if first.threat.eps else standard_protocol(Linf(eps_of(arguments.eps)))
-    return first
+    return first if eps is None else first.scaled(eps / first.threat.eps)
 
 
 def eps_of(text: str) -> float:
