@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from logitpair.errors import InputError
 
 Logits = Float[Tensor, "batch classes"]
 Labels = Int[Tensor, " batch"]
@@ -34,6 +36,54 @@ def margin(logits: Logits, y: Labels) -> PerExample:
     true = logits.gather(1, y[:, None]).squeeze(1)
     others = logits.scatter(1, y[:, None], -torch.inf)
     return others.amax(1) - true
+
+
+def targeted_margin(logits: Logits, y: Labels, target: Labels) -> PerExample:
+    """The logit of ``target`` minus that of ``y``, ``[batch]``: positive only when misclassified."""
+    return (logits.gather(1, target[:, None]) - logits.gather(1, y[:, None])).squeeze(1)
+
+
+def dlr(logits: Logits, y: Labels) -> PerExample:
+    """The difference of logits ratio: ``margin`` over the largest logit minus the third largest, ``[batch]``.
+
+    It is positive exactly when misclassified, and the same for logits shifted or scaled, so that no scale hides its gradient. Where the
+    three largest are equal they are taken to differ by 1e-12.
+
+    Raises:
+        InputError: for fewer than three classes.
+
+    Source: Croce and Hein 2020, arXiv 2003.01690, section 5.
+    """
+    top = _largest(logits, 3, "dlr", "margin")
+    return margin(logits, y) / (top[:, 0] - top[:, 2]).clamp(min=_LEAST_SPREAD)
+
+
+def targeted_dlr(logits: Logits, y: Labels, target: Labels) -> PerExample:
+    """``targeted_margin`` over the largest logit minus the mean of the third and fourth largest, ``[batch]``.
+
+    Shifted or scaled logits give the same. Where the four largest are equal that difference is taken to be 1e-12.
+
+    Raises:
+        InputError: for fewer than four classes.
+
+    Source: Croce and Hein 2020, arXiv 2003.01690, section 5.
+    """
+    top = _largest(logits, 4, "targeted_dlr", "targeted_margin")
+    return targeted_margin(logits, y, target) / (top[:, 0] - top[:, 2:].mean(1)).clamp(min=_LEAST_SPREAD)
+
+
+_LEAST_SPREAD = 1e-12
+
+
+def _largest(logits: Logits, count: int, loss: str, instead: str) -> Float[Tensor, "batch {count}"]:
+    if logits.shape[1] < count:
+        raise InputError(f"loss: {loss} needs at least {count} classes and the model has {logits.shape[1]}; use {instead} instead")
+    return logits.topk(count, dim=1).values
+
+
+def clearly_above(value: PerExample, other: PerExample) -> Bool[Tensor, " batch"]:
+    """Whether each ``value`` is higher by more than rounding, which differs with the batch that an image is in; NaN is not."""
+    return value - other > 100 * torch.finfo(value.dtype).eps * value.abs()
 
 
 def squared_l2_mean(a: Logits, b: Logits) -> PerExample:

@@ -1,0 +1,114 @@
+"""Square Attack: random squares, kept where they help. It needs no gradient, so that no gradient that misleads can stop it."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, replace
+from math import sqrt
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from logitpair import losses
+from logitpair.attacks.base import Attack, Found, Images, Labels, logits_of
+from logitpair.attacks.pgd import clearly_misclassified
+from logitpair.errors import InputError
+from logitpair.random import Generator, uniform_like
+from logitpair.threat import Linf
+from logitpair.validate import check_labels, positive, whole
+
+HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries
+PerExample = Float[Tensor, " batch"]
+
+
+@dataclass(frozen=True)
+class Square(Attack):
+    """Random search from vertical stripes: paint a square at a random place with a random corner of the ball, keep it if the loss rises.
+
+    An example leaves the search at the first image that the model clearly misclassifies, and the others go on without it. Only forward
+    passes are spent, which ``Found.forwards`` counts for each image.
+
+    Args:
+        threat: the ball to search.
+        queries: forward passes for each image, the first of them on the stripes.
+        p: fraction of the image's pixels in the first squares, in (0, 1]; it is halved nine times on the way.
+        loss: ``loss(logits, y) -> [batch]``, to be raised.
+        stop_when_broken: False searches on to the last query; a misclassified image is then given up only for another one.
+
+    Raises:
+        InputError: for ``queries`` below 1, or ``p`` not in (0, 1].
+
+    Source: Andriushchenko et al. 2020, arXiv 1912.00049, algorithms 1 and 2 and section 4, its schedule of ``p`` rescaled to ``queries``.
+    Departs from it in asking that the loss rise by more than rounding, so that no result depends on the batch.
+    """
+
+    threat: Linf
+    _: KW_ONLY
+    queries: int = 1000
+    p: float = 0.8
+    loss: losses.Loss = losses.margin
+    stop_when_broken: bool = True
+
+    def __post_init__(self) -> None:
+        whole("queries", self.queries, 1)
+        positive("p", self.p)
+        if self.p > 1:
+            raise InputError(f"p must be at most 1, the whole image, not {self.p:g}")
+
+    def scaled(self, factor: float) -> Self:
+        return replace(self, threat=self.threat.scaled(factor))
+
+    def exhaustive(self) -> Self:
+        return replace(self, stop_when_broken=False)
+
+    @torch.no_grad()
+    def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Found:
+        x_adv = self.stripes(x, generator)
+        logits = logits_of(model, x_adv)
+        check_labels(y, logits.shape[1])
+        loss, broken = self.loss(logits, y), clearly_misclassified(logits, y)
+        spent = torch.ones_like(y)
+        standing = torch.arange(len(x), device=x.device)
+        for query in range(1, self.queries):
+            draw = uniform_like(x.new_empty(len(x), 2 + x.shape[1]), generator)  # for all, so that nobody's depends on who is left
+            if self.stop_when_broken:
+                standing = torch.nonzero(~broken).squeeze(1)
+            if not len(standing):
+                break
+            candidate = self.threat.project(x_adv[standing] + self.squares(draw[standing], self.side(query, x), x), x[standing])
+            logits = logits_of(model, candidate)
+            new_loss, newly = self.loss(logits, y[standing]), clearly_misclassified(logits, y[standing])
+            better = torch.where(newly == broken[standing], losses.clearly_above(new_loss, loss[standing]), newly)
+            kept = standing[better]
+            x_adv[kept], loss[kept], broken[kept] = candidate[better], new_loss[better], newly[better]
+            spent[standing] += 1
+        unknown = torch.full_like(y, -1)
+        return Found(x_adv, restart=unknown, step=unknown, gradients=torch.zeros_like(y), forwards=spent)
+
+    def stripes(self, x: Images, generator: Generator | None) -> Images:
+        """Where the search begins: every column of every channel moved by ``eps`` up or down."""
+        return self.threat.project(x + self.threat.eps * corners(uniform_like(x[:, :, :1], generator)), x)
+
+    def side(self, query: int, x: Images) -> int:
+        """Side of the squares of a query, in pixels: they cover the fraction ``p`` of the image, halved as often as is due."""
+        height, width = x.shape[2:]
+        p = self.p / 2 ** sum(10_000 * query > after * self.queries for after in HALVED_AFTER)
+        return min(max(round(sqrt(p * height * width)), 1), height, width)
+
+    def squares(self, draw: Float[Tensor, "standing numbers"], side: int, x: Images) -> Float[Tensor, "standing channels height width"]:
+        """``2 eps`` up or down, by channel, in a square at a place of each image's own; 0 elsewhere."""
+        rows, columns = (within(draw[:, i], side, x.shape[2 + i]) for i in (0, 1))
+        return 2 * self.threat.eps * corners(draw[:, 2:, None, None]) * rows[:, None, :, None] * columns[:, None, None, :]
+
+
+def corners(draw: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+    """-1 or 1 for each uniform number, by the toss of a coin."""
+    return torch.where(draw < 0.5, -torch.ones_like(draw), torch.ones_like(draw))
+
+
+def within(draw: PerExample, side: int, length: int) -> Bool[Tensor, "batch length"]:
+    """Which of ``length`` positions lie in a window of ``side`` that begins anywhere it fits."""
+    first = (draw * (length - side + 1)).long().clamp_(max=length - side)[:, None]
+    position = torch.arange(length, device=draw.device)
+    return (first <= position) & (position < first + side)
