@@ -75,7 +75,7 @@ def targeted_dlr(logits: Logits, y: Labels, target: Labels) -> PerExample:
 _LEAST_SPREAD = 1e-12
 
 
-def _largest(logits: Logits, count: int, loss: str, instead: str) -> Logits:
+def _largest(logits: Logits, count: int, loss: str, instead: str) -> Float[Tensor, "batch {count}"]:
     if logits.shape[1] < count:
         raise InputError(f"loss: {loss} needs at least {count} classes and the model has {logits.shape[1]}; use {instead} instead")
     return logits.topk(count, dim=1).values

@@ -21,7 +21,7 @@ from logitpair.random import ExampleStreams
 
 EPS = 0.1
 BALL = lp.Linf(EPS)
-PGD = lp.attacks.PGD
+APGD, PGD, Square = lp.attacks.APGD, lp.attacks.PGD, lp.attacks.Square
 
 EXAMPLES: dict[str, dict[str, Attack]] = {
     "PGD": {
@@ -39,9 +39,32 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
         "r_step": lp.attacks.r_step(BALL),
         **lp.attacks.paper_suite(eps=EPS, step_size=0.04, steps=3),
     },
+    "APGD": {
+        "default": APGD(BALL, steps=5),
+        "restarts": APGD(BALL, steps=3, restarts=2),
+        "cross_entropy": APGD(BALL, steps=4, loss=lp.losses.cross_entropy),
+        "dlr": APGD(BALL, steps=5, loss=lp.losses.dlr),
+        "target": APGD(BALL, steps=5, loss=lp.losses.targeted_dlr, target_rank=2),
+        "last_target": APGD(BALL, steps=3, loss=lp.losses.targeted_margin, target_rank=9),
+        "exhaustive": APGD(BALL, steps=12).exhaustive(),
+        "exhaustive_restarts": APGD(BALL, steps=2, restarts=2).exhaustive(),
+        "whole_box": APGD(lp.Linf(1.0), steps=3),
+        "eps_0": APGD(lp.Linf(0.0), steps=2),
+    },
+    "Square": {
+        "default": Square(BALL, queries=30),
+        "cross_entropy": Square(BALL, queries=10, loss=lp.losses.cross_entropy),
+        "exhaustive": Square(BALL, queries=30).exhaustive(),
+        "one_query": Square(BALL, queries=1),
+        "whole_box": Square(lp.Linf(1.0), queries=5, p=1.0),
+        "eps_0": Square(lp.Linf(0.0), queries=3),
+    },
     "Unperturbed": {"default": lp.attacks.Unperturbed()} if hasattr(lp.attacks, "Unperturbed") else {},
 }
-NOT_RANDOM = {"PGD-bim", "PGD-eps_0", "PGD-fgsm", "PGD-step_ll", "PGD-iter_ll", "Unperturbed-default"}
+NOT_RANDOM = {
+    *("PGD-bim", "PGD-eps_0", "PGD-fgsm", "PGD-step_ll", "PGD-iter_ll"),
+    *("APGD-eps_0", "Square-eps_0", "Unperturbed-default"),
+}
 
 
 def concrete(module: object, base: type) -> dict[str, type]:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import assume, given, strategies as st
 from torch import Tensor
 
-from logitpair import losses
+from logitpair import InputError, losses
 
 A = torch.tensor([[1.0, 2.0, 4.0], [0.0, 0.5, 0.0]])
 B = torch.tensor([[1.0, 0.0, 1.0], [0.5, 0.0, 0.0]])
@@ -58,3 +58,58 @@ def test_pairing_by_hand(pairing: losses.Loss, expected: list[float]) -> None:
     assert pairing(A, B).tolist() == pytest.approx(expected)
     assert pairing(B, A).tolist() == pytest.approx(expected)
     assert pairing(A, A).tolist() == [0, 0]
+
+
+@given(logit_rows, labels, st.floats(-20, 20), st.floats(0.01, 100))
+def test_dlr_does_not_change_when_the_logits_are_shifted_or_scaled(logits: Tensor, y: Tensor, shift: float, scale: float) -> None:
+    top = logits.sort(1).values
+    assume((top[:, -1] - top[:, -3] > 1e-3).all())  # where its denominator is not guarded
+    changed = scale * (logits + shift)
+    torch.testing.assert_close(losses.dlr(changed, y), losses.dlr(logits, y), rtol=1e-7, atol=1e-7)
+    target = (y + 1) % 5
+    torch.testing.assert_close(losses.targeted_dlr(changed, y, target), losses.targeted_dlr(logits, y, target), rtol=1e-7, atol=1e-7)
+
+
+@given(logit_rows, labels)
+def test_dlr_has_the_sign_of_the_margin(logits: Tensor, y: Tensor) -> None:
+    assert torch.equal(losses.dlr(logits, y).sign(), losses.margin(logits, y).sign())
+
+
+@given(logit_rows, labels)
+def test_a_targeted_loss_is_positive_only_when_misclassified_and_the_best_target_s_is_the_margin(logits: Tensor, y: Tensor) -> None:
+    each = torch.stack([losses.targeted_margin(logits, y, torch.full_like(y, k)) for k in range(5)], 1)
+    assert torch.equal(each.scatter(1, y[:, None], -torch.inf).amax(1), losses.margin(logits, y))
+    dlr = torch.stack([losses.targeted_dlr(logits, y, torch.full_like(y, k)) for k in range(5)], 1)
+    assert torch.equal(dlr.sign(), each.sign())
+
+
+def test_dlr_by_hand() -> None:
+    logits = torch.tensor([[1.0, 2.0, 4.0, 0.0], [3.0, -1.0, 2.0, 2.5]])
+    assert losses.dlr(logits, torch.tensor([2, 1])).tolist() == pytest.approx([-(4 - 2) / (4 - 1), -(-1 - 3) / (3 - 2)])
+    found = losses.targeted_dlr(logits, torch.tensor([2, 1]), torch.tensor([0, 3]))
+    assert found.tolist() == pytest.approx([-(4 - 1) / (4 - 0.5), -(-1 - 2.5) / (3 - 0.5)])
+    assert losses.targeted_margin(logits, torch.tensor([2, 1]), torch.tensor([0, 3])).tolist() == [-3.0, 3.5]
+
+
+@pytest.mark.parametrize("logits", [torch.zeros(2, 5), torch.tensor([[7.0, 7, 7, 7, 1], [0, 0, 0, 0, 9]]), 1e30 * torch.eye(5)[:2]])
+@pytest.mark.parametrize("loss", [lambda z, y: losses.dlr(z, y), lambda z, y: losses.targeted_dlr(z, y, y - 1)])
+def test_dlr_and_its_gradient_are_numbers_on_ties(logits: Tensor, loss: losses.Loss) -> None:
+    leaf = logits.clone().requires_grad_()
+    value = loss(leaf, torch.tensor([1, 4]))
+    (gradient,) = torch.autograd.grad(value.sum(), leaf)
+    assert value.isfinite().all()
+    assert gradient.isfinite().all()
+
+
+def test_dlr_of_too_few_classes_is_refused_with_what_to_use_instead() -> None:
+    y = torch.tensor([0, 1])
+    with pytest.raises(InputError, match="dlr needs at least 3 classes and the model has 2; use margin"):
+        losses.dlr(A[:, :2], y)
+    with pytest.raises(InputError, match="targeted_dlr needs at least 4 classes and the model has 3; use targeted_margin"):
+        losses.targeted_dlr(A, y, 1 - y)
+
+
+def test_clearly_above_overlooks_rounding_and_nothing_else() -> None:
+    value = torch.tensor([1.0, 1.0, 1e-30, 0.0, -1.0, float("nan"), 1.0])
+    other = torch.tensor([1.0 - 1e-7, 0.999, 0.0, -1e-30, -1.0 - 1e-7, 0.0, float("nan")])
+    assert losses.clearly_above(value, other).tolist() == [False, True, True, True, False, False, False]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import logitpair as lp
 from logitpair import losses, recipes
-from logitpair.attacks import PGD, LeastLikely, RandomTarget
+from logitpair.attacks import APGD, PGD, Attack, LeastLikely, RandomTarget, Square
 from logitpair.data.order import epoch_batches
 from logitpair.random import ExampleStreams
 
@@ -58,8 +58,17 @@ def test_restarts_are_compared_example_by_example_not_batch_by_batch() -> None:
     assert 0 < (model(together).argmax(1) != y).sum() < 30
 
 
+@pytest.mark.parametrize(
+    "attack",
+    [
+        PGD(lp.Linf(0.4), step_size=0.001, steps=1, restarts=10),
+        APGD(lp.Linf(0.4), steps=5, restarts=10, loss=losses.cross_entropy),
+        Square(lp.Linf(0.4), queries=30, loss=losses.cross_entropy),
+    ],
+    ids=lambda attack: type(attack).__name__,
+)
 @pytest.mark.parametrize("stop_when_broken", [True, False])
-def test_the_best_restart_is_the_misclassified_one_not_the_one_of_highest_loss(stop_when_broken: bool) -> None:
+def test_the_best_point_is_the_misclassified_one_not_the_one_of_highest_loss(attack: Attack, stop_when_broken: bool) -> None:
     class Misleading(nn.Module):
         """Three classes, true class 0. Left half: cross-entropy high but still right. Right half: lower, but wrong."""
 
@@ -73,7 +82,7 @@ def test_the_best_restart_is_the_misclassified_one_not_the_one_of_highest_loss(s
     model = Misleading()
     higher, lower = (losses.cross_entropy(model(torch.full((1, 1, 1, 1), pixel)), y[:1]) for pixel in (0.2, 0.8))
     assert higher > lower
-    attack = PGD(lp.Linf(0.4), step_size=0.001, steps=1, restarts=10, stop_when_broken=stop_when_broken)
+    attack = attack if stop_when_broken else attack.exhaustive()
     x_adv = attack(model, torch.full((50, 1, 1, 1), 0.5), y, generator=torch.Generator().manual_seed(0))
     assert (model(x_adv).argmax(1) == 1).all()
 
@@ -183,13 +192,14 @@ def test_accuracy_does_not_depend_on_the_batch_size_in_a_network_with_batch_norm
             model(sample[0])  # running statistics
     x, y = sample[0].double(), model.eval()(sample[0]).argmax(1)
     model.double().train()  # as a user may leave it
-    attacks = {"pgd": PGD(lp.Linf(0.05), step_size=0.02, steps=4)}
+    ball = lp.Linf(0.05)
+    attacks = {"pgd": PGD(ball, step_size=0.02, steps=4), "apgd": APGD(ball, steps=4), "square": Square(ball, queries=8)}
     counts = []
     for batch_size in (1, 7, 60):
         results = lp.evaluate(model, (x, y), attacks=attacks, batch_size=batch_size, progress=False).results
-        counts.append((results["clean"]["correct"], results["white_box"]["correct"]))
+        counts.append((results["clean"]["correct"], *(results["attacks"][name]["correct"] for name in attacks)))
     assert len(set(counts)) == 1
-    assert 0 < counts[0][1] < 60
+    assert all(0 < standing < 60 for standing in counts[0][1:])
 
 
 def test_clean_and_adversarial_images_share_one_forward_with_batch_norm() -> None:

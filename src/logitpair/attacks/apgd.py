@@ -236,7 +236,7 @@ def checkpoints(steps: int) -> set[int]:
     return due
 
 
-def gradient(loss: PerExample, x_adv: Images) -> Images:
+def gradient(loss: Float[Tensor, " standing"], x_adv: Images) -> Images:
     """Of the sum over the examples; zero where the model gives none."""
     if not loss.requires_grad:
         return torch.zeros_like(x_adv)

@@ -67,30 +67,24 @@ class Square(Attack):
         x_adv = self.stripes(x, generator)
         logits = logits_of(model, x_adv)
         check_labels(y, logits.shape[1])
-        loss, wrong, clearly = self.judge(logits, y)
+        loss, broken = self.loss(logits, y), clearly_misclassified(logits, y)
         spent = torch.ones_like(y)
         standing = torch.arange(len(x), device=x.device)
         for query in range(1, self.queries):
             draw = uniform_like(x.new_empty(len(x), 2 + x.shape[1]), generator)  # for all, so that nobody's depends on who is left
             if self.stop_when_broken:
-                standing = torch.nonzero(~clearly).squeeze(1)
+                standing = torch.nonzero(~broken).squeeze(1)
             if not len(standing):
                 break
             candidate = self.threat.project(x_adv[standing] + self.squares(draw[standing], self.side(query, x), x), x[standing])
-            new_loss, new_wrong, new_clearly = self.judge(logits_of(model, candidate), y[standing])
-            spent[standing] += 1
-            risen = losses.clearly_above(new_loss, loss[standing])
-            better = torch.where(new_wrong == wrong[standing], risen, new_wrong)
+            logits = logits_of(model, candidate)
+            new_loss, newly = self.loss(logits, y[standing]), clearly_misclassified(logits, y[standing])
+            better = torch.where(newly == broken[standing], losses.clearly_above(new_loss, loss[standing]), newly)
             kept = standing[better]
-            x_adv[kept], loss[kept] = candidate[better], new_loss[better]
-            wrong[kept], clearly[kept] = new_wrong[better], new_clearly[better]
+            x_adv[kept], loss[kept], broken[kept] = candidate[better], new_loss[better], newly[better]
+            spent[standing] += 1
         unknown = torch.full_like(y, -1)
         return Found(x_adv, restart=unknown, step=unknown, gradients=torch.zeros_like(y), forwards=spent)
-
-    def judge(self, logits: Tensor, y: Labels) -> tuple[PerExample, Bool[Tensor, " batch"], Bool[Tensor, " batch"]]:
-        """The loss, and whether each image is misclassified at all and clearly."""
-        clearly = clearly_misclassified(logits, y)
-        return self.loss(logits, y), clearly | (losses.margin(logits, y) > 0), clearly
 
     def stripes(self, x: Images, generator: Generator | None) -> Images:
         """Where the search begins: every column of every channel moved by ``eps`` up or down."""
