@@ -21,9 +21,19 @@ from logitpair.random import ExampleStreams
 
 EPS = 0.1
 BALL = lp.Linf(EPS)
-APGD, PGD, Square = lp.attacks.APGD, lp.attacks.PGD, lp.attacks.Square
+APGD, PGD, Square, Diversified = lp.attacks.APGD, lp.attacks.PGD, lp.attacks.Square, lp.attacks.DiversifiedPGD
 
 EXAMPLES: dict[str, dict[str, Attack]] = {
+    "DiversifiedPGD": {
+        "default": Diversified(BALL, steps=4),
+        "smoothed": Diversified(BALL, steps=4, smoothing=0.4),
+        "restarts": Diversified(BALL, steps=3, diversify=1, restarts=3),
+        "no_choice": Diversified(BALL, steps=3, diversify=0, candidates=1, loss=lp.losses.cross_entropy),
+        "target": Diversified(BALL, steps=3, target_rank=2),
+        "exhaustive": Diversified(BALL, steps=4, smoothing=0.4).exhaustive(),
+        "whole_box": Diversified(lp.Linf(1.0), steps=3),
+        "eps_0": Diversified(lp.Linf(0.0), steps=2),
+    },
     "PGD": {
         "default": PGD(BALL, step_size=0.04, steps=4),
         "restarts": PGD(BALL, step_size=0.04, steps=2, restarts=3),
@@ -63,7 +73,7 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
 }
 NOT_RANDOM = {
     *("PGD-bim", "PGD-eps_0", "PGD-fgsm", "PGD-step_ll", "PGD-iter_ll"),
-    *("APGD-eps_0", "Square-eps_0", "Unperturbed-default"),
+    *("APGD-eps_0", "DiversifiedPGD-eps_0", "Square-eps_0", "Unperturbed-default"),
 }
 
 

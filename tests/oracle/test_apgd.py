@@ -13,7 +13,8 @@ from torch import Tensor, nn
 import logitpair as lp
 from logitpair import InputError, losses
 from logitpair.attacks import APGD, PGD
-from logitpair.attacks.apgd import checkpoints, class_of_rank
+from logitpair.attacks.apgd import checkpoints
+from logitpair.attacks.base import nth_other_class
 from logitpair.random import ExampleStreams
 
 EPS = 0.05
@@ -234,7 +235,7 @@ def test_two_classes(linear: nn.Module, middle: Pair) -> None:
 def test_ranks_are_of_the_other_classes_by_the_clean_prediction() -> None:
     logits = torch.tensor([[5.0, 1.0, 3.0, 4.0], [0.0, 2.0, 9.0, 2.0], [float("nan"), -torch.inf, -torch.inf, 0.0]])
     y = torch.tensor([0, 3, 1])
-    assert [class_of_rank(rank, logits, y).tolist() for rank in (1, 2, 3)] == [[3, 2, 0], [2, 1, 3], [1, 0, 2]]
+    assert [nth_other_class(logits, y, rank).tolist() for rank in (1, 2, 3)] == [[3, 2, 0], [2, 1, 3], [1, 0, 2]]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from logitpair import losses
-from logitpair.attacks.base import Attack, Found, Images, Labels, logits_of
+from logitpair.attacks.base import Attack, Found, Images, Labels, gradient_of, logits_of, nth_other_class
 from logitpair.attacks.pgd import clearly_misclassified
 from logitpair.errors import InputError
 from logitpair.random import Generator
@@ -82,7 +82,7 @@ class APGD(Attack):
         if self.target_rank is not None:
             with torch.no_grad():
                 clean = logits_of(model, x)
-            classes = torch.stack([y, class_of_rank(self.target_rank, clean, y)], 1)
+            classes = torch.stack([y, nth_other_class(clean, y, self.target_rank)], 1)
         best = Best.of(x, forwards=classes.shape[1] - 1)
         standing = torch.arange(len(x), device=x.device)
         for restart in range(self.restarts):
@@ -109,7 +109,7 @@ class APGD(Attack):
             if step == self.steps or not len(at.rows):
                 break
             loss = self.loss(logits[going], *at.classes.unbind(1))
-            at.arrive(loss.detach(), self.threat.ascent(gradient(loss, x_adv)[going]))
+            at.arrive(loss.detach(), self.threat.ascent(gradient_of(loss.sum(), x_adv)[going]))
             if step in due:
                 at.halve_where_stalled(self.rho * (step - last))
                 last = step
@@ -217,15 +217,6 @@ class Best:
         self.found.restart[rows], self.found.step[rows] = restart, step
 
 
-def class_of_rank(rank: int, logits: Float[Tensor, "batch classes"], y: Labels) -> Labels:
-    """The most likely class other than ``y`` for ``rank`` 1, the next for 2, and so on."""
-    check_labels(y, logits.shape[1])
-    if rank >= logits.shape[1]:
-        raise InputError(f"target_rank must be at most {logits.shape[1] - 1}, the number of the model's other classes, not {rank}")
-    others = logits.nan_to_num().scatter(1, y[:, None], -torch.inf)
-    return others.sort(dim=1, descending=True, stable=True).indices[:, rank - 1]
-
-
 def checkpoints(steps: int) -> set[int]:
     """After which steps progress is judged: the paper's w_j, the share p_j of all steps rounded up."""
     due, hundredths, gap = {0}, 22, 22  # p_j in hundredths, so that no float rounds a whole number up
@@ -234,10 +225,3 @@ def checkpoints(steps: int) -> set[int]:
         gap = max(gap - 3, 6)
         hundredths += gap
     return due
-
-
-def gradient(loss: Float[Tensor, " standing"], x_adv: Images) -> Images:
-    """Of the sum over the examples; zero where the model gives none."""
-    if not loss.requires_grad:
-        return torch.zeros_like(x_adv)
-    return torch.autograd.grad(loss.sum(), x_adv, materialize_grads=True)[0]

@@ -135,7 +135,7 @@ def nth_other_class(logits: Float[Tensor, "batch classes"], y: Labels, rank: int
     if rank >= logits.shape[1]:
         raise InputError(f"target_rank must be at most {logits.shape[1] - 1}, the model's other classes, not {rank}")
     others = logits.nan_to_num().scatter(1, y[:, None], -torch.inf)
-    return others.argsort(dim=1, descending=True, stable=True)[:, rank - 1]
+    return others.sort(dim=1, descending=True, stable=True).indices[:, rank - 1]
 
 
 @contextmanager

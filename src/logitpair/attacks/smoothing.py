@@ -38,8 +38,8 @@ class SmoothBackward(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in RELUS and self.smoothing:
-            return _SmoothReLU.apply(args[0] if args else kwargs["input"], self.smoothing)
+        if func in RELUS and self.smoothing and (z := args[0] if args else kwargs["input"]).ndim:
+            return _SmoothReLU.apply(z, self.smoothing)
         if func in STEPS and args[0].requires_grad:
             return args[0] + (func(*args, **kwargs) - args[0]).detach()
         return func(*args, **kwargs)
@@ -55,5 +55,5 @@ class _SmoothReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (z,) = ctx.saved_tensors
-        width = ctx.smoothing * z.abs().flatten(1).mean(1).view(-1, *[1] * (z.ndim - 1))
+        width = ctx.smoothing * z.abs().reshape(len(z), -1).mean(1).view(-1, *[1] * (z.ndim - 1))
         return gradients[0] * torch.sigmoid(z / width.clamp_min(torch.finfo(z.dtype).tiny)), None

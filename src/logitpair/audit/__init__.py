@@ -16,20 +16,17 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from logitpair import distributed, environment
-from logitpair.attacks import PGD, Attack, undisturbed
-from logitpair.attacks.base import Counted, logits_of
+from logitpair.attacks import PGD, undisturbed
+from logitpair.attacks.base import logits_of
 from logitpair.audit.arms import Arm, arms
-from logitpair.audit.attack_checks import Looked, attack_checks
 from logitpair.audit.book import STANDS, Book
-from logitpair.audit.finding import Finding
+from logitpair.audit.examine import SAMPLE, eight_bit, examine, judge, settled
 from logitpair.audit.hunt import Quarry, Search, over, seconds
-from logitpair.audit.model_checks import model_checks
 from logitpair.audit.pictures import surfaces
 from logitpair.audit.planner import Round, Stop, next_arm
 from logitpair.audit.result import Audit
-from logitpair.audit.sample import Sample
 from logitpair.audit.verdict import verdict
-from logitpair.data import Data, batches, count, select
+from logitpair.data import Data, batches, count
 from logitpair.data.identity import identity
 from logitpair.describe import describe
 from logitpair.distributed import ALONE, World
@@ -49,9 +46,6 @@ from logitpair.weights import device_of
 __all__ = ["Audit", "audit", "standard_protocol"]
 
 BUDGET = 200.0
-SAMPLE = 64  # images that the checks look at
-PROTOCOL_EXAMPLES = 500  # images that the protocol is tried on where its number is not given
-EIGHT_BIT = 0.01  # of the examples: more are broken only by values between two of 8 bits
 
 
 def audit(
@@ -136,9 +130,9 @@ def audit(
     with undisturbed(model), torch.no_grad(), exact(device):
         book, classes = _survey(quarry, examples)
         rounds, stop = _search(quarry, book, arms(threat, classes, sources or {}), budget, minutes, seed)
-        judged, compared = _protocol(quarry, book, protocol, claim, seed)
-        findings, looked, spent = _checks(quarry, book, protocol, sources or {}, seed)
-        findings += [_settled(stop), _eight_bit(book)]
+        judged, compared = judge(quarry, book, protocol, claim, seed)
+        findings, looked, spent = examine(quarry, book, protocol, sources or {}, seed)
+        findings += [settled(stop), eight_bit(book)]
         pictures = surfaces(quarry, book.columns["broken_by"], seed)
     robust = accuracy(book.columns["broken_by"] == STANDS)
     word, reason = verdict(judged, compared, findings, stop)
@@ -229,68 +223,6 @@ def _search(quarry: Quarry, book: Book, arms: tuple[Arm, ...], budget: float, mi
         parts = over(quarry, number + 1, standing, work, f"{arm.name}, {len(standing):,} standing")
         broken, gradients, forwards = book.add(number, parts)
         rounds.append(Round(arm.name, turn, len(standing), broken, gradients, forwards, seconds(parts)))
-
-
-def _protocol(
-    quarry: Quarry, book: Book, protocol: Attack, claim: Mapping[str, Any] | None, seed: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The accuracy under the protocol, and what the audit left of the same examples."""
-    known = {"parameters": describe(protocol), "measured": claim is None}
-    right = book.columns["broken_by"] == STANDS
-    if claim is not None:
-        return {**claim, **known}, accuracy(right)
-    correct = book.columns["clean/prediction"] == book.columns["y"]
-    chosen = np.flatnonzero(correct[:PROTOCOL_EXAMPLES])
-    stands, gradients = correct[:PROTOCOL_EXAMPLES].copy(), 0.0
-    if len(chosen):
-        work = Search(quarry, protocol, quarry.model, derive_seed(seed, "protocol"))
-        for part in over(quarry, 999, chosen, work, "protocol"):
-            stands[part["position"][part["broken"]]] = False
-            gradients += float(part["gradients"].sum())
-    if parts := quarry.parts(999):
-        distributed.wait(quarry.world)
-        if quarry.world.is_main:
-            parts.clear()
-    return {**accuracy(stands), **known, "gradient_evaluations_per_example": gradients / len(stands)}, accuracy(right[: len(stands)])
-
-
-def _checks(
-    quarry: Quarry, book: Book, protocol: PGD, sources: Mapping[str, nn.Module], seed: int
-) -> tuple[list[Finding], Looked | None, tuple[int, int]]:
-    """Every finding about the network and the protocol's attack, and the gradients and forward passes spent on them."""
-    counted = Counted(quarry.model)
-    correct = np.flatnonzero(book.columns["broken_by"] >= STANDS)
-    findings = list(model_checks(_sample(quarry, counted, np.arange(min(SAMPLE, len(book.columns["y"]))), seed)))
-    looked = attack_checks(_sample(quarry, counted, correct[:SAMPLE], seed), protocol, sources) if len(correct) else None
-    return findings + list(looked.findings if looked else ()), looked, (counted.gradients, counted.forwards)
-
-
-def _sample(quarry: Quarry, model: nn.Module, positions: np.ndarray, seed: int) -> Sample:
-    x, y = next(iter(batches(select(quarry.data, positions.tolist()), len(positions), quarry.device)))
-    return Sample(model, x, y, derive_seed(seed, "checks"))
-
-
-def _settled(stop: Stop) -> Finding:
-    return Finding(
-        "settled",
-        stop.settled,
-        f"the search ended because {stop.reason}",
-        "The search was still finding: the accuracy is an upper bound that would go on falling. Give a larger budget.",
-        {"settled": float(stop.settled)},
-        1.0,
-    )
-
-
-def _eight_bit(book: Book) -> Finding:
-    saved = float(((book.columns["broken_by"] != STANDS) & ~book.columns["broken_8_bit"]).mean())
-    return Finding(
-        "eight_bit",
-        saved <= EIGHT_BIT,
-        f"{saved:.1%} of the images are broken only by values that a picture file cannot hold (at most {EIGHT_BIT:.0%})",
-        "Stated for pictures of 8 bits the accuracy is robust_accuracy_8_bit; the threat model as given allows every value.",
-        {"share": saved},
-        EIGHT_BIT,
-    )
 
 
 def _entries(rounds: list[Round], examples: int, correct: int) -> Iterator[dict[str, Any]] | list[dict[str, Any]]:

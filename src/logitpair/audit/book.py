@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from logitpair.audit.hunt import column
+from logitpair.errors import InputError
 from logitpair.ledger import GALLERY, POSITION, Columns
 
 STANDS, WRONG_BEFORE = -1, -2  # in the place of a round's number
@@ -16,9 +17,13 @@ class Book:
     Args:
         survey: the parts of the first look at all examples.
         examples: how many there are.
+
+    Raises:
+        InputError: if parts are missing.
     """
 
     def __init__(self, survey: list[Columns], examples: int) -> None:
+        _whole(survey, np.arange(examples))
         order = np.argsort(column(survey, POSITION))
         surveyed = {name: column(survey, name)[order] for name in survey[0] if "/" not in name and name != POSITION}
         prediction, y = surveyed["prediction"], surveyed["y"]
@@ -44,7 +49,12 @@ class Book:
         return np.flatnonzero(self.columns["broken_by"] == STANDS)
 
     def add(self, number: int, parts: list[Columns]) -> tuple[int, float, float]:
-        """Take down a round: how many it broke, and the gradients and forward passes it spent on all."""
+        """Take down a round: how many it broke, and the gradients and forward passes it spent on all.
+
+        Raises:
+            InputError: if parts are missing.
+        """
+        _whole(parts, self.standing)
         columns = self.columns
         at, broken = column(parts, POSITION), column(parts, "broken")
         for name in ("gradients", "forwards"):
@@ -60,3 +70,10 @@ class Book:
                 if fooled:
                     columns["gallery/x_adv"][position] = image
         return int(broken.sum()), float(column(parts, "gradients").sum()), float(column(parts, "forwards").sum())
+
+
+def _whole(parts: list[Columns], positions: np.ndarray) -> None:
+    found = column(parts, POSITION) if parts else positions[:0]
+    if not np.array_equal(np.sort(found), positions):
+        missing = len(np.setdiff1d(positions, found))
+        raise InputError(f"the parts of the audit do not make up {len(positions)} examples: {missing} are missing; audit again")
