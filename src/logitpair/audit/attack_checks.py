@@ -17,7 +17,7 @@ from logitpair.audit.sample import Sample
 from logitpair.audit.trace import Margins, trace
 from logitpair.threat import Linf
 
-POINTS = 0.05  # of the sample: more is no accident of a few images
+POINTS = 0.1  # of the sample: honest networks differ by less
 RESTARTS = 5
 STEP_SIZES = (0.25, 4.0)  # of the protocol's own
 RISING = 0.25  # of what the margin gained on the whole path, in its last quarter: more is no slowing down at all

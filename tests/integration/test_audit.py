@@ -1,0 +1,131 @@
+"""`logitpair audit` as a user meets it: a run, a network of one's own, two processes, a kill, bad input."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import logitpair as lp
+from logitpair.cli import main
+
+UNEQUAL = ("created", "wall_time_seconds", "seconds", "hardware", "ledger_sha256")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "plain"
+    assert main(["train", "digits-plain", "--epochs", "1", "--out", str(out)]) == 0
+    return out
+
+
+def command(run: Path, *options: str, processes: int = 1) -> list[str]:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+    shared = ["--examples", "60", "--batch-size", "8", "--budget", "40", "--device", "cpu", "--eps", "0.1"]
+    return [sys.executable, *launch, "-m", "logitpair.cli", "audit", str(run), *shared, *options]
+
+
+def results(run: Path) -> Any:
+    def untimed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: untimed(part) for key, part in value.items() if key not in UNEQUAL}
+        return [untimed(part) for part in value] if isinstance(value, list) else value
+
+    return untimed(json.loads((run / "audit" / "results.json").read_text()))
+
+
+def test_killed_shared_by_two_processes_and_alone_it_comes_to_the_same(run: Path, tmp_path: Path) -> None:
+    subprocess.run(command(run), check=True, capture_output=True, timeout=200)
+    alone = results(run)
+    (run / "audit").rename(tmp_path / "alone")
+    process = subprocess.Popen(command(run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while len(list((run / "audit").glob("parts/*/*.npz"))) < 9:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (run / "audit" / "results.json").exists()
+    subprocess.run(command(run, processes=2), check=True, capture_output=True, timeout=200)
+    assert results(run) == alone
+    assert not (run / "audit" / "parts").exists()
+    ledger, before = lp.Audit.load(run / "audit").ledger, lp.Audit.load(tmp_path / "alone").ledger
+    for name, column in before.items():
+        np.testing.assert_array_equal(column, ledger[name], err_msg=name)
+
+
+def test_the_number_of_an_evaluation_is_judged(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--attacks", "pgd_25_5_10", "--examples", "60"]
+    assert main(["evaluate", str(run), *options, "--name", "claim"]) == 0
+    assert main(["audit", str(run), *options, "--budget", "60"]) == 0
+    said = capsys.readouterr().out
+    assert any(verdict in said for verdict in ("trustworthy", "overestimated", "inconclusive"))
+    protocol = results(run)["protocol"]
+    assert protocol["evaluation"] == "claim"
+    assert not protocol["measured"]
+    assert protocol["correct"] == json.loads((run / "evaluation" / "claim" / "results.json").read_text())["white_box"]["correct"]
+    assert {"recipe", "sources", "step"} <= results(run).keys()
+
+
+def test_a_network_and_photos_of_ones_own(tmp_path: Path) -> None:
+    for label in ("0", "1"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(3):
+            pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{number}.png")
+    torch.manual_seed(0)
+    torch.jit.script(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2)).eval()).save(tmp_path / "net.pt")
+    (tmp_path / "labels.txt").write_text("0\n1\n")
+    where = [
+        "--data-dir",
+        str(tmp_path / "photos"),
+        "--labels",
+        str(tmp_path / "labels.txt"),
+        "--size",
+        "8",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(["audit", "--model", str(tmp_path / "net.pt"), *where, "--eps", "8/255", "--budget", "60"]) == 0
+    found = lp.Audit.load(tmp_path / "out" / "audit")
+    assert found.results["threat"]["init_args"]["eps"] == pytest.approx(8 / 255)
+    assert found.results["network"]["name"].endswith("net.pt")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--eps", "x"], "--eps: 'x' is no number"),
+        (["--eps", "-1/255"], "eps must be at least 0"),
+        (["--precision", "int8"], "--precision: 'int8' is not accepted; accepted: float32, bfloat16, auto"),
+        (["--attacks", "pgdll_25_5_5"], "--attacks: the first one must be an untargeted PGD"),
+        (["--budget", "0"], "budget must be above 0"),
+        (["--source", "copy"], "--source: 'copy' is not NAME=RUN"),
+        (["--examples", "0"], "--examples must be at least 1"),
+        (["--checkpoint", "first"], "--checkpoint: 'first' is not accepted"),
+    ],
+)
+def test_bad_input_is_one_line(run: Path, options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", str(run), *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_neither_run_nor_model_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit"]) == 2
+    assert "RUN: give either a run directory or --model" in capsys.readouterr().err
+    assert main(["audit", "--model", "timm:resnet18"]) == 2
+    assert "--eps is not given" in capsys.readouterr().err
