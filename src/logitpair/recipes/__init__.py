@@ -119,7 +119,9 @@ def read_yaml(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(), _Loader)  # noqa: S506  (derived from SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        told = f"line {mark.line + 1}, {error.problem}" if mark is not None else str(error).splitlines()[0]
+        raise InputError(f"{path} is not YAML: {told}") from error
 
 
 def add_settings(parser: ArgumentParser) -> None:
