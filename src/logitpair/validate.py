@@ -64,7 +64,7 @@ def check_logits(logits: object, x: Tensor) -> Tensor:
     is_tensor = isinstance(logits, Tensor)
     if not is_tensor or not logits.is_floating_point() or logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
         found = _kind(logits) if is_tensor else type(logits).__name__
-        raise InputError(f"model: must return floating-point logits [{len(x)}, classes >= 2] for {len(x)} images, not {found}")
+        raise InputError(f"model: must return logits [{len(x)}, classes >= 2] in floating point for {len(x)} images, not {found}")
     return logits.to(x.dtype)
 
 

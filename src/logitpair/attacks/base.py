@@ -59,7 +59,7 @@ class Attack(ABC):
             generator: source of all randomness, on any device; the global one if None.
 
         Raises:
-            InputError: for images outside [0, 1] or not finite, labels outside the classes, or a model that is none or does not return logits.
+            InputError: for images outside [0, 1] or not finite, labels outside the classes, or what is no model of logits.
         """
         return self.find(model, x, y, generator=generator).x_adv
 

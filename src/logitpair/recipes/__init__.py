@@ -119,8 +119,9 @@ def read_yaml(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(), _Loader)  # noqa: S506  (derived from SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-        told = f"line {mark.line + 1}, {error.problem}" if mark is not None else str(error).splitlines()[0]
+        told = str(error).splitlines()[0]
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+            told = f"line {error.problem_mark.line + 1}, {error.problem}"
         raise InputError(f"{path} is not YAML: {told}") from error
 
 
