@@ -240,7 +240,7 @@ class Silent(nn.Module):
 
 @pytest.mark.parametrize("way", ["no_grad", "detach"])
 def test_a_network_without_gradients_is_warned_about_once(model: nn.Module, sample: Pair, way: str) -> None:
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning, match="gradient") as told:
         evaluate(Silent(way), sample, batch_size=10)
     assert [str(one.message) for one in told] == ["model: its logits carry no gradient; gradient attacks stand still"]
     with pytest.warns(UserWarning, match="^sources: 'mute': its logits carry no gradient"):
