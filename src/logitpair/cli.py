@@ -24,6 +24,7 @@ TRACEBACK = "LOGITPAIR_TRACEBACK"
 def main(argv: list[str] | None = None) -> int:
     """Run one command: 0 only for success, 2 for bad input, 3 for diverged training, 130 when interrupted."""
     warnings.showwarning = _warn
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are for us, not for users
     try:
         _run(sys.argv[1:] if argv is None else argv)
         return 0
