@@ -115,6 +115,7 @@ def test_bad_options_are_refused_in_one_line(options: list[str], said: str, caps
     assert len(message.splitlines()) <= 2
 
 
+@pytest.mark.filterwarnings("ignore:.*random ones")
 def test_what_the_network_raises_later_is_one_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tired.py").write_text(
         "from torch import nn\n"
