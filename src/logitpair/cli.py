@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import os
+import re
 import sys
 import warnings
 from argparse import ArgumentError
+from collections.abc import Generator
 
 from jsonargparse import ArgumentParser
 
@@ -21,6 +24,7 @@ TRACEBACK = "LOGITPAIR_TRACEBACK"
 def main(argv: list[str] | None = None) -> int:
     """Run one command: 0 only for success, 2 for bad input, 3 for diverged training, 130 when interrupted."""
     warnings.showwarning = _warn
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are for us, not for users
     try:
         _run(sys.argv[1:] if argv is None else argv)
         return 0
@@ -49,9 +53,23 @@ def _run(argv: list[str]) -> None:
     parser = ArgumentParser(prog=f"logitpair {name}", description=command.SUMMARY, exit_on_error=False)
     command.add_arguments(parser)
     expand = getattr(command, "expand", list)  # `train` puts its recipe's settings before the overrides
-    with recipes.refusals():
+    with recipes.refusals(), _nearest(parser):
         parsed = parser.parse_args(_with_numbers(expand(arguments)))
     command.run(parsed)
+
+
+@contextlib.contextmanager
+def _nearest(parser: ArgumentParser) -> Generator[None]:
+    """Name the nearest option where one that nobody knows is refused."""
+    try:
+        yield
+    except ArgumentError as error:
+        unknown = re.fullmatch(r"unrecognized arguments: (--[\w.-]+).*", str(error), re.IGNORECASE | re.DOTALL)
+        options = [option for action in parser._actions for option in action.option_strings]  # pyright: ignore[reportPrivateUsage]
+        near = difflib.get_close_matches(unknown[1], options, n=1) if unknown else []
+        if not (unknown and near):
+            raise
+        raise InputError(f"no option {unknown[1]}; did you mean {near[0]}?") from error
 
 
 def _help() -> None:

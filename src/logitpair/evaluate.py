@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from logitpair.adversarial import AdversarialImages
 from logitpair.attacks import Attack, undisturbed
 from logitpair.attacks.base import logits_of
 from logitpair.console import Progress
-from logitpair.data import Data, batches, count, identity, select
+from logitpair.data import Data, batches, check_data, count, identity, select
 from logitpair.distributed import ALONE, World
 from logitpair.errors import InputError
 from logitpair.evaluation import Evaluation
@@ -29,7 +30,7 @@ from logitpair.precision import exact
 from logitpair.results import SCHEMA
 from logitpair.summary import first_broken, summarize
 from logitpair.trials import attack_batch, plan
-from logitpair.validate import at_least, check_batch, warn_if_probabilities
+from logitpair.validate import at_least, check_batch, check_model, warn_if_probabilities
 from logitpair.weights import device_of
 
 
@@ -78,12 +79,12 @@ def evaluate(
         progress: show a progress bar.
 
     Raises:
-        InputError: for empty or invalid data, no attacks, a curve that cannot be drawn, or a model that does not return logits.
+        InputError: for empty or invalid data, no attacks, a curve that cannot be drawn, or a model that is none or returns no logits.
 
     Source: arXiv 1803.06373, section 5. The paper's "worst case" is the lowest accuracy over the attacks (``white_box``);
     ``white_box_union`` is stricter: it counts an example as broken if any attack broke it.
     """
-    _check_attacks(attacks)
+    _check(model, data, attacks, sources)
     at_least("batch_size", batch_size, 1)
     at_least("curve_examples", curve_examples, 1)
     kept = bool(folder or adversarial or source_images)
@@ -170,8 +171,14 @@ def _remaining(
         yield rows if positions is None else positions[rows], x, y
 
 
-def _check_attacks(attacks: object) -> None:
-    """Refuse what is no mapping of attacks by name."""
+def _check(model: object, data: object, attacks: object, sources: object) -> None:
+    """Refuse arguments of another kind than ``evaluate`` takes."""
+    check_model("model", model)
+    check_data(data)
+    if sources is not None and not isinstance(sources, Mapping):
+        raise InputError(f"sources: must be a mapping of networks by name, such as {{'copy': model}}, not a {type(sources).__name__}")
+    for name, source in (sources or {}).items():
+        check_model(f"sources: '{name}'", source)
     if not isinstance(attacks, Mapping):
         raise InputError(
             f"attacks: must be a mapping of attacks by name, such as lp.attacks.paper_suite(...), not a {type(attacks).__name__}"
@@ -186,19 +193,24 @@ def _check_attacks(attacks: object) -> None:
 def _try(model: nn.Module, sources: Mapping[str, nn.Module], x: Tensor) -> None:
     """Refuse networks that are for other images, and sources for other classes, before anything is attacked.
 
+    Warns of those that leave no gradient, on which gradient attacks find nothing.
+
     Raises:
         InputError: naming the network.
     """
     check_batch(x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
     classes = {}
     for name, network in {"model": model, **{f"sources: '{name}'": source for name, source in sources.items()}}.items():
-        with undisturbed(network), torch.no_grad():
+        with torch.inference_mode(False), undisturbed(network):
             try:
-                classes[name] = logits_of(network, x[:1]).shape[1]
+                logits = logits_of(network, x[:1].clone().requires_grad_())
             except (RuntimeError, ValueError) as error:
                 if isinstance(error, InputError):
                     raise
                 told = str(error).splitlines()[0]
                 raise InputError(f"{name} cannot take images of {list(x.shape[1:])}: {told}") from error
+        classes[name] = logits.shape[1]
         if classes[name] != classes["model"]:
             raise InputError(f"{name} has {classes[name]} classes, the model {classes['model']}")
+        if not logits.requires_grad:
+            warnings.warn(f"{name}: its logits carry no gradient; gradient attacks stand still", stacklevel=3)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas
 
 COLUMNS = ("threat", "attack", "accuracy %", "95% interval", "correct", "top-5 %")
+ESSENTIAL = ("examples", "clean", "attacks", "white_box", "white_box_union", "black_box")
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,6 +54,9 @@ class Evaluation:
         """
         folder = Path(folder)
         results = read_results(folder / "results.json")
+        missing = [key for key in ESSENTIAL if key not in results]
+        if missing:
+            raise InputError(f"'{folder / 'results.json'}' has no '{missing[0]}': it is damaged, or no evaluation's")
         ledger = read_ledger(folder / "ledger.npz", results)
         return cls({key: value for key, value in results.items() if key != "ledger_sha256"}, ledger)
 

@@ -102,8 +102,8 @@ class Parts:
         return np.concatenate([np.zeros(0, dtype=np.int64), *(part[POSITION] for part in self.read(POSITION))])
 
     def clear(self) -> None:
-        """Delete them, and nothing else."""
-        for path in self.folder.glob("*.npz"):
+        """Delete them, also those that a kill left half written, and nothing else."""
+        for path in (*self.folder.glob("*.npz"), *self.folder.glob(".*.npz.*")):
             path.unlink(missing_ok=True)
         for folder in (self.folder, self.folder.parent):
             if folder.is_dir() and not any(folder.iterdir()):

@@ -53,9 +53,11 @@ def load_config(run: Path) -> tuple[dict[str, Any], RunConfig]:
     """The content of a run's ``config.yaml`` and the settings it describes.
 
     Raises:
-        InputError: if the directory holds no run.
+        InputError: if there is no such directory, or it holds no run.
     """
     path = run / "config.yaml"
+    if not run.is_dir():
+        raise InputError(f"RUN: no folder '{run}'; give one that `logitpair train` wrote")
     if not path.is_file():
         raise InputError(f"RUN: '{run}' holds no config.yaml; give a folder that `logitpair train` wrote")
     content = _read(path)

@@ -86,7 +86,7 @@ def of_run(
         model=model,
         test=test,
         attacks=chosen,
-        curve=settings.curve,
+        curve=settings.curve if next(iter(chosen.values())).threat.eps else (),  # eps 0 cannot be scaled
         curve_examples=min(settings.curve_examples, examples or settings.curve_examples),
         batch_size=settings.batch_size,
         workers=config.workers,
@@ -139,7 +139,15 @@ def of_model(
         "training": None,
         "published": [],
     }
-    return Subject(model, _first(test, examples), read_attacks(attacks), about=about)
+    chosen = _first(test, examples)
+    there, all_there = ({label for _, label in files} for files in (test.files[:examples], test.files))
+    if len(there) < len(all_there):
+        warnings.warn(
+            f"--examples {examples}: only {len(there)} of {len(all_there)} classes are among the first {examples} photos; they come in the "
+            "order of the classes' folders, so that the accuracy says nothing of the others",
+            stacklevel=2,
+        )
+    return Subject(model, chosen, read_attacks(attacks), about=about)
 
 
 def _first(test: Dataset[Any], examples: int | None) -> Data:
@@ -203,7 +211,7 @@ def refuse_overwriting(folder: Path, subject: Subject, sources: Iterable[str] = 
 
     Raises:
         InputError: if the folder holds one of more examples, with an attack or source that is missing now, with adversarial images that
-            would not be kept, or of another checkpoint or network.
+            would not be kept, of another checkpoint or network, or one that cannot be read.
     """
     path, about = folder / "results.json", subject.about
     try:
@@ -214,8 +222,10 @@ def refuse_overwriting(folder: Path, subject: Subject, sources: Iterable[str] = 
         lost = [f"attack '{name}'" for name, parameters in made.items() if now.get(name) != parameters]
         lost += [f"source '{name}'" for name in before["black_box"] if name not in set(sources)]
         lost += ["--keep-adversarial"] if not kept and any("images" in entry for entry in before["attacks"].values()) else []
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # nothing worth keeping
+    except FileNotFoundError:
         return
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"'{path}' is damaged; delete the folder or give another --name") from error
     if of != about.get("network"):
         raise InputError(f"--out: '{folder}' holds an evaluation of {_differing(of, about.get('network'))}; give another --out or --name")
     if which != about.get("checkpoint"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any, cast
 
@@ -80,6 +81,9 @@ def _named(name: str, value: object) -> Mapping[str, Attack]:
     parser = ArgumentParser(exit_on_error=False)
     with recipes.refusals():
         if name in SETS:
+            unknown = [key for key in value if key not in signature(SETS[name]).parameters]
+            if unknown:
+                raise InputError(f"no '{unknown[0]}'; accepted: {', '.join(signature(SETS[name]).parameters)}")
             parser.add_function_arguments(SETS[name])
             return SETS[name](**parser.instantiate(parser.parse_object(value)))
         parser.add_argument("--attack", type=Attack)

@@ -68,3 +68,13 @@ class Linf:
     def scaled(self, factor: float) -> Linf:
         """The same ball, ``factor`` times as large (for schedules and accuracy-against-eps curves)."""
         return Linf(self.eps * factor)
+
+
+def check_threat(threat: object) -> None:
+    """Refuse what is no threat model, such as a bare radius.
+
+    Raises:
+        InputError: with what was found.
+    """
+    if not isinstance(threat, Linf):
+        raise InputError(f"threat must be a threat model such as lp.Linf(eps=8/255), not {threat!r}")

@@ -103,6 +103,8 @@ def transfer(
 
     Source: arXiv 1803.06373, section 5.1: the black-box accuracy there is that on images made against an independently initialised copy.
     """
+    if not isinstance(models, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"models: must be a mapping of networks by name, not a {type(models).__name__}")
     if len(models) < 2:
         raise InputError(f"models: {len(models)} given; a transfer is between two or more")
     for name in models:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import numbers
 import warnings
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from logitpair.errors import InputError
 
@@ -43,15 +44,27 @@ def check_labels(y: Tensor, classes: int) -> None:
             raise InputError(f"y: labels must lie in 0..{classes - 1} (the model has {classes} classes), found {low}..{high}")
 
 
-def check_logits(logits: object, x: Tensor) -> Tensor:
-    """Refuse a model output that is not ``[batch, classes]``, and return it in the images' dtype.
+def check_model(name: str, model: object) -> None:
+    """Refuse what is no network.
 
     Raises:
-        InputError: with the shape found.
+        InputError: with the kind found.
     """
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
-        found = _kind(logits) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InputError(f"model: must return logits [{len(x)}, classes >= 2] for {len(x)} images, not {found}")
+    if not isinstance(model, nn.Module):
+        found = "None" if model is None else f"a {type(model).__name__}"
+        raise InputError(f"{name} must be an nn.Module that maps images to logits, not {found}")
+
+
+def check_logits(logits: object, x: Tensor) -> Tensor:
+    """Refuse a model output that is not floating-point ``[batch, classes]``, and return it in the images' dtype.
+
+    Raises:
+        InputError: with the kind and shape found.
+    """
+    is_tensor = isinstance(logits, Tensor)
+    if not is_tensor or not logits.is_floating_point() or logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
+        found = _kind(logits) if is_tensor else type(logits).__name__
+        raise InputError(f"model: must return logits [{len(x)}, classes >= 2] in floating point for {len(x)} images, not {found}")
     return logits.to(x.dtype)
 
 
@@ -65,20 +78,28 @@ def warn_if_probabilities(logits: Tensor) -> bool:
 
 def positive(name: str, value: float) -> None:
     """Refuse a value that is not a finite number above 0."""
+    _number(name, value)
     if not 0 < value < float("inf"):
         raise InputError(f"{name} must be above 0, not {value}")
 
 
 def at_least(name: str, value: float, least: float) -> None:
     """Refuse a value below ``least``."""
+    _number(name, value)
     if not least <= value < float("inf"):
         raise InputError(f"{name} must be at least {least}, not {value}")
 
 
 def whole(name: str, value: int, least: int) -> None:
     """Refuse what is not a whole number of at least ``least``."""
+    _number(name, value)
     if not math.isfinite(value) or int(value) != value or value < least:
         raise InputError(f"{name} must be a whole number of at least {least}, not {value}")
+
+
+def _number(name: str, value: object) -> None:
+    if not isinstance(value, numbers.Real | Tensor):
+        raise InputError(f"{name} must be a number, not {value!r}")
 
 
 def _kind(tensor: Tensor) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -221,3 +222,21 @@ def test_evaluate_takes_attacks_by_name(tmp_path: Path, capsys: pytest.CaptureFi
     sizes = results["attacks"]["pgd_ll"]["parameters"]["init_args"]
     assert (sizes["threat"]["init_args"]["eps"], sizes["steps"]) == (0.2, 40), "those of the recipe's attack"
     assert "--attacks: 'pgd': no such attack; accepted" in failing(capsys, "evaluate", run, "--attacks", "pgd")
+
+
+def test_a_folder_for_data_that_come_with_the_package(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    line = failing(capsys, "train", "digits-plain", "--data-dir", "nowhere", "--out", str(tmp_path / "run"))
+    assert "--data-dir" in line
+    assert "'nowhere'" in line
+
+
+def test_ctrl_c_while_the_package_is_imported(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import logitpair_command
+
+    class Interrupted:
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "logitpair.cli", Interrupted())
+    assert logitpair_command.main() == 130
+    assert capsys.readouterr().err == "logitpair: interrupted; nothing was begun\n"

@@ -12,6 +12,7 @@ from torch import nn
 
 import logitpair as lp
 from logitpair.cli import main
+from logitpair.subject import of_model
 
 ATTACKS = ["--attacks", "pgd_4_2_3,fgsm_4", "--device", "cpu"]
 
@@ -98,6 +99,9 @@ def test_a_state_dict_in_a_network_of_one_s_own(photos: Path, tmp_path: Path, ca
         (["run", "--verify", "--examples", "5"], "--examples goes with attacking"),
         (["run", "--verify", "--seed", "0"], "--seed goes with attacking"),
         (["run", "--verify", "--keep-adversarial"], "--keep-adversarial goes with attacking"),
+        (["nowhere"], "RUN: no folder 'nowhere'"),
+        (["run", "--batch-size", "0"], "--batch-size must be at least 1, not 0"),
+        (["run", "--atacks", "fgsm_1"], "no option --atacks; did you mean --attacks?"),
         (["run", "--name", ""], "--name: '' is not the name of a folder"),
         (["--model", "logitpair.models.LeNet", "--attacks", "fgsm_1", "--mean", "a,b", "--std", "1"], "--mean: 'a,b'"),
         (["--model", "logitpair.models.LeNet", "--attacks", "fgsm_1", "--data-dir", "nowhere"], "nowhere"),
@@ -109,3 +113,37 @@ def test_bad_options_are_refused_in_one_line(options: list[str], said: str, caps
     message = capsys.readouterr().err.strip()
     assert said in message
     assert len(message.splitlines()) <= 2
+
+
+@pytest.mark.filterwarnings("ignore:.*random ones")
+def test_what_the_network_raises_later_is_one_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tired.py").write_text(
+        "from torch import nn\n"
+        "class Tired(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        if x.requires_grad and len(x) > 1:\n"
+        "            raise KeyError('too\\nmuch')\n"
+        "        return x.mean(dim=(2, 3))\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        command = ["evaluate", "--model", "tired:Tired", "--data-dir", str(photos), "--size", "8", "--out", str(tmp_path / "out"), *ATTACKS]
+        assert main(command) == 2
+        assert capsys.readouterr().err.splitlines()[-1] == r"logitpair: error: --model: tired:Tired raised KeyError: 'too\nmuch'"
+
+
+def test_the_first_photos_of_some_classes_alone_are_warned_about(photos: Path) -> None:
+    given = {"device": torch.device("cpu"), "attacks": "fgsm_1"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("logitpair.subject.read_model", lambda *_, **__: Colours())
+        with pytest.warns(UserWarning, match="^--examples 4: only 2 of 3 classes are among the first 4 photos; they come in the order"):
+            of_model("colours", lp.data.Photos(root=photos, size=8), examples=4, **given)
+        of_model("colours", lp.data.Photos(root=photos, size=8), examples=7, **given)
+
+
+def test_a_file_is_no_folder_for_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["evaluate", "--model", "a.ts", "--out", str(tmp_path / "file"), *ATTACKS]) == 2
+    assert f"--out: '{tmp_path / 'file'}' is a file; accepted: a folder" in capsys.readouterr().err
+    assert main(["report", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert f"--out: '{tmp_path}' is a folder; accepted: a file" in capsys.readouterr().err

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from small_evaluations import BALL, STRONG, SUITE, WEAK, Pair, evaluate, same_ledger
-from torch import nn
+from torch import Tensor, nn
 
 import logitpair as lp
 from logitpair import InputError
@@ -104,7 +105,7 @@ def test_save_and_load_round_trip(model: nn.Module, sample: Pair, tmp_path: Path
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # numpy leaves a damaged file open
 @pytest.mark.parametrize(
-    "damage", ["missing", "other_ledger", "no_ledger", "truncated_ledger", "truncated_results", "other_schema", "not_a_mapping"]
+    "damage", ["missing", "other_ledger", "no_ledger", "truncated_ledger", "truncated_results", "other_schema", "not_a_mapping", "not_all"]
 )
 def test_damaged_evaluations_are_refused_in_one_line(model: nn.Module, sample: Pair, tmp_path: Path, damage: str) -> None:
     evaluate(model, (sample[0][:5], sample[1][:5]), attacks={"weak": WEAK}).save(tmp_path)
@@ -123,6 +124,8 @@ def test_damaged_evaluations_are_refused_in_one_line(model: nn.Module, sample: P
             results.write_text(results.read_text()[:100])
         case "other_schema":
             results.write_text(results.read_text().replace('"schema": 1', '"schema": 999'))
+        case "not_all":
+            results.write_text('{"schema": 1}')
         case "not_a_mapping":
             results.write_text("[]")
     with pytest.raises(InputError) as caught:
@@ -196,9 +199,54 @@ def test_a_source_for_other_images_or_classes_is_refused(model: nn.Module, sampl
         (lambda x, y: (x, y), {"sources": {"white_box": nn.Identity()}}, "white_box"),
         (lambda x, y: (x, y), {"attacks": [WEAK]}, "attacks: must be a mapping .* not a list"),
         (lambda x, y: (x, y), {"attacks": {"p": "pgd_1_1_1"}}, "attacks: 'p' is a str, not an attack"),
+        (lambda x, y: (x, y), {"sources": [nn.Identity()]}, "sources: must be a mapping .* not a list"),
+        (lambda x, y: (x, y), {"sources": {"a": None}}, "sources: 'a' must be an nn.Module .* not None"),
+        (lambda x, y: lp.data.Digits(), {}, "data: Digits has several splits; pass one of them, such as its .test"),
+        (lambda x, y: [x, y], {}, "data: must be a tuple .x, y., a Dataset or a DataLoader, not a list"),
+        (lambda x, y: None, {}, "data: .* not None"),
         (lambda x, y: (x.repeat(1, 3, 1, 1), y), {}, "model cannot take images of .3, 8, 8."),
     ],
 )
 def test_bad_input_is_refused(model: nn.Module, sample: Pair, data: object, options: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
         evaluate(model, data(*sample), **options)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize("network", [None, lambda x: x])
+def test_what_is_no_network_is_refused(sample: Pair, network: object) -> None:
+    with pytest.raises(InputError, match="model must be an nn.Module"):
+        evaluate(network, sample)
+    with pytest.raises(InputError, match="model must be an nn.Module"):
+        WEAK(network, *sample)
+    with pytest.raises(InputError, match="models: must be a mapping"):
+        lp.transfer([network], sample, attacks={"weak": WEAK}, folder="nowhere")
+
+
+class Silent(nn.Module):
+    """Logits that carry no gradient, by one of several ways, or whole numbers."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = x.flatten(1)[:, :10]
+        if self.way == "no_grad":
+            with torch.no_grad():
+                return 2 * logits
+        return logits.detach() if self.way == "detach" else (100 * logits).long()
+
+
+@pytest.mark.parametrize("way", ["no_grad", "detach"])
+def test_a_network_without_gradients_is_warned_about_once(model: nn.Module, sample: Pair, way: str) -> None:
+    with pytest.warns(UserWarning, match="gradient") as told:
+        evaluate(Silent(way), sample, batch_size=10)
+    assert [str(one.message) for one in told] == ["model: its logits carry no gradient; gradient attacks stand still"]
+    with pytest.warns(UserWarning, match="^sources: 'mute': its logits carry no gradient"):
+        evaluate(model, sample, sources={"mute": Silent(way)})
+
+
+def test_logits_of_whole_numbers_are_refused(sample: Pair) -> None:
+    with pytest.raises(InputError, match="model: must return logits .* in floating point .* not int64"):
+        evaluate(Silent("int"), sample)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -242,3 +243,11 @@ def test_numbers_as_people_read_them() -> None:
     assert settings_text({"root": "/home/me/data", "seed": 1}) == "root: …/data\nseed: 1\n"
     assert ticks(0.5, 5) == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
     assert ticks(39.95, 5)[-1] == 40
+
+
+def test_a_run_that_is_given_twice_is_shown_once(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "pets-alp")
+    assert page_of([run, run / "." / ".." / run.name], tmp_path / "a").count("<h2") == page_of([run], tmp_path / "b").count("<h2")
+    copy = tmp_path / "elsewhere" / run.name
+    shutil.copytree(run, copy)
+    page_of([run, copy], tmp_path / "c")

@@ -271,3 +271,10 @@ def test_the_course_of_an_attack_is_that_of_shorter_ones(model: nn.Module, sampl
 def test_an_attack_that_searches_to_its_last_step_has_no_course(model: nn.Module, sample: Pair) -> None:
     entry = evaluate(model, sample, attacks={"pgd": replace(ATTACK, restarts=1).exhaustive()}).results["attacks"]["pgd"]
     assert "standing" not in entry
+
+
+def test_what_a_kill_left_half_written_is_deleted_in_the_end(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    evaluation = evaluate(model, sample, tmp_path)
+    (tmp_path / "parts" / evaluation.results["request"] / ".000000000-1a2b3c4d.npz.x7_k2aaa").write_bytes(b"PK")
+    evaluation.save(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"results.json", "ledger.npz"}

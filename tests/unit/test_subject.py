@@ -93,3 +93,11 @@ def test_what_is_no_name_of_a_folder_is_refused(name: str) -> None:
         check_folder_name("--name", name)
     with pytest.raises(InputError, match="^--source: "):
         check_name("--source", name)
+
+
+@pytest.mark.parametrize("content", ['{"examples": 20, "att', "[]", '{"examples": 20}'])
+def test_a_damaged_evaluation_is_not_written_over(tmp_path: Path, content: str) -> None:
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(InputError, match=r"results.json' is damaged; delete the folder or give another --name"):
+        refuse_overwriting(tmp_path, subject())
+    refuse_overwriting(tmp_path / "new", subject())

@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 from torch import Tensor
 
 from logitpair import InputError, Linf
+from logitpair.attacks import PGD, fgsm, parse, r_step
 from logitpair.random import ExampleStreams
 
 SHAPE = (3, 1, 2, 2)
@@ -117,3 +118,14 @@ def test_scaled_multiplies_eps() -> None:
 def test_bad_eps_is_refused(eps: float) -> None:
     with pytest.raises(InputError, match="eps"):
         Linf(eps)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+def test_slips_of_type_are_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match="eps must be a number, not '8/255'"):
+        Linf(eps="8/255")
+    for make in (lambda: PGD(0.1, step_size=0.1, steps=1), lambda: fgsm(0.1), lambda: r_step(0.1)):
+        with pytest.raises(InputError, match="threat must be a threat model such as .* not 0.1"):
+            make()
+    with pytest.raises(InputError, match="None is no text"):
+        parse(None)

@@ -60,7 +60,10 @@ def test_labels_of_the_classes_pass() -> None:
     check_labels(Y[:0], 3)
 
 
-@pytest.mark.parametrize("logits", [torch.zeros(3), torch.zeros(2, 5), torch.zeros(3, 1), torch.zeros(3, 5, 1), (torch.zeros(3, 5),), None])
+@pytest.mark.parametrize(
+    "logits",
+    [torch.zeros(3), torch.zeros(2, 5), torch.zeros(3, 1), torch.zeros(3, 5, 1), torch.zeros(3, 5).long(), (torch.zeros(3, 5),), None],
+)
 def test_what_is_not_logits_is_refused(logits: object) -> None:
     with pytest.raises(InputError, match="model: must return logits"):
         check_logits(logits, X)
@@ -104,3 +107,10 @@ def test_numbers_in_range_pass() -> None:
     whole("classes", 1, 1)
     positive("step_size", 1e-9)
     at_least("steps", 1, 1)
+
+
+@pytest.mark.parametrize("value", ["8/255", None, [1]])
+def test_what_is_no_number_is_refused(value: object, no_shape_checks: None) -> None:
+    for check in (lambda: positive("eps", value), lambda: at_least("eps", value, 0), lambda: whole("eps", value, 1)):
+        with pytest.raises(InputError, match="eps must be a number, not "):
+            check()

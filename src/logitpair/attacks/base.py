@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from logitpair.errors import InputError
 from logitpair.random import Generator
 from logitpair.threat import Linf
-from logitpair.validate import check_batch, check_labels, check_logits
+from logitpair.validate import check_batch, check_labels, check_logits, check_model
 
 Images = Float[Tensor, "batch channels height width"]
 Labels = Int[Tensor, " batch"]
@@ -59,12 +59,13 @@ class Attack(ABC):
             generator: source of all randomness, on any device; the global one if None.
 
         Raises:
-            InputError: for images outside [0, 1] or not finite, labels outside the classes, or a model that does not return logits.
+            InputError: for images outside [0, 1] or not finite, labels outside the classes, or what is no model of logits.
         """
         return self.find(model, x, y, generator=generator).x_adv
 
     def find(self, model: nn.Module, x: Images, y: Labels, *, generator: Generator | None = None) -> Found:
         """``x_adv`` as a call returns it, with what the search can tell of each example; arguments and errors as there."""
+        check_model("model", model)
         check_batch(x, y)
         with torch.inference_mode(False), undisturbed(model):
             x, y = (part.clone() if part.is_inference() else part.detach() for part in (x, y))

@@ -14,7 +14,7 @@ from logitpair.attacks.base import Attack, Found, Images, Labels, gradient_of, l
 from logitpair.attacks.starts import SignStart
 from logitpair.attacks.targets import Target
 from logitpair.random import Generator
-from logitpair.threat import Linf
+from logitpair.threat import Linf, check_threat
 from logitpair.validate import check_labels, positive, whole
 
 
@@ -36,7 +36,7 @@ class PGD(Attack):
         stop_when_broken: False searches on to the last step, as training and transfer need (see ``exhaustive``).
 
     Raises:
-        InputError: for ``step_size`` not above 0, or ``steps`` or ``restarts`` below 1.
+        InputError: for a ``threat`` that is none, ``step_size`` not above 0, or ``steps`` or ``restarts`` below 1.
     """
 
     threat: Linf
@@ -50,6 +50,7 @@ class PGD(Attack):
     stop_when_broken: bool = True
 
     def __post_init__(self) -> None:
+        check_threat(self.threat)
         positive("step_size", self.step_size)
         whole("steps", self.steps, 1)
         whole("restarts", self.restarts, 1)
@@ -136,6 +137,7 @@ def fgsm(threat: Linf, *, target: Target | None = None) -> PGD:
 
     Source: Goodfellow et al. 2015, arXiv 1412.6572, section 4; targeted: Kurakin et al. 2017, arXiv 1611.01236, section 2.2.
     """
+    check_threat(threat)
     positive("eps", threat.eps)
     return PGD(threat, step_size=threat.eps, steps=1, random_start=False, target=target)
 
@@ -152,6 +154,7 @@ def r_step(threat: Linf, *, target: Target | None = None) -> PGD:
 
     Source: Tramer et al. 2018, arXiv 1705.07204 (RAND+FGSM).
     """
+    check_threat(threat)
     positive("eps", threat.eps)
     return PGD(threat, step_size=threat.eps / 2, steps=1, random_start=SignStart(), target=target)
 

@@ -49,6 +49,8 @@ def parse(text: str) -> PGD:
     Source: the released code of arXiv 1803.06373, which knows ``pgd``, ``pgdll`` and ``pgdrnd``. Departs from it in ascending the loss of
     the true class, not of the predicted one, in ``pgd``, and in never aiming at the true class.
     """
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"{text!r} is no text; accepted: {ACCEPTED}")
     kind, eps, step_size, steps, restarts = match.groups("") if (match := _FORM.fullmatch(text)) else [""] * 5
     try:
         if eps and float(eps) > 255:

@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from logitpair import recipes, run as runs
 from logitpair.commands.evaluate import evaluate_subject
-from logitpair.commands.options import add_device, device_of
+from logitpair.commands.options import add_device, check_folder, device_of
 from logitpair.console import comparison_table, console
 from logitpair.distributed import World
 from logitpair.report import write_report
@@ -28,6 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Train, evaluate white box and black box (each from the other two), report."""
+    check_folder(arguments.out)
     device = device_of(arguments.device)
     folders = {name: arguments.out / name for name in RECIPES}
     for number, (name, folder) in enumerate(folders.items(), 1):

@@ -8,8 +8,8 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair import distributed
-from logitpair.commands.options import add_device, check_folder_name, device_of, refuse_given
-from logitpair.commands.subject import PATIENCE, add_subject, out_of, parse_sources, subject_of
+from logitpair.commands.options import add_device, check_folder_name, check_numbers, device_of, refuse_given
+from logitpair.commands.subject import PATIENCE, add_subject, blaming, out_of, parse_sources, subject_of
 from logitpair.console import console, print_rows, print_table
 from logitpair.distributed import World
 from logitpair.errors import InputError
@@ -55,14 +55,13 @@ def run(arguments: Namespace) -> None:
     if arguments.checkpoint not in (None, "last", "best"):
         raise InputError(f"--checkpoint: '{arguments.checkpoint}' is not accepted; accepted: last, best")
     check_folder_name("--name", arguments.name)
-    if arguments.examples is not None and arguments.examples < 1:
-        raise InputError(f"--examples must be at least 1, not {arguments.examples}")
+    check_numbers(arguments, ("examples", "batch_size"), least=1)
     sources = parse_sources(arguments.source or [])
     if arguments.verify:
         refuse_given(arguments, OF_ATTACKING, "goes with attacking; --verify attacks nothing, and tries all images of the evaluation again")
     run = out_of(arguments)
     folder = run / "evaluation" / arguments.name
-    with distributed.join(device_of(arguments.device), patience=PATIENCE) as world:
+    with distributed.join(device_of(arguments.device), patience=PATIENCE) as world, blaming(arguments.model):
         if arguments.verify:
             if world.is_main:
                 _verify(arguments, run, folder, world)

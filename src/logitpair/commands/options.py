@@ -9,6 +9,7 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.errors import InputError
+from logitpair.validate import at_least
 
 
 def add_device(parser: ArgumentParser) -> None:
@@ -45,6 +46,28 @@ def check_folder_name(option: str, name: str) -> None:
     """
     if not name or Path(name).name != name or name == "..":
         raise InputError(f"{option}: '{name}' is not the name of a folder")
+
+
+def check_numbers(arguments: Namespace, options: Iterable[str], least: int) -> None:
+    """Refuse options that are given and below ``least``.
+
+    Raises:
+        InputError: naming the first.
+    """
+    for option in options:
+        value = getattr(arguments, option)
+        if value is not None:
+            at_least(f"--{option.replace('_', '-')}", value, least)
+
+
+def check_folder(path: Path | None) -> None:
+    """Refuse an ``--out`` that is to be a folder and is a file.
+
+    Raises:
+        InputError: with the path.
+    """
+    if path is not None and path.exists() and not path.is_dir():
+        raise InputError(f"--out: '{path}' is a file; accepted: a folder")
 
 
 def refuse_given(arguments: Namespace, options: Iterable[str], why: str) -> None:

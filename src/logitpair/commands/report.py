@@ -27,6 +27,8 @@ def run(arguments: Namespace) -> None:
     sweeps = [run for run in arguments.runs if (run / "sweep.json").is_file()]
     if sweeps and sweeps != arguments.runs:
         raise InputError(f"RUN: {sweeps[0]} is a sweep, and not all of the others are; give runs or sweeps")
+    if arguments.out is not None and arguments.out.is_dir():
+        raise InputError(f"--out: '{arguments.out}' is a folder; accepted: a file, such as {arguments.out / 'report.html'}")
     out = arguments.out or arguments.runs[0] / ("sweep.html" if sweeps else "report.html")
     if sweeps:
         write_sweeps(sweeps, out)

@@ -7,7 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair import recipes
-from logitpair.commands.options import add_data_dir, device_of
+from logitpair.commands.options import add_data_dir, check_folder, device_of
 from logitpair.commands.sweep import add_running
 from logitpair.console import console
 from logitpair.errors import InputError
@@ -43,6 +43,7 @@ def run(arguments: Namespace) -> None:
         raise InputError(f"reproduce: '{arguments.target}' is not available; accepted: {', '.join(TARGETS)}")
     if arguments.seed < 0:
         raise InputError(f"--seed must be at least 0, not {arguments.seed}")
+    check_folder(arguments.out)
     for name in SWEEPS:
         recipes.load(name).at_scale(arguments.scale)  # refused before anything is trained
     out = arguments.out or Path("reproduce") / arguments.target

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.commands.options import add_data_dir, refuse_given
+from logitpair.commands.options import add_data_dir, check_folder, refuse_given
 from logitpair.data import Photos
 from logitpair.distributed import World
 from logitpair.errors import InputError
@@ -59,6 +60,7 @@ def out_of(arguments: Namespace) -> Path:
     if (arguments.run is None) == (arguments.model is None):
         raise InputError("RUN: give either a run directory or --model" + (", not both" if arguments.run else ""))
     if arguments.run is None:
+        check_folder(arguments.out)
         refuse_given(arguments, ("checkpoint",), "goes with a run; a model is given by --model and --weights")
         path = Path(arguments.model)
         return arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", path.stem if path.is_file() else arguments.model)
@@ -102,6 +104,24 @@ def subject_of(arguments: Namespace, world: World, examples: int | None, attacks
         mean=numbers("--mean", arguments.mean),
         std=numbers("--std", arguments.std),
     )
+
+
+@contextlib.contextmanager
+def blaming(name: str | None) -> Generator[None]:
+    """Tell in one line what the network that ``--model`` names raises while it is worked on; None for a run, whose errors are ours.
+
+    Raises:
+        InputError: naming the network and what it raised.
+    """
+    try:
+        yield
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # the network is the user's and may raise anything
+        if name is None:
+            raise
+        said = " ".join(str(error).split())
+        raise InputError(f"--model: {name} raised {type(error).__name__}{f': {said}' if said else ''}") from error
 
 
 def numbers(option: str, text: str | None) -> list[float] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
 from logitpair import recipes
-from logitpair.commands.options import add_data_dir, add_device, device_of
+from logitpair.commands.options import add_data_dir, add_device, check_folder, device_of
 from logitpair.console import console
 from logitpair.errors import InputError
 from logitpair.report.sweep_page import write_sweeps
@@ -69,6 +69,7 @@ def expand(arguments: list[str]) -> list[str]:
 def run(arguments: Namespace) -> None:
     """Train and evaluate every run that is not finished, then tell what the grid shows."""
     axes, fixed = grid.read(json.loads(arguments.overrides))
+    check_folder(arguments.out)
     if not axes:
         raise InputError("no setting has several values; give at least one, such as --objective.weight 0,0.1,0.5")
     if any(axis.setting == "seed" for axis in axes):

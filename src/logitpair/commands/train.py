@@ -9,7 +9,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair import recipes, run as runs
-from logitpair.commands.options import add_data_dir, add_device, device_of
+from logitpair.commands.options import add_data_dir, add_device, check_folder, device_of
 from logitpair.console import console
 from logitpair.distributed import is_main_process
 from logitpair.errors import InputError
@@ -51,6 +51,7 @@ def run(arguments: Namespace) -> None:
     arguments.precision = str(resolve(arguments.precision, device)).removeprefix("torch.")  # resuming elsewhere must not change it
     settings = recipes.build(arguments)
     out = arguments.out or Path("runs") / name
+    check_folder(out)
     if is_main_process():
         runs.prepare(out, name, arguments.scale, settings)
     train(settings.config, out, device=device)

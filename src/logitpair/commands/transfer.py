@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from logitpair import distributed
 from logitpair.attacks import Attack
-from logitpair.commands.options import add_data_dir, add_device, check_folder_name, device_of
+from logitpair.commands.options import add_data_dir, add_device, check_folder, check_folder_name, check_numbers, device_of
 from logitpair.console import console, print_rows
 from logitpair.errors import InputError
 from logitpair.report import write_report
@@ -40,8 +40,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Evaluate every run as a target, print the matrix, write each run's evaluation ``transfer`` and the page."""
-    if arguments.examples is not None and arguments.examples < 1:
-        raise InputError(f"--examples must be at least 1, not {arguments.examples}")
+    check_numbers(arguments, ("examples", "batch_size"), least=1)
+    check_folder(arguments.out)
     check_folder_name("--name", arguments.name)
     paths = {path.resolve().name: path for path in arguments.runs}
     if len(paths) < max(2, len(arguments.runs)):

@@ -109,6 +109,22 @@ def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0)
         yield to_pixels(images, device), y.to(device, torch.int64)
 
 
+def check_data(data: object) -> None:
+    """Refuse what no batches can be taken of.
+
+    Raises:
+        InputError: for a data set of which no split was chosen, a pair that is no tuple, and anything else.
+    """
+    kind = "None" if data is None else f"a {type(data).__name__}"
+    if callable(getattr(data, "test", None)) and not isinstance(data, Dataset | DataLoader):
+        raise InputError(f"data: {type(data).__name__} has several splits; pass one of them, such as its .test()")
+    if isinstance(data, tuple) and len(data) == 2:
+        return
+    readable = hasattr(data, "__getitem__") or hasattr(data, "__iter__")
+    if not readable or isinstance(data, list | tuple | dict | str | Tensor):
+        raise InputError(f"data: must be a tuple (x, y), a Dataset or a DataLoader, not {kind}")
+
+
 def count(data: Data) -> int | None:
     """How many examples there are; None where only reading them would tell."""
     if isinstance(data, tuple):

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from logitpair.data.base import ImageData, MemoryImages
+from logitpair.errors import InputError
 
 _TRAIN, _VALIDATION = 1200, 150  # of 1,797; the rest is the test set
 
@@ -19,11 +20,18 @@ class Digits(ImageData):
     """The digits data set of scikit-learn, shuffled once by a fixed seed into 1,200 / 150 / 447 examples.
 
     Args:
-        root: ignored; the images come with scikit-learn.
+        root: None; the images come with scikit-learn.
+
+    Raises:
+        InputError: for a ``root``, which would be ignored.
     """
 
     root: Path | None = None
     name = "digits"
+
+    def __post_init__(self) -> None:
+        if self.root is not None:
+            raise InputError(f"--data-dir: the digits come with scikit-learn, none are read from '{self.root}'; leave it out")
 
     @property
     def classes(self) -> Sequence[str]:

@@ -119,7 +119,10 @@ def read_yaml(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(), _Loader)  # noqa: S506  (derived from SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+        told = str(error).splitlines()[0]
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+            told = f"line {error.problem_mark.line + 1}, {error.problem}"
+        raise InputError(f"{path} is not YAML: {told}") from error
 
 
 def add_settings(parser: ArgumentParser) -> None:

@@ -14,7 +14,8 @@ from logitpair.report.page import render
 def write_report(runs: Sequence[Path], out: Path) -> None:
     """Write one page about all the runs: a comparison, curves, images, settings, costs and the commands to repeat it.
 
-    The page loads nothing, neither from the network nor from disk. A run that is not evaluated yet shows its training.
+    The page loads nothing, neither from the network nor from disk. A run that is not evaluated yet shows its training, and one
+    that is given twice is shown once.
 
     Args:
         runs: run directories, in the order the page shows them.
@@ -26,4 +27,5 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
     """
     if not runs:
         raise InputError("runs is empty; give at least one run directory")
-    atomic_write(out, render([load_run(Path(run)) for run in runs], out))
+    folders = {Path(run).resolve(): Path(run) for run in runs}
+    atomic_write(out, render([load_run(folder) for folder in folders.values()], out))

@@ -17,9 +17,9 @@ from logitpair.report.text import reason
 from logitpair.results import read_ledger, read_results
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
-    """What a run directory holds.
+    """What a run directory holds; equal only to itself, for its ledgers hold arrays.
 
     Args:
         name: of its folder.
