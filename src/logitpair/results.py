@@ -1,4 +1,4 @@
-"""The files of an evaluation or an audit, ``results.json`` and ``ledger.npz``: written together, read back with checks. Imports no torch."""
+"""``results.json`` and ``ledger.npz`` of an evaluation or an audit: written together, read back with checks. Imports no torch."""
 
 from __future__ import annotations
 

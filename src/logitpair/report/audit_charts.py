@@ -36,7 +36,7 @@ def convergence_chart(audit: Audit, *, size: Size = PANEL) -> Chart | None:
     return draw(
         series,
         title="What stands after each search",
-        description=f"From {percent(course[0][1])} to {percent(course[-1][1])} after {course[-1][0]:.1f} gradients an image; protocol {told}.",
+        description=f"From {percent(audit.clean.top1)} to {percent(course[-1][1])}; the protocol leaves {told}.",
         x_label="gradient evaluations per image",
         width=size[0],
         height=size[1],
@@ -55,8 +55,8 @@ def margin_histogram(audit: Audit, *, size: Size = PANEL) -> Histogram | None:
     first, every = float(np.mean(broken[0])), float(np.mean(broken.any(0)))
     return draw_histogram(
         margins,
-        title="Where the protocol’s restarts end",
-        description=f"Of {margins.shape[1]:,} images the first restart breaks {percent(first)}, {len(margins)} restarts together {percent(every)}.",
+        title="Where the protocol ends",
+        description=f"Of {margins.shape[1]:,} images the first restart breaks {percent(first)}, all {len(margins)} {percent(every)}.",
         x_label="margin: lead of the best wrong class",
         styles=(("withstood", "still right"), ("broken", "broken")),
         size=size,

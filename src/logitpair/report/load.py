@@ -31,9 +31,9 @@ class Run:
         scale: the recipe's scale.
         settings: the resolved settings.
         evaluations: ``test`` first, then those of the most images, and of as many the one with the lowest accuracy under attack.
-        audit: what it really withstands; None where it is not audited.
         metrics: the lines of ``metrics.jsonl``.
         training: the content of ``training.json``; empty until training is done.
+        audit: what it really withstands; None where it is not audited.
     """
 
     name: str
@@ -42,9 +42,9 @@ class Run:
     scale: str | None
     settings: Mapping[str, Any]
     evaluations: tuple[Evaluation, ...]
-    audit: Audit | None
     metrics: tuple[Mapping[str, Any], ...]
     training: Mapping[str, Any]
+    audit: Audit | None = None
 
     @property
     def main(self) -> Evaluation | None:
@@ -79,9 +79,9 @@ def load_run(folder: Path) -> Run:
         scale=config.get("scale"),
         settings=_mapping_in(config, "run", folder / "config.yaml"),
         evaluations=tuple(sorted((_load(path, Evaluation.read, "evaluate", folder) for path in results), key=_place)),
-        audit=_load(audited, Audit.read, "audit", folder) if audited.exists() else None,
         metrics=tuple(metrics),
         training=_mapping(folder / "training.json"),
+        audit=_load(audited, Audit.read, "audit", folder) if audited.exists() else None,
     )
 
 

@@ -76,11 +76,12 @@ def surfaces(audit: Audit) -> list[Surface]:
 def scale(audit: Audit) -> Scale:
     """The colours that all drawings of an audit share."""
     sizes = np.abs(audit.surfaces[np.isfinite(audit.surfaces)])
-    return Scale(tuple(map(_opacity, range(LEVELS))), float(np.percentile(sizes, _USUAL)) if sizes.any() else 1.0)
+    return Scale(tuple(map(_opacity, range(LEVELS))), (float(np.percentile(sizes, _USUAL)) if sizes.size else 0.0) or 1.0)
 
 
 def _surface(values: Numbers, position: int, end: float, eps: str) -> Surface:
-    wrong = float(np.mean(~(values <= 0)))
+    values = np.where(np.isnan(values), math.inf, values)  # what is no number is wrong, as strongly as anything
+    wrong = float(np.mean(values > 0))
     rows, columns = values.shape
     return Surface(
         title=f"Margin around image {position}",
@@ -98,9 +99,7 @@ def _opacity(level: int) -> float:
 
 
 def _patches(values: Numbers, end: float) -> Iterator[Patch]:
-    """What is no number counts as wrong, as strongly as anything."""
-    sizes = np.where(np.isfinite(values), np.abs(values), math.inf)
-    levels = np.minimum(sizes / end * LEVELS, LEVELS - 1).astype(int)
+    levels = np.minimum(np.abs(values) / end * LEVELS, LEVELS - 1).astype(int)
     signed = np.where(values <= 0, -1 - levels, 1 + levels)[::-1]  # the drawing's rows go downwards
     for value in np.unique(signed):
         squares = "".join(f"M{x} {y}h{length}v1h-{length}z" for x, y, length in _runs(signed == value))
