@@ -56,7 +56,7 @@ def margin_histogram(audit: Audit, *, size: Size = PANEL) -> Histogram | None:
     return draw_histogram(
         margins,
         title="Where the protocol ends",
-        description=f"Of {margins.shape[1]:,} images the first restart breaks {percent(first)}, all {len(margins)} {percent(every)}.",
+        description=f"Of {margins.shape[1]:,} images the first restart breaks {percent(first)}, {len(margins)} of them {percent(every)}.",
         x_label="margin: lead of the best wrong class",
         styles=(("withstood", "still right"), ("broken", "broken")),
         size=size,

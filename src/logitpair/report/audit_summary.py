@@ -13,9 +13,9 @@ from logitpair.report.text import interval, listing, percent, radius
 Audited = tuple[str, Audit]
 CAUTION = (
     "Also after an audit robust accuracy is an upper bound: an image counts as withstood when no search found a way to fool the network, "
-    "and a search yet unknown may. “Overestimated” is certain, for every image counted as broken was checked again; “trustworthy” says "
-    "that nothing known speaks against the number. The intervals tell what another draw of test images could change; they do not cover "
-    "the luck of the training seed."
+    "and a search yet unknown may. What an audit broke is certain, for every such image was checked again. “Trustworthy” says that "
+    "nothing known speaks against the number. The intervals tell what another draw of test images could change; they do not cover the "
+    "luck of the training seed."
 )
 
 

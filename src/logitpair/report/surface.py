@@ -14,7 +14,7 @@ from logitpair.report.text import percent, radius
 
 WIDTH, LEFT, TOP, BOTTOM = 230.0, 26.0, 10.0, 42.0  # of a drawing, and its margins
 RIGHT = 8.0
-LEVELS = 8  # strengths of each of the two colours
+LEVELS = 12  # strengths of each of the two colours
 _USUAL = 98  # percent of the values that the scale spans; a few peaks would leave the rest without colour
 _SIDES = ((0, 0), (0, 1), (1, 1), (1, 0))  # corners of a square in turn, (row, column)
 Crossing = tuple[float, float]
@@ -52,6 +52,11 @@ class Surface:
     eps: str
     width: float = WIDTH
     height: float = WIDTH - LEFT - RIGHT + TOP + BOTTOM
+
+    @property
+    def keys(self) -> tuple[tuple[str, str], ...]:
+        """Style and meaning of each colour; the stronger, the clearer the answer."""
+        return ("withstood", "right"), ("broken", "misclassified")
 
     @property
     def edges(self) -> tuple[float, float, float, float]:
