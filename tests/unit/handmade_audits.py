@@ -42,7 +42,7 @@ def audited(standing: int = 0, verdict: str = "overestimated", **changes: Any) -
         "robust_accuracy": entry(standing),
         "robust_accuracy_8_bit": entry(standing),
         "findings": [check("steps"), check("black_box", passed=False), check("repeatable", passed=False, blocks=True)],
-        "rounds": [turn("smooth", 193, 60, 4.0), turn("margin", 60, standing, 6.0)],
+        "rounds": [turn("smooth", 193, standing + 60, 4.0), turn("margin", standing + 60, standing, 6.0)],
         "stopped": "every image is broken",
         "settled": True,
         "eps_curve": [{"eps": eps, "top1": top1, "examples": 64} for eps, top1 in ((0.0, 1.0), (0.2, 0.5), (1.0, 0.0))],
