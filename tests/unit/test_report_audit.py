@@ -81,16 +81,16 @@ def test_convergence_begins_clean_and_has_a_point_a_search_beside_the_protocol()
     chart = convergence_chart(record())
     assert chart
     left, top, right, bottom = chart.edges
-    course, *arms = chart.lines
+    course, *arms, protocol = chart.lines
     assert [line.label for line in arms] == ["smooth", "margin"]
     dots = [line.dots[0] for line in arms]
     assert [x for x, _, _ in dots] == pytest.approx([left + (right - left) * x / 6 for x in (4, 6)], abs=0.1)
     assert [y for _, y, _ in dots] == pytest.approx([bottom - (bottom - top) * y for y in (0.3, 0)], abs=0.1)
     assert course.path.startswith(f"M{left:g} ")
     assert dots[0][2] == "smooth broke 133 of 193: 30.0% stand after 4.0 gradients an image"
-    assert chart.y_mark
-    assert chart.y_mark[0] == pytest.approx(bottom - (bottom - top) * 0.61, abs=0.1)
-    assert chart.y_mark[1] == "protocol, 61.0%"
+    assert (protocol.label, protocol.dashed) == ("protocol, 61.0%", True)
+    level = round(bottom - (bottom - top) * 0.61, 1)
+    assert protocol.path == f"M{left:g} {level:g}L{right:g} {level:g}"
 
 
 def test_a_histogram_counts_everything_once_and_0_is_not_broken() -> None:

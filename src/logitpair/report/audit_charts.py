@@ -32,7 +32,8 @@ def convergence_chart(audit: Audit, *, size: Size = PANEL) -> Chart | None:
         taken = [(point, done) for point, done in zip(course[1:], audit.rounds, strict=True) if done.arm == arm]
         notes = [f"{arm} broke {r.broken:,} of {r.attacked:,}: {percent(y)} stand after {x:.1f} gradients an image" for (x, y), r in taken]
         series.append(Series(arm, f"run-{i % STYLES}", [point for point, _ in taken], notes=notes, joined=False))
-    told = percent(audit.protocol.accuracy.top1)
+    level, told = audit.protocol.accuracy.top1, percent(audit.protocol.accuracy.top1)
+    series.append(Series(f"protocol, {told}", "adversarial", [(0.0, level), (max(course[-1][0], 1.0), level)], dashed=True))
     return draw(
         series,
         title="What stands after each search",
@@ -42,7 +43,6 @@ def convergence_chart(audit: Audit, *, size: Size = PANEL) -> Chart | None:
         height=size[1],
         top=1,
         write_y=whole_percent,
-        y_mark=(audit.protocol.accuracy.top1, f"protocol, {told}"),
     )
 
 
@@ -56,7 +56,7 @@ def margin_histogram(audit: Audit, *, size: Size = PANEL) -> Histogram | None:
     return draw_histogram(
         margins,
         title="Where the protocol ends",
-        description=f"Of {margins.shape[1]:,} images the first restart breaks {percent(first)}, {len(margins)} of them {percent(every)}.",
+        description=f"Of {margins.shape[1]:,} images the first restart breaks {percent(first)}, all together {percent(every)}.",
         x_label="margin: lead of the best wrong class",
         styles=(("withstood", "still right"), ("broken", "broken")),
         size=size,
