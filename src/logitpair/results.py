@@ -1,4 +1,4 @@
-"""The files of an evaluation, ``results.json`` and ``ledger.npz``: written together, read back with checks. Imports no torch."""
+"""``results.json`` and ``ledger.npz`` of an evaluation or an audit: written together, read back with checks. Imports no torch."""
 
 from __future__ import annotations
 
@@ -32,8 +32,12 @@ def write_files(folder: Path, results: Mapping[str, Any], ledger: Mapping[str, n
     atomic_write(folder / "results.json", json.dumps(content, indent=2) + "\n")
 
 
-def read_results(path: Path) -> dict[str, Any]:
+def read_results(path: Path, *, writer: str = "logitpair evaluate") -> dict[str, Any]:
     """The content of a ``results.json``.
+
+    Args:
+        path: the file.
+        writer: the command that writes it.
 
     Raises:
         InputError: if it is missing or damaged, or of another schema.
@@ -41,18 +45,23 @@ def read_results(path: Path) -> dict[str, Any]:
     try:
         results = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"'{path}' is missing or damaged; run `logitpair evaluate` again") from error
+        raise InputError(f"'{path}' is missing or damaged; run `{writer}` again") from error
     schema = results.get("schema") if isinstance(results, dict) else None
     if schema != SCHEMA:
-        raise InputError(f"'{path}' has schema {schema}, this version reads {SCHEMA}; run `logitpair evaluate` again")
+        raise InputError(f"'{path}' has schema {schema}, this version reads {SCHEMA}; run `{writer}` again")
     return results
 
 
-def read_ledger(path: Path, results: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def read_ledger(path: Path, results: Mapping[str, Any], *, writer: str = "logitpair evaluate") -> dict[str, np.ndarray]:
     """The arrays of a ``ledger.npz``.
 
+    Args:
+        path: the file.
+        results: the content of the ``results.json`` beside it.
+        writer: the command that writes it.
+
     Raises:
-        InputError: if it is missing or damaged, or of another evaluation than the ``results``.
+        InputError: if it is missing or damaged, or of other results than ``results``.
     """
     try:
         content = path.read_bytes()
@@ -61,4 +70,4 @@ def read_ledger(path: Path, results: Mapping[str, Any]) -> dict[str, np.ndarray]
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return {key: arrays[key] for key in arrays.files}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise InputError(f"'{path}' is missing, damaged or of another evaluation ({error}); run `logitpair evaluate` again") from error
+        raise InputError(f"'{path}' is missing, damaged or of another evaluation ({error}); run `{writer}` again") from error

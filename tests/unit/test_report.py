@@ -17,11 +17,12 @@ from logitpair.evaluation import Evaluation
 from logitpair.report import write_report
 from logitpair.report.chart import ticks
 from logitpair.report.images import gallery
+from logitpair.report.lead import lead
 from logitpair.report.load import load_run
 from logitpair.report.plots import training_charts
 from logitpair.report.records import Accuracy
 from logitpair.report.reproduce import commands
-from logitpair.report.summary import lead, summarize
+from logitpair.report.summary import summarize
 from logitpair.report.text import call, duration, percent, radius, settings_text
 from logitpair.results import NO_CLASS
 from logitpair.statistics import wilson

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from logitpair.report.records import Evaluation, Example, Images
+from logitpair.report.audit_records import Audit
+from logitpair.report.examples import Example, Images
+from logitpair.report.records import Evaluation
 
 LARGEST = 224  # pixels a side; a page of larger images would weigh tens of megabytes
 _MORE, _LESS = np.array([[214, 69, 65], [46, 111, 222]], np.uint8)  # what the attack brightened, what it darkened
@@ -39,14 +41,14 @@ class Gallery:
     colour: bool
 
 
-def gallery(evaluation: Evaluation) -> Gallery | None:
-    """The images of an evaluation; None without a ledger."""
-    examples = evaluation.gallery
+def gallery(results: Evaluation | Audit) -> Gallery | None:
+    """The images of an evaluation or an audit; None without a ledger."""
+    examples = results.gallery
     if not examples:
         return None
     largest = _largest_change(examples)
     amplified = f"{1 / largest:.0f}" if largest < 0.1 else f"{1 / largest:.2g}"
-    triples = tuple(_triple(example, evaluation.class_names, largest) for example in examples)
+    triples = tuple(_triple(example, results.class_names, largest) for example in examples)
     return Gallery(triples, amplified, len(examples[0].clean) > 1)
 
 
@@ -62,10 +64,14 @@ def _triple(example: Example, names: Sequence[str], largest: float) -> Triple:
         adversarial=_uri(_picture(example.adversarial)),
         difference=_uri(_difference((example.adversarial - example.clean) / largest)),
         true=names[example.true],
-        before=names[example.before],
-        after="no answer" if example.after is None else names[example.after],
+        before=_answer(example.before, names),
+        after=_answer(example.after, names),
         outcome=outcome,
     )
+
+
+def _answer(label: int | None, names: Sequence[str]) -> str:
+    return "no answer" if label is None else names[label]
 
 
 def _picture(image: Images) -> Image.Image:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from logitpair.errors import InputError
 from logitpair.files import read_json_lines
+from logitpair.report.audit_records import Audit
 from logitpair.report.records import Evaluation
 from logitpair.report.text import reason
 from logitpair.results import read_ledger, read_results
+
+_Record = TypeVar("_Record", Evaluation, Audit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +33,7 @@ class Run:
         evaluations: ``test`` first, then those of the most images, and of as many the one with the lowest accuracy under attack.
         metrics: the lines of ``metrics.jsonl``.
         training: the content of ``training.json``; empty until training is done.
+        audit: what it really withstands; None where it is not audited.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Run:
     evaluations: tuple[Evaluation, ...]
     metrics: tuple[Mapping[str, Any], ...]
     training: Mapping[str, Any]
+    audit: Audit | None = None
 
     @property
     def main(self) -> Evaluation | None:
@@ -63,8 +68,9 @@ def load_run(folder: Path) -> Run:
         raise InputError(f"RUN: no folder '{folder}'; give one that `logitpair train` wrote")
     metrics = [line for line in read_json_lines(folder / "metrics.jsonl") if "step" in line]
     results = sorted(folder.glob("evaluation/*/results.json"))
-    if not metrics and not results:
-        raise InputError(f"RUN: '{folder}' holds neither an evaluation nor metrics; run `logitpair evaluate {folder}` first")
+    audited = folder / "audit" / "results.json"
+    if not metrics and not results and not audited.exists():
+        raise InputError(f"RUN: '{folder}' holds no evaluation, no audit and no metrics; run `logitpair evaluate {folder}` first")
     config = _mapping(folder / "config.yaml")
     return Run(
         name=folder.resolve().name,
@@ -72,9 +78,10 @@ def load_run(folder: Path) -> Run:
         recipe=config.get("recipe"),
         scale=config.get("scale"),
         settings=_mapping_in(config, "run", folder / "config.yaml"),
-        evaluations=tuple(sorted((_load_evaluation(path, folder) for path in results), key=_place)),
+        evaluations=tuple(sorted((_load(path, Evaluation.read, "evaluate", folder) for path in results), key=_place)),
         metrics=tuple(metrics),
         training=_mapping(folder / "training.json"),
+        audit=_load(audited, Audit.read, "audit", folder) if audited.exists() else None,
     )
 
 
@@ -90,15 +97,17 @@ def _place(evaluation: Evaluation) -> tuple[bool, int, float, str]:
     return evaluation.name != "test", -evaluation.examples, evaluation.white_box.worst.accuracy.top1, evaluation.name
 
 
-def _load_evaluation(path: Path, run: Path) -> Evaluation:
-    results = read_results(path)
+def _load(path: Path, read: Callable[[Mapping[str, Any], Mapping[str, Any]], _Record], command: str, run: Path) -> _Record:
+    """The record of a ``results.json`` and of the ledger beside it, which may be missing."""
+    writer = f"logitpair {command}"
+    results = read_results(path, writer=writer)
     ledger = path.with_name("ledger.npz")
     try:
-        return Evaluation.read(results, read_ledger(ledger, results) if ledger.exists() else {})
+        return read(results, read_ledger(ledger, results, writer=writer) if ledger.exists() else {})
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"'{path}' is damaged or incomplete ({reason(error)}); run `logitpair evaluate {run}` again") from error
+        raise InputError(f"'{path}' is damaged or incomplete ({reason(error)}); run `{writer} {run}` again") from error
 
 
 def _mapping(path: Path) -> dict[str, Any]:

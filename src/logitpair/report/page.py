@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from logitpair.report import text
 from logitpair.report.attack_charts import attack_bars, restarts_chart, steps_chart
+from logitpair.report.audit_charts import accuracy_bars, convergence_chart, margin_histogram, radius_chart
 from logitpair.report.chart import STYLES
 from logitpair.report.images import gallery
 from logitpair.report.load import Run
@@ -17,6 +18,7 @@ from logitpair.report.published import comparisons
 from logitpair.report.records import Accuracy, Evaluation
 from logitpair.report.reproduce import commands
 from logitpair.report.summary import summarize
+from logitpair.report.surface import scale, surfaces
 from logitpair.report.transfer import transfer
 
 
@@ -43,6 +45,8 @@ def render(runs: Sequence[Run], out: Path) -> str:
     return template.render(
         runs=runs,
         evaluated=[run for run in runs if run.main],
+        audited=[run for run in runs if run.audit],
+        measured=[run for run in runs if run.main or run.audit],
         summary=summarize(runs),
         sources=_sources(runs),
         transfer=transfer(runs),
@@ -53,6 +57,12 @@ def render(runs: Sequence[Run], out: Path) -> str:
         attack_bars=attack_bars,
         steps_chart=steps_chart,
         restarts_chart=restarts_chart,
+        accuracy_bars=accuracy_bars,
+        convergence_chart=convergence_chart,
+        margin_histogram=margin_histogram,
+        radius_chart=radius_chart,
+        surfaces=surfaces,
+        scale=scale,
         comparisons=comparisons,
         commands=commands(runs, out),
         styles=STYLES,

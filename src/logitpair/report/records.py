@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from logitpair.results import NO_CLASS
-
-Images = NDArray[np.floating[Any]]
+from logitpair.report.examples import Example, read_class_names, read_gallery
 
 
 @dataclass(frozen=True)
@@ -127,10 +124,7 @@ class Attacked:
     @property
     def eps(self) -> float | None:
         """The radius of the attack's ball, where it has one."""
-        found: Any = self.parameters
-        for key in ("init_args", "threat", "init_args", "eps"):
-            found = found.get(key) if isinstance(found, Mapping) else None
-        return float(found) if isinstance(found, int | float) else None
+        return radius_of(self.parameters)
 
     @classmethod
     def read(cls, name: str, entry: Mapping[str, Any]) -> Attacked:
@@ -161,17 +155,6 @@ class Suite:
         """The attacks' entries, the name of the worst, and the entry of their union."""
         read = {name: Attacked.read(name, entry) for name, entry in attacks.items()}
         return cls(tuple(read.values()), read[worst], Accuracy.read(union))
-
-
-@dataclass(frozen=True)
-class Example:
-    """One image of the gallery, before and after the worst attack; classes by number, None where the logits were no numbers."""
-
-    clean: Images
-    adversarial: Images
-    true: int
-    before: int
-    after: int | None
 
 
 @dataclass(frozen=True)
@@ -218,11 +201,10 @@ class Evaluation:
             LookupError, TypeError, ValueError, AttributeError: where something is missing or of another kind.
         """
         data = results.get("data") or {}
-        classes = int(results["classes"])
-        names = tuple(map(str, data.get("class_names") or range(classes)))
-        if len(names) != classes:
-            raise ValueError(f"{len(names)} class names for {classes} classes")
+        names = read_class_names(results)
+        classes = len(names)
         white_box = results["white_box"]
+        attack = white_box["attack"]
         black_box = results["black_box"].items()
         return cls(
             name=str(results["name"]),
@@ -230,14 +212,14 @@ class Evaluation:
             class_names=names,
             examples=int(results["examples"]),
             clean=Accuracy.read(results["clean"]),
-            white_box=Suite.read(results["attacks"], white_box["attack"], results["white_box_union"]),
+            white_box=Suite.read(results["attacks"], attack, results["white_box_union"]),
             black_box={name: Suite.read(entry["attacks"], entry["attack"], entry["union"]) for name, entry in black_box},
             curve=tuple((float(point["eps"]), Accuracy.read(point)) for point in results["curve"]),
             confusion=_square(white_box.get("confusion", []), classes),
-            gallery=tuple(_gallery(ledger, white_box["attack"], classes)),
+            gallery=tuple(read_gallery(ledger, f"gallery/white_box/{attack}", f"white_box/{attack}/prediction", classes)),
             published=tuple(map(Published.read, results.get("published") or ())),
             sources=dict(results.get("sources") or {}),
-            network=_network(results.get("network"), data),
+            network=read_network(results),
             transfer=bool(results.get("transfer")),
             checkpoint=results.get("checkpoint"),
             seed=int(results["seed"]),
@@ -246,10 +228,6 @@ class Evaluation:
             versions=dict(results["versions"]),
             hardware=dict(results["hardware"]),
         )
-
-
-def _network(network: Mapping[str, Any] | None, data: Mapping[str, Any]) -> dict[str, Any]:
-    return {**network, "size": data.get("size"), "resize": data.get("resize")} if network else {}
 
 
 def _counts(what: str, values: Any) -> tuple[int, ...]:
@@ -264,19 +242,14 @@ def _square(counts: list[list[int]], classes: int) -> tuple[tuple[int, ...], ...
     return tuple(tuple(map(int, row)) for row in counts)
 
 
-def _gallery(ledger: Mapping[str, NDArray[Any]], attack: str, classes: int) -> list[Example]:
-    needed = ("gallery/x", f"gallery/white_box/{attack}", "y", "clean/prediction", f"white_box/{attack}/prediction")
-    if needed[0] not in ledger or needed[1] not in ledger:
-        return []
-    columns = [ledger[key] for key in needed]
-    shown = len(columns[0])
-    if columns[0].ndim != 4 or columns[0].shape != columns[1].shape or any(len(column) < shown for column in columns):
-        raise ValueError("the gallery's images and predictions do not fit together")
-    examples = [
-        Example(clean, adversarial, int(true), int(before), None if after == NO_CLASS else int(after))
-        for clean, adversarial, true, before, after in zip(*columns, strict=False)  # the gallery shows the first rows of the ledger
-    ]
-    known = [label for example in examples for label in (example.true, example.before, example.after) if label is not None]
-    if any(not 0 <= label < classes for label in known):
-        raise ValueError(f"a label of the gallery is outside 0 to {classes - 1}")
-    return examples
+def read_network(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a network of one's own and its images were given by; none for a run."""
+    network, data = results.get("network"), results.get("data") or {}
+    return {**network, "size": data.get("size"), "resize": data.get("resize")} if network else {}
+
+
+def radius_of(parameters: Any, path: Sequence[str] = ("init_args", "threat", "init_args", "eps")) -> float | None:
+    """The radius of the ball of an attack, or of a threat model by another path; None where it has none."""
+    for key in path:
+        parameters = parameters.get(key) if isinstance(parameters, Mapping) else None
+    return float(parameters) if isinstance(parameters, int | float) else None

@@ -7,16 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from logitpair.report.audit_records import Audit
 from logitpair.report.load import Run, portable
 from logitpair.report.records import Evaluation
 from logitpair.report.text import arguments, class_name
 
 
 def commands(runs: Sequence[Run], out: Path) -> list[str]:
-    """Shell commands in the order they must run: training, evaluations, the page."""
+    """Shell commands in the order they must run: training, evaluations, audits, the page."""
     trainings = [_train(run) for run in runs if run.recipe]
     evaluations = [_evaluate(run, evaluation) for run in runs for evaluation in run.evaluations]
-    return [*trainings, *evaluations, shlex.join(["logitpair", "report", *(run.path for run in runs), "--out", portable(out)])]
+    audits = [_audit(run, run.audit) for run in runs if run.audit]
+    return [*trainings, *evaluations, *audits, shlex.join(["logitpair", "report", *(run.path for run in runs), "--out", portable(out)])]
 
 
 def _train(run: Run) -> str:
@@ -32,18 +34,36 @@ def _train(run: Run) -> str:
 
 
 def _evaluate(run: Run, evaluation: Evaluation) -> str:
-    words = ["logitpair", "evaluate", *(_network(run, evaluation.network) if evaluation.network else [run.path])]
-    for name, source in evaluation.sources.items():
-        words += ["--source", f"{name}={portable(Path(source['run']))}"]
+    words = _command("evaluate", run, evaluation)
     used = {attack.name: attack.parameters for attack in evaluation.white_box.attacks}
     own = {} if evaluation.network else used  # a network of one's own has no recipe that would name them
     if not _same(used, run.settings.get("evaluation", {}).get("attacks", own)):
         words += ["--attacks", "ATTACKS.yaml"]
     if evaluation.name != "test":
         words += ["--name", evaluation.name]
-    if evaluation.checkpoint not in (None, "last"):
-        words += ["--checkpoint", evaluation.checkpoint]
-    return shlex.join([*words, "--examples", str(evaluation.examples), "--seed", str(evaluation.seed)])
+    return shlex.join([*words, *_ending(evaluation)])
+
+
+def _audit(run: Run, audit: Audit) -> str:
+    words = _command("audit", run, audit)
+    written = next(iter(run.settings.get("evaluation", {}).get("attacks", {}).values()), None)
+    if not _same(audit.protocol.parameters, written):
+        words += ["--attacks", "ATTACKS.yaml"]
+    return shlex.join([*words, "--budget", f"{audit.budget:g}", *_ending(audit)])
+
+
+def _command(command: str, run: Run, results: Evaluation | Audit) -> list[str]:
+    """The command, the network it is about and its sources."""
+    words = ["logitpair", command, *(_network(run, results.network) if results.network else [run.path])]
+    for name, source in results.sources.items():
+        words += ["--source", f"{name}={portable(Path(source['run']))}"]
+    return words
+
+
+def _ending(results: Evaluation | Audit) -> list[str]:
+    """The checkpoint where it is not the usual one, the number of images, and the seed."""
+    words = [] if results.checkpoint in (None, "last") else ["--checkpoint", str(results.checkpoint)]
+    return [*words, "--examples", str(results.examples), "--seed", str(results.seed)]
 
 
 def _network(run: Run, options: Mapping[str, Any]) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from logitpair.report.audit_summary import CAUTION, summarize_audits
+from logitpair.report.lead import lead
 from logitpair.report.load import Run
-from logitpair.report.records import Accuracy, Evaluation
+from logitpair.report.records import Evaluation
 from logitpair.report.text import interval, listing, percent, radius
 
 
@@ -33,7 +34,7 @@ def summarize(runs: Sequence[Run]) -> Summary:
     ranked = sorted(
         ((run.name, run.main) for run in runs if run.main), key=lambda pair: pair[1].white_box.worst.accuracy.top1, reverse=True
     )
-    if not ranked:
+    if not ranked and not any(run.audit for run in runs):
         several = len(runs) > 1
         return Summary(
             f"{listing([run.name for run in runs])}: not evaluated yet",
@@ -41,26 +42,17 @@ def summarize(runs: Sequence[Run]) -> Summary:
             "Accuracy during training says little about robustness: only an evaluation shows what a network withstands.",
             (),
         )
+    transfers = [(run.name, run.transfer) for run in runs if run.transfer and run.transfer is not run.main]
+    doubts = [doubt for name, evaluation in [*ranked, *transfers] for doubt in _doubts(name, evaluation)]
+    doubts = list(dict.fromkeys(doubts))
+    if any(run.audit for run in runs):
+        return Summary(*summarize_audits(runs), CAUTION, tuple(doubts))
     differing = differences([evaluation for _, evaluation in ranked])
     headline, paragraph = _unlike(ranked, differing) if differing else _ranking(ranked)
     pending = [run.name for run in runs if not run.main]
     if pending:
         paragraph += f" Not evaluated yet: {listing(pending)}."
-    transfers = [(run.name, run.transfer) for run in runs if run.transfer and run.transfer is not run.main]
-    doubts = [doubt for name, evaluation in [*ranked, *transfers] for doubt in _doubts(name, evaluation)]
-    doubts = list(dict.fromkeys(doubts))
     return Summary(headline, paragraph, _caution([evaluation for _, evaluation in ranked]), tuple(doubts))
-
-
-def lead(first: Accuracy, second: Accuracy) -> tuple[float, float, float]:
-    """The difference of two accuracies and its 95% interval (Newcombe 1998, method 10), from those of the two.
-
-    Runs evaluated on the same images are treated as if on different ones, which makes the interval wider rather than narrower.
-    """
-    difference = first.top1 - second.top1
-    below = math.hypot(first.top1 - first.low, second.high - second.top1)
-    above = math.hypot(first.high - first.top1, second.top1 - second.low)
-    return difference, difference - below, difference + above
 
 
 def differences(evaluations: Sequence[Evaluation]) -> list[str]:
