@@ -14,7 +14,6 @@ import argparse
 import json
 import time
 import warnings
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,9 +27,10 @@ from logitpair import environment
 from logitpair.attacks.base import Counted, logits_of
 from logitpair.files import atomic_write
 from logitpair.precision import exact
-from logitpair.subject import of_run
+from logitpair.subject import Subject, of_run
 
-BATCH = 250
+TOOLS = ("audit", "autoattack")
+BATCH = 250  # images that AutoAttack takes at a time; the audit sees all of them at once
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=None, help="folder of the data set, instead of the recipe's")
     parser.add_argument("--eps", type=float, default=0.3)
     parser.add_argument("--examples", type=int, default=1000, help="the first N test images")
-    parser.add_argument("--tools", nargs="+", default=list(TOOLS), choices=list(TOOLS))
+    parser.add_argument("--tools", nargs="+", default=list(TOOLS), choices=TOOLS)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/audit.json"))
     arguments = parser.parse_args()
@@ -53,13 +53,34 @@ def main() -> None:
         subject = of_run(run, device=device, data_dir=arguments.data_dir, examples=arguments.examples)
         for tool in arguments.tools:
             key = f"{subject.about['recipe']}, {run.name}, step {subject.about['step']}, eps {arguments.eps:g}, {tool}"
-            measure(key, tool, subject.model, subject.test, lp.Linf(arguments.eps), device, found, arguments.out)
+            if tool == "audit":
+                audit(key, subject, lp.Linf(arguments.eps), found, arguments.out)
+            else:
+                attack(key, subject.model, subject.test, lp.Linf(arguments.eps), device, found, arguments.out)
 
 
-def measure(
-    key: str, tool: str, model: nn.Module, test: lp.data.Data, threat: lp.Linf, device: torch.device, found: dict, out: Path
-) -> None:
-    """Attack batch by batch, adding what is found to ``found[key]`` and writing ``found`` each time."""
+def audit(key: str, subject: Subject, threat: lp.Linf, found: dict, out: Path) -> None:
+    """The whole audit with its checks, the recipe's attack being the protocol."""
+    if key in found:
+        return
+    cpu, wall = time.process_time(), time.perf_counter()
+    audited = lp.audit(subject.model, subject.test, threat=threat, protocol=next(iter(subject.attacks.values())).scaled(1.0))
+    results = audited.results
+    found[key] = {
+        "standing": (audited.ledger["broken_by"] == -1).astype(int).tolist(),
+        "cpu_seconds": time.process_time() - cpu,
+        "wall_seconds": time.perf_counter() - wall,
+        "accuracy": results["robust_accuracy"]["top1"],
+        **{name: results[name] for name in ("verdict", "reason", "protocol", "robust_accuracy", "rounds", "checks", "settled")},
+        **{name: results[name] for name in ("gradient_evaluations_per_example", "forward_evaluations_per_example")},
+        "failed": [finding["check"] for finding in results["findings"] if not finding["passed"]],
+    }
+    atomic_write(out, json.dumps(found) + "\n")
+    print(f"{key}: {results['verdict']}, {results['reason']}; {found[key]['cpu_seconds']:.0f} s")
+
+
+def attack(key: str, model: nn.Module, test: lp.data.Data, threat: lp.Linf, device: torch.device, found: dict, out: Path) -> None:
+    """AutoAttack batch by batch, adding what is found to ``found[key]`` and writing ``found`` each time."""
     entry = found.setdefault(key, {"standing": [], "cpu_seconds": 0.0, "wall_seconds": 0.0, "gradients": 0, "forwards": 0})
     for number, (x, y) in enumerate(track(list(lp.data.batches(test, BATCH, device)), description=key)):
         if number * BATCH < len(entry["standing"]):
@@ -67,7 +88,7 @@ def measure(
         counted = Counted(model)
         cpu, wall = time.process_time(), time.perf_counter()
         with exact(device):
-            x_adv = TOOLS[tool](counted, x, y, threat)
+            x_adv = autoattack(counted, x, y, threat)
         entry["cpu_seconds"] += time.process_time() - cpu
         entry["wall_seconds"] += time.perf_counter() - wall
         entry["gradients"] += counted.gradients
@@ -87,9 +108,6 @@ def autoattack(model: nn.Module, x: Tensor, y: Tensor, threat: lp.Linf) -> Tenso
         with torch.no_grad():
             classes = logits_of(model, x[:1]).shape[1]
         return torchattacks.AutoAttack(model, norm="Linf", eps=threat.eps, version="standard", n_classes=classes, seed=0)(x, y)
-
-
-TOOLS: dict[str, Callable[[nn.Module, Tensor, Tensor, lp.Linf], Tensor]] = {"autoattack": autoattack}
 
 
 if __name__ == "__main__":

@@ -194,6 +194,7 @@ def test_save_and_load_round_trip(model: nn.Module, sample: Pair, tmp_path: Path
     loaded = lp.Audit.load(tmp_path)
     assert loaded.results == found.results
     assert loaded.table() == found.table()
+    assert {"convergence", "surfaces"} <= loaded.plots().keys()
     for name, values in found.ledger.items():
         np.testing.assert_array_equal(values, loaded.ledger[name])
     lp.evaluate(model, sample, attacks={"pgd": PROTOCOL}, progress=False).save(tmp_path)

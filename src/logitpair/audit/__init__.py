@@ -220,9 +220,10 @@ def _search(quarry: Quarry, book: Book, arms: tuple[Arm, ...], budget: float, mi
         arm, turn = chosen
         number = len(rounds)
         work = Search(quarry, arm.attack(turn), arm.source or quarry.model, derive_seed(seed, number))
-        parts = over(quarry, number + 1, standing, work, f"{arm.name}, {len(standing):,} standing")
-        broken, gradients, forwards = book.add(number, parts)
-        rounds.append(Round(arm.name, turn, len(standing), broken, gradients, forwards, seconds(parts)))
+        attacked = book.nearest(arm.reach(len(standing)))
+        parts = over(quarry, number + 1, attacked, work, f"{arm.name}, {len(standing):,} standing")
+        broken, gradients, forwards = book.add(number, attacked, parts)
+        rounds.append(Round(arm.name, turn, len(attacked), broken, gradients, forwards, seconds(parts)))
 
 
 def _entries(rounds: list[Round], examples: int, correct: int) -> Iterator[dict[str, Any]] | list[dict[str, Any]]:

@@ -20,45 +20,55 @@ class Arm:
         name: in results.
         attack: what the ``turn``-th time does, from 0.
         cost: gradients an example that stands to the end costs, a forward pass counted as ``FORWARD``.
+        nearest: whether it is only for the examples that came nearest to being broken, see ``Arm.reach``.
         source: the network that is attacked instead of the model; None for the model.
     """
 
     name: str
     attack: Callable[[int], Attack]
     cost: float
+    nearest: bool = False
     source: nn.Module | None = None
 
+    def reach(self, standing: int) -> int:
+        """How many of the standing examples a turn attacks."""
+        return min(standing, max(LEAST, round(NEAREST * standing))) if self.nearest else standing
 
+
+NEAREST, LEAST = 0.08, 64  # share, and number, of the standing examples that a dear search is for
+QUERIES = 2000  # of Square
 FORWARD = 1 / 3  # of a gradient: a backward pass takes twice as long as a forward pass
 
 
 def arms(threat: Linf, classes: int, sources: Mapping[str, nn.Module]) -> tuple[Arm, ...]:
     """Every search there is for so many classes and these other networks.
 
-    ``smooth`` and ``smooth_long`` are for networks whose gradients point nowhere useful, the others for honest ones. ``dlr`` takes the
-    place of its targeted form under four classes, and margin that of both under three, where the ratio is not defined.
+    ``smooth`` and ``smooth_long`` are for networks whose gradients point nowhere useful, ``margin`` to ``apgd_ce`` for honest ones,
+    ``square`` for what no gradient shows. Those after ``margin`` look only at the examples that came nearest to being broken. ``dlr``
+    takes the place of its targeted form under four classes, and margin that of both under three, where the ratio is not defined.
     """
 
     def diversified(**options: float) -> Callable[[int], Attack]:
         return lambda turn: DiversifiedPGD(threat, **options)  # type: ignore[arg-type]
 
     def targeted(turn: int) -> Attack:
-        return DiversifiedPGD(threat, steps=20, diversify=0, target_rank=1 + turn % (classes - 1))
+        return DiversifiedPGD(threat, steps=20, diversify=0, candidates=1, target_rank=1 + turn % (classes - 1))
 
     def ratio(turn: int) -> Attack:
         if classes > 3:
-            return APGD(threat, steps=25, loss=losses.targeted_dlr, target_rank=1 + turn % (classes - 1))
-        return APGD(threat, steps=25, loss=losses.dlr if classes == 3 else losses.margin)
+            return APGD(threat, steps=50, loss=losses.targeted_dlr, target_rank=1 + turn % (classes - 1))
+        return APGD(threat, steps=50, loss=losses.dlr if classes == 3 else losses.margin)
 
-    queries = 100
     own = (
         Arm("smooth", diversified(steps=10, diversify=2, smoothing=0.4), 12 + 6 * FORWARD),
-        Arm("smooth_long", diversified(steps=20, diversify=3, smoothing=0.4), 23 + 6 * FORWARD),
         Arm("margin", diversified(steps=20, diversify=1), 21 + 6 * FORWARD),
-        Arm("targeted", targeted, 20 + 6 * FORWARD),
-        Arm("apgd_dlr" if classes > 2 else "apgd_margin", ratio, 25),
-        Arm("apgd_ce", lambda turn: APGD(threat, steps=25, loss=losses.cross_entropy), 25),
-        Arm("square", lambda turn: Square(threat, queries=queries), queries * FORWARD),
+        Arm("smooth_long", diversified(steps=20, diversify=3, smoothing=0.4), 23 + 6 * FORWARD, nearest=True),
+        Arm("targeted", targeted, 20 + 2 * FORWARD, nearest=True),
+        Arm("margin_long", diversified(steps=50, diversify=2, restarts=2), 104 + 11 * FORWARD, nearest=True),
+        Arm("apgd_dlr" if classes > 2 else "apgd_margin", ratio, 50, nearest=True),
+        Arm("apgd_ce", lambda turn: APGD(threat, steps=50, loss=losses.cross_entropy), 50, nearest=True),
+        Arm("square", lambda turn: Square(threat, queries=QUERIES), QUERIES * FORWARD, nearest=True),
     )
     against = diversified(steps=20, diversify=1)
-    return own + tuple(Arm(f"transfer_{name}", lambda turn: against(turn).exhaustive(), 24, network) for name, network in sources.items())
+    transfer = (Arm(f"transfer_{name}", lambda turn: against(turn).exhaustive(), 24, source=network) for name, network in sources.items())
+    return own + tuple(transfer)

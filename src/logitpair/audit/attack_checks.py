@@ -54,7 +54,7 @@ def attack_checks(sample: Sample, attack: PGD, sources: Mapping[str, nn.Module])
     ends = torch.stack([first[-1], *(_restart(sample, attack, k)[-1] for k in range(1, RESTARTS))])
     broken = (first > 0).any(0)
     standing = sample.only(~broken)
-    eps = tuple(_radii(sample, attack))
+    eps = tuple(_radii(sample, attack, broken))
     findings = (
         _one_step(sample, attack, broken),
         _more("steps", "twice the steps", broken, (long > 0).any(0), f"Take more than {attack.steps} steps, or larger ones first."),
@@ -66,7 +66,7 @@ def attack_checks(sample: Sample, attack: PGD, sources: Mapping[str, nn.Module])
             "Restart more often, from other starts; the loss has many peaks.",
         ),
         _step_size(sample, attack, broken),
-        _losses(sample, attack),
+        _losses(sample, attack, broken),
         _rising(first),
         _path(first),
         _eps(eps),
@@ -125,11 +125,11 @@ def _step_size(sample: Sample, attack: PGD, broken: Tensor) -> Finding:
     )
 
 
-def _losses(sample: Sample, attack: PGD) -> Finding:
-    by = {
-        name: _share((_restart(sample, replace(attack, loss=loss), 0) > 0).any(0))
-        for name, loss in (("cross-entropy", losses.cross_entropy), ("margin", losses.margin))
-    }
+def _losses(sample: Sample, attack: PGD, broken: Tensor) -> Finding:
+    by = {"cross-entropy": 0.0, "margin": 0.0}
+    for name, loss in (("cross-entropy", losses.cross_entropy), ("margin", losses.margin)):
+        own = attack.loss is loss
+        by[name] = _share(broken if own else (_restart(sample, replace(attack, loss=loss), 0) > 0).any(0))
     apart = abs(by["cross-entropy"] - by["margin"])
     return Finding(
         "losses",
@@ -169,12 +169,13 @@ def _path(margins: Margins) -> Finding:
     )
 
 
-def _radii(sample: Sample, attack: PGD) -> Iterator[tuple[float, float]]:
+def _radii(sample: Sample, attack: PGD, broken: Tensor) -> Iterator[tuple[float, float]]:
     """Accuracy of the sample at several radii and at 1, where a grey image is within reach of every other."""
     yield 0.0, 1.0
-    factors = [factor for factor in RADII if factor * attack.threat.eps < 1]
-    for factor in factors:
-        yield factor * attack.threat.eps, 1 - _share((_restart(sample, attack.scaled(factor), 0) > 0).any(0))
+    for factor in RADII:
+        if factor * attack.threat.eps < 1:
+            found = broken if factor == 1 else (_restart(sample, attack.scaled(factor), 0) > 0).any(0)
+            yield factor * attack.threat.eps, 1 - _share(found)
     whole = PGD(Linf(1.0), step_size=0.1, steps=attack.steps, loss=losses.margin)
     yield 1.0, 1 - _share(_broken_by(sample, whole))
 

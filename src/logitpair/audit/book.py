@@ -48,13 +48,18 @@ class Book:
         """Positions of the examples that no search has broken."""
         return np.flatnonzero(self.columns["broken_by"] == STANDS)
 
-    def add(self, number: int, parts: list[Columns]) -> tuple[int, float, float]:
+    def nearest(self, number: int) -> np.ndarray:
+        """Positions of so many standing examples, those that came nearest to being broken, in the order of the data."""
+        standing = self.standing
+        return np.sort(standing[np.argsort(-self.columns["margin"][standing], kind="stable")[:number]])
+
+    def add(self, number: int, attacked: np.ndarray, parts: list[Columns]) -> tuple[int, float, float]:
         """Take down a round: how many it broke, and the gradients and forward passes it spent on all.
 
         Raises:
             InputError: if parts are missing.
         """
-        _whole(parts, self.standing)
+        _whole(parts, attacked)
         columns = self.columns
         at, broken = column(parts, POSITION), column(parts, "broken")
         for name in ("gradients", "forwards"):

@@ -71,12 +71,13 @@ def next_arm(arms: Sequence[Arm], rounds: Sequence[Round], examples: int, standi
         before = latest.get(arm.name)
         return PRIOR if before is None else AGAIN * before.broken / before.attacked
 
-    if len(latest) == len(arms) and standing * sum(map(share, arms)) < PATIENCE * examples:
+    if len(latest) == len(arms) and sum(arm.reach(standing) * share(arm) for arm in arms) < PATIENCE * examples:
         broken = sum(done.broken for done in latest.values())
         return Stop(f"the latest turns of all {len(arms)} searches broke {broken} of {examples:,} images together", settled=True)
     spent = sum(done.cost for done in rounds)
     taken = {arm.name: sum(done.arm == arm.name for done in rounds) for arm in arms}
-    affordable = [arm for arm in arms if spent + standing * arm.cost <= budget * examples and (arm.source is None or not taken[arm.name])]
+    affordable = [arm for arm in arms if spent + arm.reach(standing) * arm.cost <= budget * examples]
+    affordable = [arm for arm in affordable if arm.source is None or not taken[arm.name]]
     if not affordable:
         return Stop(f"the budget of {budget:g} gradients per image is spent", settled=False)
     # of equal promise the one that was taken least, of these the first

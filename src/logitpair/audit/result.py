@@ -81,6 +81,19 @@ class Audit:
         lines += [f"| {f['check']} | {'passed' if f['passed'] else 'failed'} | {f['evidence']} |" for f in self.results["findings"]]
         return "\n".join(lines)
 
+    def plots(self) -> dict[str, str]:
+        """Drawings of this audit, each an SVG file of its own as text, by name; those that there is something to draw for.
+
+        ``convergence``: accuracy against gradients spent; ``restarts``: margins at the ends of the protocol's restarts; ``surfaces``: the
+        margin around a few images; ``eps``: accuracy of the sample against the radius.
+
+        Raises:
+            InputError: for ``results`` with damaged values.
+        """
+        from logitpair.report.figures import audit_plots  # here, because importing templates and images takes time
+
+        return audit_plots(self.results, self.ledger)
+
     def __repr__(self) -> str:
         return self.table()
 
