@@ -16,7 +16,15 @@ import pytest
 from logitpair import cli, recipes
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/library.md", "docs/defenses.md", "docs/evaluation.md", "docs/own-models.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/library.md",
+    "docs/defenses.md",
+    "docs/evaluation.md",
+    "docs/own-models.md",
+    "docs/audit.md",
+)
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# ([\w.-]+\.(?:py|yaml))\n")
 

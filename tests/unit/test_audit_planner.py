@@ -8,7 +8,7 @@ from torch import nn
 import logitpair as lp
 from logitpair.attacks import APGD, DiversifiedPGD
 from logitpair.audit.arms import FORWARD, Arm, arms
-from logitpair.audit.planner import Round, Stop, next_arm
+from logitpair.audit.planner import Round, Stop, next_arm, reach
 
 CHEAP, DEAR = Arm("cheap", lambda turn: lp.attacks.Unperturbed(), 10.0), Arm("dear", lambda turn: lp.attacks.Unperturbed(), 50.0)
 
@@ -46,7 +46,8 @@ def test_a_dear_search_that_breaks_more_for_its_cost_is_preferred() -> None:
 def test_it_stops_when_nothing_stands_or_no_search_promises_anything() -> None:
     assert stopped([], 0).settled
     assert stopped([done(CHEAP, 0, 1000, 0), done(DEAR, 0, 1000, 1)], 999).settled
-    assert chosen([done(CHEAP, 0, 1000, 0), done(DEAR, 0, 1000, 4)], 996) == ("dear", 1)
+    assert stopped([done(CHEAP, 0, 1000, 0), done(DEAR, 0, 1000, 4)], 996).settled
+    assert chosen([done(CHEAP, 0, 1000, 0), done(DEAR, 0, 1000, 70)], 930) == ("dear", 1)
 
 
 def test_it_stops_unsettled_when_the_budget_is_spent() -> None:
@@ -58,6 +59,18 @@ def test_it_stops_unsettled_when_the_budget_is_spent() -> None:
 
 def test_forward_passes_count_as_a_part_of_a_gradient() -> None:
     assert Round("a", 0, 10, 0, gradients=5.0, forwards=30.0, seconds=0.0).cost == 5 + 30 * FORWARD
+
+
+def test_dear_searches_and_those_that_broke_few_go_to_the_nearest_examples() -> None:
+    focused = Arm("focused", lambda turn: lp.attacks.Unperturbed(), 10.0, nearest=True)
+    assert reach(CHEAP, [], 2000) == 2000
+    assert reach(CHEAP, [done(CHEAP, 0, 2000, 900)], 1100) == 1100
+    assert reach(CHEAP, [done(CHEAP, 0, 2000, 100)], 1900) == 114
+    assert reach(focused, [], 2000) == 120
+    assert reach(focused, [done(focused, 0, 120, 50)], 1950) == 117
+    assert reach(focused, [done(focused, 0, 120, 60)], 1940) == 1940  # the nearest were not all there is to find
+    assert reach(focused, [], 500) == 64
+    assert reach(focused, [], 20) == 20
 
 
 def test_another_network_is_tried_once() -> None:

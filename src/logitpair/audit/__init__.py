@@ -23,7 +23,7 @@ from logitpair.audit.book import STANDS, Book
 from logitpair.audit.examine import SAMPLE, eight_bit, examine, judge, settled
 from logitpair.audit.hunt import Quarry, Search, over, seconds
 from logitpair.audit.pictures import surfaces
-from logitpair.audit.planner import Round, Stop, next_arm
+from logitpair.audit.planner import Round, Stop, next_arm, reach
 from logitpair.audit.result import Audit
 from logitpair.audit.verdict import verdict
 from logitpair.data import Data, batches, count
@@ -80,7 +80,7 @@ def audit(
         minutes: end the search after so many; what is found then depends on the machine.
         protocol: the attack whose number is judged; ``standard_protocol(threat)`` if None.
         claim: the accuracy that ``protocol`` gave elsewhere on the same examples, as an *accuracy* entry of an evaluation; measured
-            here on the first 500 examples if None.
+            here on the first 300 examples if None.
         sources: other models by name, whose adversarial images are tried too.
         seed: of all randomness.
         batch_size: images attacked together.
@@ -220,7 +220,7 @@ def _search(quarry: Quarry, book: Book, arms: tuple[Arm, ...], budget: float, mi
         arm, turn = chosen
         number = len(rounds)
         work = Search(quarry, arm.attack(turn), arm.source or quarry.model, derive_seed(seed, number))
-        attacked = book.nearest(arm.reach(len(standing)))
+        attacked = book.nearest(reach(arm, rounds, len(standing)))
         parts = over(quarry, number + 1, attacked, work, f"{arm.name}, {len(standing):,} standing")
         broken, gradients, forwards = book.add(number, attacked, parts)
         rounds.append(Round(arm.name, turn, len(attacked), broken, gradients, forwards, seconds(parts)))

@@ -20,7 +20,7 @@ class Arm:
         name: in results.
         attack: what the ``turn``-th time does, from 0.
         cost: gradients an example that stands to the end costs, a forward pass counted as ``FORWARD``.
-        nearest: whether it is only for the examples that came nearest to being broken, see ``Arm.reach``.
+        nearest: whether it is only for the examples that came nearest to being broken, see ``planner.reach``.
         source: the network that is attacked instead of the model; None for the model.
     """
 
@@ -30,12 +30,8 @@ class Arm:
     nearest: bool = False
     source: nn.Module | None = None
 
-    def reach(self, standing: int) -> int:
-        """How many of the standing examples a turn attacks."""
-        return min(standing, max(LEAST, round(NEAREST * standing))) if self.nearest else standing
 
-
-NEAREST, LEAST = 0.08, 64  # share, and number, of the standing examples that a dear search is for
+NEAREST, LEAST = 0.06, 64  # share, and number, of the standing examples that a dear search is for
 QUERIES = 2000  # of Square
 FORWARD = 1 / 3  # of a gradient: a backward pass takes twice as long as a forward pass
 
@@ -61,7 +57,7 @@ def arms(threat: Linf, classes: int, sources: Mapping[str, nn.Module]) -> tuple[
 
     own = (
         Arm("smooth", diversified(steps=10, diversify=2, smoothing=0.4), 12 + 6 * FORWARD),
-        Arm("margin", diversified(steps=20, diversify=1), 21 + 6 * FORWARD),
+        Arm("margin", diversified(steps=12, diversify=1), 13 + 6 * FORWARD),
         Arm("smooth_long", diversified(steps=20, diversify=3, smoothing=0.4), 23 + 6 * FORWARD, nearest=True),
         Arm("targeted", targeted, 20 + 2 * FORWARD, nearest=True),
         Arm("margin_long", diversified(steps=50, diversify=2, restarts=2), 104 + 11 * FORWARD, nearest=True),

@@ -22,7 +22,7 @@ RESTARTS = 5
 STEP_SIZES = (0.25, 4.0)  # of the protocol's own
 RISING = 0.25  # of what the margin gained on the whole path, in its last quarter: more is no slowing down at all
 NOISES = 8  # draws of each kind
-QUERIES = 500
+QUERIES = 300
 RADII = (0.5, 1.0, 2.0)  # of eps
 
 

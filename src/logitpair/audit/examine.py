@@ -24,7 +24,7 @@ from logitpair.random import derive_seed
 from logitpair.statistics import accuracy
 
 SAMPLE = 64  # images that the checks look at
-PROTOCOL_EXAMPLES = 500  # images that the protocol is tried on where its number is not given
+PROTOCOL_EXAMPLES = 300  # images that the protocol is tried on where its number is not given
 EIGHT_BIT = 0.02  # of the examples: more are broken only by values between two of 8 bits
 PROTOCOL_STAGE = 999  # in the place of a round's number
 

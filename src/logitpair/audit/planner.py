@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from logitpair.audit.arms import FORWARD, Arm
+from logitpair.audit.arms import FORWARD, LEAST, NEAREST, Arm
 
 PRIOR = 0.05  # share of the standing examples that an arm not tried yet is taken to break
 AGAIN = 0.5  # an arm's next turn is taken to break this share of what its last one did
@@ -52,6 +52,18 @@ class Stop:
     settled: bool
 
 
+def reach(arm: Arm, rounds: Sequence[Round], standing: int) -> int:
+    """How many of the standing examples the arm's next turn attacks, those that came nearest to being broken.
+
+    All in the first turn of an arm that is for all and while it breaks more than ``NEAREST`` of them, and where one that is for the
+    nearest has broken most of these; else ``NEAREST`` of them, at least ``LEAST``.
+    """
+    before = next((done for done in reversed(rounds) if done.arm == arm.name), None)
+    enough = 0.5 if arm.nearest else NEAREST
+    few = arm.nearest if before is None else before.broken < enough * before.attacked
+    return min(standing, max(LEAST, round(NEAREST * standing))) if few else standing
+
+
 def next_arm(arms: Sequence[Arm], rounds: Sequence[Round], examples: int, standing: int, budget: float) -> tuple[Arm, int] | Stop:
     """The arm to take and its turn, or why there is none.
 
@@ -71,12 +83,12 @@ def next_arm(arms: Sequence[Arm], rounds: Sequence[Round], examples: int, standi
         before = latest.get(arm.name)
         return PRIOR if before is None else AGAIN * before.broken / before.attacked
 
-    if len(latest) == len(arms) and sum(arm.reach(standing) * share(arm) for arm in arms) < PATIENCE * examples:
+    if len(latest) == len(arms) and sum(reach(arm, rounds, standing) * share(arm) for arm in arms) < PATIENCE * examples:
         broken = sum(done.broken for done in latest.values())
         return Stop(f"the latest turns of all {len(arms)} searches broke {broken} of {examples:,} images together", settled=True)
     spent = sum(done.cost for done in rounds)
     taken = {arm.name: sum(done.arm == arm.name for done in rounds) for arm in arms}
-    affordable = [arm for arm in arms if spent + arm.reach(standing) * arm.cost <= budget * examples]
+    affordable = [arm for arm in arms if spent + reach(arm, rounds, standing) * arm.cost <= budget * examples]
     affordable = [arm for arm in affordable if arm.source is None or not taken[arm.name]]
     if not affordable:
         return Stop(f"the budget of {budget:g} gradients per image is spent", settled=False)
