@@ -4,8 +4,8 @@
 
 AutoAttack runs its four attacks one after another on what still stands: APGD on cross-entropy, targeted APGD, targeted FAB and Square.
 An image counts as broken when a fresh float32 forward on the returned image, checked to lie in the ball and the box, misclassifies it.
-Time is that of the processor, so that what else runs on the machine hardly counts. Every batch is written as soon as it is done, and the
-same command again goes on.
+Time is that of the processor, so that what else runs on the machine hardly counts. What is done, of AutoAttack every batch, is written at
+once, and the same command again goes on.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def audit(key: str, subject: Subject, threat: lp.Linf, found: dict, out: Path) -
     if key in found:
         return
     cpu, wall = time.process_time(), time.perf_counter()
-    audited = lp.audit(subject.model, subject.test, threat=threat, protocol=next(iter(subject.attacks.values())).scaled(1.0))
+    of_recipe = next(iter(subject.attacks.values()))
+    audited = lp.audit(subject.model, subject.test, threat=threat, protocol=of_recipe.scaled(threat.eps / of_recipe.threat.eps))
     results = audited.results
     found[key] = {
         "standing": (audited.ledger["broken_by"] == -1).astype(int).tolist(),

@@ -108,7 +108,8 @@ def test_a_network_and_photos_of_ones_own(tmp_path: Path) -> None:
     ("options", "said"),
     [
         (["--eps", "x"], "--eps: 'x' is no number"),
-        (["--eps", "-1/255"], "eps must be at least 0"),
+        (["--eps=-1/255"], "--eps: '-1/255' is no radius; accepted: above 0 and at most 1"),
+        (["--eps", "0"], "--eps: '0' is no radius"),
         (["--precision", "int8"], "--precision: 'int8' is not accepted; accepted: float32, bfloat16, auto"),
         (["--attacks", "pgdll_25_5_5"], "--attacks: the first one must be an untargeted PGD"),
         (["--budget", "0"], "budget must be above 0"),

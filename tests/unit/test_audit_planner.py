@@ -8,7 +8,7 @@ from torch import nn
 import logitpair as lp
 from logitpair.attacks import APGD, DiversifiedPGD
 from logitpair.audit.arms import FORWARD, Arm, arms
-from logitpair.audit.planner import Round, Stop, next_arm, reach
+from logitpair.audit.planner import Round, Stop, Turn, next_arm, reach
 
 CHEAP, DEAR = Arm("cheap", lambda turn: lp.attacks.Unperturbed(), 10.0), Arm("dear", lambda turn: lp.attacks.Unperturbed(), 50.0)
 
@@ -20,7 +20,7 @@ def done(arm: Arm, turn: int, attacked: int, broken: int) -> Round:
 def chosen(rounds: list[Round], standing: int, budget: float = 1000.0, choices: tuple[Arm, ...] = (CHEAP, DEAR)) -> tuple[str, int]:
     found = next_arm(choices, rounds, 1000, standing, budget)
     assert not isinstance(found, Stop), found
-    return found[0].name, found[1]
+    return found.arm.name, found.number
 
 
 def stopped(rounds: list[Round], standing: int, budget: float = 1000.0) -> Stop:
@@ -51,10 +51,15 @@ def test_it_stops_when_nothing_stands_or_no_search_promises_anything() -> None:
 
 
 def test_it_stops_unsettled_when_the_budget_is_spent() -> None:
-    assert chosen([done(CHEAP, 0, 1000, 300)], 700, budget=17) == ("cheap", 1)
-    found = stopped([done(CHEAP, 0, 1000, 300)], 700, budget=16)
-    assert not found.settled
-    assert "budget of 16" in found.reason
+    after = [done(CHEAP, 0, 1000, 300)]
+    assert chosen(after, 700, budget=17) == ("cheap", 1)
+    for budget, reached in ((17, 700), (16, 600), (10.08, 8)):  # as many of the nearest as it is enough for
+        found = next_arm((CHEAP, DEAR), after, 1000, 700, budget)
+        assert isinstance(found, Turn)
+        assert found.reach == reached
+    ended = stopped(after, 700, budget=10.07)
+    assert not ended.settled
+    assert "budget of 10.07" in ended.reason
 
 
 def test_forward_passes_count_as_a_part_of_a_gradient() -> None:
@@ -77,6 +82,10 @@ def test_another_network_is_tried_once() -> None:
     transfer = Arm("transfer_other", lambda turn: lp.attacks.Unperturbed(), 10.0, source=nn.Identity())
     rounds = [done(transfer, 0, 1000, 500), done(CHEAP, 0, 500, 50)]
     assert chosen(rounds, 450, choices=(CHEAP, transfer)) == ("cheap", 1)
+    rounds.append(done(CHEAP, 1, 450, 0))
+    found = next_arm((CHEAP, transfer), rounds, 1000, 450, 1000.0)
+    assert isinstance(found, Stop)
+    assert found.settled  # what the other network broke is no reason to go on
 
 
 @pytest.mark.parametrize(("classes", "loss"), [(2, lp.losses.margin), (3, lp.losses.dlr), (10, lp.losses.targeted_dlr)])

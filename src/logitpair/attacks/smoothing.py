@@ -39,9 +39,11 @@ class SmoothBackward(TorchFunctionMode):
     def __torch_function__(self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in RELUS and self.smoothing and (z := args[0] if args else kwargs["input"]).ndim:
-            return _SmoothReLU.apply(z, self.smoothing)
-        if func in STEPS and args[0].requires_grad:
-            return args[0] + (func(*args, **kwargs) - args[0]).detach()
+            if not kwargs.get("inplace"):
+                return _SmoothReLU.apply(z, self.smoothing)
+            return z.copy_(_SmoothReLU.apply(z.clone(), self.smoothing))
+        if func in STEPS and (z := args[0] if args else kwargs["input"]).requires_grad:
+            return z + (func(*args, **kwargs) - z).detach()
         return func(*args, **kwargs)
 
 

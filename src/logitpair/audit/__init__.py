@@ -20,10 +20,10 @@ from logitpair.attacks import PGD, undisturbed
 from logitpair.attacks.base import logits_of
 from logitpair.audit.arms import Arm, arms
 from logitpair.audit.book import STANDS, Book
-from logitpair.audit.examine import SAMPLE, eight_bit, examine, judge, settled
+from logitpair.audit.examine import eight_bit, examine, judge, settled
 from logitpair.audit.hunt import Quarry, Search, over, seconds
 from logitpair.audit.pictures import surfaces
-from logitpair.audit.planner import Round, Stop, next_arm, reach
+from logitpair.audit.planner import Round, Stop, next_arm
 from logitpair.audit.result import Audit
 from logitpair.audit.verdict import verdict
 from logitpair.data import Data, batches, count
@@ -40,7 +40,7 @@ from logitpair.results import SCHEMA
 from logitpair.statistics import accuracy
 from logitpair.threat import Linf
 from logitpair.trials import check_name
-from logitpair.validate import check_batch, check_labels, positive
+from logitpair.validate import at_least, check_batch, check_labels, positive
 from logitpair.weights import device_of
 
 __all__ = ["Audit", "audit", "standard_protocol"]
@@ -68,9 +68,10 @@ def audit(
 ) -> Audit:
     """Search for the images a model withstands, check what could mislead a search, and say whether a protocol's number holds.
 
-    The searches go over all examples round after round, each over those that still stand: the next is the one that promises the most
-    breaks for its cost, by what it broke before. They end when another turn of all of them is not expected to break one example in a
-    thousand, or when the budget is spent. Every break is verified by a fresh float32 forward pass on an image in the ball and the box.
+    The searches go on round after round over examples that still stand, the dear ones over those that came nearest to being broken. The
+    next is the one that promises the most breaks for its cost, by what it broke before. They end when another turn of all of them is not
+    expected to break one example in a thousand, or when the budget is spent. Every break is verified by a fresh float32 forward pass on
+    an image in the ball and the box.
 
     Args:
         model: maps images in [0, 1] to logits; run in eval mode, on the device it is on, and left as it was.
@@ -87,6 +88,7 @@ def audit(
         workers: processes that load images; 0 for data held in memory.
         precision: of the searches; what they find is verified in float32.
         folder: where the work in progress is kept, so that the same call goes on from there after an interruption.
+            ``Audit.save`` into it ends it.
         world: this process's place among those that share the work; they need a ``folder`` that all of them see.
         progress: show progress bars.
 
@@ -111,6 +113,11 @@ def audit(
     protocol = protocol or standard_protocol(threat)
     if protocol.target is not None:
         raise InputError("protocol: is targeted; accepted: an untargeted PGD")
+    if protocol.threat != threat:
+        raise InputError(f"protocol: attacks in {protocol.threat}, the audit in {threat}; accepted: the same threat model")
+    if claim is not None and not {"top1", "correct", "total", "ci95"} <= claim.keys():
+        raise InputError("claim: must hold top1, correct, total and ci95, as `results['attacks'][name]` of an evaluation does")
+    at_least("batch_size", batch_size, 1)
     asked = [SCHEMA, identity(data), fingerprint(model), describe(threat), describe(protocol), claim is None, budget, seed, precision]
     asked += [[name, fingerprint(source)] for name, source in (sources or {}).items()]
     device, began = device_of(model), time.perf_counter()
@@ -130,7 +137,7 @@ def audit(
     with undisturbed(model), torch.no_grad(), exact(device):
         book, classes = _survey(quarry, examples)
         rounds, stop = _search(quarry, book, arms(threat, classes, sources or {}), budget, minutes, seed)
-        judged, compared = judge(quarry, book, protocol, claim, seed)
+        judged, compared = judge(quarry, book, protocol, claim, seed, len(rounds))
         findings, looked, spent = examine(quarry, book, protocol, sources or {}, seed)
         findings += [settled(stop), eight_bit(book)]
         pictures = surfaces(quarry, book.columns["broken_by"], seed)
@@ -156,7 +163,8 @@ def audit(
         "rounds": _entries(rounds, examples, int((book.columns["clean/prediction"] == book.columns["y"]).sum())),
         "stopped": stop.reason,
         "settled": stop.settled,
-        "eps_curve": [{"eps": eps, "top1": top1, "examples": SAMPLE} for eps, top1 in (looked.eps if looked else ())],
+        "request": quarry.request,
+        "eps_curve": [{"eps": eps, "top1": top1, "examples": looked.margins.shape[1]} for eps, top1 in looked.eps] if looked else [],
         "gradient_evaluations_per_example": gradients,
         "forward_evaluations_per_example": forwards,
         "checks": {"gradient_evaluations_per_example": spent[0] / examples, "forward_evaluations_per_example": spent[1] / examples},
@@ -168,11 +176,6 @@ def audit(
         "wall_time_seconds": round(time.perf_counter() - began, 3),
     }
     restarts = {"restarts/margin": looked.margins.double().cpu().numpy()} if looked else {}
-    distributed.wait(world)
-    if world.is_main:
-        for stage in range(len(rounds) + 2):
-            if parts := quarry.parts(stage):
-                parts.clear()
     return Audit(results, book.columns | restarts | pictures)
 
 
@@ -217,13 +220,12 @@ def _search(quarry: Quarry, book: Book, arms: tuple[Arm, ...], budget: float, mi
         chosen = next_arm(arms, rounds, examples, len(standing), budget)
         if isinstance(chosen, Stop):
             return rounds, chosen
-        arm, turn = chosen
-        number = len(rounds)
-        work = Search(quarry, arm.attack(turn), arm.source or quarry.model, derive_seed(seed, number))
-        attacked = book.nearest(reach(arm, rounds, len(standing)))
+        arm, number = chosen.arm, len(rounds)
+        attacked = book.nearest(chosen.reach)
+        work = Search(quarry, arm.attack(chosen.number), arm.source or quarry.model, derive_seed(seed, number))
         parts = over(quarry, number + 1, attacked, work, f"{arm.name}, {len(standing):,} standing")
         broken, gradients, forwards = book.add(number, attacked, parts)
-        rounds.append(Round(arm.name, turn, len(attacked), broken, gradients, forwards, seconds(parts)))
+        rounds.append(Round(arm.name, chosen.number, len(attacked), broken, gradients, forwards, seconds(parts)))
 
 
 def _entries(rounds: list[Round], examples: int, correct: int) -> Iterator[dict[str, Any]] | list[dict[str, Any]]:

@@ -51,7 +51,7 @@ class Book:
     def nearest(self, number: int) -> np.ndarray:
         """Positions of so many standing examples, those that came nearest to being broken, in the order of the data."""
         standing = self.standing
-        return np.sort(standing[np.argsort(-self.columns["margin"][standing], kind="stable")[:number]])
+        return np.sort(standing[np.argsort(-self.columns["margin"][standing].round(4), kind="stable")[:number]])
 
     def add(self, number: int, attacked: np.ndarray, parts: list[Columns]) -> tuple[int, float, float]:
         """Take down a round: how many it broke, and the gradients and forward passes it spent on all.
@@ -65,16 +65,20 @@ class Book:
         for name in ("gradients", "forwards"):
             columns[name][at] += column(parts, name)
         columns["margin"][at] = np.fmax(columns["margin"][at], column(parts, "margin"))
-        rows = at[broken]
-        columns["broken_by"][rows] = number
-        for name in ("prediction", "distance", "restart", "step", "broken_8_bit"):
-            columns[name][rows] = column(parts, name)[broken]
         for part in parts:
-            shown = part[POSITION][part[POSITION] < GALLERY]
-            for position, image, fooled in zip(shown, part["gallery/x_adv"], part["broken"], strict=False):
-                if fooled:
-                    columns["gallery/x_adv"][position] = image
+            self.note(number, part)
         return int(broken.sum()), float(column(parts, "gradients").sum()), float(column(parts, "forwards").sum())
+
+    def note(self, number: int, part: Columns) -> None:
+        """Take down whatever a part broke of what stood until then."""
+        columns = self.columns
+        at, first = part[POSITION], part["broken"] & (self.columns["broken_by"][part[POSITION]] == STANDS)
+        columns["broken_by"][at[first]] = number
+        for name in ("prediction", "distance", "restart", "step", "broken_8_bit"):
+            columns[name][at[first]] = part[name][first]
+        for position, image, fooled in zip(at[at < GALLERY], part["gallery/x_adv"], first[at < GALLERY], strict=True):
+            if fooled:
+                columns["gallery/x_adv"][position] = image
 
 
 def _whole(parts: list[Columns], positions: np.ndarray) -> None:

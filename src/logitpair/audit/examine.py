@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from logitpair import distributed
 from logitpair.attacks import PGD, Attack
 from logitpair.attacks.base import Counted
 from logitpair.audit.attack_checks import Looked, attack_checks
@@ -30,13 +29,12 @@ PROTOCOL_STAGE = 999  # in the place of a round's number
 
 
 def judge(
-    quarry: Quarry, book: Book, protocol: Attack, claim: Mapping[str, Any] | None, seed: int
+    quarry: Quarry, book: Book, protocol: Attack, claim: Mapping[str, Any] | None, seed: int, number: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The accuracy under the protocol, and what the audit left of the same examples."""
+    """The accuracy under the protocol, and what the audit left of the same examples, less what the protocol broke (as round ``number``)."""
     known = {"parameters": describe(protocol), "measured": claim is None}
-    right = book.columns["broken_by"] == STANDS
     if claim is not None:
-        return {**claim, **known}, accuracy(right)
+        return {**claim, **known}, accuracy(book.columns["broken_by"] == STANDS)
     correct = book.columns["clean/prediction"] == book.columns["y"]
     chosen = np.flatnonzero(correct[:PROTOCOL_EXAMPLES])
     stands, gradients = correct[:PROTOCOL_EXAMPLES].copy(), 0.0
@@ -45,11 +43,9 @@ def judge(
         for part in over(quarry, PROTOCOL_STAGE, chosen, work, "protocol"):
             stands[part["position"][part["broken"]]] = False
             gradients += float(part["gradients"].sum())
-    if parts := quarry.parts(PROTOCOL_STAGE):
-        distributed.wait(quarry.world)
-        if quarry.world.is_main:
-            parts.clear()
-    return {**accuracy(stands), **known, "gradient_evaluations_per_example": gradients / len(stands)}, accuracy(right[: len(stands)])
+            book.note(number, part)
+    left = book.columns["broken_by"][: len(stands)] == STANDS
+    return {**accuracy(stands), **known, "gradient_evaluations_per_example": gradients / len(stands)}, accuracy(left)
 
 
 def examine(

@@ -12,14 +12,17 @@ AGAIN = 0.5  # an arm's next turn is taken to break this share of what its last 
 PATIENCE = 1e-3  # the search ends once one more turn of every arm is taken to break less than this share of all examples
 
 
+WORTH = 8  # examples that a turn should be affordable for
+
+
 @dataclass(frozen=True)
 class Round:
-    """One arm's turn on all examples that stood.
+    """One arm's turn on examples that stood.
 
     Args:
         arm: its name.
         turn: how often it had been taken before.
-        attacked: how many examples stood.
+        attacked: how many examples.
         broken: how many of them it broke.
         gradients, forwards: spent on all of them together.
         seconds: spent by all processes together.
@@ -37,6 +40,15 @@ class Round:
     def cost(self) -> float:
         """In gradients, with a forward pass as a part of one."""
         return self.gradients + FORWARD * self.forwards
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What comes next: an arm, how often it had been taken before, and how many of the nearest examples it attacks."""
+
+    arm: Arm
+    number: int
+    reach: int
 
 
 @dataclass(frozen=True)
@@ -64,8 +76,8 @@ def reach(arm: Arm, rounds: Sequence[Round], standing: int) -> int:
     return min(standing, max(LEAST, round(NEAREST * standing))) if few else standing
 
 
-def next_arm(arms: Sequence[Arm], rounds: Sequence[Round], examples: int, standing: int, budget: float) -> tuple[Arm, int] | Stop:
-    """The arm to take and its turn, or why there is none.
+def next_arm(arms: Sequence[Arm], rounds: Sequence[Round], examples: int, standing: int, budget: float) -> Turn | Stop:
+    """What comes next, or why nothing does.
 
     Args:
         arms: to choose from.
@@ -77,21 +89,27 @@ def next_arm(arms: Sequence[Arm], rounds: Sequence[Round], examples: int, standi
     if not standing:
         return Stop("every image is broken", settled=True)
     latest = {done.arm: done for done in rounds}
+    left = budget * examples - sum(done.cost for done in rounds)
+    taken = {arm.name: sum(done.arm == arm.name for done in rounds) for arm in arms}
 
     def share(arm: Arm) -> float:
-        """Of the standing examples, what the arm's next turn is taken to break."""
+        """Of the examples it attacks, what the arm's next turn is taken to break."""
         before = latest.get(arm.name)
         return PRIOR if before is None else AGAIN * before.broken / before.attacked
 
-    if len(latest) == len(arms) and sum(reach(arm, rounds, standing) * share(arm) for arm in arms) < PATIENCE * examples:
+    open_arms = [arm for arm in arms if arm.source is None or not taken[arm.name]]  # another network is tried once
+    expected = sum(reach(arm, rounds, standing) * share(arm) for arm in open_arms)
+    if len(latest) == len(arms) and expected < PATIENCE * examples:
         broken = sum(done.broken for done in latest.values())
         return Stop(f"the latest turns of all {len(arms)} searches broke {broken} of {examples:,} images together", settled=True)
-    spent = sum(done.cost for done in rounds)
-    taken = {arm.name: sum(done.arm == arm.name for done in rounds) for arm in arms}
-    affordable = [arm for arm in arms if spent + reach(arm, rounds, standing) * arm.cost <= budget * examples]
-    affordable = [arm for arm in affordable if arm.source is None or not taken[arm.name]]
+    affordable = [arm for arm in open_arms if affords(left, arm) >= min(WORTH, reach(arm, rounds, standing))]
     if not affordable:
         return Stop(f"the budget of {budget:g} gradients per image is spent", settled=False)
     # of equal promise the one that was taken least, of these the first
     chosen = max(affordable, key=lambda arm: (share(arm) / arm.cost, -taken[arm.name]))
-    return chosen, taken[chosen.name]
+    return Turn(chosen, taken[chosen.name], min(reach(chosen, rounds, standing), affords(left, chosen)))
+
+
+def affords(left: float, arm: Arm) -> int:
+    """How many examples so many gradients are enough for."""
+    return int(left / arm.cost)

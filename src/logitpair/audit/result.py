@@ -10,6 +10,7 @@ import numpy as np
 
 from logitpair.errors import InputError
 from logitpair.evaluation import percent
+from logitpair.ledger import PARTS, Parts
 from logitpair.results import read_ledger, read_results, write_files
 
 COLUMNS = ("", "accuracy %", "95% interval", "correct", "gradients per image")
@@ -46,6 +47,8 @@ class Audit:
             OSError: for a full disk or a folder that cannot be written.
         """
         write_files(Path(folder), self.results, self.ledger)
+        for stage in (Path(folder) / PARTS).glob(f"{self.results['request']}-*"):
+            Parts(Path(folder), stage.name).clear()  # what an interruption would have gone on from
         return Path(folder) / "results.json"
 
     @classmethod
@@ -56,10 +59,10 @@ class Audit:
             InputError: if a file is missing or damaged, or of another schema or kind.
         """
         folder = Path(folder)
-        results = read_results(folder / "results.json")
+        results = read_results(folder / "results.json", writer="logitpair audit")
         if results.get("kind") != "audit":
             raise InputError(f"'{folder / 'results.json'}' is no audit; run `logitpair audit` first")
-        ledger = read_ledger(folder / "ledger.npz", results)
+        ledger = read_ledger(folder / "ledger.npz", results, writer="logitpair audit")
         return cls({key: value for key, value in results.items() if key != "ledger_sha256"}, ledger)
 
     def rows(self) -> list[tuple[str, ...]]:

@@ -9,6 +9,21 @@ from logitpair.audit.finding import Finding
 from logitpair.audit.planner import Stop
 
 MATERIAL = 0.03  # a protocol's number that is too high by less is imprecise, not masked
+MASKING = frozenset(  # checks that a network whose gradient is whole passes
+    [
+        "logit_scale",
+        "gradients_cross_entropy",
+        "gradients_margin",
+        "resolution",
+        "one_step",
+        "restarts",
+        "step_size",
+        "losses",
+        "eps",
+        "noise",
+        "black_box",
+    ]
+)
 Verdict = Literal["trustworthy", "overestimated", "inconclusive"]
 
 
@@ -27,16 +42,17 @@ def verdict(protocol: Mapping[str, Any], audited: Mapping[str, Any], findings: S
     low, high = audited["ci95"]
     ours, theirs = f"{audited['top1']:.2%} ({low:.2%} to {high:.2%})", f"{protocol['top1']:.2%}"
     gap = protocol["top1"] - audited["top1"]
-    if protocol["top1"] > high and gap >= MATERIAL:
-        return "overestimated", (
-            f"the protocol leaves {theirs} standing, the audit {ours} of the same {audited['total']:,} images: the gradient that the "
-            "protocol follows is masked"
-        )
-    if blocking := [finding.check for finding in findings if finding.blocks and not finding.passed]:
-        return "inconclusive", f"{', '.join(blocking)} failed, so that no attack's number can be believed; see its advice"
-    if not stop.settled:
-        return "inconclusive", f"{stop.reason} while the searches still broke images; give a larger budget"
     failed = [finding.check for finding in findings if not finding.passed]
+    if blocking := [finding.check for finding in findings if finding.blocks and not finding.passed]:
+        return "inconclusive", f"{', '.join(blocking)} failed, so that no attack's number can be believed (protocol {theirs}, audit {ours})"
+    if protocol["top1"] > high and gap >= MATERIAL:
+        masking = [check for check in failed if check in MASKING]
+        why = f"it follows a masked gradient, as {', '.join(masking)} show" if masking else "it is too weak"
+        return "overestimated", f"the protocol leaves {theirs} standing, the audit {ours} of the same {audited['total']:,} images: {why}"
+    if protocol["top1"] < low:
+        return "inconclusive", f"the protocol left {theirs}, less than the audit's {ours}: give a larger budget, or compare the images"
+    if not stop.settled:
+        return "inconclusive", f"{stop.reason} before every search had stopped finding; give a larger budget"
     but = f", though {', '.join(failed)} failed" if failed else " and every check passed"
     if protocol["top1"] > high:
         return "trustworthy", f"the protocol's {theirs} is {100 * gap:.1f} points above the audit's {ours}: quote the latter{but}"

@@ -12,11 +12,12 @@ from jsonargparse import ArgumentParser, Namespace
 from logitpair import distributed
 from logitpair.attacks import PGD
 from logitpair.audit import BUDGET, Audit, audit, standard_protocol
-from logitpair.commands.options import add_device, device_of
-from logitpair.commands.subject import PATIENCE, add_subject, out_of, parse_sources, subject_of
+from logitpair.commands.options import add_device, check_numbers, device_of
+from logitpair.commands.subject import PATIENCE, add_subject, blaming, out_of, parse_sources, subject_of
 from logitpair.console import console, print_rows
 from logitpair.describe import describe
 from logitpair.errors import InputError
+from logitpair.fingerprint import weights_of
 from logitpair.recipes import FRACTION, fraction
 from logitpair.subject import Subject, sources_of
 from logitpair.threat import Linf
@@ -56,8 +57,11 @@ def run(arguments: Namespace) -> None:
         if arguments.eps is None:
             raise InputError("--eps is not given; a model without a recipe needs it, such as --eps 8/255")
         attacks = "fgsm_1"  # a model must have some; the standard protocol takes its place
+    if arguments.checkpoint not in (None, "last", "best"):
+        raise InputError(f"--checkpoint: '{arguments.checkpoint}' is not accepted; accepted: last, best")
+    check_numbers(arguments, ("examples", "batch_size"), least=1)
     sources = parse_sources(arguments.source or [])
-    with distributed.join(device_of(arguments.device), patience=PATIENCE) as world:
+    with distributed.join(device_of(arguments.device), patience=PATIENCE) as world, blaming(arguments.model):
         subject = subject_of(arguments, world, arguments.examples, attacks)
         protocol = protocol_of(subject, arguments)
         networks, known = sources_of(sources, world.device)
@@ -106,18 +110,22 @@ def eps_of(text: str) -> float:
         InputError: for anything else.
     """
     try:
-        return fraction(text) if FRACTION.fullmatch(text) else float(text)
+        eps = fraction(text) if FRACTION.fullmatch(text) else float(text)
     except ValueError as error:
         raise InputError(f"--eps: '{text}' is no number such as 0.3 or 8/255") from error
+    if not 0 < eps <= 1:
+        raise InputError(f"--eps: '{text}' is no radius; accepted: above 0 and at most 1, the pixels' whole range")
+    return eps
 
 
 def claim_of(run: Path, subject: Subject, protocol: PGD) -> dict[str, Any] | None:
     """What an evaluation of the same checkpoint on the same images says of the protocol; None where there is none."""
+    weights = weights_of(subject.model)
     for path in sorted(run.glob("evaluation/*/results.json")):
         try:
             results = json.loads(path.read_text())
-            same = all(results.get(key) == subject.about.get(key) for key in ("step", "checkpoint", "data"))
-            if not same or results["examples"] != len(subject.test):  # type: ignore[arg-type]
+            same = all(results.get(key) == subject.about.get(key) for key in ("step", "checkpoint", "data", "network"))
+            if not same or results.get("weights", weights) != weights or results["examples"] != len(subject.test):  # type: ignore[arg-type]
                 continue
             for name, entry in results["attacks"].items():
                 if entry["parameters"] == describe(protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ class Round:
             ValueError: if the counts cannot be (``KeyError`` or ``TypeError`` where they are missing or no numbers).
         """
         attacked, broken, standing = (int(entry[key]) for key in ("attacked", "broken", "standing"))
-        if not 0 <= broken <= attacked or standing != attacked - broken:
+        if not 0 <= broken <= attacked or standing < 0:
             raise ValueError(f"a round broke {broken} of {attacked} images and left {standing}")
         return cls(str(entry["arm"]), attacked, broken, standing, _at_least_0("gradients of a round", entry["gradients_per_example"]))
 
@@ -192,6 +193,9 @@ def _rounds(entries: Sequence[Mapping[str, Any]], examples: int) -> tuple[Round,
     rounds = tuple(map(Round.read, entries))
     if any(done.attacked > examples for done in rounds):
         raise ValueError(f"a round attacked more than the {examples} images there are")
+    for before, done in pairwise(rounds):
+        if done.attacked > before.standing or done.standing != before.standing - done.broken:
+            raise ValueError(f"of {before.standing} images a round broke {done.broken} and left {done.standing}")
     return rounds
 
 
