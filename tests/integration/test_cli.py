@@ -174,7 +174,7 @@ def test_an_output_folder_that_cannot_be_made(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "config.yaml"),
+        ([], "RUN: no folder"),
         (["--source", "copy"], "NAME=RUN"),
         (["--source", "white_box=run"], "--source: 'white_box' cannot be"),
         (["--source", "a=run", "--source", "a=other"], "--source: 'a' names 2 runs"),
