@@ -79,6 +79,6 @@ def test_it_leaves_no_more_than_pgd_with_many_restarts(robust: nn.Module, sample
     pgd = lp.evaluate(robust, sample, attacks={"pgd": strong}, progress=False).results["white_box"]
     audit = lp.audit(robust, sample, threat=THREAT, protocol=PROTOCOL, progress=False)
     assert audit.results["robust_accuracy"]["correct"] <= pgd["correct"]
-    assert audit.results["gradient_evaluations_per_example"] < pgd["top1"] * 500 / 2
+    assert audit.results["gradient_evaluations_per_example"] < pgd["top1"] * 500
     assert audit.results["rounds"][0]["gradients_per_example"] <= 12
     assert EPS == audit.results["threat"]["init_args"]["eps"]
