@@ -77,6 +77,10 @@ def test_the_number_of_an_evaluation_is_judged(run: Path, capsys: pytest.Capture
     assert not protocol["measured"]
     assert protocol["correct"] == json.loads((run / "evaluation" / "claim" / "results.json").read_text())["white_box"]["correct"]
     assert {"recipe", "sources", "step"} <= results(run).keys()
+    before = (run / "audit" / "results.json").read_bytes()
+    assert main(["audit", str(run), *options[:2], "--examples", "20"]) == 2
+    assert "holds an audit of 60 images, this one has 20" in capsys.readouterr().err
+    assert (run / "audit" / "results.json").read_bytes() == before
 
 
 def test_a_network_and_photos_of_ones_own(tmp_path: Path) -> None:

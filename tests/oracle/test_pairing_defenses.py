@@ -159,7 +159,7 @@ def test_sources_are_looked_at_before_training(conv: nn.Module) -> None:
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 20))
     with pytest.raises(InputError, match=r"objective\.sources\[1\] gives 20 logits, the model 10"):
         EnsembleAdversarialTraining(ATTACK, sources=(conv, other)).prepare(conv, x)
-    with pytest.raises(InputError, match=r"objective\.sources\[0\]: .*holds no config.yaml"):
+    with pytest.raises(InputError, match=r"objective\.sources\[0\]: .*no folder 'nowhere'"):
         EnsembleAdversarialTraining(ATTACK, sources=(Trained(Path("nowhere")),)).prepare(conv, x)
     with pytest.raises(InputError, match="sources must be a list"):
         EnsembleAdversarialTraining(ATTACK, sources=nn.Sequential(conv))

@@ -98,7 +98,7 @@ class DiversifiedPGD(Attack):
                 break
         return Found(best, restart=in_restart, step=at_step, gradients=gradients, forwards=forwards)
 
-    def choose(self, model: nn.Module, x: Images, y: Labels, standing: Tensor, generator: Generator | None) -> Images:
+    def choose(self, model: nn.Module, x: Images, y: Labels, standing: Tensor, generator: Generator | None) -> Tensor:
         """The candidate of the largest margin for each example that stands, all drawing their numbers so that nobody's depend on others."""
         best = BlockStart().draw(self.threat, x, generator)[standing]
         if self.candidates == 1:

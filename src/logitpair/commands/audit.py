@@ -15,6 +15,7 @@ from logitpair.audit import BUDGET, Audit, audit, standard_protocol
 from logitpair.commands.options import add_device, check_numbers, device_of
 from logitpair.commands.subject import PATIENCE, add_subject, blaming, out_of, parse_sources, subject_of
 from logitpair.console import console, print_rows
+from logitpair.data import count
 from logitpair.describe import describe
 from logitpair.errors import InputError
 from logitpair.fingerprint import weights_of
@@ -64,6 +65,7 @@ def run(arguments: Namespace) -> None:
     with distributed.join(device_of(arguments.device), patience=PATIENCE) as world, blaming(arguments.model):
         subject = subject_of(arguments, world, arguments.examples, attacks)
         protocol = protocol_of(subject, arguments)
+        refuse_smaller(folder, count(subject.test))
         networks, known = sources_of(sources, world.device)
         found = audit(
             subject.model,
@@ -86,6 +88,22 @@ def run(arguments: Namespace) -> None:
             path = found.save(folder)
             print_audit(found)
             console.print(f"Wrote {path}\nNext: logitpair report {run}")
+
+
+def refuse_smaller(folder: Path, examples: int | None) -> None:
+    """Keep a finished audit from being written over by one of fewer images.
+
+    Raises:
+        InputError: if the folder holds such a one.
+    """
+    try:
+        before = int(json.loads((folder / "results.json").read_text())["examples"])
+    except (OSError, ValueError, LookupError, TypeError):  # nothing worth keeping
+        return
+    if examples is not None and before > examples:
+        raise InputError(
+            f"--examples: '{folder}' holds an audit of {before:,} images, this one has {examples:,}; move that folder away first"
+        )
 
 
 def protocol_of(subject: Subject, arguments: Namespace) -> PGD:
