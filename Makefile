@@ -19,8 +19,8 @@ help: ## show this list
 demo: $(VENV)/run.stamp ## train and attack three small networks and write demo/report.html (a minute or two)
 	@$(BIN)/logitpair demo
 
-test: lint ## check style and types, then run all tests
-	@$(BIN)/pytest
+test: lint ## check style and types, then run all tests, on all cores
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest --numprocesses=logical --dist=loadfile
 
 lint: $(VENV)/dev.stamp ## check style and types only
 	@echo "ruff and pyright ..."

@@ -1,33 +1,46 @@
-"""torchvision beside a CPU-only PyTorch.
+"""Libraries that take seconds to import, at their first use, and torchvision beside a CPU-only PyTorch.
 
 The CUDA wheel of torchvision fails to import where its compiled operators cannot be loaded; declaring the schemas of the two it
-registers by name is enough. Every module that needs torchvision imports it from here.
+registers by name is enough. Every module that needs torchvision or timm gets it from here.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
 
 _library = torch.library.Library("torchvision", "FRAGMENT")
 
-try:
-    import torchvision
-except RuntimeError:  # operator torchvision::nms does not exist
-    _library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        del sys.modules[name]
-    import torchvision
-from torchvision.transforms import v2  # noqa: E402
 
-__all__ = ["import_timm", "torchvision", "v2"]
+@cache
+def import_torchvision() -> Any:
+    """torchvision, with ``transforms.v2``."""
+    try:
+        import torchvision
+    except RuntimeError:  # operator torchvision::nms does not exist
+        _library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        import torchvision
+    import torchvision.transforms.v2  # pyright: ignore[reportUnusedImport]
+
+    return torchvision
+
+
+def samples_of(data: Any) -> Sequence[tuple[str, int]] | None:
+    """The files and labels of torchvision's ``DatasetFolder``; None for anything else, for which torchvision is not imported."""
+    torchvision = sys.modules.get("torchvision")
+    return data.samples if torchvision and isinstance(data, torchvision.datasets.DatasetFolder) else None
 
 
 def import_timm() -> Any:
-    """timm, which imports torchvision itself, at its first use: it takes a second."""
+    """timm, which imports torchvision itself."""
+    import_torchvision()
     import timm
 
     return timm

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from torch import nn
 
 import logitpair as lp
 from logitpair.attacks import APGD, DiversifiedPGD
 from logitpair.audit.arms import FORWARD, Arm, arms
+from logitpair.audit.book import Book
 from logitpair.audit.planner import Round, Stop, Turn, next_arm, reach
+from logitpair.ledger import POSITION
 
 CHEAP, DEAR = Arm("cheap", lambda turn: lp.attacks.Unperturbed(), 10.0), Arm("dear", lambda turn: lp.attacks.Unperturbed(), 50.0)
 
@@ -66,19 +69,42 @@ def test_forward_passes_count_as_a_part_of_a_gradient() -> None:
     assert Round("a", 0, 10, 0, gradients=5.0, forwards=30.0, seconds=0.0).cost == 5 + 30 * FORWARD
 
 
-def test_dear_searches_and_those_that_broke_few_go_to_the_nearest_examples() -> None:
-    focused = Arm("focused", lambda turn: lp.attacks.Unperturbed(), 10.0, nearest=True)
+def test_after_the_first_round_turns_go_to_the_nearest_examples_and_further_where_they_break_many() -> None:
     assert reach(CHEAP, [], 2000) == 2000
-    assert reach(CHEAP, [done(CHEAP, 0, 2000, 900)], 1100) == 1100
+    first = done(CHEAP, 0, 2000, 900)
+    assert reach(CHEAP, [first], 1100) == 1100  # twice 2,000, of which 1,100 are left
+    assert reach(DEAR, [first], 1100) == 66
     assert reach(CHEAP, [done(CHEAP, 0, 2000, 100)], 1900) == 114
-    assert reach(focused, [], 2000) == 120
-    assert reach(focused, [done(focused, 0, 120, 50)], 1950) == 117
-    assert reach(focused, [done(focused, 0, 120, 60)], 1940) == 1940  # the nearest were not all there is to find
-    assert reach(focused, [], 500) == 64
-    assert reach(focused, [], 20) == 20
+    assert reach(DEAR, [first, done(DEAR, 0, 120, 29)], 1100) == 66
+    assert reach(DEAR, [first, done(DEAR, 0, 120, 30)], 1100) == 240  # the nearest were not all there is to find
+    assert reach(DEAR, [first], 500) == 64
+    assert reach(DEAR, [first], 20) == 20
+
+
+def test_it_goes_on_while_a_little_more_of_what_is_spent_may_change_the_answer() -> None:
+    spent = [done(CHEAP, 0, 1000, 900), done(DEAR, 0, 100, 0), done(CHEAP, 1, 100, 2)]
+    # a tenth of 16,000 gradients more, at a hundredth of an image each ten, breaks 1.6 images: more than one in 1,000
+    assert next_arm((CHEAP, DEAR), spent, 1000, 98, 1000.0) == Turn(CHEAP, 2, 64)
+    assert isinstance(next_arm((CHEAP, DEAR), spent, 1601, 98, 1000.0), Stop)
+
+
+def test_what_was_attacked_in_vain_counts_as_further() -> None:
+    survey = {"y": np.zeros(4, int), "prediction": np.zeros(4, int), "margin": np.array([-1.0, -1.5, -3.5, -2.5])}
+    book = Book([{POSITION: np.arange(4), "gallery/x": np.zeros((4, 1, 2, 2)), **survey}], 4)
+    assert book.nearest("one", 2).tolist() == [0, 1]
+    kept = {"margin": np.array([-1.0]), "gallery/x_adv": np.zeros((1, 1, 2, 2))}
+    nothing = {name: np.zeros(1) for name in ("gradients", "forwards", "prediction", "distance", "restart", "step")}
+    part = {POSITION: np.array([0]), **{name: np.array([False]) for name in ("broken", "broken_8_bit")}, **nothing, **kept}
+    book.add(0, "one", np.array([0]), [part])
+    assert book.nearest("one", 1).tolist() == [1]
+    assert book.nearest("one", 2).tolist() == [0, 1]
+    assert book.nearest("another", 1).tolist() == [0]
+    book.add(1, "one", np.array([0]), [part])
+    assert book.nearest("one", 2).tolist() == [1, 3]  # 1.5, 2.5, three times 1, 3.5
 
 
 def test_another_network_is_tried_once() -> None:
+    assert reach(Arm("transfer_other", CHEAP.attack, 10.0, source=nn.Identity()), [done(CHEAP, 0, 1000, 10)], 990) == 990
     transfer = Arm("transfer_other", lambda turn: lp.attacks.Unperturbed(), 10.0, source=nn.Identity())
     rounds = [done(transfer, 0, 1000, 500), done(CHEAP, 0, 500, 50)]
     assert chosen(rounds, 450, choices=(CHEAP, transfer)) == ("cheap", 1)

@@ -69,15 +69,21 @@ def test_truncated_mnist_file_is_refused_in_one_line(tmp_path: Path, mnist_root:
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_root_may_be_a_string(mnist_root: Path, tmp_path: Path) -> None:
+    assert len(data.MNIST(root=str(mnist_root)).test()) == 10_000
+    with pytest.raises(InputError, match="is not a folder"):
+        data.Folder(root=str(tmp_path / "missing")).train()
+
+
 def test_missing_mnist_out_of_reach_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from urllib.error import URLError
 
-    from logitpair.compat import torchvision
+    from logitpair.compat import import_torchvision
 
     def unreachable(*_: object, **__: object) -> None:
         raise URLError("no network")
 
-    monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", unreachable)
+    monkeypatch.setattr(import_torchvision().datasets.mnist, "download_and_extract_archive", unreachable)
     with pytest.raises(InputError, match="--data-dir: no MNIST under") as caught:
         data.MNIST(root=tmp_path / "missing").train()
     assert str(tmp_path / "missing") in str(caught.value)

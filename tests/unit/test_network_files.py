@@ -118,7 +118,10 @@ class Returns(nn.Module):
     ("model", "said"),
     [
         (nn.Conv2d(1, 2, 3), r"--model: does not take images 1 x 3 x 16 x 16 \(batch, channels, height, width\): .*channels"),
-        (Returns(lambda x: {"logits": x.mean((2, 3))}), r"--model: must return logits \[1, classes >= 2\] in floating point for 1 images, not dict"),
+        (
+            Returns(lambda x: {"logits": x.mean((2, 3))}),
+            r"--model: must return logits \[1, classes >= 2\] in floating point for 1 images, not dict",
+        ),
         (Returns(lambda x: x), r"--model: must return logits .* not float32 \[1, 3, 16, 16\]"),
         (Returns(lambda x: x.mean((2, 3))[:1]), r"--model: must return logits \[2, classes >= 2\] in floating point for 2 images"),
         (Returns(lambda x: x.mean((2, 3)) / 0), r"--model: returns logits that are not finite"),

@@ -221,10 +221,10 @@ def _search(quarry: Quarry, book: Book, arms: tuple[Arm, ...], budget: float, mi
         if isinstance(chosen, Stop):
             return rounds, chosen
         arm, number = chosen.arm, len(rounds)
-        attacked = book.nearest(chosen.reach)
+        attacked = book.nearest(arm.name, chosen.reach)
         work = Search(quarry, arm.attack(chosen.number), arm.source or quarry.model, derive_seed(seed, number))
         parts = over(quarry, number + 1, attacked, work, f"{arm.name}, {len(standing):,} standing")
-        broken, gradients, forwards = book.add(number, attacked, parts)
+        broken, gradients, forwards = book.add(number, arm.name, attacked, parts)
         rounds.append(Round(arm.name, chosen.number, len(attacked), broken, gradients, forwards, seconds(parts)))
 
 

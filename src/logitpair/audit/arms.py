@@ -20,18 +20,15 @@ class Arm:
         name: in results.
         attack: what the ``turn``-th time does, from 0.
         cost: gradients an example that stands to the end costs, a forward pass counted as ``FORWARD``.
-        nearest: whether it is only for the examples that came nearest to being broken, see ``planner.reach``.
         source: the network that is attacked instead of the model; None for the model.
     """
 
     name: str
     attack: Callable[[int], Attack]
     cost: float
-    nearest: bool = False
     source: nn.Module | None = None
 
 
-NEAREST, LEAST = 0.06, 64  # share, and number, of the standing examples that a dear search is for
 QUERIES = 2000  # of Square
 FORWARD = 1 / 3  # of a gradient: a backward pass takes twice as long as a forward pass
 
@@ -40,8 +37,8 @@ def arms(threat: Linf, classes: int, sources: Mapping[str, nn.Module]) -> tuple[
     """Every search there is for so many classes and these other networks.
 
     ``smooth`` and ``smooth_long`` are for networks whose gradients point nowhere useful, ``margin`` to ``apgd_ce`` for honest ones,
-    ``square`` for what no gradient shows. Those after ``margin`` look only at the examples that came nearest to being broken. ``dlr``
-    takes the place of its targeted form under four classes, and margin that of both under three, where the ratio is not defined.
+    ``square`` for what no gradient shows. ``dlr`` takes the place of its targeted form under four classes, and margin that of both under
+    three, where the ratio is not defined.
     """
 
     def diversified(**options: float) -> Callable[[int], Attack]:
@@ -58,12 +55,12 @@ def arms(threat: Linf, classes: int, sources: Mapping[str, nn.Module]) -> tuple[
     own = (
         Arm("smooth", diversified(steps=10, diversify=2, smoothing=0.4), 12 + 6 * FORWARD),
         Arm("margin", diversified(steps=12, diversify=1), 13 + 6 * FORWARD),
-        Arm("smooth_long", diversified(steps=20, diversify=3, smoothing=0.4), 23 + 6 * FORWARD, nearest=True),
-        Arm("targeted", targeted, 20 + 2 * FORWARD, nearest=True),
-        Arm("margin_long", diversified(steps=50, diversify=2, restarts=2), 104 + 11 * FORWARD, nearest=True),
-        Arm("apgd_dlr" if classes > 2 else "apgd_margin", ratio, 50, nearest=True),
-        Arm("apgd_ce", lambda turn: APGD(threat, steps=50, loss=losses.cross_entropy), 50, nearest=True),
-        Arm("square", lambda turn: Square(threat, queries=QUERIES), QUERIES * FORWARD, nearest=True),
+        Arm("smooth_long", diversified(steps=20, diversify=3, smoothing=0.4), 23 + 6 * FORWARD),
+        Arm("targeted", targeted, 20 + 2 * FORWARD),
+        Arm("margin_long", diversified(steps=50, diversify=2, restarts=2), 104 + 11 * FORWARD),
+        Arm("apgd_dlr" if classes > 2 else "apgd_margin", ratio, 50),
+        Arm("apgd_ce", lambda turn: APGD(threat, steps=50, loss=losses.cross_entropy), 50),
+        Arm("square", lambda turn: Square(threat, queries=QUERIES), QUERIES * FORWARD),
     )
     against = diversified(steps=20, diversify=1)
     transfer = (Arm(f"transfer_{name}", lambda turn: against(turn).exhaustive(), 24, source=network) for name, network in sources.items())

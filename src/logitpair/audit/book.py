@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import numpy as np
 
 from logitpair.audit.hunt import column
@@ -28,6 +30,7 @@ class Book:
         surveyed = {name: column(survey, name)[order] for name in survey[0] if "/" not in name and name != POSITION}
         prediction, y = surveyed["prediction"], surveyed["y"]
         images = np.concatenate([part["gallery/x"] for part in survey])
+        self.visits: defaultdict[str, np.ndarray] = defaultdict(lambda: np.zeros(examples, dtype=np.int64))
         self.columns: Columns = {
             "y": y,
             "clean/prediction": prediction,
@@ -48,12 +51,16 @@ class Book:
         """Positions of the examples that no search has broken."""
         return np.flatnonzero(self.columns["broken_by"] == STANDS)
 
-    def nearest(self, number: int) -> np.ndarray:
-        """Positions of so many standing examples, those that came nearest to being broken, in the order of the data."""
-        standing = self.standing
-        return np.sort(standing[np.argsort(-self.columns["margin"][standing].round(4), kind="stable")[:number]])
+    def nearest(self, arm: str, number: int) -> np.ndarray:
+        """Positions of so many standing examples for a search's next turn, those nearest to being broken, in the order of the data.
 
-    def add(self, number: int, attacked: np.ndarray, parts: list[Columns]) -> tuple[int, float, float]:
+        An example that the search attacked in vain counts as twice as far, after two attacks as three times as far, and so on.
+        """
+        standing = self.standing
+        distance = -self.columns["margin"][standing] * (1 + self.visits[arm][standing])
+        return np.sort(standing[np.argsort(distance.round(4), kind="stable")[:number]])
+
+    def add(self, number: int, arm: str, attacked: np.ndarray, parts: list[Columns]) -> tuple[int, float, float]:
         """Take down a round: how many it broke, and the gradients and forward passes it spent on all.
 
         Raises:
@@ -64,6 +71,7 @@ class Book:
         at, broken = column(parts, POSITION), column(parts, "broken")
         for name in ("gradients", "forwards"):
             columns[name][at] += column(parts, name)
+        self.visits[arm][attacked] += 1
         columns["margin"][at] = np.fmax(columns["margin"][at], column(parts, "margin"))
         for part in parts:
             self.note(number, part)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from logitpair.audit.arms import FORWARD, LEAST, NEAREST, Arm
+from logitpair.audit.arms import FORWARD, Arm
 
-PRIOR = 0.05  # share of the standing examples that an arm not tried yet is taken to break
+PRIOR = 0.05  # share of the examples that an arm not tried yet is taken to break
 AGAIN = 0.5  # an arm's next turn is taken to break this share of what its last one did
-PATIENCE = 1e-3  # the search ends once one more turn of every arm is taken to break less than this share of all examples
-
-
+MORE, PATIENCE = 0.1, 1e-3  # it ends once so much more of what is spent is taken to break less than this share of all examples
+NEAREST, LEAST = 0.06, 64  # share, and number, of the standing examples that a turn is for
+MANY = 0.25  # share of its examples that a turn breaks if the next shall reach further
 WORTH = 8  # examples that a turn should be affordable for
 
 
@@ -65,15 +65,18 @@ class Stop:
 
 
 def reach(arm: Arm, rounds: Sequence[Round], standing: int) -> int:
-    """How many of the standing examples the arm's next turn attacks, those that came nearest to being broken.
+    """How many of the standing examples the arm's next turn attacks.
 
-    All in the first turn of an arm that is for all and while it breaks more than ``NEAREST`` of them, and where one that is for the
-    nearest has broken most of these; else ``NEAREST`` of them, at least ``LEAST``.
+    All in the first round of an audit, and those made against another network; else ``NEAREST`` of them, at least ``LEAST``, or twice as
+    many as last time where it broke a share of ``MANY``.
     """
+    if not rounds or arm.source is not None:
+        return standing
+    few = max(LEAST, round(NEAREST * standing))
     before = next((done for done in reversed(rounds) if done.arm == arm.name), None)
-    enough = 0.5 if arm.nearest else NEAREST
-    few = arm.nearest if before is None else before.broken < enough * before.attacked
-    return min(standing, max(LEAST, round(NEAREST * standing))) if few else standing
+    if before is not None and before.broken >= MANY * before.attacked:
+        return min(standing, max(few, 2 * before.attacked))
+    return min(standing, few)
 
 
 def next_arm(arms: Sequence[Arm], rounds: Sequence[Round], examples: int, standing: int, budget: float) -> Turn | Stop:
@@ -89,24 +92,24 @@ def next_arm(arms: Sequence[Arm], rounds: Sequence[Round], examples: int, standi
     if not standing:
         return Stop("every image is broken", settled=True)
     latest = {done.arm: done for done in rounds}
-    left = budget * examples - sum(done.cost for done in rounds)
+    spent = sum(done.cost for done in rounds)
+    left = budget * examples - spent
     taken = {arm.name: sum(done.arm == arm.name for done in rounds) for arm in arms}
 
-    def share(arm: Arm) -> float:
-        """Of the examples it attacks, what the arm's next turn is taken to break."""
+    def promise(arm: Arm) -> float:
+        """Examples that the arm's next turn is taken to break for every gradient."""
         before = latest.get(arm.name)
-        return PRIOR if before is None else AGAIN * before.broken / before.attacked
+        return (PRIOR if before is None else AGAIN * before.broken / before.attacked) / arm.cost
 
     open_arms = [arm for arm in arms if arm.source is None or not taken[arm.name]]  # another network is tried once
-    expected = sum(reach(arm, rounds, standing) * share(arm) for arm in open_arms)
-    if len(latest) == len(arms) and expected < PATIENCE * examples:
+    if len(latest) == len(arms) and MORE * spent * max(map(promise, open_arms)) < PATIENCE * examples:
         broken = sum(done.broken for done in latest.values())
         return Stop(f"the latest turns of all {len(arms)} searches broke {broken} of {examples:,} images together", settled=True)
     affordable = [arm for arm in open_arms if affords(left, arm) >= min(WORTH, reach(arm, rounds, standing))]
     if not affordable:
         return Stop(f"the budget of {budget:g} gradients per image is spent", settled=False)
     # of equal promise the one that was taken least, of these the first
-    chosen = max(affordable, key=lambda arm: (share(arm) / arm.cost, -taken[arm.name]))
+    chosen = max(affordable, key=lambda arm: (promise(arm), -taken[arm.name]))
     return Turn(chosen, taken[chosen.name], min(reach(chosen, rounds, standing), affords(left, chosen)))
 
 

@@ -170,13 +170,13 @@ def first(data: Data, examples: int | None) -> Data:
     return Subset(data, range(min(examples, len(data))))  # type: ignore[arg-type]
 
 
-def require_folder(root: Path | None, option: str, holds: str) -> Path:
+def require_folder(root: Path | str | None, option: str, holds: str) -> Path:
     """The folder, or one clear line that says what it must hold.
 
     Raises:
         InputError: if ``root`` is None or no folder.
     """
-    if root is None or not root.is_dir():
+    if root is None or not Path(root).is_dir():
         found = "is not given" if root is None else f"'{root}' is not a folder"
         raise InputError(f"{option} {found}; it must be {holds}")
-    return root
+    return Path(root)

@@ -26,7 +26,7 @@ class Digits(ImageData):
         InputError: for a ``root``, which would be ignored.
     """
 
-    root: Path | None = None
+    root: Path | str | None = None
     name = "digits"
 
     def __post_init__(self) -> None:

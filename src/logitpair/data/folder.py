@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from logitpair.compat import torchvision, v2
+from logitpair.compat import import_torchvision
 from logitpair.data.base import ImageData, require_folder
 from logitpair.data.picture import open_picture
 from logitpair.errors import InputError
@@ -32,7 +32,7 @@ class Folder(ImageData):
         InputError: when used, for a missing folder, one without images, or classes that differ between the two.
     """
 
-    root: Path | None = None
+    root: Path | str | None = None
     size: int = 224
     validation_share: float = 0.1
     name = "folder"
@@ -65,7 +65,7 @@ class Folder(ImageData):
         return test
 
     @cached_property
-    def _all_train(self) -> torchvision.datasets.ImageFolder:
+    def _all_train(self) -> Any:
         return self._images("train", augment=False)
 
     @property
@@ -76,9 +76,12 @@ class Folder(ImageData):
     def _order(self) -> list[int]:
         return torch.randperm(len(self._all_train), generator=torch.Generator().manual_seed(0)).tolist()
 
-    def _images(self, split: str, augment: bool) -> torchvision.datasets.ImageFolder:
+    def _images(self, split: str, augment: bool) -> Any:
+        """torchvision's ``ImageFolder`` of a split."""
         root = require_folder(self.root, "--data-dir", "a folder with train/<class>/ and val/<class>/ of images")
         folder = require_folder(root / split, "--data-dir:", "a folder with one folder of images a class")
+        torchvision = import_torchvision()
+        v2 = torchvision.transforms.v2
         crop = [v2.Resize(self.size), v2.CenterCrop(self.size)]
         flip = [v2.RandomHorizontalFlip()] if augment else []
         try:
@@ -88,4 +91,4 @@ class Folder(ImageData):
 
 
 def _to_uint8(image: object) -> Tensor:
-    return v2.functional.pil_to_tensor(image)
+    return import_torchvision().transforms.v2.functional.pil_to_tensor(image)

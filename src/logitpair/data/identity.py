@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
-from logitpair.compat import torchvision
+from logitpair.compat import samples_of
 from logitpair.data.base import Data, MemoryImages, batches, count, select
 from logitpair.data.photos import LabelledPhotos
 
@@ -52,11 +51,8 @@ def _source(data: Dataset[Any], positions: Sequence[int]) -> tuple[Dataset[Any],
 
 def _files(source: Dataset[Any], positions: Sequence[int]) -> str:
     """All that is known of the files without reading them, wherever their folder lies; nothing where there are none."""
-    if isinstance(source, LabelledPhotos):
-        files: Sequence[tuple[str | Path, int]] = source.files
-    elif isinstance(source, torchvision.datasets.DatasetFolder):
-        files = source.samples
-    else:
+    files = source.files if isinstance(source, LabelledPhotos) else samples_of(source)
+    if files is None:
         return ""
     chosen = [(str(path), int(label)) for path, label in (files[position] for position in positions)]
     folder = os.path.commonpath([os.path.dirname(path) for path, _ in chosen]) if chosen else ""

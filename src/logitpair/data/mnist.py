@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from logitpair.compat import torchvision
+from logitpair.compat import import_torchvision
 from logitpair.data.base import ImageData, MemoryImages
 from logitpair.errors import InputError
 
@@ -30,7 +30,7 @@ class MNIST(ImageData):
         InputError: when used, if the files are truncated, or missing and out of reach.
     """
 
-    root: Path = Path("data")
+    root: Path | str = Path("data")
     name = "MNIST"
 
     @property
@@ -49,13 +49,14 @@ class MNIST(ImageData):
         return self._read(train=False)
 
     def _read(self, train: bool) -> MemoryImages:
+        raw = Path(self.root) / "MNIST" / "raw"
         for file, size in _BYTES.items():
-            path = self.root / "MNIST" / "raw" / file
+            path = raw / file
             if path.exists() and path.stat().st_size != size:
                 raise InputError(f"--data-dir: {path} has {path.stat().st_size:,} bytes instead of {size:,}; it is truncated or not MNIST")
-        complete = all((self.root / "MNIST" / "raw" / file).exists() for file in _BYTES)
+        complete = all((raw / file).exists() for file in _BYTES)
         try:
-            mnist = torchvision.datasets.MNIST(self.root, train=train, download=not complete)
+            mnist = import_torchvision().datasets.MNIST(self.root, train=train, download=not complete)
         except (RuntimeError, OSError) as error:
             raise InputError(
                 f"--data-dir: no MNIST under '{self.root}', and it could not be downloaded; MNIST/raw there must hold {', '.join(_BYTES)}"

@@ -39,7 +39,7 @@ class Photos:
         InputError: for sizes below 1 or a ``resize`` below ``size``; and, when used, for a folder that is missing or laid out otherwise.
     """
 
-    root: Path | None = None
+    root: Path | str | None = None
     size: int = 224
     resize: int | None = None
     labels: Path | None = None

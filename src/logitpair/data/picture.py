@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from logitpair.compat import v2
+from logitpair.compat import import_torchvision
 from logitpair.errors import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
@@ -38,7 +38,8 @@ def read_picture(path: Path, size: int, resize: int) -> UInt8[Tensor, "3 {size} 
         InputError: for a file that is damaged or no image.
     """
     image: Any = open_picture(path)
-    return v2.functional.pil_to_tensor(v2.functional.center_crop(v2.functional.resize(image, [resize]), [size]))
+    functional = import_torchvision().transforms.v2.functional
+    return functional.pil_to_tensor(functional.center_crop(functional.resize(image, [resize]), [size]))
 
 
 def _rgb(image: Image.Image) -> Image.Image:
