@@ -18,7 +18,7 @@ from logitpair.audit.trace import Margins, trace
 from logitpair.threat import Linf
 
 POINTS = 0.1  # of the sample: honest networks differ by less
-RESTARTS = 5
+MORE_RESTARTS = 4
 STEP_SIZES = (0.25, 4.0)  # of the protocol's own
 RISING = 0.25  # of what the margin gained on the whole path, in its last quarter: more is no slowing down at all
 NOISES = 8  # draws of each kind
@@ -51,7 +51,9 @@ def attack_checks(sample: Sample, attack: PGD, sources: Mapping[str, nn.Module])
     """
     long = _restart(sample, attack, 0, 2 * attack.steps)
     first = long[: attack.steps + 1]
-    ends = torch.stack([first[-1], *(_restart(sample, attack, k)[-1] for k in range(1, RESTARTS))])
+    own = [_restart(sample, attack, k)[-1] for k in range(1, attack.restarts)]
+    more = [_restart(sample, replace(attack, random_start=True), k)[-1] for k in range(attack.restarts, attack.restarts + MORE_RESTARTS)]
+    ends = torch.stack([first[-1], *own, *more])
     broken = (first > 0).any(0)
     standing = sample.only(~broken)
     eps = tuple(_radii(sample, attack, broken))
@@ -60,8 +62,8 @@ def attack_checks(sample: Sample, attack: PGD, sources: Mapping[str, nn.Module])
         _more("steps", "twice the steps", broken, (long > 0).any(0), f"Take more than {attack.steps} steps, or larger ones first."),
         _more(
             "restarts",
-            f"{RESTARTS} starts, the ends alone,",
-            ends[0] > 0,
+            f"{len(ends)} starts instead of {attack.restarts}, the ends alone,",
+            (ends[: attack.restarts] > 0).any(0),
             (ends > 0).any(0),
             "Restart more often, from other starts; the loss has many peaks.",
         ),

@@ -53,10 +53,13 @@ def examine(
 ) -> tuple[list[Finding], Looked | None, tuple[int, int]]:
     """Every finding about the network and the protocol's attack, and the gradients and forward passes spent on them."""
     counted = Counted(quarry.model)
+    others = {name: Counted(source) for name, source in sources.items()}
     correct = np.flatnonzero(book.columns["broken_by"] >= STANDS)
     findings = list(model_checks(_sample(quarry, counted, np.arange(min(SAMPLE, len(book.columns["y"]))), seed)))
-    looked = attack_checks(_sample(quarry, counted, correct[:SAMPLE], seed), protocol, sources) if len(correct) else None
-    return findings + list(looked.findings if looked else ()), looked, (counted.gradients, counted.forwards)
+    looked = attack_checks(_sample(quarry, counted, correct[:SAMPLE], seed), protocol, others) if len(correct) else None
+    networks = [counted, *others.values()]
+    spent = sum(network.gradients for network in networks), sum(network.forwards for network in networks)
+    return findings + list(looked.findings if looked else ()), looked, spent
 
 
 def _sample(quarry: Quarry, model: nn.Module, positions: np.ndarray, seed: int) -> Sample:
