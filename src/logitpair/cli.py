@@ -17,7 +17,7 @@ from jsonargparse import ArgumentParser
 from logitpair import __version__, recipes
 from logitpair.errors import InputError
 
-COMMANDS = ("demo", "recipes", "train", "evaluate", "transfer", "audit", "report", "sweep", "reproduce")
+COMMANDS = ("demo", "recipes", "train", "evaluate", "transfer", "audit", "report", "sweep", "reproduce", "plan")
 TRACEBACK = "LOGITPAIR_TRACEBACK"
 
 

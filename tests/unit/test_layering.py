@@ -35,7 +35,7 @@ LAYERS = (
     ("audit",),
     ("config",),
     ("state",),
-    ("train",),
+    ("train", "cost"),
     ("recipes",),
     ("suites",),
     ("run",),
