@@ -13,7 +13,10 @@ from logitpair.audit.book import Book
 from logitpair.audit.planner import Round, Stop, Turn, next_arm, reach
 from logitpair.ledger import POSITION
 
-CHEAP, DEAR = Arm("cheap", lambda turn: lp.attacks.Unperturbed(), 10.0), Arm("dear", lambda turn: lp.attacks.Unperturbed(), 50.0)
+CHEAP, DEAR = (
+    Arm("cheap", lambda turn: lp.attacks.Unperturbed(), 10.0, everywhere=True),
+    Arm("dear", lambda turn: lp.attacks.Unperturbed(), 50.0),
+)
 
 
 def done(arm: Arm, turn: int, attacked: int, broken: int) -> Round:
@@ -69,7 +72,7 @@ def test_forward_passes_count_as_a_part_of_a_gradient() -> None:
     assert Round("a", 0, 10, 0, gradients=5.0, forwards=30.0, seconds=0.0).cost == 5 + 30 * FORWARD
 
 
-def test_after_the_first_round_turns_go_to_the_nearest_examples_and_further_where_they_break_many() -> None:
+def test_after_a_first_turn_everywhere_turns_go_to_the_nearest_examples_and_further_where_they_break_many() -> None:
     assert reach(CHEAP, [], 2000) == 2000
     first = done(CHEAP, 0, 2000, 900)
     assert reach(CHEAP, [first], 1100) == 1100  # twice 2,000, of which 1,100 are left
@@ -104,7 +107,7 @@ def test_what_was_attacked_in_vain_counts_as_further() -> None:
 
 
 def test_another_network_is_tried_once() -> None:
-    assert reach(Arm("transfer_other", CHEAP.attack, 10.0, source=nn.Identity()), [done(CHEAP, 0, 1000, 10)], 990) == 990
+    assert reach(Arm("transfer_other", CHEAP.attack, 10.0, everywhere=True, source=nn.Identity()), [done(CHEAP, 0, 1000, 10)], 990) == 990
     transfer = Arm("transfer_other", lambda turn: lp.attacks.Unperturbed(), 10.0, source=nn.Identity())
     rounds = [done(transfer, 0, 1000, 500), done(CHEAP, 0, 500, 50)]
     assert chosen(rounds, 450, choices=(CHEAP, transfer)) == ("cheap", 1)

@@ -68,7 +68,7 @@ def audit(
 ) -> Audit:
     """Search for the images a model withstands, check what could mislead a search, and say whether a protocol's number holds.
 
-    The searches go on round after round: the first over all examples, the others over those that came nearest to being broken. The next
+    The searches go on round after round: two first over all examples, the others over those that came nearest to being broken. The next
     is the one that promises the most breaks for its cost, by what it broke before. They end when spending a tenth more is not expected to
     break one example in a thousand, or when the budget is spent. Every break is verified by a fresh float32 forward pass on
     an image in the ball and the box.

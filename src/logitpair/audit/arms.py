@@ -20,12 +20,14 @@ class Arm:
         name: in results.
         attack: what the ``turn``-th time does, from 0.
         cost: gradients an example that stands to the end costs, a forward pass counted as ``FORWARD``.
+        everywhere: whether its first turn is over all examples that stand, so that it shows which are near to being broken.
         source: the network that is attacked instead of the model; None for the model.
     """
 
     name: str
     attack: Callable[[int], Attack]
     cost: float
+    everywhere: bool = False
     source: nn.Module | None = None
 
 
@@ -53,8 +55,8 @@ def arms(threat: Linf, classes: int, sources: Mapping[str, nn.Module]) -> tuple[
         return APGD(threat, steps=50, loss=losses.dlr if classes == 3 else losses.margin)
 
     own = (
-        Arm("smooth", diversified(steps=10, diversify=2, smoothing=0.4), 12 + 6 * FORWARD),
-        Arm("margin", diversified(steps=12, diversify=1), 13 + 6 * FORWARD),
+        Arm("smooth", diversified(steps=10, diversify=2, smoothing=0.4), 12 + 6 * FORWARD, everywhere=True),
+        Arm("margin", diversified(steps=12, diversify=1), 13 + 6 * FORWARD, everywhere=True),
         Arm("smooth_long", diversified(steps=20, diversify=3, smoothing=0.4), 23 + 6 * FORWARD),
         Arm("targeted", targeted, 20 + 2 * FORWARD),
         Arm("margin_long", diversified(steps=50, diversify=2, restarts=2), 104 + 11 * FORWARD),
@@ -63,5 +65,8 @@ def arms(threat: Linf, classes: int, sources: Mapping[str, nn.Module]) -> tuple[
         Arm("square", lambda turn: Square(threat, queries=QUERIES), QUERIES * FORWARD),
     )
     against = diversified(steps=20, diversify=1)
-    transfer = (Arm(f"transfer_{name}", lambda turn: against(turn).exhaustive(), 24, source=network) for name, network in sources.items())
+    transfer = (
+        Arm(f"transfer_{name}", lambda turn: against(turn).exhaustive(), 24, everywhere=True, source=network)
+        for name, network in sources.items()
+    )
     return own + tuple(transfer)

@@ -67,13 +67,13 @@ class Stop:
 def reach(arm: Arm, rounds: Sequence[Round], standing: int) -> int:
     """How many of the standing examples the arm's next turn attacks.
 
-    All in the first round of an audit, and those made against another network; else ``NEAREST`` of them, at least ``LEAST``, or twice as
-    many as last time where it broke a share of ``MANY``.
+    All in the first turn of an arm that begins everywhere; else ``NEAREST`` of them, at least ``LEAST``, or twice as many as last time
+    where it broke a share of ``MANY``.
     """
-    if not rounds or arm.source is not None:
+    before = next((done for done in reversed(rounds) if done.arm == arm.name), None)
+    if before is None and arm.everywhere:
         return standing
     few = max(LEAST, round(NEAREST * standing))
-    before = next((done for done in reversed(rounds) if done.arm == arm.name), None)
     if before is not None and before.broken >= MANY * before.attacked:
         return min(standing, max(few, 2 * before.attacked))
     return min(standing, few)
