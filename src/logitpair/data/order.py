@@ -21,7 +21,8 @@ class _Seeded(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.seed, "augment", self.epoch, index))
+            # torch.manual_seed would also note a trace of the stack for each kind of GPU that is not in use: 0.7 ms an example
+            torch.default_generator.manual_seed(derive_seed(self.seed, "augment", self.epoch, index))
             return self.dataset[index]
 
 

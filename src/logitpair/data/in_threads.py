@@ -1,0 +1,28 @@
+"""The same work on many pictures, on all cores."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.pool import ThreadPool
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import track
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item], told: str) -> Iterator[Result]:
+    """The results in the order of the items. Pillow decodes outside Python's lock, so that threads do.
+
+    Args:
+        work: done on each.
+        items: what it is done on.
+        told: what it is called beside a progress bar, which there is in a terminal.
+    """
+    with ThreadPool(min(os.cpu_count() or 1, 32)) as pool:
+        results = pool.imap(work, items, chunksize=64)
+        yield from track(results, told, len(items), console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
