@@ -33,12 +33,20 @@ class Folder(PictureData):
     def classes(self) -> Sequence[str]:
         return self._images("train").classes
 
-    def _source(self, split: Split) -> Files:
-        images = self._images(split)
-        if split == "test" and images.classes != self._images("train").classes:
-            missing = sorted(set(self._images("train").classes) ^ set(images.classes))[:3]
+    def samples(self, split: Split) -> list[tuple[str, int]]:
+        """File and label of all images of the training or of the test set.
+
+        Raises:
+            InputError: as for the class.
+        """
+        images, classes = self._images(split), self._images("train").classes
+        if images.classes != classes:
+            missing = sorted(set(classes) ^ set(images.classes))[:3]
             raise InputError(f"--data-dir: train/ and val/ under '{self.root}' have different classes, such as {', '.join(missing)}")
-        return Files(images.samples)
+        return images.samples
+
+    def _source(self, split: Split) -> Files:
+        return Files(self.samples(split))
 
     def _images(self, split: Split) -> Any:
         """torchvision's ``ImageFolder`` of a split, which finds the files."""
