@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,8 +100,9 @@ class Rows(Source):
     def __init__(self, table: Any, image: str | None, label: str | None) -> None:
         self.image = _column(table, "image", image, "Image")
         column = _column(table, "label", label, "ClassLabel")
-        self.labels = np.asarray(table.select_columns([column])[:][column])
-        if self.labels.dtype.kind not in "iu":
+        of_whole_numbers = "int" in str(getattr(table.features[column], "dtype", ""))
+        self.labels = np.asarray(table.select_columns([column])[:][column] if of_whole_numbers else [None])
+        if self.labels.dtype.kind not in "iu":  # nor where some rows have no label
             raise InputError(f"data.label: the column '{column}' holds no whole numbers; accepted: a column of classes")
         names = getattr(table.features[column], "names", None)
         self.classes: Sequence[str] = list(names) if names else [str(number) for number in range(int(self.labels.max()) + 1)]
@@ -119,7 +119,7 @@ class Rows(Source):
 
     def open(self, position: int) -> Image.Image:
         content = self.table[position][self.image] or {}
-        file = io.BytesIO(content["bytes"]) if content.get("bytes") else content.get("path")
+        file = content.get("bytes") or content.get("path")
         if file is None:
             raise Damaged(f"data.path: {self.name(position)} has no picture")
         return open_picture(file, self.name(position))

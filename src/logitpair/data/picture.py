@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,28 +21,29 @@ class Damaged(InputError):
     """A file that can be read, and is truncated or no image."""
 
 
-def open_picture(file: Path | str | BinaryIO, name: object = None) -> Image.Image:
+def open_picture(file: Path | str | bytes, name: object = None) -> Image.Image:
     """A photo as RGB, the right way up.
 
     Grey, 16-bit, palette and CMYK images become RGB; transparency is dropped, and of an animation the first picture is taken.
 
     Args:
-        file: a path, or the content.
-        name: what messages call it; None: the path.
+        file: a path, or a file's content.
+        name: what messages call it; None: its path.
 
     Raises:
         Damaged: for a file that is damaged or no image.
         InputError: for a file that cannot be read, which is no damage.
     """
+    name = name or (file if not isinstance(file, bytes) else "a picture")
     try:
-        with Image.open(file) as image:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
             return _rgb(ImageOps.exif_transpose(image))
     except Exception as error:  # what Pillow raises depends on the format and on the damage
         if isinstance(error, OSError) and error.errno is not None:
-            raise InputError(f"--data-dir: '{name or file}' cannot be read: {error.strerror}") from error
+            raise InputError(f"--data-dir: '{name}' cannot be read: {error.strerror}") from error
         if isinstance(error, MemoryError):
             raise
-        raise Damaged(f"--data-dir: '{name or file}' is truncated or not an image") from error
+        raise Damaged(f"--data-dir: '{name}' is truncated or not an image") from error
 
 
 def read_picture(path: Path, size: int, resize: int) -> UInt8[Tensor, "3 {size} {size}"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tarfile
 from collections.abc import Iterable, Sequence
@@ -121,7 +120,7 @@ class Members(Source):
     def open(self, position: int) -> Image.Image:
         path, _, changed = self.tars[self.tar[position]]
         content = _opened(path, changed).read(int(self.size[position]), int(self.offset[position]))
-        return open_picture(io.BytesIO(content), self.name(position))
+        return open_picture(content, self.name(position))
 
     def told(self, positions: Iterable[int]) -> str:
         chosen = np.fromiter(positions, np.int64)
