@@ -34,9 +34,9 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if self.scale is not None and not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise InputError(f"augmentation.scale: accepted is 0 < least <= greatest <= 1, not {list(self.scale)}")
+            raise InputError(f"data.augmentation.scale: accepted is 0 < least <= greatest <= 1, not {list(self.scale)}")
         if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
-            raise InputError(f"augmentation.ratio: accepted is 0 < least <= greatest, not {list(self.ratio)}")
+            raise InputError(f"data.augmentation.ratio: accepted is 0 < least <= greatest, not {list(self.ratio)}")
 
     def transform(self, size: int, crop_pct: float) -> Transform:
         """From an RGB picture of Pillow to uint8 ``[3, size, size]``; random numbers are PyTorch's global ones."""

@@ -25,7 +25,7 @@ class SVHN(ImageData):
 
     Any file of that form is taken; one that has not as many images as the official one is told in a warning. The validation images
     are the last of the training file, whose digits come photo by photo, so that no photo is in both. A file is read once an instance,
-    into memory: 0.3 GB for all of train and test, 1.6 GB more for ``extra``.
+    into memory: 0.3 GB for all of train and test, 1.6 GB more for ``extra``, and twice that while it is read.
 
     Args:
         root: folder that holds the files.
