@@ -137,6 +137,21 @@ def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> Non
     assert not isinstance(caught.value, Damaged)
 
 
+def test_the_command_line_tells_in_one_line_what_a_worker_met(folder: Path) -> None:
+    from torch._utils import ExceptionWrapper
+
+    from logitpair.cli import _without_worker
+
+    path = damage(folder / "val" / "ant" / "ant.00.jpg")
+    try:
+        data.Folder(root=folder, size=16).test()[0]
+    except InputError:
+        wrapped = ExceptionWrapper(where="in DataLoader worker process 0")
+    with pytest.raises(InputError, match="DataLoader worker") as caught:
+        wrapped.reraise()
+    assert _without_worker(str(caught.value)) == f"--data-dir: '{path}' is truncated or not an image"
+
+
 # --- shards ---
 
 
