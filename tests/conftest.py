@@ -49,13 +49,43 @@ def no_shape_checks() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+def data_root(name: str, holds: str) -> Path:
+    """A folder of $LOGITPAIR_DATA, or of ``data`` in this repository."""
+    root = Path(os.environ.get("LOGITPAIR_DATA", Path(__file__).parents[1] / "data")) / name
+    if not (root / holds).exists():
+        pytest.skip(f"no {holds} in {root}; set LOGITPAIR_DATA to the folder that holds {name}/")
+    return root
+
+
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
-    """MNIST in the folder ``mnist`` of $LOGITPAIR_DATA, or of ``data`` in this repository."""
-    root = Path(os.environ.get("LOGITPAIR_DATA", Path(__file__).parents[1] / "data")) / "mnist"
-    if not (root / "MNIST" / "raw").is_dir():
-        pytest.skip(f"no MNIST in {root}; set LOGITPAIR_DATA to the folder that holds mnist/")
-    return root
+    """MNIST as torchvision lays it out."""
+    return data_root("mnist", "MNIST/raw")
+
+
+@pytest.fixture(scope="session")
+def svhn_root() -> Path:
+    """The official files of SVHN, or some of their images."""
+    return data_root("svhn", "train_32x32.mat")
+
+
+@pytest.fixture(scope="session")
+def tiny_imagenet_root() -> Path:
+    """Tiny ImageNet as its zip unpacks, or some of its images."""
+    return data_root("tiny-imagenet-200", "wnids.txt")
+
+
+@pytest.fixture(scope="session")
+def imagenette_root() -> Path:
+    """Ten classes of ImageNet."""
+    return data_root("imagenette", "train/n01440764")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache folder, empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "logitpair"
 
 
 @pytest.fixture

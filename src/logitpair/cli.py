@@ -81,7 +81,8 @@ def _help() -> None:
 
 def _without_worker(message: str) -> str:
     """The message of an error that a data-loading process raised, without its traceback."""
-    return message.strip().splitlines()[-1].partition(": ")[2] if message.startswith("Caught InputError in DataLoader") else message
+    caught = re.match(r"Caught \w+ in DataLoader", message)  # InputError or a kind of it
+    return message.strip().splitlines()[-1].partition(": ")[2] if caught else message
 
 
 def _warn(message: Warning | str, *where: object) -> None:

@@ -24,6 +24,7 @@ DOCUMENTS = (
     "docs/evaluation.md",
     "docs/own-models.md",
     "docs/audit.md",
+    "docs/data.md",
 )
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# ([\w.-]+\.(?:py|yaml))\n")

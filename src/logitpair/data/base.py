@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from logitpair.errors import InputError
+from logitpair.validate import at_least
 
 Batch = tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]
 Data = tuple[Tensor, Tensor] | Dataset[Any] | DataLoader[Any]
@@ -180,3 +181,26 @@ def require_folder(root: Path | str | None, option: str, holds: str) -> Path:
         found = "is not given" if root is None else f"'{root}' is not a folder"
         raise InputError(f"{option} {found}; it must be {holds}")
     return Path(root)
+
+
+def held_out(examples: int, share: float) -> tuple[list[int], list[int]]:
+    """Positions that are kept for training and those held out for validation, drawn once by a fixed seed."""
+    order = torch.randperm(examples, generator=torch.Generator().manual_seed(0)).tolist()
+    kept = examples - round(share * examples)
+    return order[:kept], order[kept:]
+
+
+def check_share(share: float) -> None:
+    """Refuse a share of the training images for validation that is not in [0, 1).
+
+    Raises:
+        InputError: naming ``data.validation_share``.
+    """
+    at_least("data.validation_share", share, 0)
+    if share >= 1:
+        raise InputError(f"data.validation_share must be below 1, not {share}")
+
+
+def none_left(share: float, examples: int) -> InputError:
+    """What a share is refused with that leaves no image for validation, or none for training."""
+    return InputError(f"data.validation_share: {share} of {examples} images leaves none for validation or none for training")

@@ -72,6 +72,14 @@ def match_classes(folders: Sequence[str], logits: int, labels: Path | None = Non
     return Matched(list(range(logits)), list(folders))
 
 
+def wnid_names(folders: Sequence[str]) -> list[str] | None:
+    """English names of classes of ImageNet-1k given by their wnids; None if any is none of them."""
+    if not all(WNID.fullmatch(folder) for folder in folders):
+        return None
+    info = import_timm().data.ImageNetInfo()
+    return [info.label_name_to_description(wnid) for wnid in folders] if set(folders) <= set(info.label_names()) else None
+
+
 def _read(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig").rstrip()

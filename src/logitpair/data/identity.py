@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from logitpair.compat import samples_of
 from logitpair.data.base import Data, MemoryImages, batches, count, select
 from logitpair.data.photos import LabelledPhotos
+from logitpair.data.pictures import Pictures, tell_files
 
 LOOKED_AT = 64
 
@@ -51,10 +51,7 @@ def _source(data: Dataset[Any], positions: Sequence[int]) -> tuple[Dataset[Any],
 
 def _files(source: Dataset[Any], positions: Sequence[int]) -> str:
     """All that is known of the files without reading them, wherever their folder lies; nothing where there are none."""
+    if isinstance(source, Pictures):
+        return source.source.told(positions)
     files = source.files if isinstance(source, LabelledPhotos) else samples_of(source)
-    if files is None:
-        return ""
-    chosen = [(str(path), int(label)) for path, label in (files[position] for position in positions)]
-    folder = os.path.commonpath([os.path.dirname(path) for path, _ in chosen]) if chosen else ""
-    told = [(os.path.relpath(path, folder), label, os.stat(path)) for path, label in chosen]
-    return repr([(name, label, stat.st_size, stat.st_mtime_ns) for name, label, stat in told])
+    return "" if files is None else tell_files([(str(path), int(label)) for path, label in (files[position] for position in positions)])

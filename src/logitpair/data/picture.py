@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,33 @@ from logitpair.errors import InputError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 
 
-def open_picture(path: Path | str) -> Image.Image:
+class Damaged(InputError):
+    """A file that can be read, and is truncated or no image."""
+
+
+def open_picture(file: Path | str | bytes, name: object = None) -> Image.Image:
     """A photo as RGB, the right way up.
 
-    Grey, 16-bit and palette images become RGB; transparency is dropped, and of an animation the first picture is taken.
+    Grey, 16-bit, palette and CMYK images become RGB; transparency is dropped, and of an animation the first picture is taken.
+
+    Args:
+        file: a path, or a file's content.
+        name: what messages call it; None: its path.
 
     Raises:
-        InputError: for a file that is damaged or no image.
+        Damaged: for a file that is damaged or no image.
+        InputError: for a file that cannot be read, which is no damage.
     """
+    name = name or (file if not isinstance(file, bytes) else "a picture")
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(_rgb(image))
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+            return _rgb(ImageOps.exif_transpose(image))
     except Exception as error:  # what Pillow raises depends on the format and on the damage
-        raise InputError(f"--data-dir: '{path}' is truncated or not an image") from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(f"--data-dir: '{name}' cannot be read: {error.strerror}") from error
+        if isinstance(error, MemoryError):
+            raise
+        raise Damaged(f"--data-dir: '{name}' is truncated or not an image") from error
 
 
 def read_picture(path: Path, size: int, resize: int) -> UInt8[Tensor, "3 {size} {size}"]:

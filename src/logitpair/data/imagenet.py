@@ -1,0 +1,42 @@
+"""ImageNet-1k, or any part of it, in the ImageFolder layout: ``root/train/<wnid>/*.JPEG`` and ``root/val/<wnid>/*.JPEG``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from logitpair.data.augmentation import Augmentation
+from logitpair.data.class_names import wnid_names
+from logitpair.data.folder import Folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNet(Folder):
+    """ImageNet at the size of InceptionV3. Training takes random crops, mirrored or not; evaluation the centre 87.5%.
+
+    Labels are the wnids in sorted order, as in torchvision and timm. There may be any number of classes. The paper's own pre-processing
+    is not published; this is the usual one (Szegedy et al. 2014, arXiv 1409.4842, section 6), without changes of colour.
+
+    Args:
+        root: holds ``train/`` and ``val/``, each with one folder a class, named by its wnid.
+        size: height and width of the images the network sees, in pixels.
+        crop_pct: the share of the shorter side that evaluation's centre crop keeps: it is first resized to ``floor(size / crop_pct)``.
+        augmentation: the random crop's scale and ratio, and whether to mirror.
+        validation_share: share of the training images kept for validation, drawn once by a fixed seed; of ImageNet-1k 12,812.
+        corrupt: ``refuse`` or ``skip`` damaged files, as for ``PictureData``.
+
+    Raises:
+        InputError: as for ``Folder``.
+    """
+
+    size: int = 299
+    crop_pct: float = 0.875
+    augmentation: Augmentation = Augmentation(scale=(0.08, 1.0))
+    validation_share: float = 0.01
+    name = "ImageNet"
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """English names where all folders are wnids of ImageNet-1k; the folders' names otherwise."""
+        folders = super().classes
+        return wnid_names(folders) or folders
