@@ -4,6 +4,20 @@ from logitpair.models.given import count_logits, image_size, read_model
 from logitpair.models.lenet import LeNet
 from logitpair.models.normalized import Normalized
 from logitpair.models.pretrained import Timm
+from logitpair.models.revnet import RevNet, RevNet9, RevNet38, RevNet104, RevNet110
 from logitpair.models.small import SmallConvNet
 
-__all__ = ["LeNet", "Normalized", "SmallConvNet", "Timm", "count_logits", "image_size", "read_model"]
+__all__ = [
+    "LeNet",
+    "Normalized",
+    "RevNet",
+    "RevNet9",
+    "RevNet38",
+    "RevNet104",
+    "RevNet110",
+    "SmallConvNet",
+    "Timm",
+    "count_logits",
+    "image_size",
+    "read_model",
+]
