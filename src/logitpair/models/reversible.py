@@ -85,7 +85,7 @@ class _Recomputed(torch.autograd.Function):
         ctx.buffers = [{name: buffer.clone() for name, buffer in residual.named_buffers()} for residual in residuals]
         device = a.device.type
         enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
-        # no cache: a weight that is cast here, without a graph, must not be found by the backward pass
+        # no cache: a weight that is cast here, without a graph, must not be found by who uses it next
         ctx.autocast = partial(torch.autocast, device, dtype=dtype, enabled=enabled, cache_enabled=False)
         with ctx.autocast():
             for residual in residuals:
