@@ -41,6 +41,13 @@ def x() -> Tensor:
     return torch.rand(2, 3, 299, 299, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.fixture
+def unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that are built with whatever stands in memory: random numbers for millions of weights take seconds."""
+    for name in ("kaiming_normal_", "kaiming_uniform_"):
+        monkeypatch.setattr(nn.init, name, lambda *_, **__: None)
+
+
 def test_inception_is_torchvisions_on_its_own_normalisation(inception: InceptionV3, x: Tensor) -> None:
     published: Any = import_torchvision().models.inception_v3(weights=None, init_weights=False, transform_input=True)
     published.load_state_dict(inception.network.state_dict())  # as published weights are used: on ImageNet's mean and deviation
@@ -108,10 +115,10 @@ def test_resnet_v2_50_is_timms_and_its_small_stem_keeps_the_resolution(x: Tensor
 
 @pytest.mark.parametrize("name", ["inception", "resnet101"])
 def test_published_weights_begin_a_network_of_other_classes(
-    name: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    name: str, monkeypatch: pytest.MonkeyPatch, inception: InceptionV3, resnet101: ResNet101, unfilled: None
 ) -> None:
     """A stand-in for the download: random weights in the shape of the published ones."""
-    published: Any = request.getfixturevalue(name)
+    published: Any = {"inception": inception, "resnet101": resnet101}[name]
     weights = (published.network if name == "inception" else published.network.model).state_dict()
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: weights)
     fewer = type(published)(5, pretrained=True).state_dict()
