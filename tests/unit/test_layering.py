@@ -115,4 +115,4 @@ def test_only_one_file_knows_torch_distributed_and_one_torchvision(path: Path) -
     if path.name != "distributed.py":
         assert not [name for name in found if name.startswith(("torch.distributed", "torch.nn.parallel", "torchft"))]
     if path.name != "compat.py":
-        assert not [name for name in found if name.split(".")[0] == "torchvision"]
+        assert not [name for name in found if name.split(".")[0] in ("torchvision", "timm")]

@@ -179,8 +179,9 @@ def _of_timm(name: str, tensors: dict[str, Tensor] | None, path: Path | None, cl
     except Exception as error:
         if not pretrained:
             raise
+        reason = _reason(error.__cause__ or error)
         raise InputError(
-            f"--pretrained: cannot fetch the published weights of {name} ({_reason(error)}); where there is no network, give --weights FILE"
+            f"--pretrained: cannot fetch the published weights of {name} ({reason}); where there is no network, give --weights FILE"
         ) from error
     if tensors is not None and path is not None:
         _put(network.network.model, tensors, path)
@@ -234,7 +235,7 @@ def _named_as(one: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return bare if one in bare else tensors
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """The line of an error that says most: the last of TorchScript's, which begins with a traceback, else the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:

@@ -1,7 +1,9 @@
-"""Any network of timm, taking pixels in [0, 1]."""
+"""Any network of timm, taking pixels in [0, 1], and published weights that have to be fetched."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 from jaxtyping import Float
@@ -10,6 +12,8 @@ from torch import Tensor, nn
 from logitpair.compat import import_timm
 from logitpair.errors import InputError
 from logitpair.models.normalized import Normalized
+
+IMAGENET_CLASSES = 1000
 
 
 class Timm(nn.Module):
@@ -21,12 +25,17 @@ class Timm(nn.Module):
         pretrained: load the published weights (needs the network).
 
     Raises:
-        InputError: for a name that timm does not know.
+        InputError: for a name that timm does not know, or weights that cannot be fetched.
     """
 
     def __init__(self, name: str, classes: int, pretrained: bool = False) -> None:
         super().__init__()
-        network = require_timm(name, "model.name").create_model(name, pretrained=pretrained, num_classes=classes)
+        timm = require_timm(name, "model.name")
+        if pretrained:
+            with fetching(name):
+                network = timm.create_model(name, pretrained=True, num_classes=classes)
+        else:
+            network = timm.create_model(name, num_classes=classes)
         config: Any = network.default_cfg
         self.network = Normalized(network, config["mean"], config["std"])
 
@@ -50,3 +59,22 @@ def require_timm(name: str, option: str) -> Any:
         near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
         raise InputError(f"{option}: timm has no '{name}'; near it: {near}")
     return timm
+
+
+@contextmanager
+def fetching(name: str) -> Generator[None]:
+    """A block that builds a network with its published weights, where whatever goes wrong is told in one line.
+
+    Args:
+        name: of the network.
+
+    Raises:
+        InputError: with the reason.
+    """
+    try:
+        yield
+    except Exception as error:  # the libraries below raise what they like
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InputError(
+            f"pretrained: cannot fetch the published weights of {name} ({reason}); where there is no network, load weights from a file"
+        ) from error
