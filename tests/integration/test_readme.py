@@ -23,6 +23,7 @@ DOCUMENTS = (
     "docs/defenses.md",
     "docs/evaluation.md",
     "docs/own-models.md",
+    "docs/models.md",
     "docs/audit.md",
     "docs/data.md",
 )

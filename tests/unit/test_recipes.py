@@ -71,6 +71,23 @@ def test_a_source_that_cannot_be_built_is_one_line() -> None:
     assert "-1" in said
 
 
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("RevNet9", ["channels", "1", "width", "64", "reversible", "false"]),
+        ("RevNet38", ["classes", "10"]),
+        ("RevNet", ["units", "[1,2]", "widths", "[8,8,16]", "bottleneck", "true"]),
+        ("InceptionV3", ["classes", "10", "size", "75"]),
+        ("ResNet101", ["classes", "10", "pretrained", "true"]),
+        ("ResNetV2_50", ["classes", "200", "small_stem", "true"]),
+    ],
+)
+def test_a_network_is_named_by_its_import_path(model: str, settings: list[str]) -> None:
+    options = [f"--model.{text}" if place % 2 == 0 else text for place, text in enumerate(settings)]
+    resolved = recipes.resolve(recipes.load("digits-alp").run, ["--model", f"logitpair.models.{model}", *options])
+    assert callable(resolved.config.model)
+
+
 def test_a_list_of_layers_may_be_written_without_quotes() -> None:
     config = recipes.resolve(recipes.load("digits-alp").run, ["--fine_tuning.trainable", "[hidden,logits]"]).config
     assert config.fine_tuning.trainable == ("hidden", "logits")

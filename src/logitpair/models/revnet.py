@@ -145,7 +145,7 @@ class RevNet9(RevNet):
             RevNets for 32x32 images, and gives 0.04 million parameters (128: 0.7 million).
         reversible: as ``RevNet``'s. Here the first of the two units is reversible.
 
-    Source: arXiv 1803.06373, section 5.2, for the name; arXiv 1707.04585 for the design.
+    Source: arXiv 1803.06373 for the name; arXiv 1707.04585 for the design.
     """
 
     def __init__(self, classes: int = 10, channels: int = 3, width: int = 32, reversible: bool = True) -> None:
