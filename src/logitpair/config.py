@@ -101,6 +101,8 @@ class RunConfig:
         schedule: what the learning rate is multiplied by as training goes on.
         epochs: passes over the training images (a fraction counts).
         batch_size: training images a step, over all processes; adversarial training adds as many adversarial ones.
+        accumulate: micro-batches that each process computes its part of a step's batch in, one after the other, where all of it takes
+            too much memory. The gradient is that of the whole batch; BatchNorm sees the statistics of a micro-batch.
         precision: arithmetic of forward and backward passes. ``auto`` is bfloat16 autocast where the hardware computes it faster
             (GPUs, CPUs with AMX or AVX-512 bf16) and float32 elsewhere. Weights, losses and evaluation are always float32.
         fine_tuning: weights to begin with and layers to train; by default all, from random weights.
@@ -122,6 +124,7 @@ class RunConfig:
     schedule: Schedule = field(default_factory=Constant)
     epochs: float
     batch_size: int
+    accumulate: int = 1
     precision: Precision = "auto"
     fine_tuning: FineTuning = field(default_factory=FineTuning)
     ema: float | None = None
@@ -133,6 +136,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         positive("epochs", self.epochs)
         at_least("batch_size", self.batch_size, 1)
+        at_least("accumulate", self.accumulate, 1)
         at_least("workers", self.workers, 0)
         at_least("checkpoint_every", self.checkpoint_every, 1)
         at_least("checkpoints_kept", self.checkpoints_kept, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -66,6 +66,11 @@ def data_parallel(model: nn.Module, world: World) -> nn.Module:
     return DistributedDataParallel(model, device_ids=devices)
 
 
+def synchronized(model: nn.Module, now: bool) -> AbstractContextManager[None]:
+    """Average the gradients over the processes in the backward passes of this block, or only add them up (``now`` False)."""
+    return nullcontext() if now or not isinstance(model, DistributedDataParallel) else model.no_sync()
+
+
 def bare(model: nn.Module) -> nn.Module:
     """The module inside the data-parallel wrapper: what attacks, EMA and checkpoints work on."""
     return model.module if isinstance(model, DistributedDataParallel) else model
@@ -91,11 +96,9 @@ def mean(value: Tensor, world: World) -> Tensor:
     return value
 
 
-def share_of_batch(examples: int, world: World) -> float:
-    """What to multiply a local mean loss by, so that the average over processes is the mean over the global batch."""
-    if world.size == 1:
-        return 1.0
-    return examples / mean(torch.tensor(float(examples), device=world.device), world).item()
+def positions(examples: int, world: World) -> Tensor:
+    """Which of a batch's ``examples`` are this process's: every ``size``-th, as they are dealt out."""
+    return torch.arange(world.rank, examples, world.size)
 
 
 @contextmanager

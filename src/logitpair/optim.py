@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from logitpair.errors import InputError
-from logitpair.validate import at_least
+from logitpair.validate import at_least, positive
 
 
 class Schedule(ABC):
@@ -69,6 +69,34 @@ class Steps(Schedule):
 
     def factor(self, epoch: float, epochs: float) -> float:
         return self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exponential(Schedule):
+    """Multiply by ``gamma`` once in ``every`` epochs.
+
+    Args:
+        gamma: the factor.
+        every: epochs from one factor to the next.
+        staircase: all at once when they have passed; False goes down smoothly, ``gamma`` to the power ``epoch / every``.
+
+    Raises:
+        InputError: for ``gamma`` or ``every`` not above 0.
+
+    Source: arXiv 1803.06373, section 4.2, and arXiv 1512.00567, section 8, "decayed every two epoch using an exponential rate of 0.94".
+    """
+
+    gamma: float = 0.94
+    every: float = 2.0
+    staircase: bool = True
+
+    def __post_init__(self) -> None:
+        positive("schedule.gamma", self.gamma)
+        positive("schedule.every", self.every)
+
+    def factor(self, epoch: float, epochs: float) -> float:
+        passed = epoch / self.every
+        return self.gamma ** (math.floor(passed + 1e-9) if self.staircase else passed)  # 0.3 / 0.1 is a little below 3
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:

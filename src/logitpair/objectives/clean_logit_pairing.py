@@ -18,7 +18,8 @@ class CleanLogitPairing(WeightWarmup, GaussianNoise):
     """Cross-entropy on noisy images plus ``weight`` times the mean pairing penalty between the logits of unrelated images.
 
     The batch is in random order, so its first half is paired with its second; the last image of an odd batch has no partner. Under
-    data-parallel training each process pairs within its own part of the batch.
+    data-parallel training each process pairs within its own part of the batch: these are the pairs of the whole batch where every
+    process has an even number of images, and others where not.
 
     This defense looks robust to weak attacks only: see ``docs/figure1.md``, and arXiv 1810.12042.
 

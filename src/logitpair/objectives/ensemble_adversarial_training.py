@@ -12,7 +12,7 @@ from logitpair.distributed import bare
 from logitpair.errors import InputError
 from logitpair.objectives.adversarial_training import AdversarialTraining
 from logitpair.objectives.base import Images
-from logitpair.random import Generator, uniform_like
+from logitpair.random import Generator, uniform_number
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class EnsembleAdversarialTraining(AdversarialTraining):
     """Cross-entropy on clean images mixed with that on adversarial ones made against one of several networks.
 
     For each batch, one network is drawn uniformly from the one in training and the static ``sources``; the source stays as it is.
-    Under data-parallel training each process draws for its own part of the batch.
+    Under data-parallel training the processes draw the same one.
 
     Args:
         attack: makes the adversarial examples (one step, in the source); it searches to its last step, against a network in eval mode.
@@ -60,5 +60,4 @@ class EnsembleAdversarialTraining(AdversarialTraining):
     def victim(self, model: nn.Module, x: Images, generator: Generator | None) -> nn.Module:
         """The network that the images of this batch are made against, drawn anew."""
         networks = [bare(model), *(source.to(x) for source in self.sources)]
-        drawn = uniform_like(x[:, 0, 0, 0], generator)[0].item()
-        return networks[min(int(drawn * len(networks)), len(networks) - 1)]
+        return networks[int(uniform_number(generator) * len(networks))]

@@ -9,7 +9,7 @@ from torch import nn
 
 from logitpair import losses
 from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
-from logitpair.random import Generator, uniform_like
+from logitpair.random import Generator, uniform_like, uniform_number
 from logitpair.validate import positive
 
 
@@ -18,8 +18,9 @@ class Mixup(Objective):
     """Cross-entropy on convex combinations of two images, with their labels combined alike.
 
     The batch is mixed with a random permutation of itself: ``share`` of each image, drawn once a batch from Beta(``alpha``,
-    ``alpha``), and the rest of its partner. Under data-parallel training each process mixes its own part of the batch with a share
-    of its own. No logits are reported, since none belong to one label.
+    ``alpha``), and the rest of its partner. Under data-parallel training the processes draw the same share and each finds partners
+    within its own part of the batch, so that another number of processes pairs, and trains, otherwise. No logits are reported, since
+    none belong to one label.
 
     Args:
         alpha: of the Beta distribution, above 0; near 0 hardly mixes, 1 is uniform, large values mix half and half.
@@ -36,7 +37,7 @@ class Mixup(Objective):
         positive("alpha", self.alpha)
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
-        share = symmetric_beta(self.alpha, x, generator)
+        share = symmetric_beta(self.alpha, generator)
         partner = uniform_like(x[:, 0, 0, 0], generator).argsort()
         (logits,) = forward_together(model, y, share * x + (1 - share) * x[partner])
         own, other = losses.cross_entropy(logits, y), losses.cross_entropy(logits, y[partner])
@@ -44,10 +45,10 @@ class Mixup(Objective):
         return LossTerms(total, {"mixed_loss": total}, {})
 
 
-def symmetric_beta(alpha: float, x: Images, generator: Generator | None) -> float:
+def symmetric_beta(alpha: float, generator: Generator | None) -> float:
     """A number from Beta(``alpha``, ``alpha``), ``alpha`` above 0.
 
     PyTorch's own sampler takes no generator, so NumPy's draws it, from a seed that the generator gives.
     """
-    seed = uniform_like(x[:, 0, 0, 0].double(), generator)[0].item() * 2**53
-    return float(np.random.default_rng(int(seed)).beta(alpha, alpha))
+    seed = int(uniform_number(generator) * 2**53)
+    return float(np.random.default_rng(seed).beta(alpha, alpha))

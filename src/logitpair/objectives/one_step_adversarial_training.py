@@ -26,7 +26,8 @@ class OneStepAdversarialTraining(Objective):
 
     The first ``adversarial_share`` of the (shuffled) batch takes one signed-gradient step towards ``target``, computed with the model in
     eval mode; its length differs from image to image. The total is ``(sum of clean losses + weight * sum of adversarial losses) /
-    (clean + weight * adversarial)`` with the numbers of either in the denominator.
+    (clean + weight * adversarial)`` with the numbers of either in the denominator. Under data-parallel training each process replaces
+    the first images of its own part of the batch: the same ones as of the whole where the numbers divide evenly.
 
     Args:
         threat: the ball whose radius is the longest step.
