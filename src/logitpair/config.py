@@ -97,7 +97,9 @@ class RunConfig:
         data: the data set.
         model: the network, by import path; it maps images in [0, 1] to logits.
         objective: the defense.
-        optimizer: any optimizer of ``torch.optim``, by import path.
+        optimizer: any optimizer of ``torch.optim``, or ``logitpair.optim.RMSProp``, by import path.
+        decay_all: whether the optimizer's ``weight_decay`` acts on all weights; False leaves those of one dimension alone, which are
+            the biases and BatchNorm's scales and shifts.
         schedule: what the learning rate is multiplied by as training goes on.
         epochs: passes over the training images (a fraction counts).
         batch_size: training images a step, over all processes; adversarial training adds as many adversarial ones.
@@ -121,6 +123,7 @@ class RunConfig:
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
     validation: Validation
     evaluation: EvaluationSettings
+    decay_all: bool = True
     schedule: Schedule = field(default_factory=Constant)
     epochs: float
     batch_size: int

@@ -68,7 +68,7 @@ def config(folder: Path, stop_at: int | None = None, **changes: Any) -> RunConfi
     settings = RunConfig(
         data=RecordedDigits(folder, stop_at),
         model=partial(lp.models.SmallConvNet, width=4),
-        objective=lp.objectives.AdversarialLogitPairing(attack),
+        objective=lp.objectives.AdversarialLogitPairing(attack, label_smoothing=0.1),
         optimizer=partial(torch.optim.SGD, lr=0.2, momentum=0.9),
         schedule=Exponential(),
         validation=Validation(attack=attack, examples=13),
@@ -91,7 +91,7 @@ def learn(run: Path, stop_at: int | None, changes: dict[str, Any]) -> None:
 
 
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["logitpair.train", "sklearn.datasets"])
+FORKED.set_forkserver_preload(["logitpair.train", "sklearn.datasets", "pandas", "torch._dynamo"])
 
 
 def together(work: Callable[..., None], processes: int, *arguments: Any) -> None:

@@ -29,10 +29,11 @@ class EnsembleAdversarialTraining(AdversarialTraining):
             and dtype.
         clean_share: weight of the clean loss, in [0, 1); the adversarial loss has the rest.
         warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
+        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for no sources, ``clean_share`` outside [0, 1), ``warmup`` below 0, or (before training) a source that cannot be
-            loaded or has other classes than the model.
+        InputError: for ``label_smoothing`` outside [0, 1), no sources, ``clean_share`` outside [0, 1), ``warmup`` below 0, or (before
+            training) a source that cannot be loaded or has other classes than the model.
 
     Source: Tramer et al. 2018, arXiv 1705.07204, section 3.4. The warm-up is not in it.
     """
