@@ -72,8 +72,9 @@ def synchronized(model: nn.Module, now: bool) -> AbstractContextManager[None]:
 
 
 def bare(model: nn.Module) -> nn.Module:
-    """The module inside the data-parallel wrapper: what attacks, EMA and checkpoints work on."""
-    return model.module if isinstance(model, DistributedDataParallel) else model
+    """The module inside the data-parallel wrapper and what ``torch.compile`` made: what attacks, EMA and checkpoints work on."""
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
+    return getattr(inner, "_orig_mod", inner)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from logitpair.errors import InputError
 from logitpair.evaluate import evaluate
 from logitpair.files import atomic_write
 from logitpair.interrupt import Interrupt
+from logitpair.memory import checkpoint_activations
 from logitpair.metrics import Clock, MetricsLog, Window, measured, summary
 from logitpair.objectives import LossTerms
 from logitpair.random import ExampleStreams, derive_seed
@@ -74,7 +75,10 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         check_shares(len(dataset), config, world)  # type: ignore[arg-type]
         if resuming:
             state.load(checkpoints / "last.pt", device)
-        model = distributed.data_parallel(state.model, world)
+        if config.activation_checkpointing:
+            checkpoint_activations(state.model)
+        network = cast(nn.Module, torch.compile(state.model)) if config.compile else state.model
+        model = distributed.data_parallel(network, world)
         dtype = precision.resolve(config.precision, device)
         per_epoch = steps_per_epoch(dataset, config.batch_size)
         total = max(1, round(config.epochs * per_epoch))

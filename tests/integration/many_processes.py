@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import logitpair as lp
+from logitpair.cli import main
 from logitpair.config import EvaluationSettings, RunConfig, Validation
 from logitpair.data import ImageData
 from logitpair.optim import Exponential
@@ -90,8 +92,20 @@ def learn(run: Path, stop_at: int | None, changes: dict[str, Any]) -> None:
         assert stop_at is not None
 
 
+def blocks() -> nn.Module:
+    """A network of one block with BatchNorm, and a layer."""
+    block = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    return nn.Sequential(nn.Sequential(block), nn.Flatten(), nn.Linear(144, 10))
+
+
+def command(arguments: Sequence[str]) -> None:
+    """What ``logitpair`` does with these arguments, which must succeed."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    assert main(arguments) == 0
+
+
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["logitpair.train", "sklearn.datasets", "pandas", "torch._dynamo"])
+FORKED.set_forkserver_preload(["logitpair.cli", "logitpair.train", "sklearn.datasets", "pandas", "torch._dynamo"])
 
 
 def together(work: Callable[..., None], processes: int, *arguments: Any) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from many_processes import EXAMPLES, learn, together, together_codes
+from many_processes import EXAMPLES, blocks, command, learn, together, together_codes
 
 import logitpair as lp
 from logitpair import checkpoint
@@ -80,3 +83,44 @@ def test_a_run_goes_on_with_other_numbers_of_processes(alone: Path, tmp_path: Pa
     given = Counter(int(index) for file in tmp_path.glob("rank-*.txt") for index in file.read_text().split())
     assert given == dict.fromkeys(range(EXAMPLES), 2), "an example was lost or repeated"
     same_weights(tmp_path, alone)
+
+
+def test_torchrun_restarts_after_a_kill_and_the_run_ends_as_an_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    killed, broken, whole = tmp_path / "killed", tmp_path / "broken", tmp_path / "whole"
+    options = ["train", "digits-noise", "--model", "fragile.Fragile", "--model.killed", str(killed)]
+    options += ["--epochs", "0.5", "--checkpoint_every", "3", "--validation.examples", "10", "--validation.attack.steps", "1"]
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1", "-m", "logitpair.cli"]
+    done = subprocess.run(
+        [sys.executable, "-m", *launch, *options, "--out", str(broken)], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert killed.exists(), "no process was killed"
+    assert "Resuming at step 6 of" in done.stdout
+    together(command, 2, [*options, "--out", str(whole)])
+    found, expected = state(broken), state(whole)
+    assert found["step"] == expected["step"] > 7
+    assert all(torch.equal(found["model"][name], value) for name, value in expected["model"].items())
+
+
+def test_a_compiled_network_is_trained_and_saved_as_itself(alone: Path, tmp_path: Path) -> None:
+    with torch.compiler.set_stance("force_eager"):  # what the compiler makes of it is not the question here
+        learn(tmp_path, None, {"compile": True})
+    assert state(tmp_path)["model"].keys() == state(alone)["model"].keys()
+    same_weights(tmp_path, alone)
+
+
+def test_activation_checkpointing_trains_the_same_on_several_processes(tmp_path: Path) -> None:
+    changes = {"model": blocks, "ema": 0.9, "accumulate": 2, "epochs": 1}
+    together(learn, 2, tmp_path / "kept", None, changes)
+    together(learn, 2, tmp_path / "again", None, changes | {"activation_checkpointing": True})
+    found, expected = state(tmp_path / "again"), state(tmp_path / "kept")
+    for part in ("model", "ema"):
+        assert found[part].keys() == expected[part].keys()
+        assert all(torch.equal(found[part][name], value) for name, value in expected[part].items()), part
+    assert expected["model"]["0.0.1.running_mean"].abs().max() > 0
+
+
+def test_compile_and_activation_checkpointing_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(lp.InputError, match="activation_checkpointing is True beside compile"):
+        learn(tmp_path, None, {"compile": True, "activation_checkpointing": True})
