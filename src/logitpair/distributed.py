@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ class World:
         """Whether this process is the one that writes files and prints."""
         return self.rank == 0
 
+
+FAREWELL = 0.2
+"""Seconds in which gloo's threads may let go of their last messages: whoever frees the group while they want Python's lock hangs."""
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 """A world of one process; its device is not looked at."""
@@ -55,6 +59,7 @@ def join(device: torch.device, patience: timedelta | None = None) -> Generator[W
     try:
         yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=device)
     finally:
+        time.sleep(FAREWELL)
         dist.destroy_process_group()
 
 

@@ -120,6 +120,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
                 state.save(checkpoints, config.checkpoints_kept, improved)
             bar.update(task, completed=state.step)
             if stop and not finished:
+                distributed.wait(world)  # a process that leaves while its last message is on the way may hang
                 raise Interrupted(f"stopped at step {state.step} of {total}; the same command again goes on from there")
         if world.is_main:
             atomic_write(run / "training.json", json.dumps(record(state, world, dtype), indent=2) + "\n")
@@ -242,6 +243,7 @@ def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
 def refuse_non_finite(result: LossTerms, step: int, checkpoints: Path, world: distributed.World) -> None:
     """Stop, on every process, before a NaN or infinite loss reaches the weights."""
     if distributed.any_process(not torch.isfinite(result.total), world):
+        distributed.wait(world)  # as where a run is stopped
         broken = [name for name, value in result.terms.items() if not torch.isfinite(value)] or ["total"]
         raise NonFiniteLoss(f"step {step}: the loss term {', '.join(broken)} is not finite; {last_good(checkpoints)}")
 
