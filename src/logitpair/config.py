@@ -97,12 +97,20 @@ class RunConfig:
         data: the data set.
         model: the network, by import path; it maps images in [0, 1] to logits.
         objective: the defense.
-        optimizer: any optimizer of ``torch.optim``, by import path.
+        optimizer: any optimizer of ``torch.optim``, or ``logitpair.optim.RMSProp``, by import path.
+        decay_all: whether the optimizer's ``weight_decay`` acts on all weights; False leaves those of one dimension alone, which are
+            the biases and BatchNorm's scales and shifts.
         schedule: what the learning rate is multiplied by as training goes on.
         epochs: passes over the training images (a fraction counts).
         batch_size: training images a step, over all processes; adversarial training adds as many adversarial ones.
+        accumulate: micro-batches that each process computes its part of a step's batch in, one after the other, where all of it takes
+            too much memory. The gradient is that of the whole batch; BatchNorm sees the statistics of a micro-batch.
         precision: arithmetic of forward and backward passes. ``auto`` is bfloat16 autocast where the hardware computes it faster
             (GPUs, CPUs with AMX or AVX-512 bf16) and float32 elsewhere. Weights, losses and evaluation are always float32.
+        compile: compile the network's training forward and backward by ``torch.compile``, which pays for long trainings on a GPU; attacks
+            and evaluation run it uncompiled. Rounding differs from that of an uncompiled run.
+        activation_checkpointing: keep only the inputs of the network's blocks, and run each again in the backward pass: less memory, a
+            third more time, the same weights. Not together with ``compile``, which decides by itself what to keep.
         fine_tuning: weights to begin with and layers to train; by default all, from random weights.
         ema: decay of the moving average of the weights that evaluation uses; none by default.
         seed: determines initial weights, data order, noise and random starts.
@@ -119,10 +127,14 @@ class RunConfig:
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
     validation: Validation
     evaluation: EvaluationSettings
+    decay_all: bool = True
     schedule: Schedule = field(default_factory=Constant)
     epochs: float
     batch_size: int
+    accumulate: int = 1
     precision: Precision = "auto"
+    compile: bool = False
+    activation_checkpointing: bool = False
     fine_tuning: FineTuning = field(default_factory=FineTuning)
     ema: float | None = None
     seed: int = 0
@@ -133,6 +145,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         positive("epochs", self.epochs)
         at_least("batch_size", self.batch_size, 1)
+        at_least("accumulate", self.accumulate, 1)
+        if self.compile and self.activation_checkpointing:
+            raise InputError("activation_checkpointing is True beside compile; accepted: one of them")
         at_least("workers", self.workers, 0)
         at_least("checkpoint_every", self.checkpoint_every, 1)
         at_least("checkpoints_kept", self.checkpoints_kept, 1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -27,6 +28,9 @@ class World:
         """Whether this process is the one that writes files and prints."""
         return self.rank == 0
 
+
+FAREWELL = 0.2
+"""Seconds in which gloo's threads may let go of their last messages: whoever frees the group while they want Python's lock hangs."""
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 """A world of one process; its device is not looked at."""
@@ -55,6 +59,7 @@ def join(device: torch.device, patience: timedelta | None = None) -> Generator[W
     try:
         yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=device)
     finally:
+        time.sleep(FAREWELL)
         dist.destroy_process_group()
 
 
@@ -66,9 +71,15 @@ def data_parallel(model: nn.Module, world: World) -> nn.Module:
     return DistributedDataParallel(model, device_ids=devices)
 
 
+def synchronized(model: nn.Module, now: bool) -> AbstractContextManager[None]:
+    """Average the gradients over the processes in the backward passes of this block, or only add them up (``now`` False)."""
+    return nullcontext() if now or not isinstance(model, DistributedDataParallel) else model.no_sync()
+
+
 def bare(model: nn.Module) -> nn.Module:
-    """The module inside the data-parallel wrapper: what attacks, EMA and checkpoints work on."""
-    return model.module if isinstance(model, DistributedDataParallel) else model
+    """The module inside the data-parallel wrapper and what ``torch.compile`` made: what attacks, EMA and checkpoints work on."""
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
+    return getattr(inner, "_orig_mod", inner)
 
 
 @torch.no_grad()
@@ -91,11 +102,9 @@ def mean(value: Tensor, world: World) -> Tensor:
     return value
 
 
-def share_of_batch(examples: int, world: World) -> float:
-    """What to multiply a local mean loss by, so that the average over processes is the mean over the global batch."""
-    if world.size == 1:
-        return 1.0
-    return examples / mean(torch.tensor(float(examples), device=world.device), world).item()
+def positions(examples: int, world: World) -> Tensor:
+    """Which of a batch's ``examples`` are this process's: every ``size``-th, as they are dealt out."""
+    return torch.arange(world.rank, examples, world.size)
 
 
 @contextmanager

@@ -59,6 +59,12 @@ class Clock:
         return elapsed
 
 
+def measured(result: LossTerms, y: Tensor) -> dict[str, Tensor]:
+    """The loss, its terms and the accuracies on a batch, by name."""
+    accuracies = {f"{name}_accuracy": (logits.argmax(1) == y).float().mean() for name, logits in result.logits.items()}
+    return {name: value.detach() for name, value in {"loss": result.total, **result.terms, **accuracies}.items()}
+
+
 @dataclass
 class Window:
     """Means of what the steps since the last log line reported; read from the device only when the line is written."""
@@ -68,20 +74,18 @@ class Window:
     images: int = 0
     began: float = field(default_factory=time.perf_counter)
 
-    def add(self, result: LossTerms, y: Tensor, gradient_norm: Tensor) -> None:
-        """Count one step."""
-        values = {"loss": result.total, **result.terms, "gradient_norm": gradient_norm}
-        values |= {f"{name}_accuracy": (logits.argmax(1) == y).float().mean() for name, logits in result.logits.items()}
-        for name, value in values.items():
-            self.sums[name] = value.detach() + self.sums.get(name, 0)
+    def add(self, measures: dict[str, Tensor], images: int) -> None:
+        """Count one step: what it measured, and its images over all processes."""
+        for name, value in measures.items():
+            self.sums[name] = value + self.sums.get(name, 0)
         self.steps += 1
-        self.images += len(y)
+        self.images += images
 
     def close(self, world: World) -> dict[str, float]:
         """The means over steps and processes, and images a second of all processes; the next window begins."""
         stacked = torch.stack([(value / self.steps).double() for value in self.sums.values()])
         means = dict(zip(self.sums, distributed.mean(stacked, world).tolist(), strict=True))
-        means["images_per_second"] = self.images * world.size / (time.perf_counter() - self.began)
+        means["images_per_second"] = self.images / (time.perf_counter() - self.began)
         self.sums, self.steps, self.images, self.began = {}, 0, 0, time.perf_counter()
         return means
 

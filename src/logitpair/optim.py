@@ -1,20 +1,24 @@
 """Learning-rate schedules and the moving average of the weights: pure functions of where training stands.
 
-A schedule keeps no state, so that resuming needs none. Optimizers are those of ``torch.optim``, named by their import path.
+A schedule keeps no state, so that resuming needs none. Optimizers are those of ``torch.optim``, named by their import path, and
+``RMSProp`` as TensorFlow computes it.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from logitpair.errors import InputError
-from logitpair.validate import at_least
+from logitpair.validate import at_least, positive
 
 
 class Schedule(ABC):
@@ -69,6 +73,109 @@ class Steps(Schedule):
 
     def factor(self, epoch: float, epochs: float) -> float:
         return self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exponential(Schedule):
+    """Multiply by ``gamma`` once in ``every`` epochs.
+
+    Args:
+        gamma: the factor.
+        every: epochs from one factor to the next.
+        staircase: all at once when they have passed; False goes down smoothly, ``gamma`` to the power ``epoch / every``.
+
+    Raises:
+        InputError: for ``gamma`` or ``every`` not above 0.
+
+    Source: arXiv 1803.06373, section 4.2, and arXiv 1512.00567, section 8, "decayed every two epoch using an exponential rate of 0.94".
+    """
+
+    gamma: float = 0.94
+    every: float = 2.0
+    staircase: bool = True
+
+    def __post_init__(self) -> None:
+        positive("schedule.gamma", self.gamma)
+        positive("schedule.every", self.every)
+
+    def factor(self, epoch: float, epochs: float) -> float:
+        passed = epoch / self.every
+        return self.gamma ** (math.floor(passed + 1e-9) if self.staircase else passed)  # 0.3 / 0.1 is a little below 3
+
+
+class RMSProp(Optimizer):
+    """RMSProp as TensorFlow computes it, which the paper's ImageNet networks were trained with.
+
+    With the mean square ``s`` (1 at first) and the velocity ``v`` (0 at first) of a weight ``w`` of gradient ``g``::
+
+        s = decay * s + (1 - decay) * g**2
+        v = momentum * v + lr * g / sqrt(s + eps)
+        w = w - v
+
+    ``torch.optim.RMSprop`` starts with ``s`` = 0, adds ``eps`` outside the root, and multiplies by ``lr`` after the momentum, so that a
+    changed rate acts at once on all of the velocity. timm's ``RMSpropTF`` is the same; recipes can name this one without its import.
+
+    Args:
+        params: the weights, or groups of them.
+        lr: learning rate.
+        decay: of the mean square.
+        momentum: of the velocity.
+        eps: added to the mean square.
+        weight_decay: times the weight, added to its gradient.
+
+    Raises:
+        InputError: for ``lr`` or ``eps`` not above 0, ``decay`` or ``momentum`` outside [0, 1), or ``weight_decay`` below 0.
+
+    Source: arXiv 1803.06373 gives ``lr`` and ``momentum``, for a batch of 1600. It gives neither ``decay`` nor ``eps``: these are those
+    of the InceptionV3 that it trains, arXiv 1512.00567, section 8.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
+        lr: float = 0.045,
+        decay: float = 0.9,
+        momentum: float = 0.9,
+        eps: float = 1.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        positive("optimizer.lr", lr)
+        positive("optimizer.eps", eps)
+        at_least("optimizer.weight_decay", weight_decay, 0)
+        for name, value in (("decay", decay), ("momentum", momentum)):
+            if not 0 <= value < 1:
+                raise InputError(f"optimizer.{name} must be at least 0 and below 1, not {value}")
+        super().__init__(params, {"lr": lr, "decay": decay, "momentum": momentum, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Move the weights once; ``closure``, if any, computes the loss and its gradients anew, and its value is returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._move(weight, weight.grad.add(weight, alpha=group["weight_decay"]), group)
+        return loss
+
+    def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[weight]
+        if not state:
+            state["mean_square"], state["velocity"] = torch.ones_like(weight), torch.zeros_like(weight)
+        mean_square, velocity = state["mean_square"], state["velocity"]
+        mean_square.lerp_(gradient.square(), 1 - group["decay"])
+        velocity.mul_(group["momentum"]).addcdiv_(gradient, (mean_square + group["eps"]).sqrt_(), value=group["lr"])
+        weight.sub_(velocity)
+
+
+def decayed_apart(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
+    """Two groups for an optimizer: weights, and without weight decay all of one dimension (biases, scales and shifts of BatchNorm)."""
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for parameter in parameters:
+        groups[parameter.ndim > 1].append(parameter)
+    return [{"params": groups[True]}, {"params": groups[False], "weight_decay": 0.0}]
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:

@@ -1,7 +1,7 @@
 """Random numbers as an argument: one generator a batch, or one stream an example.
 
-Training passes a ``torch.Generator``. Evaluation passes ``ExampleStreams``, whose numbers belong to an example and not to the
-batch it happened to be in, so that no result depends on the batch size, the number of processes or the device.
+Training and evaluation pass ``ExampleStreams``, whose numbers belong to an example and not to the process or the batch it happened to
+be in, so that no result depends on the number of processes or the device. A ``torch.Generator`` does for everything else.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 _MASK_53 = (1 << 53) - 1
+_WHOLE = -1  # the position that stands for all examples together
 
 
 @dataclass
@@ -22,7 +23,7 @@ class ExampleStreams:
 
     Args:
         seed: any integer; ``derive_seed`` makes one from names.
-        indices: ``[batch]``, the examples' positions in the data set.
+        indices: ``[batch]``, the examples' positions: in the data set, or in the training step's batch over all processes.
 
     Each call of ``uniform`` moves every stream by one draw.
     """
@@ -39,8 +40,14 @@ class ExampleStreams:
         counter = torch.arange(numbers, device=device) * 0x1851F42D4C957F2D
         self.draws += 1
         bits = _splitmix64(_splitmix64(example[:, None] + counter[None, :]))
-        unit = ((bits >> 11) & _MASK_53).double() * 2.0**-53
+        unit = (bits >> 11).bitwise_and_(_MASK_53).double().mul_(2.0**-53)
         return unit.to(dtype).clamp_(max=1 - torch.finfo(dtype).eps).view(shape)
+
+    def common(self) -> float:
+        """A uniform number in [0, 1) that all examples share, in whichever batches they are."""
+        whole = ExampleStreams(self.seed, torch.tensor([_WHOLE]), self.draws)
+        self.draws += 1
+        return whole.uniform(torch.Size([1]), torch.float64, torch.device("cpu")).item()
 
     def first(self, examples: int) -> ExampleStreams:
         """The streams of the first examples of the batch."""
@@ -56,6 +63,14 @@ def uniform_like(x: Float[Tensor, "batch ..."], generator: Generator | None) -> 
         return generator.uniform(x.shape, x.dtype, x.device)
     device = x.device if generator is None else generator.device
     return torch.rand(x.shape, dtype=x.dtype, device=device, generator=generator).to(x.device)
+
+
+def uniform_number(generator: Generator | None) -> float:
+    """One uniform number in [0, 1) for the whole batch: with ``ExampleStreams`` the same in every process."""
+    if isinstance(generator, ExampleStreams):
+        return generator.common()
+    device = "cpu" if generator is None else generator.device
+    return torch.rand((), dtype=torch.float64, device=device, generator=generator).item()
 
 
 def normal_like(x: Float[Tensor, "batch ..."], generator: Generator | None) -> Float[Tensor, "batch ..."]:
@@ -82,6 +97,9 @@ def _signed(value: int) -> int:
 def _splitmix64(z: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
     """The finaliser of splitmix64 (Steele, Lea, Flood 2014), on int64 whose products wrap."""
     z = z + _signed(0x9E3779B97F4A7C15)
-    z = (z ^ ((z >> 30) & ((1 << 34) - 1))) * _signed(0xBF58476D1CE4E5B9)
-    z = (z ^ ((z >> 27) & ((1 << 37) - 1))) * _signed(0x94D049BB133111EB)
-    return z ^ ((z >> 31) & ((1 << 33) - 1))
+    z ^= (z >> 30).bitwise_and_((1 << 34) - 1)
+    z *= _signed(0xBF58476D1CE4E5B9)
+    z ^= (z >> 27).bitwise_and_((1 << 37) - 1)
+    z *= _signed(0x94D049BB133111EB)
+    z ^= (z >> 31).bitwise_and_((1 << 33) - 1)
+    return z

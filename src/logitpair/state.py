@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from logitpair import checkpoint, weights
 from logitpair.config import FineTuning, RunConfig
 from logitpair.errors import InputError
-from logitpair.optim import moving_average
+from logitpair.optim import decayed_apart, moving_average
 
 
 @dataclass
@@ -70,11 +70,14 @@ def initial_state(config: RunConfig, device: torch.device, *, resuming: bool) ->
     try:
         model = config.model().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         fine_tune(model, config.fine_tuning, resuming)
-        optimizer = config.optimizer([parameter for parameter in model.parameters() if parameter.requires_grad])
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = config.optimizer(trained if config.decay_all else cast(Any, decayed_apart(trained)))
     except InputError:
         raise
     except (TypeError, ValueError, RuntimeError) as error:  # torch refuses sizes by a RuntimeError
         raise InputError(f"model or optimizer: {str(error).partition(chr(10))[0]}; see --model and --optimizer") from error
+    if not config.decay_all and "weight_decay" not in optimizer.defaults:
+        raise InputError(f"decay_all is False but {type(optimizer).__name__} has no weight_decay; accepted: True, or another optimizer")
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")

@@ -17,7 +17,7 @@ LAYERS = (
     ("errors", "files", "statistics", "compat", "fingerprint"),
     ("validate", "describe", "environment", "precision", "interrupt"),
     ("random",),
-    ("threat", "losses", "distributed", "checkpoint", "optim"),
+    ("threat", "losses", "distributed", "checkpoint", "optim", "memory"),
     ("weights",),
     ("models", "data"),
     ("attacks",),

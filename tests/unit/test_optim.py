@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from logitpair import InputError
-from logitpair.optim import Constant, Cosine, Steps, moving_average
+from logitpair.compat import import_timm
+from logitpair.optim import Constant, Cosine, Exponential, RMSProp, Steps, decayed_apart, moving_average
 
 
 def test_constant_is_one() -> None:
@@ -69,3 +73,92 @@ def test_moving_average_copies_the_buffers_and_keeps_the_model() -> None:
 def test_bad_decay_is_refused(decay: float) -> None:
     with pytest.raises(InputError, match="ema"):
         moving_average(nn.Linear(1, 1), decay)
+
+
+@pytest.mark.parametrize("epoch", [0, 1.99, 2, 3.5, 4, 100, 199.999])
+def test_exponential_falls_every_two_epochs_as_the_papers(epoch: float) -> None:
+    assert Exponential().factor(epoch, 200) == pytest.approx(0.94 ** (epoch // 2))
+    assert Exponential(staircase=False).factor(epoch, 200) == pytest.approx(0.94 ** (epoch / 2))
+
+
+def test_exponentials_stairs_lie_at_the_papers_steps() -> None:
+    per_epoch = -(-1_281_167 // 1600)  # ImageNet in batches of 50 workers of 32 images
+    for number in range(1, 100):
+        before, at = (0.045 * Exponential().factor(step / per_epoch, 200) for step in (2 * number * per_epoch - 1, 2 * number * per_epoch))
+        assert at == pytest.approx(0.045 * 0.94**number)
+        assert before == pytest.approx(at / 0.94)
+
+
+def test_exponentials_stairs_survive_rounding() -> None:
+    for number in range(100):
+        assert Exponential(gamma=0.5, every=0.1).factor(number * 0.1, 10) == pytest.approx(0.5**number)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_rmsprop_by_hand(weight_decay: float) -> None:
+    weight = nn.Parameter(torch.tensor([0.5, -2.0], dtype=torch.float64))
+    optimizer = RMSProp([weight], lr=0.3, decay=0.8, momentum=0.7, eps=0.01, weight_decay=weight_decay)
+    w, s, v = [0.5, -2.0], [1.0, 1.0], [0.0, 0.0]
+    for step in range(5):
+        gradient = [math.sin(step + 1.0), 3.0 * step - 4.0]
+        weight.grad = torch.tensor(gradient, dtype=torch.float64)
+        optimizer.param_groups[0]["lr"] = lr = 0.3 * 0.94**step  # as a schedule does; it must not rescale the velocity
+        optimizer.step()
+        for i in range(2):
+            g = gradient[i] + weight_decay * w[i]
+            s[i] = 0.8 * s[i] + 0.2 * g**2
+            v[i] = 0.7 * v[i] + lr * g / math.sqrt(s[i] + 0.01)
+            w[i] -= v[i]
+        assert weight.tolist() == pytest.approx(w, rel=1e-12)
+
+
+def test_rmsprop_is_that_of_timm() -> None:
+    import_timm()
+    from timm.optim import RMSpropTF
+
+    ours, theirs = (nn.Parameter(torch.linspace(-1, 1, 12, dtype=torch.float64).view(3, 4)) for _ in range(2))
+    optimizers = RMSProp([ours], weight_decay=0.01), RMSpropTF([theirs], lr=0.045, alpha=0.9, eps=1.0, momentum=0.9, weight_decay=0.01)
+    for step in range(5):
+        for weight, optimizer in zip((ours, theirs), optimizers, strict=True):
+            weight.grad = torch.cos(step * weight.detach() + step)
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_rmsprop_goes_on_where_it_was() -> None:
+    weights = [nn.Parameter(torch.tensor([1.0, 2.0])) for _ in range(2)]
+    first, second = (RMSProp([weight]) for weight in weights)
+    for step in range(6):
+        if step == 3:
+            weights[1].data.copy_(weights[0])
+            second.load_state_dict(copy.deepcopy(first.state_dict()))
+        for weight, optimizer in zip(weights, (first, second), strict=True):
+            weight.grad = torch.tensor([step - 2.0, 0.5])
+            optimizer.step() if weight is weights[0] or step >= 3 else None
+    assert torch.equal(*weights)
+
+
+def test_bad_settings_are_refused() -> None:
+    weight = [nn.Parameter(torch.zeros(1))]
+    for build, named in [
+        (lambda: RMSProp(weight, lr=0), "optimizer.lr"),
+        (lambda: RMSProp(weight, momentum=1), "optimizer.momentum"),
+        (lambda: RMSProp(weight, decay=-0.1), "optimizer.decay"),
+        (lambda: RMSProp(weight, weight_decay=-1), "optimizer.weight_decay"),
+        (lambda: Exponential(every=0), "schedule.every"),
+        (lambda: Exponential(gamma=0), "schedule.gamma"),
+    ]:
+        with pytest.raises(InputError, match=named):
+            build()
+
+
+def test_weight_decay_leaves_biases_and_batch_norm_alone() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    optimizer = torch.optim.SGD(decayed_apart(model.parameters()), lr=0.5, weight_decay=0.2)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, value in model.named_parameters():
+        kept = 0.9 if name in ("0.weight", "3.weight") else 1
+        torch.testing.assert_close(value, kept * before[name])

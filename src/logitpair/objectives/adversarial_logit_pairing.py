@@ -10,13 +10,13 @@ from logitpair import losses
 from logitpair.attacks import Attack
 from logitpair.distributed import bare
 from logitpair.objectives.adversarial_training import check_share, mixed_cross_entropy
-from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
+from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together, mean_of
 from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
 from logitpair.random import Generator
 
 
 @dataclass(frozen=True)
-class AdversarialLogitPairing(AttackWarmup, WeightWarmup):
+class AdversarialLogitPairing(AttackWarmup, WeightWarmup, SmoothedLabels):
     """M-PGD plus ``weight`` times the mean pairing penalty between the logits of an image and of its adversarial example.
 
     Source: arXiv 1803.06373, section 3.2. Gradients flow through both sides of the pair, as in the authors' released code.
@@ -29,9 +29,10 @@ class AdversarialLogitPairing(AttackWarmup, WeightWarmup):
         clean_share: weight of the clean cross-entropy, in [0, 1).
         warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
         weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
+        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``weight`` or a warm-up below 0, or ``clean_share`` outside [0, 1).
+        InputError: for ``label_smoothing`` outside [0, 1), ``weight`` or a warm-up below 0, or ``clean_share`` outside [0, 1).
     """
 
     attack: Attack
@@ -47,7 +48,7 @@ class AdversarialLogitPairing(AttackWarmup, WeightWarmup):
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         x_adv = self.attack.exhaustive()(bare(model), x, y, generator=generator)
         clean, adversarial = forward_together(model, y, x, x_adv)
-        cross_entropy, terms = mixed_cross_entropy(clean, adversarial, y, self.clean_share)
+        cross_entropy, terms = mixed_cross_entropy(self, clean, adversarial, y, self.clean_share)
         pairing = mean_of(self.pairing(clean, adversarial), x)
         total = cross_entropy + self.weight * pairing
         return LossTerms(total, terms | {"pairing": pairing}, {"clean": clean, "adversarial": adversarial})

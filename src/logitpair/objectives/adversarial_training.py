@@ -7,17 +7,16 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor, nn
 
-from logitpair import losses
 from logitpair.attacks import Attack
 from logitpair.distributed import bare
 from logitpair.errors import InputError
-from logitpair.objectives.base import Images, Labels, LossTerms, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, Objective, SmoothedLabels, forward_together
 from logitpair.objectives.warmup import AttackWarmup
 from logitpair.random import Generator
 
 
 @dataclass(frozen=True)
-class AdversarialTraining(AttackWarmup):
+class AdversarialTraining(AttackWarmup, SmoothedLabels):
     """Cross-entropy on adversarial examples, mixed with cross-entropy on the clean ones.
 
     ``clean_share`` 0 is Madry's PGD training (arXiv 1803.06373, eq. 1); 0.5 is M-PGD (eq. 2): the mean over a minibatch of which
@@ -27,9 +26,10 @@ class AdversarialTraining(AttackWarmup):
         attack: makes the adversarial examples; it always searches to its last step, against the model in eval mode.
         clean_share: weight of the clean loss, in [0, 1); the adversarial loss has the rest.
         warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
+        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``clean_share`` outside [0, 1) or ``warmup`` below 0.
+        InputError: for ``label_smoothing`` outside [0, 1), ``clean_share`` outside [0, 1) or ``warmup`` below 0.
 
     Departs from the paper only in the warm-up, which it does not have.
     """
@@ -50,17 +50,19 @@ class AdversarialTraining(AttackWarmup):
         x_adv = self.attack.exhaustive()(self.victim(model, x, generator), x, y, generator=generator)
         if self.clean_share == 0:
             (adversarial,) = forward_together(model, y, x_adv)
-            total = losses.cross_entropy(adversarial, y).mean()
+            total = self.cross_entropy(adversarial, y).mean()
             return LossTerms(total, {"adversarial_loss": total}, {"adversarial": adversarial})
         clean, adversarial = forward_together(model, y, x, x_adv)
-        total, terms = mixed_cross_entropy(clean, adversarial, y, self.clean_share)
+        total, terms = mixed_cross_entropy(self, clean, adversarial, y, self.clean_share)
         return LossTerms(total, terms, {"clean": clean, "adversarial": adversarial})
 
 
-def mixed_cross_entropy(clean: Tensor, adversarial: Tensor, y: Labels, clean_share: float) -> tuple[Tensor, dict[str, Tensor]]:
-    """``clean_share`` of the clean mean cross-entropy plus the rest of the adversarial one, and the two by name."""
-    clean_loss = losses.cross_entropy(clean, y).mean()
-    adversarial_loss = losses.cross_entropy(adversarial, y).mean()
+def mixed_cross_entropy(
+    objective: Objective, clean: Tensor, adversarial: Tensor, y: Labels, clean_share: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """``clean_share`` of the objective's clean mean cross-entropy plus the rest of the adversarial one, and the two by name."""
+    clean_loss = objective.cross_entropy(clean, y).mean()
+    adversarial_loss = objective.cross_entropy(adversarial, y).mean()
     total = torch.lerp(adversarial_loss, clean_loss, clean_share)
     return total, {"clean_loss": clean_loss, "adversarial_loss": adversarial_loss}
 

@@ -18,7 +18,8 @@ class CleanLogitPairing(WeightWarmup, GaussianNoise):
     """Cross-entropy on noisy images plus ``weight`` times the mean pairing penalty between the logits of unrelated images.
 
     The batch is in random order, so its first half is paired with its second; the last image of an odd batch has no partner. Under
-    data-parallel training each process pairs within its own part of the batch.
+    data-parallel training each process pairs within its own part of the batch: these are the pairs of the whole batch where every
+    process has an even number of images, and others where not.
 
     This defense looks robust to weak attacks only: see ``docs/figure1.md``, and arXiv 1810.12042.
 
@@ -28,9 +29,10 @@ class CleanLogitPairing(WeightWarmup, GaussianNoise):
         noise: standard deviation of the Gaussian noise, in the pixels' unit.
         clip: bring the noisy pixels back into [0, 1].
         weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
+        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``weight``, ``noise`` or ``weight_warmup`` below 0.
+        InputError: for ``label_smoothing`` outside [0, 1), ``weight``, ``noise`` or ``weight_warmup`` below 0.
 
     Source: arXiv 1803.06373, section 3.2. It does not give the noise; 0.5 is that of Mosbach et al. 2018, arXiv 1810.12042. The
     warm-up is not in it.
@@ -41,7 +43,7 @@ class CleanLogitPairing(WeightWarmup, GaussianNoise):
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         (logits,) = forward_together(model, y, noisy(x, self.noise, self.clip, generator))
-        cross_entropy = losses.cross_entropy(logits, y).mean()
+        cross_entropy = self.cross_entropy(logits, y).mean()
         pairs = len(logits) // 2
         pairing = mean_of(self.pairing(logits[:pairs], logits[pairs : 2 * pairs]), x[:pairs]) if pairs else logits.sum() * 0
         total = cross_entropy + self.weight * pairing

@@ -12,7 +12,7 @@ from logitpair.distributed import bare
 from logitpair.errors import InputError
 from logitpair.objectives.adversarial_training import AdversarialTraining
 from logitpair.objectives.base import Images
-from logitpair.random import Generator, uniform_like
+from logitpair.random import Generator, uniform_number
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class EnsembleAdversarialTraining(AdversarialTraining):
     """Cross-entropy on clean images mixed with that on adversarial ones made against one of several networks.
 
     For each batch, one network is drawn uniformly from the one in training and the static ``sources``; the source stays as it is.
-    Under data-parallel training each process draws for its own part of the batch.
+    Under data-parallel training the processes draw the same one.
 
     Args:
         attack: makes the adversarial examples (one step, in the source); it searches to its last step, against a network in eval mode.
@@ -29,10 +29,11 @@ class EnsembleAdversarialTraining(AdversarialTraining):
             and dtype.
         clean_share: weight of the clean loss, in [0, 1); the adversarial loss has the rest.
         warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
+        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for no sources, ``clean_share`` outside [0, 1), ``warmup`` below 0, or (before training) a source that cannot be
-            loaded or has other classes than the model.
+        InputError: for ``label_smoothing`` outside [0, 1), no sources, ``clean_share`` outside [0, 1), ``warmup`` below 0, or (before
+            training) a source that cannot be loaded or has other classes than the model.
 
     Source: Tramer et al. 2018, arXiv 1705.07204, section 3.4. The warm-up is not in it.
     """
@@ -60,5 +61,4 @@ class EnsembleAdversarialTraining(AdversarialTraining):
     def victim(self, model: nn.Module, x: Images, generator: Generator | None) -> nn.Module:
         """The network that the images of this batch are made against, drawn anew."""
         networks = [bare(model), *(source.to(x) for source in self.sources)]
-        drawn = uniform_like(x[:, 0, 0, 0], generator)[0].item()
-        return networks[min(int(drawn * len(networks)), len(networks) - 1)]
+        return networks[int(uniform_number(generator) * len(networks))]

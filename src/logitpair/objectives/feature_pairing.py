@@ -15,13 +15,13 @@ from logitpair.attacks import Attack, undisturbed
 from logitpair.distributed import bare
 from logitpair.errors import InputError
 from logitpair.objectives.adversarial_training import check_share, mixed_cross_entropy
-from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
+from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together, mean_of
 from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
 from logitpair.random import Generator
 
 
 @dataclass(frozen=True)
-class FeaturePairing(AttackWarmup, WeightWarmup):
+class FeaturePairing(AttackWarmup, WeightWarmup, SmoothedLabels):
     """M-PGD plus the pairing of intermediate features of an image and of its adversarial example.
 
     Works on any network, without a change to it: the features are what its named modules return. Each module's penalty counts alike.
@@ -36,10 +36,12 @@ class FeaturePairing(AttackWarmup, WeightWarmup):
         clean_share: weight of the clean cross-entropy, in [0, 1).
         warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
         weight_warmup: epochs over which both weights grow linearly from 0; 0 starts at full size.
+        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for a weight or a warm-up below 0, ``clean_share`` outside [0, 1), no layers or one named twice, or (before
-            training and when called) a layer that the model does not have, or that does not return one tensor a batch.
+        InputError: for ``label_smoothing`` outside [0, 1), a weight or a warm-up below 0, ``clean_share`` outside [0, 1), no layers or
+            one named twice, or (before training and when called) a layer that the model does not have, or that does not return one tensor
+            a batch.
 
     Source: arXiv 1803.06373, the conclusion's suggestion; the form, that of its section 3.2 with features for logits, is ours.
     """
@@ -67,7 +69,7 @@ class FeaturePairing(AttackWarmup, WeightWarmup):
         x_adv = self.attack.exhaustive()(bare(model), x, y, generator=generator)
         with recorded(bare(model), self.layers, 2 * len(x)) as features:
             clean, adversarial = forward_together(model, y, x, x_adv)
-        cross_entropy, terms = mixed_cross_entropy(clean, adversarial, y, self.clean_share)
+        cross_entropy, terms = mixed_cross_entropy(self, clean, adversarial, y, self.clean_share)
         penalties = [mean_of(self.pairing(*features[layer].to(x.dtype).flatten(1).chunk(2)), x) for layer in self.layers]
         terms |= {f"pairing_{layer or 'model'}": penalty for layer, penalty in zip(self.layers, penalties, strict=True)}
         terms["pairing"] = mean_of(self.pairing(clean, adversarial), x)

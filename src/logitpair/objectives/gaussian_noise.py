@@ -6,22 +6,22 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from logitpair import losses
-from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
 from logitpair.random import Generator, normal_like
 from logitpair.validate import at_least
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianNoise(Objective):
+class GaussianNoise(SmoothedLabels):
     """Mean cross-entropy on images with Gaussian noise added: what clean logit pairing and logit squeezing are without their penalty.
 
     Args:
         noise: standard deviation, in the pixels' unit.
         clip: bring the noisy pixels back into [0, 1]; False lets the network see pixels outside it.
+        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``noise`` below 0.
+        InputError: for ``label_smoothing`` outside [0, 1) or ``noise`` below 0.
 
     Source: the baseline of arXiv 1803.06373, figure 1, which gives neither the deviation nor whether pixels are clipped; 0.5 is
     that of Mosbach et al. 2018, arXiv 1810.12042.
@@ -36,7 +36,7 @@ class GaussianNoise(Objective):
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         (logits,) = forward_together(model, y, noisy(x, self.noise, self.clip, generator))
-        total = losses.cross_entropy(logits, y).mean()
+        total = self.cross_entropy(logits, y).mean()
         return LossTerms(total, {"noisy_loss": total}, {"noisy": logits})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from logitpair import losses
 from logitpair.errors import InputError
@@ -17,7 +17,8 @@ from logitpair.random import Generator
 class LabelSmoothing(Objective):
     """Cross-entropy with labels of which a share is spread evenly over all classes, the true one included.
 
-    The total is (1 - ``smoothing``) of the cross-entropy with ``y`` plus ``smoothing`` of that with the uniform distribution.
+    The total is (1 - ``smoothing``) of the cross-entropy with ``y`` plus ``smoothing`` of that with the uniform distribution: what
+    ``Plain`` makes of ``label_smoothing``, told in its two parts.
 
     Args:
         smoothing: the share that is spread (the source's epsilon), in [0, 1).
@@ -33,6 +34,9 @@ class LabelSmoothing(Objective):
     def __post_init__(self) -> None:
         if not 0 <= self.smoothing < 1:
             raise InputError(f"smoothing must be at least 0 and below 1, not {self.smoothing}")
+
+    def cross_entropy(self, logits: Tensor, y: Labels) -> Tensor:
+        return torch.lerp(super().cross_entropy(logits, y), losses.uniform_cross_entropy(logits), self.smoothing)
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         (logits,) = forward_together(model, y, x)

@@ -29,9 +29,10 @@ class LogitSqueezing(WeightWarmup, GaussianNoise):
         noise: standard deviation of the Gaussian noise, in the pixels' unit.
         clip: bring the noisy pixels back into [0, 1].
         weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
+        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``weight``, ``noise`` or ``weight_warmup`` below 0.
+        InputError: for ``label_smoothing`` outside [0, 1), ``weight``, ``noise`` or ``weight_warmup`` below 0.
 
     Source: arXiv 1803.06373, section 3.2, which says "norm" and leaves open which. It does not give the noise; 0.5 is that of Mosbach
     et al. 2018, arXiv 1810.12042. The warm-up is not in it.
@@ -42,7 +43,7 @@ class LogitSqueezing(WeightWarmup, GaussianNoise):
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         (logits,) = forward_together(model, y, noisy(x, self.noise, self.clip, generator))
-        cross_entropy = losses.cross_entropy(logits, y).mean()
+        cross_entropy = self.cross_entropy(logits, y).mean()
         size = mean_of(self.penalty(logits, torch.zeros_like(logits)), x)
         total = cross_entropy + self.weight * size
         return LossTerms(total, {"noisy_loss": cross_entropy, "logit_size": size}, {"noisy": logits})

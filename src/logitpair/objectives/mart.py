@@ -9,13 +9,13 @@ from torch import nn
 from logitpair import losses
 from logitpair.attacks import Attack
 from logitpair.distributed import bare
-from logitpair.objectives.base import Images, Labels, LossTerms, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
 from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
 from logitpair.random import Generator
 
 
 @dataclass(frozen=True)
-class MART(AttackWarmup, WeightWarmup):
+class MART(AttackWarmup, WeightWarmup, SmoothedLabels):
     """Boosted cross-entropy on adversarial examples plus ``weight`` times KL(p || q) (1 - p[y]), p the clean prediction, q the adversarial.
 
     The less sure of the true class the network is on the clean image, the more the two predictions are held together. Gradients flow
@@ -26,9 +26,10 @@ class MART(AttackWarmup, WeightWarmup):
         weight: the source's lambda, at least 0.
         warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
         weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
+        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``weight`` or a warm-up below 0.
+        InputError: for ``label_smoothing`` outside [0, 1), ``weight`` or a warm-up below 0.
 
     Source: Wang et al., "Improving Adversarial Robustness Requires Revisiting Misclassified Examples", ICLR 2020
     (openreview.net/forum?id=rklOg6EFwS; not on arXiv), section 3. Departs from its code in adding no constants inside the logarithms,
@@ -42,7 +43,10 @@ class MART(AttackWarmup, WeightWarmup):
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         x_adv = self.attack.exhaustive()(bare(model), x, y, generator=generator)
         clean, adversarial = forward_together(model, y, x, x_adv)
-        boosted_loss = losses.boosted_cross_entropy(adversarial, y).mean()
+        boosted = losses.boosted_cross_entropy(adversarial, y)
+        if self.label_smoothing:  # of its part that is the cross-entropy
+            boosted = boosted - losses.cross_entropy(adversarial, y) + self.cross_entropy(adversarial, y)
+        boosted_loss = boosted.mean()
         unsure = -losses.cross_entropy(clean, y).neg().expm1()  # 1 - p[y], exact where p[y] is almost 1
         divergence = (losses.kl_from_clean(clean, adversarial) * unsure).mean()
         total = boosted_loss + self.weight * divergence

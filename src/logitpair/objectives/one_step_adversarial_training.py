@@ -8,12 +8,11 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from logitpair import losses
 from logitpair.attacks import PGD, LeastLikely
 from logitpair.attacks.targets import Target
 from logitpair.distributed import bare
 from logitpair.errors import InputError
-from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
 from logitpair.objectives.warmup import grown
 from logitpair.random import ExampleStreams, Generator, uniform_like
 from logitpair.threat import Linf
@@ -21,12 +20,13 @@ from logitpair.validate import at_least, positive
 
 
 @dataclass(frozen=True)
-class OneStepAdversarialTraining(Objective):
+class OneStepAdversarialTraining(SmoothedLabels):
     """Cross-entropy on minibatches in which some images are replaced by one-step adversarial examples of varying size.
 
     The first ``adversarial_share`` of the (shuffled) batch takes one signed-gradient step towards ``target``, computed with the model in
     eval mode; its length differs from image to image. The total is ``(sum of clean losses + weight * sum of adversarial losses) /
-    (clean + weight * adversarial)`` with the numbers of either in the denominator.
+    (clean + weight * adversarial)`` with the numbers of either in the denominator. Under data-parallel training each process replaces
+    the first images of its own part of the batch: the same ones as of the whole where the numbers divide evenly.
 
     Args:
         threat: the ball whose radius is the longest step.
@@ -36,9 +36,11 @@ class OneStepAdversarialTraining(Objective):
         vary_eps: draw each image's step length from the normal distribution of deviation ``eps`` / 2, truncated to [0, eps], against
             overfitting to one length; False steps by ``eps``.
         warmup: epochs over which ``eps`` grows linearly to its full size; 0 starts at full size.
+        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``weight`` or the threat's ``eps`` not above 0, ``adversarial_share`` outside (0, 1], or ``warmup`` below 0.
+        InputError: for ``label_smoothing`` outside [0, 1), ``weight`` or the threat's ``eps`` not above 0, ``adversarial_share`` outside
+            (0, 1], or ``warmup`` below 0.
 
     Source: Kurakin et al. 2017, arXiv 1611.01236, section 3 and algorithm 1 (weight 0.3, half of the batch). The warm-up is not in it.
     """
@@ -52,6 +54,7 @@ class OneStepAdversarialTraining(Objective):
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         positive("threat.eps", self.threat.eps)
         positive("weight", self.weight)
         at_least("warmup", self.warmup, 0)
@@ -71,7 +74,7 @@ class OneStepAdversarialTraining(Objective):
         generator = generator.first(adversarial) if isinstance(generator, ExampleStreams) else generator
         x_adv = self.search(bare(model), x[:adversarial], y[:adversarial], generator)
         (logits,) = forward_together(model, y, torch.cat([x_adv, x[adversarial:]]))
-        cross_entropy = losses.cross_entropy(logits, y)
+        cross_entropy = self.cross_entropy(logits, y)
         attacked, clean = cross_entropy[:adversarial], cross_entropy[adversarial:]
         total = (clean.sum() + self.weight * attacked.sum()) / (len(clean) + self.weight * len(attacked))
         terms = {"replaced_loss": attacked.mean(), "kept_loss": clean.sum() / max(1, len(clean))}

@@ -6,16 +6,22 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from logitpair import losses
-from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
 from logitpair.random import Generator
 
 
-@dataclass(frozen=True)
-class Plain(Objective):
-    """Mean cross-entropy on the clean batch."""
+@dataclass(frozen=True, kw_only=True)
+class Plain(SmoothedLabels):
+    """Mean cross-entropy on the clean batch.
+
+    Args:
+        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
+
+    Raises:
+        InputError: for ``label_smoothing`` outside [0, 1), ``label_smoothing`` outside [0, 1).
+    """
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         (logits,) = forward_together(model, y, x)
-        total = losses.cross_entropy(logits, y).mean()
+        total = self.cross_entropy(logits, y).mean()
         return LossTerms(total, {"clean_loss": total}, {"clean": logits})

@@ -12,7 +12,7 @@ from logitpair.attacks import PGD
 from logitpair.attacks.base import logits_of, undisturbed
 from logitpair.distributed import bare
 from logitpair.errors import InputError
-from logitpair.objectives.base import Images, Labels, LossTerms, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
 from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
 from logitpair.random import Generator, normal_like
 
@@ -20,7 +20,7 @@ START = 1e-3  # standard deviation of the noise that the search begins with: at 
 
 
 @dataclass(frozen=True)
-class TRADES(AttackWarmup, WeightWarmup):
+class TRADES(AttackWarmup, WeightWarmup, SmoothedLabels):
     """Clean cross-entropy plus ``weight`` times KL(p || q) of the clean prediction p and the one q on the image that drives it furthest.
 
     That image is searched by PGD ascending the same divergence, without the label, from a little Gaussian noise on the clean image.
@@ -31,9 +31,11 @@ class TRADES(AttackWarmup, WeightWarmup):
         weight: of the divergence (the source's 1/lambda, 1 to 6 there), at least 0.
         warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
         weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
+        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``weight`` or a warm-up below 0, or an ``attack`` with a target, a loss or several restarts.
+        InputError: for ``label_smoothing`` outside [0, 1), ``weight`` or a warm-up below 0, or an ``attack`` with a target, a loss or
+            several restarts.
 
     Source: arXiv 1901.08573, algorithm 1. The noise of 0.001 is brought into the ball before the first step, and the warm-ups are not in
     the source.
@@ -50,7 +52,7 @@ class TRADES(AttackWarmup, WeightWarmup):
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         clean, adversarial = forward_together(model, y, x, self.search(bare(model), x, y, generator))
-        clean_loss = losses.cross_entropy(clean, y).mean()
+        clean_loss = self.cross_entropy(clean, y).mean()
         divergence = losses.kl_from_clean(clean, adversarial).mean()
         total = clean_loss + self.weight * divergence
         return LossTerms(total, {"clean_loss": clean_loss, "divergence": divergence}, {"clean": clean, "adversarial": adversarial})

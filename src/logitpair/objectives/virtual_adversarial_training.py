@@ -12,7 +12,7 @@ from torch import nn
 from logitpair import losses, precision
 from logitpair.attacks.base import logits_of, undisturbed
 from logitpair.distributed import bare
-from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
+from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together, mean_of
 from logitpair.objectives.warmup import WeightWarmup, ramp
 from logitpair.random import Generator, normal_like
 from logitpair.validate import at_least, positive, whole
@@ -31,7 +31,7 @@ def linf_ascent(gradient: Images) -> Images:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VirtualAdversarialTraining(WeightWarmup):
+class VirtualAdversarialTraining(WeightWarmup, SmoothedLabels):
     """Clean cross-entropy plus ``weight`` times the divergence of the prediction under the perturbation that moves it most.
 
     That perturbation is found without the label: the divergence is flat at the image, so its curvature is probed at distance
@@ -48,9 +48,11 @@ class VirtualAdversarialTraining(WeightWarmup):
         power_iterations: forward and backward passes of the search, at least 1.
         warmup: epochs over which ``eps`` grows linearly from 0; 0 starts at full size.
         weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
+        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``eps``, ``weight`` or a warm-up below 0, ``xi`` not above 0, or ``power_iterations`` below 1.
+        InputError: for ``label_smoothing`` outside [0, 1), ``eps``, ``weight`` or a warm-up below 0, ``xi`` not above 0, or
+            ``power_iterations`` below 1.
 
     Source: arXiv 1704.03976, section 3. Departs from it in that the perturbed image is clipped to [0, 1], all data are labelled, the
     search sees the model in eval mode, and ``xi`` is larger than the 1e-6 of its code, at which float32 rounding drowns the
@@ -77,7 +79,7 @@ class VirtualAdversarialTraining(WeightWarmup):
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
         clean, moved = forward_together(model, y, x, self.search(bare(model), x, generator))
-        clean_loss = losses.cross_entropy(clean, y).mean()
+        clean_loss = self.cross_entropy(clean, y).mean()
         divergence = mean_of(self.divergence(clean.detach(), moved), x)
         total = clean_loss + self.weight * divergence
         return LossTerms(total, {"clean_loss": clean_loss, "divergence": divergence}, {"clean": clean, "adversarial": moved})
