@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from logitpair.config import RunConfig
 from logitpair.errors import InputError
+from logitpair.memory import checkpoint_activations
 from logitpair.state import initial_state
 from logitpair.validate import at_least, positive
 
@@ -48,8 +50,8 @@ GPUS = {
     "l4": GPU("NVIDIA L4", 121e12, 30.3e12, 24 * GIB),
     "rtx4090": GPU("NVIDIA RTX 4090", 165e12, 82.6e12, 24 * GIB),
     "h100": GPU("NVIDIA H100 (SXM)", 989e12, 67e12, 80 * GIB),
-    "h200": GPU("NVIDIA H200 (SXM)", 989e12, 67e12, 141e9),
-    "b200": GPU("NVIDIA B200", 2250e12, 75e12, 180e9),
+    "h200": GPU("NVIDIA H200 (SXM)", 989e12, 67e12, 140 * GIB),
+    "b200": GPU("NVIDIA B200", 2250e12, 75e12, 179 * GIB),
 }
 # Of the peak, by what is published of training ResNet-50: convolutional networks are bound by memory where matrix products are fast.
 SHARE_HALF, SHARE_SINGLE = 0.2, 0.5
@@ -64,7 +66,8 @@ class StepCost:
     Args:
         flops: floating-point operations for each of its images, a multiplication with its addition counting as two.
         launches: operations that the host starts, whatever the number of images.
-        activations: bytes kept for backward passes at the most, for each of its images, in float32.
+        activations: bytes of float32 numbers kept for backward passes at the most, for each of its images.
+        others: bytes of whole numbers and masks kept with them.
         weights: bytes of parameters, gradients, the optimizer's state, the moving average and the buffers.
         parameters: numbers that are trained.
     """
@@ -72,6 +75,7 @@ class StepCost:
     flops: float
     launches: int
     activations: float
+    others: float
     weights: int
     parameters: int
 
@@ -124,7 +128,8 @@ class CountedFlops(TorchDispatchMode):
 
 
 class SavedBytes(torch.autograd.graph.saved_tensors_hooks):
-    """Within it, ``peak`` is the most bytes that autograd kept at a time for backward passes, each storage counted once.
+    """Within it, ``peak`` is the most bytes that autograd kept at a time for backward passes, each storage counted once; ``others`` of them
+    are no floating-point numbers.
 
     Args:
         model: whose parameters are not counted.
@@ -133,24 +138,28 @@ class SavedBytes(torch.autograd.graph.saved_tensors_hooks):
     def __init__(self, model: nn.Module) -> None:
         self.own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
         self.live: Counter[int] = Counter()
-        self.now = self.peak = 0
+        self.now = self.whole = self.peak = self.others = 0
         super().__init__(self._pack, _unpack)
 
     def _pack(self, tensor: Tensor) -> Any:
         storage = tensor.untyped_storage()
         kept = _Kept(tensor)
+        whole = 0 if tensor.is_floating_point() else storage.nbytes()
         if storage.data_ptr() not in self.own:
             if not self.live[storage.data_ptr()]:
                 self.now += storage.nbytes()
-                self.peak = max(self.peak, self.now)
+                self.whole += whole
+                if self.now > self.peak:
+                    self.peak, self.others = self.now, self.whole
             self.live[storage.data_ptr()] += 1
-            weakref.finalize(kept, self._release, storage.data_ptr(), storage.nbytes())
+            weakref.finalize(kept, self._release, storage.data_ptr(), storage.nbytes(), whole)
         return kept
 
-    def _release(self, pointer: int, size: int) -> None:
+    def _release(self, pointer: int, size: int, whole: int) -> None:
         self.live[pointer] -= 1
         if not self.live[pointer]:
             self.now -= size
+            self.whole -= whole
 
 
 class _Kept:
@@ -165,7 +174,8 @@ def _unpack(kept: _Kept) -> Tensor:
 def step_cost(config: RunConfig, x: Tensor, y: Tensor) -> StepCost:
     """Take one step on these images, in float32 on the CPU, and count.
 
-    It is the last step of training that is counted, when every warm-up is over.
+    It is the last step of training that is counted, when every warm-up is over. Attention is counted as two matrix products, its matrix
+    of weights kept.
 
     Args:
         config: the run.
@@ -177,15 +187,17 @@ def step_cost(config: RunConfig, x: Tensor, y: Tensor) -> StepCost:
     """
     state = initial_state(config, x.device, resuming=False)
     config.objective.prepare(state.model, x)
+    if config.activation_checkpointing:
+        checkpoint_activations(state.model)
     objective = config.objective.at(config.epochs)
     generator = torch.Generator(x.device).manual_seed(config.seed)
     state.model.train()
     saved = SavedBytes(state.model)
     try:
-        with CountedFlops() as counted, saved:
+        with sdpa_kernel(SDPBackend.MATH), CountedFlops() as counted, saved:
             objective(state.model, x, y, generator=generator).total.backward()
     except RuntimeError as error:
-        raise InputError(f"model: does not take images {list(x.shape[1:])} ({str(error).splitlines()[0]})") from error
+        raise InputError(f"model: a step on images {list(x.shape[1:])} fails ({str(error).splitlines()[0]})") from error
     state.optimizer.step()
     held = [*state.model.parameters(), *state.model.buffers(), *([] if state.ema is None else state.ema.parameters())]
     held += [p.grad for p in state.model.parameters() if p.grad is not None]
@@ -193,7 +205,8 @@ def step_cost(config: RunConfig, x: Tensor, y: Tensor) -> StepCost:
     return StepCost(
         flops=counted.total / len(x),
         launches=counted.calls,
-        activations=saved.peak / len(x),
+        activations=(saved.peak - saved.others) / len(x),
+        others=saved.others / len(x),
         weights=sum(tensor.nbytes for tensor in held),
         parameters=sum(p.numel() for p in state.model.parameters() if p.requires_grad),
     )
@@ -227,15 +240,16 @@ def run_cost(
     elif not 0 < share <= 1:
         raise InputError(f"--share must lie above 0 and be at most 1, not {share:g}")
     batch = math.ceil(config.batch_size / gpus)
-    launching = rate is None and LAUNCH * step.launches > batch * step.flops / (share * peak)
+    together = math.ceil(batch / config.accumulate)  # images on a GPU at a time
+    launching = rate is None and LAUNCH * step.launches > together * step.flops / (share * peak)
     if rate is not None:
         positive("--rate", rate)
         share = rate * step.flops / peak
     elif launching:
-        share = batch * step.flops / (LAUNCH * step.launches * peak)
+        share = together * step.flops / (LAUNCH * step.launches * peak)
     total = config.epochs * images
     images_per_second = gpus * share * peak / step.flops
-    kept = step.activations / (2 if half else 1)
+    kept = step.activations / (2 if half else 1) + step.others
     return RunCost(
         steps=max(1, round(config.epochs * math.ceil(images / config.batch_size))),
         flops=total * step.flops,
@@ -244,6 +258,6 @@ def run_cost(
         launched=launching,
         images_per_second=images_per_second,
         seconds=total / images_per_second,
-        memory=step.weights + kept * batch,
-        largest_batch=gpus * max(0, int((ROOM * gpu.memory - step.weights) / kept)),
+        memory=step.weights + kept * together,
+        largest_batch=gpus * config.accumulate * max(0, int((ROOM * gpu.memory - step.weights) / kept)),
     )

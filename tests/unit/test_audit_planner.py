@@ -91,6 +91,15 @@ def test_it_goes_on_while_a_little_more_of_what_is_spent_may_change_the_answer()
     assert isinstance(next_arm((CHEAP, DEAR), spent, 1601, 98, 1000.0), Stop)
 
 
+def test_a_turn_cut_short_by_the_budget_settles_nothing() -> None:
+    cut = Round("dear", 0, 8, 0, gradients=400.0, forwards=0.0, seconds=0.0, cut=True)
+    ended = next_arm((CHEAP, DEAR), [done(CHEAP, 0, 1000, 0), cut], 1000, 1000, 10.41)
+    assert isinstance(ended, Stop)
+    assert not ended.settled
+    turn = next_arm((CHEAP, DEAR), [done(CHEAP, 0, 1000, 0)], 1000, 1000, 10.41)
+    assert turn == Turn(DEAR, 0, 8, cut=True)
+
+
 def test_what_was_attacked_in_vain_counts_as_further() -> None:
     survey = {"y": np.zeros(4, int), "prediction": np.zeros(4, int), "margin": np.array([-1.0, -1.5, -3.5, -2.5])}
     book = Book([{POSITION: np.arange(4), "gallery/x": np.zeros((4, 1, 2, 2)), **survey}], 4)
@@ -104,6 +113,12 @@ def test_what_was_attacked_in_vain_counts_as_further() -> None:
     assert book.nearest("another", 1).tolist() == [0]
     book.add(1, "one", np.array([0]), [part])
     assert book.nearest("one", 2).tolist() == [1, 3]  # 1.5, 2.5, three times 1, 3.5
+
+
+def test_logits_may_be_as_small_as_they_like() -> None:
+    survey = {"y": np.zeros(3, int), "prediction": np.zeros(3, int), "margin": np.array([-3e-9, -1e-9, -2e-9])}
+    book = Book([{POSITION: np.arange(3), "gallery/x": np.zeros((3, 1, 2, 2)), **survey}], 3)
+    assert book.nearest("one", 1).tolist() == [1]
 
 
 def test_another_network_is_tried_once() -> None:

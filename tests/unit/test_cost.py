@@ -17,7 +17,7 @@ from logitpair.errors import InputError
 
 THREAT = lp.Linf(0.1)
 SMALL = GPU("small", half=100e9, single=10e9, memory=GIB)
-STEP = StepCost(flops=1e6, launches=10, activations=1024.0, weights=1024**2, parameters=10)
+STEP = StepCost(flops=1e6, launches=10, activations=1024.0, others=0.0, weights=1024**2, parameters=10)
 
 
 def two_layers() -> nn.Module:
@@ -71,6 +71,31 @@ def test_the_run_is_the_step_many_times() -> None:
     assert cost.memory == 1024**2 + 50 * 1024
     assert cost.largest_batch == 2 * int((0.9 * GIB - 1024**2) / 1024)
     assert not cost.launched
+
+
+def test_micro_batches_take_less_memory() -> None:
+    whole = run_cost(config(lp.objectives.Plain()), STEP, 1000, SMALL, 1)
+    parts = run_cost(config(lp.objectives.Plain(), accumulate=4), STEP, 1000, SMALL, 1)
+    assert whole.memory == 1024**2 + 100 * 1024
+    assert parts.memory == 1024**2 + 25 * 1024
+    assert parts.largest_batch == 4 * whole.largest_batch
+    assert parts.flops == whole.flops
+
+
+def test_attention_is_counted() -> None:
+    class Attention(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = x.flatten(2).mT  # 64 places of one number
+            return nn.functional.scaled_dot_product_attention(x, x, x)[:, :10, 0] + 0 * self.scale
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(10))
+
+    counted = step_cost(
+        config(lp.objectives.AdversarialTraining(lp.attacks.PGD(THREAT, step_size=0.1, steps=1)), model=Attention), *images(2)
+    )
+    assert counted.flops >= 2 * 2 * 64 * 64 * 1 * 2
 
 
 def test_half_precision_is_computed_where_the_run_does() -> None:
@@ -128,9 +153,13 @@ def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     ("options", "said"),
     [
         (["--gpu", "h300"], "did you mean h"),
+        (["--shape", "1x28x28"], "--images must be given"),
+        (["--images", "10", "--shape", "1x\u00b2x28"], "--shape"),
+        (["--share", "0.1", "--rate", "10"], "give one of them"),
+        (["--images", "0", "--shape", "1x28x28"], "--images"),
         (["--images", "10", "--shape", "28x28"], "--shape: '28x28'"),
         (["--data-dir", "nowhere"], "--images and --shape"),
-        (["--images", "10", "--shape", "3x32x32"], "model: does not take images"),
+        (["--images", "10", "--shape", "3x32x32"], "model: a step on images"),
     ],
 )
 def test_the_command_refuses_in_one_line(options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

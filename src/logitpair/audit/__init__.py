@@ -23,7 +23,7 @@ from logitpair.audit.book import STANDS, Book
 from logitpair.audit.examine import eight_bit, examine, judge, settled
 from logitpair.audit.hunt import Quarry, Search, over, seconds
 from logitpair.audit.pictures import surfaces
-from logitpair.audit.planner import Round, Stop, next_arm
+from logitpair.audit.planner import RULES, Round, Stop, next_arm
 from logitpair.audit.result import Audit
 from logitpair.audit.verdict import verdict
 from logitpair.data import Data, batches, count
@@ -68,10 +68,10 @@ def audit(
 ) -> Audit:
     """Search for the images a model withstands, check what could mislead a search, and say whether a protocol's number holds.
 
-    The searches go on round after round: two first over all examples, the others over those that came nearest to being broken. The next
-    is the one that promises the most breaks for its cost, by what it broke before. They end when spending a tenth more is not expected to
-    break one example in a thousand, or when the budget is spent. Every break is verified by a fresh float32 forward pass on
-    an image in the ball and the box.
+    The searches go on round after round: two, and those by ``sources``, first over all examples, the others over those nearest to being
+    broken. The next is the one that promises the most breaks for its cost, by what it broke before. They end when spending a tenth more is
+    not expected to break one example in a thousand, or when the budget is spent. Every break is verified by a fresh float32 forward pass
+    on an image in the ball and the box.
 
     Args:
         model: maps images in [0, 1] to logits; run in eval mode, on the device it is on, and left as it was.
@@ -118,7 +118,18 @@ def audit(
     if claim is not None and not {"top1", "correct", "total", "ci95"} <= claim.keys():
         raise InputError("claim: must hold top1, correct, total and ci95, as `results['attacks'][name]` of an evaluation does")
     at_least("batch_size", batch_size, 1)
-    asked = [SCHEMA, identity(data), fingerprint(model), describe(threat), describe(protocol), claim is None, budget, seed, precision]
+    asked = [
+        SCHEMA,
+        RULES,
+        identity(data),
+        fingerprint(model),
+        describe(threat),
+        describe(protocol),
+        claim is None,
+        budget,
+        seed,
+        precision,
+    ]
     asked += [[name, fingerprint(source)] for name, source in (sources or {}).items()]
     device, began = device_of(model), time.perf_counter()
     quarry = Quarry(
@@ -225,7 +236,7 @@ def _search(quarry: Quarry, book: Book, arms: tuple[Arm, ...], budget: float, mi
         work = Search(quarry, arm.attack(chosen.number), arm.source or quarry.model, derive_seed(seed, number))
         parts = over(quarry, number + 1, attacked, work, f"{arm.name}, {len(standing):,} standing")
         broken, gradients, forwards = book.add(number, arm.name, attacked, parts)
-        rounds.append(Round(arm.name, chosen.number, len(attacked), broken, gradients, forwards, seconds(parts)))
+        rounds.append(Round(arm.name, chosen.number, len(attacked), broken, gradients, forwards, seconds(parts), chosen.cut))
 
 
 def _entries(rounds: list[Round], examples: int, correct: int) -> Iterator[dict[str, Any]] | list[dict[str, Any]]:

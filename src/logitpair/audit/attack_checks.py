@@ -32,7 +32,7 @@ class Looked:
 
     Args:
         findings: one a check.
-        margins: at the end of each restart of the protocol, ``[restarts, images]``.
+        margins: at the end of each start of the protocol's attack and of a few more, ``[starts, images]``.
         eps: accuracy on the sample against the radius.
     """
 
@@ -51,14 +51,16 @@ def attack_checks(sample: Sample, attack: PGD, sources: Mapping[str, nn.Module])
     """
     long = _restart(sample, attack, 0, 2 * attack.steps)
     first = long[: attack.steps + 1]
-    own = [_restart(sample, attack, k)[-1] for k in range(1, attack.restarts)]
-    more = [_restart(sample, replace(attack, random_start=True), k)[-1] for k in range(attack.restarts, attack.restarts + MORE_RESTARTS)]
-    ends = torch.stack([first[-1], *own, *more])
-    broken = (first > 0).any(0)
-    standing = sample.only(~broken)
+    own = [first, *(_restart(sample, attack, k) for k in range(1, attack.restarts))]
+    anew = replace(attack, random_start=attack.random_start or True)
+    more = [_restart(sample, anew, attack.restarts + k) for k in range(MORE_RESTARTS)]
+    ends = torch.stack([margins[-1] for margins in own + more])
+    broken = (first > 0).any(0)  # by the first start, which one start of something else is compared with
+    by_protocol = torch.stack([(margins > 0).any(0) for margins in own]).any(0)
+    standing = sample.only(~by_protocol)
     eps = tuple(_radii(sample, attack, broken))
     findings = (
-        _one_step(sample, attack, broken),
+        _one_step(sample, attack, by_protocol),
         _more("steps", "twice the steps", broken, (long > 0).any(0), f"Take more than {attack.steps} steps, or larger ones first."),
         _more(
             "restarts",

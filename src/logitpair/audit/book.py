@@ -56,9 +56,9 @@ class Book:
 
         An example that the search attacked in vain counts as twice as far, after two attacks as three times as far, and so on.
         """
-        standing = self.standing
-        distance = -self.columns["margin"][standing] * (1 + self.visits[arm][standing])
-        return np.sort(standing[np.argsort(distance.round(4), kind="stable")[:number]])
+        standing, scale = self.standing, np.abs(self.columns["clean/margin"]).max() or 1.0
+        distance = (-self.columns["margin"][standing] / scale).round(5) * (1 + self.visits[arm][standing])
+        return np.sort(standing[np.argsort(distance, kind="stable")[:number]])
 
     def add(self, number: int, arm: str, attacked: np.ndarray, parts: list[Columns]) -> tuple[int, float, float]:
         """Take down a round: how many it broke, and the gradients and forward passes it spent on all.

@@ -13,6 +13,7 @@ MORE, PATIENCE = 0.1, 1e-3  # it ends once so much more of what is spent is take
 NEAREST, LEAST = 0.06, 64  # share, and number, of the standing examples that a turn is for
 MANY = 0.25  # share of its examples that a turn breaks if the next shall reach further
 WORTH = 8  # examples that a turn should be affordable for
+RULES = (PRIOR, AGAIN, MORE, PATIENCE, NEAREST, LEAST, MANY, WORTH)
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Round:
         broken: how many of them it broke.
         gradients, forwards: spent on all of them together.
         seconds: spent by all processes together.
+        cut: whether the budget was not enough for all that it was to attack.
     """
 
     arm: str
@@ -35,6 +37,7 @@ class Round:
     gradients: float
     forwards: float
     seconds: float
+    cut: bool = False
 
     @property
     def cost(self) -> float:
@@ -44,11 +47,13 @@ class Round:
 
 @dataclass(frozen=True)
 class Turn:
-    """What comes next: an arm, how often it had been taken before, and how many of the nearest examples it attacks."""
+    """What comes next: an arm, how often it had been taken before, how many of the nearest examples it attacks, and whether that is fewer
+    than it was to, for want of budget."""
 
     arm: Arm
     number: int
     reach: int
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Stop:
 
     Args:
         reason: in words.
-        settled: whether more search is not expected to change the answer.
+        settled: whether spending ``MORE`` is not expected to change the answer by ``PATIENCE``.
     """
 
     reason: str
@@ -102,15 +107,19 @@ def next_arm(arms: Sequence[Arm], rounds: Sequence[Round], examples: int, standi
         return (PRIOR if before is None else AGAIN * before.broken / before.attacked) / arm.cost
 
     open_arms = [arm for arm in arms if arm.source is None or not taken[arm.name]]  # another network is tried once
-    if len(latest) == len(arms) and MORE * spent * max(map(promise, open_arms)) < PATIENCE * examples:
-        broken = sum(done.broken for done in latest.values())
-        return Stop(f"the latest turns of all {len(arms)} searches broke {broken} of {examples:,} images together", settled=True)
+    more = MORE * spent * max(map(promise, open_arms), default=0.0)
+    tried = len(latest) == len(arms) and not any(done.cut for done in latest.values())
+    if tried and more < PATIENCE * examples:
+        return Stop(
+            f"all {len(arms)} searches were tried, and {MORE:.0%} more is expected to break {more:.1f} of {examples:,} images", True
+        )
     affordable = [arm for arm in open_arms if affords(left, arm) >= min(WORTH, reach(arm, rounds, standing))]
     if not affordable:
         return Stop(f"the budget of {budget:g} gradients per image is spent", settled=False)
     # of equal promise the one that was taken least, of these the first
     chosen = max(affordable, key=lambda arm: (promise(arm), -taken[arm.name]))
-    return Turn(chosen, taken[chosen.name], min(reach(chosen, rounds, standing), affords(left, chosen)))
+    wanted, affordable_now = reach(chosen, rounds, standing), affords(left, chosen)
+    return Turn(chosen, taken[chosen.name], min(wanted, affordable_now), cut=affordable_now < wanted)
 
 
 def affords(left: float, arm: Arm) -> int:

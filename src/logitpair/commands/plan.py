@@ -16,7 +16,6 @@ from logitpair.cost import GIB, GPU, GPUS, RunCost, StepCost, run_cost, step_cos
 from logitpair.data import batches
 from logitpair.errors import InputError
 
-expand = train.expand  # the recipe's settings go before the overrides here too
 SUMMARY = "what training by a recipe will cost: operations, memory and hours on given GPUs"
 COUNTED = 2  # images that the costs are counted on
 
@@ -35,9 +34,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     recipes.add_settings(parser)
 
 
+def expand(arguments: list[str]) -> list[str]:
+    """The recipe's settings go before the overrides, as in ``train``."""
+    return train.expand(arguments, "plan")
+
+
 def run(arguments: Namespace) -> None:
     """Count one step, and print what the run costs."""
     gpu = gpu_of(arguments.gpu)
+    if arguments.share is not None and arguments.rate is not None:
+        raise InputError("--share: is what --rate measures; give one of them")
     if arguments.data_dir is not None:
         arguments["data.init_args.root"] = arguments.data_dir
     config = recipes.build(arguments).config
@@ -53,8 +59,10 @@ def run(arguments: Namespace) -> None:
         console.print(f"Launching the kernels of so small a network takes longer than the work: {peak}. Larger batches cost nothing more.")
     else:
         console.print(f"{peak} is assumed, not measured: give --rate, the images a second of a short run of yours.")
-    if cost.memory > gpu.memory:
-        console.print(f"It does not fit: --batch_size {cost.largest_batch} would, or more GPUs.")
+    if not cost.largest_batch:
+        console.print("It does not fit: not even one image does.")
+    elif cost.largest_batch < config.batch_size:
+        console.print(f"It does not fit: --batch_size {cost.largest_batch} would, or a larger --accumulate, or more GPUs.")
 
 
 def gpu_of(name: str) -> GPU:
@@ -75,9 +83,11 @@ def sample(config: RunConfig, images: int | None, shape: str | None) -> tuple[to
     Raises:
         InputError: for a shape that is none, or a data set that is not there when ``shape`` or ``images`` is not given.
     """
+    if shape is not None and images is None:
+        raise InputError("--shape: is for where the data set is not at hand; --images must be given with it")
     if shape is not None and images is not None:
         size = shape.split("x")
-        if len(size) != 3 or not all(part.isdigit() and int(part) for part in size):
+        if len(size) != 3 or not all(part.isdecimal() and int(part) for part in size):
             raise InputError(f"--shape: '{shape}' is none; accepted: channels x height x width, such as 3x299x299")
         generator = torch.Generator().manual_seed(0)
         return torch.rand((COUNTED, *map(int, size)), generator=generator), torch.arange(COUNTED), images
@@ -86,7 +96,7 @@ def sample(config: RunConfig, images: int | None, shape: str | None) -> tuple[to
         x, y = next(batches(dataset, COUNTED, torch.device("cpu")))
     except InputError as error:
         raise InputError(f"{error}. Without the data set give --images and --shape") from error
-    return x, y, images or len(dataset)  # type: ignore[arg-type]
+    return x, y, len(dataset) if images is None else images  # type: ignore[arg-type]
 
 
 def rows(config: RunConfig, step: StepCost, cost: RunCost, images: int, gpu: GPU, gpus: int) -> list[tuple[str, str]]:

@@ -29,12 +29,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     recipes.add_settings(parser)
 
 
-def expand(arguments: list[str]) -> list[str]:
+def expand(arguments: list[str], command: str = "train") -> list[str]:
     """Put the recipe's settings, at its scale, before the overrides, so that the parser and ``--help`` see them."""
     if {"-h", "--help"} & set(arguments[:1]):
         return arguments
     if not arguments or arguments[0].startswith("-"):
-        raise InputError("the recipe comes first: logitpair train RECIPE [--option VALUE]; `logitpair recipes` lists them")
+        raise InputError(f"the recipe comes first: logitpair {command} RECIPE [--option VALUE]; `logitpair recipes` lists them")
     scales = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     scales.add_argument("--scale")
     scale = scales.parse_known_args(arguments[1:])[0].scale

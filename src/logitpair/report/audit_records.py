@@ -100,7 +100,8 @@ class Audit:
         robust: accuracy that the audit left.
         robust_8_bit: the same for images saved with 8 bits.
         curve: radius, accuracy and number of images of the protocol's attack on a small sample.
-        margins: the lead of the best wrong class at the end of each restart of the protocol, ``[restarts, images]``; above 0: broken.
+        margins: the lead of the best wrong class at the end of each start of the protocol's attack and of a few more,
+            ``[starts, images]``; above 0: broken.
         surfaces: the same on a plane around some images, ``[images, rows, columns]``, and which images they are.
         budget: gradients an image could have cost.
         gradients: evaluations per image that the searches spent.
