@@ -228,7 +228,7 @@ def test_ensemble_examples_are_made_against_the_source_and_leave_it_alone(conv: 
     for victim in (conv, source):
         for seed in range(8):
             generator = seeded(seed)
-            torch.rand(4, generator=generator)  # the draw of the victim, the first image's
+            torch.rand((), dtype=torch.float64, generator=generator)  # the draw of the victim, one for the whole batch
             x_adv = ATTACK.exhaustive()(victim, x, y, generator=generator)
             expected.append((0.3 * F.cross_entropy(conv(x), y) + 0.7 * F.cross_entropy(conv(x_adv), y)).item())
     totals = []
@@ -236,7 +236,7 @@ def test_ensemble_examples_are_made_against_the_source_and_leave_it_alone(conv: 
         result = objective(conv, x, y, generator=seeded(seed))
         result.total.backward()
         totals.append(result.total.item())
-    from_source = [torch.rand(1, generator=seeded(seed)).item() >= 0.5 for seed in range(8)]
+    from_source = [torch.rand((), dtype=torch.float64, generator=seeded(seed)).item() >= 0.5 for seed in range(8)]
     assert len(set(from_source)) == 2
     assert totals == pytest.approx([expected[seed + 8 * chosen] for seed, chosen in enumerate(from_source)], rel=1e-5)
     assert all(parameter.grad is None for parameter in source.parameters())
