@@ -84,6 +84,15 @@ def test_after_a_first_turn_everywhere_turns_go_to_the_nearest_examples_and_furt
     assert reach(DEAR, [first], 20) == 20
 
 
+def test_a_dear_search_is_first_tried_on_few() -> None:
+    dearest = Arm("dearest", DEAR.attack, 500.0)
+    spent = [done(CHEAP, 0, 2000, 900)]  # 20,000 gradients, a fifth of which is enough for 8
+    assert reach(dearest, spent, 1100) == 16
+    spent.append(done(DEAR, 0, 1000, 10))  # with 50,000 more for 28
+    assert reach(dearest, spent, 1090) == 28
+    assert reach(dearest, [*spent, done(dearest, 0, 28, 6)], 1084) == 65
+
+
 def test_it_goes_on_while_a_little_more_of_what_is_spent_may_change_the_answer() -> None:
     spent = [done(CHEAP, 0, 1000, 900), done(DEAR, 0, 100, 0), done(CHEAP, 1, 100, 2)]
     # a tenth of 16,000 gradients more, at a hundredth of an image each ten, breaks 1.6 images: more than one in 1,000

@@ -12,8 +12,9 @@ AGAIN = 0.5  # an arm's next turn is taken to break this share of what its last 
 MORE, PATIENCE = 0.1, 1e-3  # it ends once so much more of what is spent is taken to break less than this share of all examples
 NEAREST, LEAST = 0.06, 64  # share, and number, of the standing examples that a turn is for
 MANY = 0.25  # share of its examples that a turn breaks if the next shall reach further
+PROBE = 0.2  # of what is spent, that an arm's first turn may cost at the most
 WORTH = 8  # examples that a turn should be affordable for
-RULES = (PRIOR, AGAIN, MORE, PATIENCE, NEAREST, LEAST, MANY, WORTH)
+RULES = (PRIOR, AGAIN, MORE, PATIENCE, NEAREST, LEAST, MANY, PROBE, WORTH)
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,16 @@ def reach(arm: Arm, rounds: Sequence[Round], standing: int) -> int:
     """How many of the standing examples the arm's next turn attacks.
 
     All in the first turn of an arm that begins everywhere; else ``NEAREST`` of them, at least ``LEAST``, or twice as many as last time
-    where it broke a share of ``MANY``.
+    where it broke a share of ``MANY``. A first turn that would cost more than ``PROBE`` is over fewer, down to a quarter of ``LEAST``.
     """
     before = next((done for done in reversed(rounds) if done.arm == arm.name), None)
     if before is None and arm.everywhere:
         return standing
     few = max(LEAST, round(NEAREST * standing))
-    if before is not None and before.broken >= MANY * before.attacked:
+    if before is None:
+        spent = sum(done.cost for done in rounds)
+        return min(standing, few, max(LEAST // 4, affords(PROBE * spent, arm)))
+    if before.broken >= MANY * before.attacked:
         return min(standing, max(few, 2 * before.attacked))
     return min(standing, few)
 
