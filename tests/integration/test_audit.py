@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,6 +69,7 @@ def test_killed_shared_by_two_processes_and_alone_it_comes_to_the_same(run: Path
 
 def test_the_number_of_an_evaluation_is_judged(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--attacks", "pgd_25_5_10", "--examples", "60"]
+    shutil.rmtree(run / "audit", ignore_errors=True)
     assert main(["evaluate", str(run), *options, "--name", "claim"]) == 0
     assert main(["audit", str(run), *options, "--budget", "60"]) == 0
     said = capsys.readouterr().out
@@ -78,8 +80,11 @@ def test_the_number_of_an_evaluation_is_judged(run: Path, capsys: pytest.Capture
     assert protocol["correct"] == json.loads((run / "evaluation" / "claim" / "results.json").read_text())["white_box"]["correct"]
     assert {"recipe", "sources", "step"} <= results(run).keys()
     before = (run / "audit" / "results.json").read_bytes()
-    assert main(["audit", str(run), *options[:2], "--examples", "20"]) == 2
-    assert "holds an audit of 60 images, this one has 20" in capsys.readouterr().err
+    for other, said in ((["--examples", "20"], "--examples"), (["--examples", "60", "--eps", "0.2"], "--eps")):
+        assert main(["audit", str(run), *options[:2], *other]) == 2
+        error = capsys.readouterr().err
+        assert f"{said}: " in error
+        assert "holds an audit of 60 images at eps 0.098" in error
     assert (run / "audit" / "results.json").read_bytes() == before
 
 

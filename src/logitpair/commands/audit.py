@@ -65,7 +65,7 @@ def run(arguments: Namespace) -> None:
     with distributed.join(device_of(arguments.device), patience=PATIENCE) as world, blaming(arguments.model):
         subject = subject_of(arguments, world, arguments.examples, attacks)
         protocol = protocol_of(subject, arguments)
-        refuse_smaller(folder, count(subject.test))
+        keep_finished(folder, count(subject.test), protocol.threat)
         networks, known = sources_of(sources, world.device)
         found = audit(
             subject.model,
@@ -90,20 +90,22 @@ def run(arguments: Namespace) -> None:
             console.print(f"Wrote {path}\nNext: logitpair report {run}")
 
 
-def refuse_smaller(folder: Path, examples: int | None) -> None:
-    """Keep a finished audit from being written over by one of fewer images.
+def keep_finished(folder: Path, examples: int | None, threat: Linf) -> None:
+    """Keep a finished audit from being written over by one of fewer images, or in another ball.
 
     Raises:
         InputError: if the folder holds such a one.
     """
     try:
-        before = int(json.loads((folder / "results.json").read_text())["examples"])
+        results = json.loads((folder / "results.json").read_text())
+        before, eps = int(results["examples"]), float(results["threat"]["init_args"]["eps"])
     except (OSError, ValueError, LookupError, TypeError):  # nothing worth keeping
         return
+    held = f"'{folder}' holds an audit of {before:,} images at eps {eps:g}"
     if examples is not None and before > examples:
-        raise InputError(
-            f"--examples: '{folder}' holds an audit of {before:,} images, this one has {examples:,}; move that folder away first"
-        )
+        raise InputError(f"--examples: {held}, this one has {examples:,}; move that folder away first")
+    if eps != threat.eps:
+        raise InputError(f"--eps: {held}, this one has {threat.eps:g}; move that folder away first")
 
 
 def protocol_of(subject: Subject, arguments: Namespace) -> PGD:
