@@ -67,9 +67,9 @@ def test_killed_shared_by_two_processes_and_alone_it_comes_to_the_same(run: Path
         np.testing.assert_array_equal(column, ledger[name], err_msg=name)
 
 
-def test_the_number_of_an_evaluation_is_judged(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_number_of_an_evaluation_is_judged(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--attacks", "pgd_25_5_10", "--examples", "60"]
-    shutil.rmtree(run / "audit", ignore_errors=True)
+    run = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("audit"))
     assert main(["evaluate", str(run), *options, "--name", "claim"]) == 0
     assert main(["audit", str(run), *options, "--budget", "60"]) == 0
     said = capsys.readouterr().out
