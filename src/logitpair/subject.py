@@ -171,7 +171,7 @@ def published(content: Mapping[str, Any], attacks: Mapping[str, Attack]) -> list
         return []
     recipe = recipes.load(name)
     settings = recipes.resolve(recipe.run)
-    differs = runs.differing(content["run"], yaml.safe_load(settings.text), besides=("seed", "precision"))
+    differs = runs.differing(content["run"], yaml.safe_load(settings.text), besides=("seed", "precision", "compile"))
     if differs or dict(attacks) != settings.config.evaluation.attacks:
         return []
     entries = recipe.about.get("published", [])
