@@ -222,6 +222,11 @@ def test_evaluate_takes_attacks_by_name(tmp_path: Path, capsys: pytest.CaptureFi
     sizes = results["attacks"]["pgd_ll"]["parameters"]["init_args"]
     assert (sizes["threat"]["init_args"]["eps"], sizes["steps"]) == (0.2, 40), "those of the recipe's attack"
     assert "--attacks: 'pgd': no such attack; accepted" in failing(capsys, "evaluate", run, "--attacks", "pgd")
+    settings = {"threat": {"eps": 0.1}, "step_size": 0.1, "steps": 1, "loss": "os.system"}
+    (tmp_path / "mine.yaml").write_text(json.dumps({"mine": {"class_path": "logitpair.attacks.PGD", "init_args": settings}}))
+    line = failing(capsys, "evaluate", run, "--attacks", str(tmp_path / "mine.yaml"), "--examples", "20", "--name", "mine")
+    assert "error: attacks: mine: loss: " in line
+    assert "system cannot be called with logits and labels" in line
 
 
 def test_a_folder_for_data_that_come_with_the_package(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
