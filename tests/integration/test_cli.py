@@ -21,7 +21,7 @@ class Picky(LeastLikely):
     def __init__(self) -> None:
         raise InputError("rank must be at least 2")
 """
-EVERY_SCALE = [(name, scale) for name in recipes.names() for scale in (None, "paper", *recipes.load(name).scales)]
+EVERY_SCALE = [(name, scale) for name in recipes.names() for scale in dict.fromkeys(["paper", *recipes.load(name).scales])]
 
 
 def failing(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) -> str:
@@ -36,7 +36,7 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) 
 
 
 @pytest.mark.parametrize(("name", "scale"), EVERY_SCALE)
-def test_every_recipe_parses_at_every_scale(name: str, scale: str | None) -> None:
+def test_every_recipe_parses_at_every_scale(name: str, scale: str) -> None:
     config = recipes.resolve(recipes.load(name).at_scale(scale)).config
     assert isinstance(config, RunConfig)
     assert config.evaluation.attacks
