@@ -23,6 +23,26 @@ Loss = Callable[..., Any]
 """``loss(logits, y) -> [batch]`` or ``pairing(a, b) -> [batch]``; typed loosely, so that a recipe may name any function."""
 
 
+def per_example(loss: Loss, logits: Logits, *compared: Tensor) -> PerExample:
+    """``loss(logits, *compared)``, one number an example, ``[batch]``.
+
+    Raises:
+        InputError: if it cannot be called so, or gives anything else: settings may name any function.
+    """
+    name = f"{getattr(loss, '__module__', '')}.{getattr(loss, '__qualname__', loss)}".lstrip(".")
+    accepted = f"accepted: a function of logits and labels that gives one number an example, here [{len(logits)}]"
+    try:
+        values = loss(logits, *compared)
+    except (TypeError, AttributeError) as error:
+        raise InputError(
+            f"loss: {name} cannot be called with logits and labels ({str(error).partition(chr(10))[0]}); {accepted}"
+        ) from error
+    if not isinstance(values, Tensor) or values.shape != logits.shape[:1]:
+        found = list(values.shape) if isinstance(values, Tensor) else f"{type(values).__name__}"
+        raise InputError(f"loss: {name} gives {found}; {accepted}")
+    return values
+
+
 def cross_entropy(logits: Logits, y: Labels) -> PerExample:
     """Softmax cross-entropy with the class ``y``, ``[batch]``, in nats."""
     return F.cross_entropy(logits, y, reduction="none")

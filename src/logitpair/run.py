@@ -14,8 +14,14 @@ from logitpair.config import RunConfig
 from logitpair.errors import InputError
 from logitpair.files import atomic_write
 
-RESULT_NEUTRAL = ("data.init_args.root", "evaluation", "workers", "checkpoint_every", "checkpoints_kept")
-"""Settings that may change between the parts of one training: they do not touch the weights."""
+RESULT_NEUTRAL = (
+    *("data.init_args.root", "evaluation", "workers", "checkpoint_every", "checkpoints_kept", "activation_checkpointing"),
+    "accumulate",  # half the GPUs take twice the micro-batches, which count as processes, whose number may change as well
+)
+"""Settings that may change between the parts of one training: they touch the weights no more than the number of processes does.
+
+``compile`` is none of them: it rounds otherwise in every step.
+"""
 
 
 def prepare(run: Path, recipe: str, scale: str | None, settings: recipes.Settings) -> None:
@@ -42,7 +48,7 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: recipes.Setting
 def differing(old: dict[str, Any], new: dict[str, Any], besides: tuple[str, ...] = ()) -> list[tuple[str, Any, Any]]:
     """The settings, by dotted name, that differ between the ``run`` of two configurations, with their old and new values.
 
-    Settings that do not touch the weights are left out, and so are those ``besides``.
+    Those of ``RESULT_NEUTRAL`` are left out, and so are those ``besides``.
     """
     before, now = (_flat(yaml.safe_load(recipes.resolve(settings).text)) for settings in (old, new))  # with defaults added since
     keys = [key for key in sorted(before.keys() | now.keys()) if not key.startswith((*RESULT_NEUTRAL, *besides))]

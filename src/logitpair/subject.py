@@ -12,11 +12,12 @@ from typing import Any, Literal
 import torch
 import yaml
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from logitpair import checkpoint, recipes, run as runs
 from logitpair.attacks import Attack
 from logitpair.data import Data, Photos, count, first
+from logitpair.data.pictures import Pictures
 from logitpair.describe import describe
 from logitpair.errors import InputError
 from logitpair.models import count_logits, read_model
@@ -67,6 +68,7 @@ def of_run(
     config = recipes.resolve(with_root(content["run"], data_dir)).config
     settings = config.evaluation
     test = _first(config.data.test(), examples)
+    _tell_missing(test, len(config.data.classes))
     own = settings.attacks
     chosen = own if attacks is None else read_attacks(attacks, next(iter(own.values())))
     model = runs.load(run, which=which, device=device)
@@ -140,14 +142,27 @@ def of_model(
         "published": [],
     }
     chosen = _first(test, examples)
-    there, all_there = ({label for _, label in files} for files in (test.files[:examples], test.files))
-    if len(there) < len(all_there):
-        warnings.warn(
-            f"--examples {examples}: only {len(there)} of {len(all_there)} classes are among the first {examples} photos; they come in the "
-            "order of the classes' folders, so that the accuracy says nothing of the others",
-            stacklevel=2,
-        )
+    _tell_few([label for _, label in test.files[:examples]], len({label for _, label in test.files}))
     return Subject(model, chosen, read_attacks(attacks), about=about)
+
+
+def _tell_missing(test: Data, classes: int) -> None:
+    """Warn where the first photos of a data set that was cut short are of few classes, for most come class by class."""
+    pictures = test.dataset if isinstance(test, Subset) else None
+    if isinstance(pictures, Pictures):
+        labels = [pictures.label(index) for index in test.indices]  # type: ignore[union-attr]
+        if labels == sorted(labels):
+            _tell_few(labels, classes)
+
+
+def _tell_few(labels: Sequence[int], classes: int) -> None:
+    there = len(set(labels))
+    if there < classes:
+        warnings.warn(
+            f"--examples {len(labels)}: only {there} of {classes} classes are among the first {len(labels)} photos; they come in the order"
+            " of the classes' folders, so that the accuracy says nothing of the others",
+            stacklevel=3,
+        )
 
 
 def _first(test: Dataset[Any], examples: int | None) -> Data:
@@ -171,7 +186,7 @@ def published(content: Mapping[str, Any], attacks: Mapping[str, Attack]) -> list
         return []
     recipe = recipes.load(name)
     settings = recipes.resolve(recipe.run)
-    differs = runs.differing(content["run"], yaml.safe_load(settings.text), besides=("seed", "precision"))
+    differs = runs.differing(content["run"], yaml.safe_load(settings.text), besides=("seed", "precision", "compile"))
     if differs or dict(attacks) != settings.config.evaluation.attacks:
         return []
     entries = recipe.about.get("published", [])

@@ -92,8 +92,15 @@ class Trial:
         return standing.nonzero().squeeze(1)
 
     def search(self, x: Tensor, y: Tensor, position: Tensor) -> Found:
-        """Attack these examples, each with random numbers of its own."""
-        return self.attack.find(self.network, x, y, generator=ExampleStreams(self.seed, position))
+        """Attack these examples, each with random numbers of its own.
+
+        Raises:
+            InputError: what the attack refuses, such as a loss that is none, with its name.
+        """
+        try:
+            return self.attack.find(self.network, x, y, generator=ExampleStreams(self.seed, position))
+        except InputError as error:
+            raise InputError(f"attacks: {self.name}: {error}") from error
 
     def run(
         self, model: nn.Module, x: Tensor, y: Tensor, position: Tensor, clean: Tensor, part: Part, images: AdversarialImages | None

@@ -28,10 +28,13 @@ EXAMPLES, BATCH = 52, 16  # 4 steps an epoch, the last of 4 images
 
 
 class Recorded(Dataset[tuple[Tensor, int]]):
-    """The first digits; writes down, for each process, which of them it gave, and asks to stop at one of them if told to."""
+    """The first digits; writes down, for each process, which of them it gave.
 
-    def __init__(self, folder: Path, stop_at: int | None) -> None:
-        self.folder, self.stop_at, self.digits, self.given = folder, stop_at, lp.data.Digits().train(), 0
+    If told to it asks process 0 to stop at one of them (SIGTERM), or kills every process there (SIGKILL).
+    """
+
+    def __init__(self, folder: Path, stop_at: int | None, by: signal.Signals) -> None:
+        self.folder, self.stop_at, self.by, self.digits, self.given = folder, stop_at, by, lp.data.Digits().train(), 0
 
     def __len__(self) -> int:
         return EXAMPLES
@@ -41,8 +44,8 @@ class Recorded(Dataset[tuple[Tensor, int]]):
         with (self.folder / f"rank-{rank}.txt").open("a") as file:
             file.write(f"{index}\n")
         self.given += 1
-        if self.given == self.stop_at and rank == "0":
-            os.kill(os.getpid(), signal.SIGTERM)
+        if self.given == self.stop_at and (rank == "0" or self.by == signal.SIGKILL):
+            os.kill(os.getpid(), self.by)
         image, label = self.digits[index]
         return image, int(label)
 
@@ -51,11 +54,12 @@ class Recorded(Dataset[tuple[Tensor, int]]):
 class RecordedDigits(ImageData):
     folder: Path
     stop_at: int | None = None
+    by: signal.Signals = signal.SIGTERM
     name = "digits"
     classes = tuple("0123456789")
 
     def train(self) -> Dataset[Any]:
-        return Recorded(self.folder, self.stop_at)
+        return Recorded(self.folder, self.stop_at, self.by)
 
     def validation(self) -> Dataset[Any]:
         return lp.data.Digits().validation()

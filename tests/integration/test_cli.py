@@ -21,7 +21,7 @@ class Picky(LeastLikely):
     def __init__(self) -> None:
         raise InputError("rank must be at least 2")
 """
-EVERY_SCALE = [(name, scale) for name in recipes.names() for scale in (None, "paper", *recipes.load(name).scales)]
+EVERY_SCALE = [(name, scale) for name in recipes.names() for scale in dict.fromkeys(["paper", *recipes.load(name).scales])]
 
 
 def failing(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) -> str:
@@ -36,7 +36,7 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) 
 
 
 @pytest.mark.parametrize(("name", "scale"), EVERY_SCALE)
-def test_every_recipe_parses_at_every_scale(name: str, scale: str | None) -> None:
+def test_every_recipe_parses_at_every_scale(name: str, scale: str) -> None:
     config = recipes.resolve(recipes.load(name).at_scale(scale)).config
     assert isinstance(config, RunConfig)
     assert config.evaluation.attacks
@@ -222,6 +222,11 @@ def test_evaluate_takes_attacks_by_name(tmp_path: Path, capsys: pytest.CaptureFi
     sizes = results["attacks"]["pgd_ll"]["parameters"]["init_args"]
     assert (sizes["threat"]["init_args"]["eps"], sizes["steps"]) == (0.2, 40), "those of the recipe's attack"
     assert "--attacks: 'pgd': no such attack; accepted" in failing(capsys, "evaluate", run, "--attacks", "pgd")
+    settings = {"threat": {"eps": 0.1}, "step_size": 0.1, "steps": 1, "loss": "os.system"}
+    (tmp_path / "mine.yaml").write_text(json.dumps({"mine": {"class_path": "logitpair.attacks.PGD", "init_args": settings}}))
+    line = failing(capsys, "evaluate", run, "--attacks", str(tmp_path / "mine.yaml"), "--examples", "20", "--name", "mine")
+    assert "error: attacks: mine: loss: " in line
+    assert "system cannot be called with logits and labels" in line
 
 
 def test_a_folder_for_data_that_come_with_the_package(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from many_processes import EXAMPLES, blocks, command, learn, together, together_codes
+from many_processes import EXAMPLES, RecordedDigits, blocks, command, learn, together, together_codes
 
 import logitpair as lp
 from logitpair import checkpoint
@@ -82,6 +83,29 @@ def test_a_run_goes_on_with_other_numbers_of_processes(alone: Path, tmp_path: Pa
     assert counts == [2, 5, 8]
     given = Counter(int(index) for file in tmp_path.glob("rank-*.txt") for index in file.read_text().split())
     assert given == dict.fromkeys(range(EXAMPLES), 2), "an example was lost or repeated"
+    same_weights(tmp_path, alone)
+
+
+def test_a_run_whose_four_processes_are_killed_goes_on_with_two(alone: Path, tmp_path: Path) -> None:
+    data = RecordedDigits(tmp_path, stop_at=13, by=signal.SIGKILL)  # in the fourth step: 16 images over 4 processes, three times
+    codes = together_codes(learn, 4, tmp_path, None, {"data": data, "checkpoint_every": 2})
+    assert codes == [-signal.SIGKILL] * 4
+    assert state(tmp_path)["step"] == 2
+    records = list(tmp_path.glob("rank-*.txt"))
+    kept = [int(index) for file in records for index in file.read_text().split()[:8]]  # of the two steps before the checkpoint
+    assert all(len(file.read_text().split()) == 13 for file in records)
+    for file in records:
+        file.unlink()
+    together(learn, 2, tmp_path, None, {"checkpoint_every": 2})
+    again = [int(index) for file in tmp_path.glob("rank-*.txt") for index in file.read_text().split()]
+    assert Counter([*kept, *again]) == dict.fromkeys(range(EXAMPLES), 2), "an example was lost or repeated"
+    same_weights(tmp_path, alone)
+
+
+def test_a_run_goes_on_with_other_micro_batches(alone: Path, tmp_path: Path) -> None:
+    learn(tmp_path, 20, {"accumulate": 4})
+    assert state(tmp_path)["step"] == 2
+    learn(tmp_path, None, {"accumulate": 1})
     same_weights(tmp_path, alone)
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
+from dataclasses import replace
+from typing import Any
 
 import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import assume, given, strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from logitpair import InputError, losses
+from logitpair.attacks import APGD, PGD, DiversifiedPGD
+from logitpair.threat import Linf
 
 A = torch.tensor([[1.0, 2.0, 4.0], [0.0, 0.5, 0.0]])
 B = torch.tensor([[1.0, 0.0, 1.0], [0.5, 0.0, 0.0]])
@@ -107,6 +113,25 @@ def test_dlr_of_too_few_classes_is_refused_with_what_to_use_instead() -> None:
         losses.dlr(A[:, :2], y)
     with pytest.raises(InputError, match="targeted_dlr needs at least 4 classes and the model has 3; use targeted_margin"):
         losses.targeted_dlr(A, y, 1 - y)
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (os.system, r"(system cannot be called with logits and labels|must take \(logits, y\)).*"),
+        (F.cross_entropy, r"torch.nn.functional.cross_entropy gives \[\]; accepted: "),  # the batch's mean
+        (lambda logits, y: logits, r"gives \[2, 3\]; accepted: "),
+        (lambda logits, y: None, r"gives NoneType; accepted: "),
+    ],
+)
+@pytest.mark.parametrize("attack", [PGD(Linf(0.1), step_size=0.1, steps=1), APGD(Linf(0.1), steps=1), DiversifiedPGD(Linf(0.1), steps=1)])
+def test_a_function_that_is_no_loss_is_refused_in_one_line(attack: Any, loss: losses.Loss, said: str) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    nn.init.normal_(model[1].weight, std=1e-3)
+    model[1].bias.data = torch.tensor([1.0, 0, 0])  # no start is misclassified, so that the loss is looked at
+    with pytest.raises(InputError, match=f"^loss: .*{said}") as refused:
+        replace(attack, loss=loss)(model, torch.rand(2, 1, 2, 2), torch.tensor([0, 0]))
+    assert "\n" not in str(refused.value)
 
 
 def test_clearly_above_overlooks_rounding_and_nothing_else() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +28,28 @@ def test_a_run_that_began_before_a_setting_was_there_resumes_with_its_default(tm
     other = recipes.resolve(recipes.load("digits-plain").run, ["--fine_tuning.trainable", "[hidden]"])
     with pytest.raises(InputError, match="begun with fine_tuning.trainable"):
         runs.prepare(tmp_path / "run", "digits-plain", None, other)
+
+
+def begun(run: Path) -> dict[str, Any]:
+    """A run of digits-alp that has taken steps, and its settings."""
+    runs.prepare(run, "digits-alp", None, recipes.resolve(recipes.load("digits-alp").run))
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "last.pt").touch()
+    return recipes.load("digits-alp").run
+
+
+def test_what_does_not_touch_the_weights_may_change(tmp_path: Path) -> None:
+    options = ["--workers", "2", "--activation_checkpointing", "true", "--accumulate", "4", "--evaluation.curve", "[0]"]
+    settings = recipes.resolve(begun(tmp_path / "run"), options)
+    runs.prepare(tmp_path / "run", "digits-alp", None, settings)
+    assert runs.load_config(tmp_path / "run")[0]["run"] == yaml.safe_load(settings.text)
+
+
+@pytest.mark.parametrize("changes", [("compile", "true"), ("batch_size", "32"), ("precision", "float32"), ("ema", "0.9")])
+def test_what_touches_them_may_not(tmp_path: Path, changes: tuple[str, str]) -> None:
+    settings = recipes.resolve(begun(tmp_path / "run"), [f"--{changes[0]}", changes[1]])
+    with pytest.raises(InputError, match=f"--out: .* was begun with {changes[0]} = .*, now it is "):
+        runs.prepare(tmp_path / "run", "digits-alp", None, settings)
 
 
 def test_a_trained_network_is_read_when_needed_and_draws_no_random_numbers(tmp_path: Path) -> None:

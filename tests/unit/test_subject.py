@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from picture_folders import image_folder
 from torch import nn
 
 import logitpair as lp
 from logitpair import InputError, recipes
 from logitpair.commands.options import check_folder_name
 from logitpair.commands.transfer import _under
+from logitpair.data import first
 from logitpair.describe import describe
-from logitpair.subject import Subject, published, refuse_overwriting
+from logitpair.subject import Subject, _tell_missing as tell_missing, published, refuse_overwriting
 from logitpair.trials import check_name
 
 PGD = lp.attacks.PGD(lp.Linf(0.1), step_size=0.05, steps=2)
@@ -101,3 +104,13 @@ def test_a_damaged_evaluation_is_not_written_over(tmp_path: Path, content: str) 
     with pytest.raises(InputError, match=r"results.json' is damaged; delete the folder or give another --name"):
         refuse_overwriting(tmp_path, subject())
     refuse_overwriting(tmp_path / "new", subject())
+
+
+def test_a_run_on_the_first_photos_of_some_classes_alone_is_warned_about(tmp_path: Path) -> None:
+    folder = lp.data.Folder(root=image_folder(tmp_path), size=8)
+    with pytest.warns(UserWarning, match="^--examples 4: only 2 of 3 classes are among the first 4 photos; they come in the order"):
+        tell_missing(first(folder.test(), 4), 3)
+    with warnings.catch_warnings(action="error"):
+        tell_missing(first(folder.test(), 7), 3)
+        tell_missing(first(folder.validation(), 2), 3)  # in an order of chance
+        tell_missing(first(lp.data.Digits().test(), 2), 10)

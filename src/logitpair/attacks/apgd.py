@@ -108,7 +108,7 @@ class APGD(Attack):
                 at = at.only(going)
             if step == self.steps or not len(at.rows):
                 break
-            loss = self.loss(logits[going], *at.classes.unbind(1))
+            loss = losses.per_example(self.loss, logits[going], *at.classes.unbind(1))
             at.arrive(loss.detach(), self.threat.ascent(gradient_of(loss.sum(), x_adv)[going]))
             if step in due:
                 at.halve_where_stalled(self.rho * (step - last))

@@ -138,5 +138,5 @@ class DiversifiedPGD(Attack):
 
     def _climbed(self, logits: Tensor, y: Labels, aim: Labels) -> Tensor:
         if self.target_rank is None:
-            return self.loss(logits, y)
+            return losses.per_example(self.loss, logits, y)
         return losses.targeted_margin(logits, y, aim)

@@ -36,7 +36,8 @@ class PGD(Attack):
         stop_when_broken: False searches on to the last step, as training and transfer need (see ``exhaustive``).
 
     Raises:
-        InputError: for a ``threat`` that is none, ``step_size`` not above 0, or ``steps`` or ``restarts`` below 1.
+        InputError: for a ``threat`` that is none, ``step_size`` not above 0, or ``steps`` or ``restarts`` below 1; and, when called, for
+            a ``loss`` that gives anything but one number an example.
     """
 
     threat: Linf
@@ -116,7 +117,7 @@ class PGD(Attack):
                 going = torch.nonzero(~fooled).squeeze(1)
                 if not len(going):
                     return end, taken
-            loss = self.loss(logits[going], aim[going]).sum()
+            loss = losses.per_example(self.loss, logits[going], aim[going]).sum()
             gradient = gradient_of(loss if self.target is None else -loss, x_adv)
             x, y, aim, rows = x[going], y[going], aim[going], rows[going]
             ahead = x_adv.detach()[going] + self.step_size * self.threat.ascent(gradient[going])

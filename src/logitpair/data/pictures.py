@@ -105,6 +105,10 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.transform(self.source.open(index)), self.source.label(index)
 
+    def label(self, index: int) -> int:
+        """The label alone, without opening the picture."""
+        return self.source.label(index)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PictureData(ImageData):
