@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from logitpair.attacks import PGD
 from logitpair.attacks.base import Images, Labels, gradient_of, logits_of
-from logitpair.losses import margin
+from logitpair.losses import margin, per_example
 from logitpair.random import Generator
 
 Margins = Float[Tensor, "iterates batch"]
@@ -30,7 +30,7 @@ def trace(model: nn.Module, attack: PGD, x: Images, y: Labels, generator: Genera
             x_adv = x_adv.detach().requires_grad_()
             logits = logits_of(model, x_adv)
             margins.append(margin(logits.detach(), y))
-            gradient = gradient_of(attack.loss(logits, y).sum(), x_adv)
+            gradient = gradient_of(per_example(attack.loss, logits, y).sum(), x_adv)
             x_adv = attack.threat.project(x_adv.detach() + attack.step_size * attack.threat.ascent(gradient), x)
     with torch.no_grad():
         margins.append(margin(logits_of(model, x_adv), y))
