@@ -14,7 +14,7 @@ from logitpair.config import RunConfig
 from logitpair.errors import InputError
 from logitpair.files import atomic_write
 
-RESULT_NEUTRAL = ("data.init_args.root", "evaluation", "workers", "checkpoint_every", "checkpoints_kept")
+RESULT_NEUTRAL = ("data.init_args.root", "evaluation", "workers", "checkpoint_every", "checkpoints_kept", "elastic.")
 """Settings that may change between the parts of one training: they do not touch the weights."""
 
 
@@ -26,6 +26,7 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: recipes.Setting
         OSError: if it cannot be written.
     """
     path = run / "config.yaml"
+    foreign = run.exists() and any(not file.name.startswith(".") for file in run.iterdir())  # before others write their config.yaml
     new: dict[str, Any] = {"recipe": recipe, "scale": scale or "paper", "run": yaml.safe_load(settings.text)}
     if path.exists():
         begun = (run / "checkpoints" / "last.pt").exists()  # before, a mistaken setting may still be mended
@@ -34,7 +35,7 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: recipes.Setting
             raise InputError(
                 f"--out: {run} was begun with {key} = {old}, now it is {now}; resume with the same settings, or train into another folder"
             )
-    elif run.exists() and any(run.iterdir()):
+    elif foreign:
         raise InputError(f"--out: {run} is not empty and holds no run; give a new folder")
     atomic_write(path, yaml.safe_dump(new, sort_keys=False))
 
