@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -118,9 +119,9 @@ def mean(value: Tensor, world: World) -> Tensor:
     return value
 
 
-def store(host: str) -> dist.TCPStore:
-    """A place of this process's own where others that reach ``host`` may find what it says, at a free port."""
-    return dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)
+def store(host: str) -> Any:
+    """A store of this process's own, at a free ``port``, for others that reach ``host``."""
+    return dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def positions(examples: int, world: World) -> Tensor:

@@ -18,6 +18,7 @@ import logging
 import os
 import socket
 import time
+import warnings
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -94,20 +95,21 @@ class Elastic:
         lighthouse = self.lighthouse or os.environ.get("TORCHFT_LIGHTHOUSE")
         if lighthouse is None:
             raise InputError("elastic.lighthouse is not given; accepted: the address of a torchft_lighthouse, such as http://host:29510")
-        torchft = _torchft()
-        group = _process_group(torchft, world.device, timedelta(seconds=self.timeout))
+        managers, groups = _torchft()
+        timeout = timedelta(seconds=self.timeout)
+        group = (groups.ProcessGroupNCCL if world.device.type == "cuda" else groups.ProcessGroupGloo)(timeout=timeout)
         host = socket.gethostname()
         own = store(host)
         try:
-            manager = torchft.manager.Manager(
+            manager = managers.Manager(
                 pg=group,
                 state_dict=lambda: copy.deepcopy(state()),  # the step goes on while it is sent
                 load_state_dict=put,
                 min_replica_size=self.workers,
-                world_size_mode=torchft.manager.WorldSizeMode.FIXED_WITH_SPARES,
+                world_size_mode=managers.WorldSizeMode.FIXED_WITH_SPARES,
                 use_async_quorum=False,  # a worker is given the state before it takes a step, and not in its course
                 init_sync=False,  # the seed makes the same weights everywhere
-                timeout=timedelta(seconds=self.timeout),
+                timeout=timeout,
                 connect_timeout=LOOK_UP,
                 replica_id=f"{time.time_ns():020}",  # places are given in this order: whoever comes last is the spare one
                 rank=0,
@@ -156,7 +158,9 @@ class Workers(Team):
         size = self.place.size
         while not leave():
             try:
-                self._manager.start_quorum(timeout=LOOK_UP)
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "The given buffer is not writable")  # where torch reads the state that was sent
+                    self._manager.start_quorum(timeout=LOOK_UP)
             except (RuntimeError, TimeoutError) as error:
                 self._manager._quorum_future = None  # it would raise again what it has raised
                 if time.monotonic() - began > PATIENCE:
@@ -223,23 +227,16 @@ def _scatter(vector: Tensor, into: list[Tensor]) -> None:
         tensor.copy_(values.view(tensor.shape))
 
 
-def _torchft() -> Any:
-    """The library, which is an optional one.
+def _torchft() -> tuple[Any, Any]:
+    """The library's modules ``manager`` and ``process_group``; it is an optional one.
 
     Raises:
         InputError: where it is not installed.
     """
     os.environ.setdefault("RUST_LOG", "error")  # a lost worker is no error here, and is told in one line
+    logging.getLogger("torchft").setLevel(logging.CRITICAL)
     try:
-        import torchft.manager  # pyright: ignore[reportMissingImports]
-        import torchft.process_group  # pyright: ignore[reportMissingImports]
+        from torchft import manager, process_group  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError(f"elastic.workers needs torchft, which cannot be imported ({error}): pip install 'logitpair[elastic]'") from error
-    logging.getLogger("torchft").setLevel(logging.CRITICAL)
-    return torchft
-
-
-def _process_group(torchft: Any, device: torch.device, timeout: timedelta) -> Any:
-    """How workers exchange gradients."""
-    kind = torchft.process_group.ProcessGroupNCCL if device.type == "cuda" else torchft.process_group.ProcessGroupGloo
-    return kind(timeout=timeout)
+    return manager, process_group
