@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import importlib
 import importlib.metadata
+import itertools
 import json
 import os
 import random
@@ -105,7 +106,7 @@ def main() -> None:
         "asked": {"workers": WORKERS, "spare": SPARE, "heartbeat_timeout_ms": arguments.heartbeat, "seed": arguments.seed},
         "kills": kills,
         "seconds_until_survivors_commit": {"median": round(statistics.median(waits), 2), "most": max(waits)},
-        "seconds_a_step": round(statistics.median(after - before for before, after in zip(times, times[1:], strict=False)), 3),
+        "seconds_a_step": round(statistics.median(after - before for before, after in itertools.pairwise(times)), 3),
         "steps": len(hashes),
         "steps_that_several_committed": sum(sum(step in life for life in lives) > 1 for step in hashes),
         "steps_after_which_workers_differed": sum(len(digests) > 1 for digests in hashes.values()),

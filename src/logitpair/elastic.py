@@ -35,7 +35,7 @@ from logitpair.validate import at_least, positive
 NUMBERS = 64
 """Room for what a step measures, of which a spare worker does not know how much it is."""
 
-LOOK_UP = timedelta(seconds=10)
+LOOK_UP = timedelta(seconds=5)
 """How long a worker that waits for others does so before it looks whether it shall leave."""
 
 PATIENCE = 3600.0
@@ -126,7 +126,7 @@ class Elastic:
             ) from error
         manager.load_state_dict({"step": state()["step"], "batches_committed": 0})
         try:
-            yield Workers(World(self.workers, self.workers, world.device), model, manager, group, say)
+            yield Workers(World(self.workers, self.workers, world.device), model, manager, group, self.timeout, say)
         finally:
             manager.shutdown()
 
@@ -139,12 +139,13 @@ class Workers(Team):
         model: the bare network.
         manager: torchft's manager of this worker.
         group: its process group.
+        timeout: seconds that the first worker is waited for at the end.
         say: tells the user something.
     """
 
-    def __init__(self, place: World, model: nn.Module, manager: Any, group: Any, say: Callable[[str], None]) -> None:
+    def __init__(self, place: World, model: nn.Module, manager: Any, group: Any, timeout: float, say: Callable[[str], None]) -> None:
         super().__init__(place)
-        self._model, self._manager, self._group, self._say = model, manager, group, say
+        self._model, self._manager, self._group, self._timeout, self._say = model, manager, group, timeout, say
         self._buffers: list[Tensor] = []
         self._told = ""
 
@@ -215,7 +216,7 @@ class Workers(Team):
 
     def writes_the_end(self, done: Path) -> bool:
         """The first worker, or another if ``done`` is not there after the time in which the first should have written it."""
-        deadline = time.monotonic() + self._manager._timeout.total_seconds()
+        deadline = time.monotonic() + self._timeout
         while not self.place.is_main and not done.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         return not done.exists()

@@ -112,4 +112,3 @@ def lighthouse(workers: int) -> Iterator[str]:
         yield "http://127.0.0.1:" + server.address().rsplit(":", 1)[1]
     finally:
         server.shutdown()
-
