@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import logging
 import os
 import socket
@@ -104,7 +105,7 @@ class Elastic:
             manager = managers.Manager(
                 pg=group,
                 state_dict=lambda: copy.deepcopy(state()),  # the step goes on while it is sent
-                load_state_dict=put,
+                load_state_dict=functools.partial(_take, put),
                 min_replica_size=self.workers,
                 world_size_mode=managers.WorldSizeMode.FIXED_WITH_SPARES,
                 use_async_quorum=False,  # a worker is given the state before it takes a step, and not in its course
@@ -126,7 +127,7 @@ class Elastic:
             ) from error
         manager.load_state_dict({"step": state()["step"], "batches_committed": 0})
         try:
-            yield Workers(World(self.workers, self.workers, world.device), model, manager, group, self.timeout, say)
+            yield Workers(World(self.workers, self.workers, world.device), model, manager, self.timeout, say)
         finally:
             manager.shutdown()
 
@@ -138,14 +139,13 @@ class Workers(Team):
         place: that of a spare worker, which everyone is until the first step.
         model: the bare network.
         manager: torchft's manager of this worker.
-        group: its process group.
         timeout: seconds that the first worker is waited for at the end.
         say: tells the user something.
     """
 
-    def __init__(self, place: World, model: nn.Module, manager: Any, group: Any, timeout: float, say: Callable[[str], None]) -> None:
+    def __init__(self, place: World, model: nn.Module, manager: Any, timeout: float, say: Callable[[str], None]) -> None:
         super().__init__(place)
-        self._model, self._manager, self._group, self._timeout, self._say = model, manager, group, timeout, say
+        self._model, self._manager, self._timeout, self._say = model, manager, timeout, say
         self._buffers: list[Tensor] = []
         self._told = ""
 
@@ -166,19 +166,24 @@ class Workers(Team):
                 self._manager._quorum_future = None  # it would raise again what it has raised
                 if time.monotonic() - began > PATIENCE:
                     raise InputError(f"elastic.workers: fewer than {size} came together ({str(error).splitlines()[0]})") from error
+                self._tell("waiting for workers and the lighthouse")
                 continue
             if self._manager.errored() is not None:
                 self._manager.should_commit()  # no: it counts the failure, so that all come together anew
                 continue
             rank = self._manager.participating_rank()
             place = World(size if rank is None else rank, size, self.place.device)
-            name = "a spare worker" if place.is_spare else f"worker {place.rank + 1} of {size}"
-            if name != self._told:
-                self._say(f"step {self._manager.current_step()}: {name}")
-            self.place, self._told = place, name
+            self._tell("a spare worker" if place.is_spare else f"worker {place.rank + 1} of {size}")
+            self.place = place
             self._buffers = [buffer.clone() for buffer in self._model.buffers()]
             return True
         return False
+
+    def _tell(self, news: str) -> None:
+        """Say it once."""
+        if news != self._told:
+            self._say(f"step {self._manager.current_step()}: {news}")
+        self._told = news
 
     @torch.no_grad()
     def average(self, model: nn.Module, measures: dict[str, Tensor]) -> dict[str, Tensor] | None:
@@ -203,7 +208,6 @@ class Workers(Team):
         for vector in (gradients, rest):
             self._manager.allreduce(vector).wait()  # zeros for a spare worker's
         if not self._manager.should_commit():
-            self._group.abort()  # so that neighbours who wait for a message from here fail too
             for buffer, before in zip(model.buffers(), self._buffers, strict=True):
                 buffer.copy_(before)
             return None
@@ -226,6 +230,19 @@ def _scatter(vector: Tensor, into: list[Tensor]) -> None:
     """The values of ``vector``, one after the other, into tensors that may have other types."""
     for tensor, values in zip(into, vector.split([tensor.numel() for tensor in into]), strict=True):
         tensor.copy_(values.view(tensor.shape))
+
+
+def _take(put: Callable[[dict[str, Any]], None], state: dict[str, Any]) -> None:
+    """Take over another worker's state.
+
+    Raises:
+        InputError: where it is that of another network or optimizer.
+    """
+    try:
+        put(state)
+    except (RuntimeError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"elastic: another worker's state does not fit ({reason}); accepted: the same settings for all workers") from error
 
 
 def _torchft() -> tuple[Any, Any]:

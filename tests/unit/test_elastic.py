@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from logitpair import InputError, recipes, run as runs
 from logitpair.cli import main
 from logitpair.distributed import Team, World
-from logitpair.elastic import Elastic, Workers
+from logitpair.elastic import Elastic, Workers, _take
 from logitpair.feed import Feed
 
 CPU = torch.device("cpu")
@@ -47,6 +48,7 @@ def test_without_workers_the_team_is_that_of_the_world() -> None:
 @pytest.mark.parametrize(
     ("environ", "options", "message"),
     [
+        ({}, ["--elastic.lighthouse", "http://127.0.0.1:1"], "elastic.lighthouse: nobody answers at http://127.0.0.1:1"),
         ({"TORCHFT_LIGHTHOUSE": None}, [], "elastic.lighthouse is not given"),
         ({"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}, [], "elastic.workers is 2 under torchrun"),
         ({}, ["--batch_size", "2000", "--elastic.workers", "1500"], "makes a batch of 1200 images, too few for 1500"),
@@ -60,6 +62,7 @@ def test_workers_that_cannot_start_say_why_in_one_line(
     options: list[str],
     message: str,
 ) -> None:
+    monkeypatch.setattr("logitpair.elastic.LOOK_UP", timedelta(seconds=0.2))
     for name, value in environ.items():
         if value is None:
             monkeypatch.delenv(name, raising=False)
@@ -123,10 +126,24 @@ def test_a_spare_worker_has_nothing() -> None:
 
 
 class Manager:
-    """Stands for torchft's: the gradient of a worker alone, or of one whose neighbour died."""
+    """Stands for torchft's: the gradient of a worker alone, or of one whose neighbour died, after quorums that may fail."""
 
-    def __init__(self, commits: bool, others: float = 0) -> None:
-        self.commits, self.others = commits, others
+    def __init__(self, commits: bool = True, others: float = 0, quorums: tuple[Exception | str | int | None, ...] = ()) -> None:
+        self.commits, self.others, self.quorums, self.failures = commits, others, list(quorums), 0
+
+    def start_quorum(self, timeout: timedelta) -> None:
+        self.found = self.quorums.pop(0)
+        if isinstance(self.found, Exception):
+            raise self.found
+
+    def errored(self) -> str | None:
+        return self.found if isinstance(self.found, str) else None
+
+    def participating_rank(self) -> int | None:
+        return self.found
+
+    def current_step(self) -> int:
+        return 3
 
     def allreduce(self, vector: torch.Tensor) -> Manager:
         vector[: len(vector) // 2] += self.others
@@ -134,14 +151,13 @@ class Manager:
 
     def wait(self) -> None: ...
 
-    def abort(self) -> None: ...
-
     def should_commit(self) -> bool:
+        self.failures += 1
         return self.commits
 
 
 def team(model: torch.nn.Module, manager: Manager) -> Workers:
-    workers = Workers(World(0, 1, CPU), model, manager, manager, 1.0, lambda text: None)
+    workers = Workers(World(0, 1, CPU), model, manager, 1.0, lambda text: None)
     workers._buffers = [buffer.clone() for buffer in model.buffers()]
     return workers
 
@@ -172,6 +188,32 @@ def test_a_step_that_failed_leaves_buffers_as_they_were_before_it() -> None:
     assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
 
 
+def test_a_worker_waits_until_a_quorum_stands_or_it_shall_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    late, lost = TimeoutError("nobody came"), RuntimeError("the connection was lost")
+    manager = Manager(quorums=(late, lost, "a neighbour died", 1, 1, None, 0, late, late))
+    workers = Workers(World(2, 2, CPU), torch.nn.BatchNorm1d(3), manager, 1.0, told.append)
+    places = []
+    for _step in range(4):
+        assert workers.gather(lambda: False)
+        places.append(workers.place.rank)
+    assert places == [1, 1, 2, 0]
+    assert manager.failures == 1, "a quorum that failed must be counted, so that the next is a new one"
+    assert told == [
+        f"step 3: {what}" for what in ("waiting for workers and the lighthouse", "worker 2 of 2", "a spare worker", "worker 1 of 2")
+    ]
+    assert not workers.gather(lambda: len(manager.quorums) == 1)
+    monkeypatch.setattr("logitpair.elastic.PATIENCE", 0.0)
+    with pytest.raises(InputError, match="elastic.workers: fewer than 2 came together .nobody came."):
+        workers.gather(lambda: False)
+
+
+def test_a_state_of_another_network_is_refused() -> None:
+    other = torch.nn.Linear(2, 3).state_dict()
+    with pytest.raises(InputError, match="another worker's state does not fit"):
+        _take(torch.nn.Linear(2, 4).load_state_dict, other)
+
+
 def test_workers_that_count_differently_and_too_many_measures_are_refused() -> None:
     model = stepped()
     with pytest.raises(InputError, match="1 here and another number elsewhere"):
@@ -182,8 +224,19 @@ def test_workers_that_count_differently_and_too_many_measures_are_refused() -> N
 
 def test_the_end_is_written_by_another_when_the_first_worker_does_not(tmp_path: Path) -> None:
     model, done = torch.nn.Linear(1, 1), tmp_path / "done"
-    first, second = (Workers(World(rank, 2, CPU), model, None, None, 0.05, lambda text: None) for rank in (0, 1))
+    first, second = (Workers(World(rank, 2, CPU), model, None, 0.05, lambda text: None) for rank in (0, 1))
     assert first.writes_the_end(done)
     assert second.writes_the_end(done), "the first never wrote it"
     done.touch()
     assert not second.writes_the_end(done)
+
+
+def test_commands_of_the_document_parse(monkeypatch: pytest.MonkeyPatch) -> None:
+    from logitpair.commands import train
+
+    monkeypatch.setattr(train, "run", lambda arguments: None)
+    document = (Path(__file__).parents[2] / "docs" / "elastic.md").read_text()
+    lines = [line.partition(" >")[0].split() for line in document.splitlines() if line.startswith("logitpair ")]
+    assert len(lines) == 3
+    for _, *arguments in lines:
+        assert main(arguments) == 0
