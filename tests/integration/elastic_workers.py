@@ -103,11 +103,11 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 @contextlib.contextmanager
 def lighthouse(workers: int) -> Iterator[str]:
-    """The address of one that gives up a silent worker after a second."""
+    """The address of one that gives up a silent worker after two seconds."""
     os.environ["RUST_LOG"] = "error"  # it would write many lines a step
     from torchft.coordination import LighthouseServer
 
-    server = LighthouseServer(bind="127.0.0.1:0", min_replicas=workers, join_timeout_ms=5000, quorum_tick_ms=20, heartbeat_timeout_ms=1000)
+    server = LighthouseServer(bind="127.0.0.1:0", min_replicas=workers, join_timeout_ms=30000, quorum_tick_ms=20, heartbeat_timeout_ms=2000)
     try:
         yield "http://127.0.0.1:" + server.address().rsplit(":", 1)[1]
     finally:

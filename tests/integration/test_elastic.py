@@ -40,7 +40,7 @@ def test_a_killed_worker_costs_nothing_but_time_and_comes_back_equal(tmp_path: P
             assert process.exitcode == 0
 
     taken = [steps(log) for log in logs]
-    assert fatal <= max(taken[0]) < 12
+    assert fatal <= max(taken[0]) <= 12
     for survivor in taken[1:3]:  # which may have begun when the others had taken a step
         assert survivor.keys() == set(range(min(survivor), 25)), "a survivor left out a step"
     for step in range(1, 25):

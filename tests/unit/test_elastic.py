@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -48,7 +49,6 @@ def test_without_workers_the_team_is_that_of_the_world() -> None:
 @pytest.mark.parametrize(
     ("environ", "options", "message"),
     [
-        ({}, ["--elastic.lighthouse", "http://127.0.0.1:1"], "elastic.lighthouse: nobody answers at http://127.0.0.1:1"),
         ({"TORCHFT_LIGHTHOUSE": None}, [], "elastic.lighthouse is not given"),
         ({"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}, [], "elastic.workers is 2 under torchrun"),
         ({}, ["--batch_size", "2000", "--elastic.workers", "1500"], "makes a batch of 1200 images, too few for 1500"),
@@ -62,7 +62,6 @@ def test_workers_that_cannot_start_say_why_in_one_line(
     options: list[str],
     message: str,
 ) -> None:
-    monkeypatch.setattr("logitpair.elastic.LOOK_UP", timedelta(seconds=0.2))
     for name, value in environ.items():
         if value is None:
             monkeypatch.delenv(name, raising=False)
@@ -73,6 +72,16 @@ def test_workers_that_cannot_start_say_why_in_one_line(
     assert code == 2
     assert len(lines) == 1
     assert message in lines[0]
+
+
+def test_a_lighthouse_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = MagicMock()  # the library itself tries for ten seconds
+    modules.Manager.side_effect = RuntimeError("transport error\nat great length")
+    monkeypatch.setattr("logitpair.elastic._torchft", lambda: (modules, modules))
+    settings = Elastic(workers=2, lighthouse="http://127.0.0.1:1")
+    joining = settings.join(World(0, 1, CPU), torch.nn.Linear(1, 1), dict, lambda parts: None, lambda text: None)
+    with pytest.raises(InputError, match=r"nobody answers at http://127.0.0.1:1 \(transport error\); start"), joining:
+        pass
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
