@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from logitpair.attacks import Attack
 from logitpair.data import ImageData
+from logitpair.elastic import Elastic
 from logitpair.errors import InputError
 from logitpair.objectives import Objective
 from logitpair.optim import Constant, Schedule
@@ -117,6 +118,7 @@ class RunConfig:
         workers: processes that load images; 0 for data held in memory.
         checkpoint_every: steps between two checkpoints.
         checkpoints_kept: how many of the latest are kept, besides the best.
+        elastic: workers that may be lost on the way; by default none may.
         validation: how training is watched.
         evaluation: what ``logitpair evaluate`` does with the run.
     """
@@ -141,6 +143,7 @@ class RunConfig:
     workers: int = 0
     checkpoint_every: int = 500
     checkpoints_kept: int = 2
+    elastic: Elastic = field(default_factory=Elastic)
 
     def __post_init__(self) -> None:
         positive("epochs", self.epochs)

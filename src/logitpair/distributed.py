@@ -1,13 +1,15 @@
-"""The one file that knows how many processes there are."""
+"""The one file that knows how many processes there are; ``elastic`` lets them come and go."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,7 +19,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True)
 class World:
-    """This process's place among the data-parallel ones, and the device it works on."""
+    """This process's place among the data-parallel ones, and the device it works on.
+
+    Args:
+        rank: which of them it is, from 0; ``size`` or more for a spare one, which has no part in the work.
+        size: how many share the work.
+        device: where this one works.
+    """
 
     rank: int
     size: int
@@ -27,6 +35,11 @@ class World:
     def is_main(self) -> bool:
         """Whether this process is the one that writes files and prints."""
         return self.rank == 0
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether this process waits for another's place."""
+        return self.rank >= self.size
 
 
 FAREWELL = 0.2
@@ -106,6 +119,11 @@ def mean(value: Tensor, world: World) -> Tensor:
     return value
 
 
+def store(host: str) -> Any:
+    """A store of this process's own, at a free ``port``, for others that reach ``host``."""
+    return dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)  # pyright: ignore[reportPrivateImportUsage]
+
+
 def positions(examples: int, world: World) -> Tensor:
     """Which of a batch's ``examples`` are this process's: every ``size``-th, as they are dealt out."""
     return torch.arange(world.rank, examples, world.size)
@@ -134,3 +152,39 @@ def any_process(flag: bool, world: World) -> bool:
     value = torch.tensor(float(flag), device=world.device)
     dist.all_reduce(value, op=dist.ReduceOp.MAX)
     return bool(value)
+
+
+class Team:
+    """The processes that share the steps of a training: here always all of a world, while those of ``elastic.Workers`` come and go.
+
+    Args:
+        world: the processes that ``join`` joined.
+
+    Attributes:
+        place: this process's place in the step, which says what part of the batch is its own.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.place = world
+
+    def gather(self, leave: Callable[[], bool]) -> bool:
+        """Come together for a step, and take a place in it; False if ``leave`` said so while others were waited for."""
+        return True
+
+    def average(self, model: nn.Module, measures: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        """After the backward passes, give all processes the same gradients and buffers.
+
+        Args:
+            model: the bare network. Its gradients are averaged already where ``data_parallel`` wrapped it.
+            measures: what this process measured.
+
+        Returns:
+            What is known of the measures, whose mean over the processes is that of the batch, or None if a process was lost on the
+            way, so that the step must be taken again.
+        """
+        average_buffers(model, self.place)
+        return measures
+
+    def writes_the_end(self, done: Path) -> bool:
+        """Whether it is this process that writes the end of the run, of which the file ``done`` is the last."""
+        return self.place.is_main

@@ -16,7 +16,7 @@ from logitpair.files import atomic_write
 
 RESULT_NEUTRAL = (
     *("data.init_args.root", "evaluation", "workers", "checkpoint_every", "checkpoints_kept", "activation_checkpointing"),
-    "accumulate",  # half the GPUs take twice the micro-batches, which count as processes, whose number may change as well
+    *("elastic.", "accumulate"),  # half the GPUs take twice the micro-batches, which count as processes, whose number may change as well
 )
 """Settings that may change between the parts of one training: they touch the weights no more than the number of processes does.
 
@@ -32,6 +32,7 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: recipes.Setting
         OSError: if it cannot be written.
     """
     path = run / "config.yaml"
+    foreign = run.exists() and any(not file.name.startswith(".") for file in run.iterdir())  # before others write their config.yaml
     new: dict[str, Any] = {"recipe": recipe, "scale": scale or "paper", "run": yaml.safe_load(settings.text)}
     if path.exists():
         begun = (run / "checkpoints" / "last.pt").exists()  # before, a mistaken setting may still be mended
@@ -40,7 +41,7 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: recipes.Setting
             raise InputError(
                 f"--out: {run} was begun with {key} = {old}, now it is {now}; resume with the same settings, or train into another folder"
             )
-    elif run.exists() and any(run.iterdir()):
+    elif foreign:
         raise InputError(f"--out: {run} is not empty and holds no run; give a new folder")
     atomic_write(path, yaml.safe_dump(new, sort_keys=False))
 

@@ -29,13 +29,26 @@ class State:
     best: float = -1.0
     seconds: float = 0.0
 
-    def save(self, folder: Path, keep: int, best: bool) -> None:
-        """Write a checkpoint of this state."""
+    def parts(self) -> dict[str, Any]:
+        """All of it, as tensors and plain values."""
         parts: dict[str, Any] = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        parts |= {"scaler": self.scaler.state_dict(), "best": self.best, "seconds": self.seconds}
+        parts |= {"scaler": self.scaler.state_dict(), "step": self.step, "best": self.best, "seconds": self.seconds}
         if self.ema is not None:
             parts["ema"] = self.ema.state_dict()
-        checkpoint.save(folder, parts, self.step, keep, best)
+        return parts
+
+    def put(self, parts: dict[str, Any]) -> None:
+        """Become what ``parts`` gave."""
+        self.model.load_state_dict(parts["model"])
+        self.optimizer.load_state_dict(parts["optimizer"])
+        if self.ema is not None:
+            self.ema.load_state_dict(parts["ema"])
+        self.scaler.load_state_dict(parts["scaler"])
+        self.step, self.best, self.seconds = parts["step"], parts["best"], parts["seconds"]
+
+    def save(self, folder: Path, keep: int, best: bool) -> None:
+        """Write a checkpoint of this state."""
+        checkpoint.save(folder, self.parts(), self.step, keep, best)
 
     def load(self, path: Path, device: torch.device) -> None:
         """Continue from a checkpoint.
@@ -45,12 +58,7 @@ class State:
         """
         parts = checkpoint.load(path, device)
         try:
-            self.model.load_state_dict(parts["model"])
-            self.optimizer.load_state_dict(parts["optimizer"])
-            if self.ema is not None:
-                self.ema.load_state_dict(parts["ema"])
-            self.scaler.load_state_dict(parts["scaler"])
-            self.step, self.best, self.seconds = parts["step"], parts["best"], parts["seconds"]
+            self.put(parts)
         except (RuntimeError, KeyError, ValueError) as error:
             raise InputError(f"checkpoint: '{path}' does not fit this run's network ({str(error).splitlines()[0]})") from error
 
