@@ -3,7 +3,7 @@
     python benchmarks/throughput.py --out results/benchmarks/throughput.json
     python benchmarks/throughput.py --compile true --out results/benchmarks/throughput-compiled.json
 
-Whole steps are timed as training takes them (``logitpair.train.take_step``: attack, loss, backward pass, optimizer, moving average), in the
+Whole steps are timed as training takes them (``logitpair.step.take_step``: attack, loss, backward pass, optimizer, moving average), in the
 recipe's precision, on random images, without loading any. The batch begins at the paper's 32 a GPU and doubles until the memory is
 full. ``matmul`` is the fastest product of two square matrices in the same arithmetic in the same run; ``share`` is what the step's matrix
 products and convolutions, as ``logitpair.cost.step_cost`` counts them, reach of it. Other options are settings of the recipes.
@@ -28,11 +28,12 @@ import torch
 from logitpair import environment, precision, recipes
 from logitpair.config import RunConfig
 from logitpair.cost import step_cost
-from logitpair.distributed import World
+from logitpair.distributed import Team, World
+from logitpair.feed import Share
 from logitpair.files import atomic_write
 from logitpair.memory import checkpoint_activations
 from logitpair.state import State, initial_state
-from logitpair.train import Share, take_step
+from logitpair.step import take_step
 
 RECIPES = ("imagenet-alp-inception_v3", "imagenet-alp-resnet101")
 RECORDED = Path("results/benchmarks/throughput.json")
@@ -156,7 +157,7 @@ def measure(config: RunConfig, batch: int, *, steps: int, device: torch.device) 
 def step(config: RunConfig, state: State, network: torch.nn.Module, share: Share) -> None:
     """One step of training, as ``logitpair.train`` takes it."""
     world = World(rank=0, size=1, device=share.x.device)
-    take_step(config, state, network, share, config.epochs / 2, world, Path("checkpoints"))
+    take_step(config, state, network, share, config.epochs / 2, world, Team(world), Path("checkpoints"))
 
 
 def matmul_peak(size: int, dtype: torch.dtype, device: torch.device, times: int = 20, rounds: int = 5) -> float:

@@ -48,6 +48,7 @@ def test_killed_shared_by_two_processes_and_alone_it_comes_to_the_same(run: Path
     subprocess.run(command(run), check=True, capture_output=True, timeout=200)
     alone = results(run)
     (run / "audit").rename(tmp_path / "alone")
+    run = shutil.copytree(run, tmp_path / "run")
     process = subprocess.Popen(command(run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120
