@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,15 @@ def save(folder: Path, state: dict[str, Any], step: int, keep: int, best: bool =
         _point(folder / "best.pt", path)
     _point(folder / "last.pt", path)  # at the end: a run resumes from it, and then does again what may be missing
     for old in sorted(folder.glob("step-*.pt"))[:-keep]:
-        old.unlink()
+        old.unlink(missing_ok=True)  # another worker of ``elastic`` may write the same
     return path
 
 
 def _point(name: Path, path: Path) -> None:
     """Make ``name`` another name of the file ``path``, at once (a hard link: it survives the rotation)."""
-    temporary = name.with_name(f".{name.name}.link")
-    temporary.unlink(missing_ok=True)
-    os.link(path, temporary)
-    os.replace(temporary, name)
+    with tempfile.TemporaryDirectory(dir=name.parent, prefix=f".{name.name}.") as folder:
+        os.link(path, Path(folder) / name.name)
+        os.replace(Path(folder) / name.name, name)
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -119,9 +119,13 @@ def mean(value: Tensor, world: World) -> Tensor:
     return value
 
 
-def store(host: str) -> Any:
-    """A store of this process's own, at a free ``port``, for others that reach ``host``."""
-    return dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)  # pyright: ignore[reportPrivateImportUsage]
+def store(host: str, timeout: timedelta) -> Any:
+    """A store of this process's own, at a free ``port``, for others that reach ``host``.
+
+    Raises:
+        RuntimeError: if ``host`` is no name of this machine, after the ``timeout``.
+    """
+    return dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=timeout)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def positions(examples: int, world: World) -> Tensor:

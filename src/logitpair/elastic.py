@@ -100,7 +100,10 @@ class Elastic:
         timeout = timedelta(seconds=self.timeout)
         group = (groups.ProcessGroupNCCL if world.device.type == "cuda" else groups.ProcessGroupGloo)(timeout=timeout)
         host = socket.gethostname()
-        own = store(host)
+        try:
+            own = store(host, LOOK_UP)
+        except RuntimeError as error:
+            raise InputError(f"elastic.workers: this machine's name, {host}, leads nowhere; workers reach each other by it") from error
         try:
             manager = managers.Manager(
                 pg=group,
@@ -158,18 +161,10 @@ class Workers(Team):
         began = time.monotonic()
         size = self.place.size
         while not leave():
-            try:
-                with warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", "The given buffer is not writable")  # where torch reads the state that was sent
-                    self._manager.start_quorum(timeout=LOOK_UP)
-            except (RuntimeError, TimeoutError) as error:
-                self._manager._quorum_future = None  # it would raise again what it has raised
+            error = self._quorum()
+            if error is not None:
                 if time.monotonic() - began > PATIENCE:
-                    raise InputError(f"elastic.workers: fewer than {size} came together ({str(error).splitlines()[0]})") from error
-                self._tell("waiting for workers and the lighthouse")
-                continue
-            if self._manager.errored() is not None:
-                self._manager.should_commit()  # no: it counts the failure, so that all come together anew
+                    raise InputError(f"elastic.workers: {size} did not come together ({_first_line(error)})") from error
                 continue
             rank = self._manager.participating_rank()
             place = World(size if rank is None else rank, size, self.place.device)
@@ -178,6 +173,22 @@ class Workers(Team):
             self._buffers = [buffer.clone() for buffer in self._model.buffers()]
             return True
         return False
+
+    def _quorum(self) -> Exception | None:
+        """Ask the lighthouse who is there, connect to them and take over their state; what failed, if anything did."""
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The given buffer is not writable")  # where torch reads the state that was sent
+                self._manager.start_quorum(timeout=LOOK_UP)
+        except (RuntimeError, TimeoutError) as error:
+            self._manager._quorum_future = None  # it would raise again what it has raised
+            self._tell("waiting for workers and the lighthouse")
+            return error
+        error = self._manager.errored()
+        if error is not None:
+            self._manager.should_commit()  # no: it counts the failure, so that all come together anew
+            self._tell(f"trying again to reach the other workers ({_first_line(error)})")
+        return error
 
     def _tell(self, news: str) -> None:
         """Say it once."""
@@ -219,11 +230,15 @@ class Workers(Team):
         return dict(zip(names, rest[1:NUMBERS], strict=False))
 
     def writes_the_end(self, done: Path) -> bool:
-        """The first worker, or another if ``done`` is not there after the time in which the first should have written it."""
-        deadline = time.monotonic() + self._timeout
+        """The first worker, or the next one if ``done`` is not there after the time in which the one before should have written it."""
+        deadline = time.monotonic() + self._timeout * self.place.rank
         while not self.place.is_main and not done.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         return not done.exists()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _scatter(vector: Tensor, into: list[Tensor]) -> None:

@@ -77,7 +77,8 @@ class Window:
     def add(self, measures: dict[str, Tensor], images: int) -> None:
         """Count one step: what it measured, and its images over all processes."""
         for name, value in measures.items():
-            self.sums[name] = value + self.sums.get(name, 0)
+            # the gradient of a step that float16 skips is not finite, and JSON knows no such number
+            self.sums[name] = value.nan_to_num(posinf=0.0, neginf=0.0) + self.sums.get(name, 0)
         self.steps += 1
         self.images += images
 

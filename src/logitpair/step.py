@@ -51,7 +51,8 @@ def take_step(
     state.model.train()
     state.optimizer.zero_grad()
     measures: dict[str, Tensor] = {}
-    parts = share.micro_batches(min(config.accumulate, share.of // place.size))
+    micro = config.batch_size // place.size // config.accumulate  # images; fewer micro-batches where the last batch is smaller
+    parts = share.micro_batches(max(1, min(config.accumulate, share.of // place.size // micro)))
     for number, part in enumerate(parts, 1):
         with distributed.synchronized(model, number == len(parts)):
             with precision.autocast(precision.resolve(config.precision, place.device), place.device):
@@ -64,6 +65,7 @@ def take_step(
     if averaged is None:
         return None
     refuse_non_finite(averaged, state.step, checkpoints, world)
+    state.scaler.scale(torch.zeros((), device=place.device))  # a spare worker had nothing to scale, and its scaler must exist
     averaged["gradient_norm"] = check_gradient(state, checkpoints)
     state.scaler.step(state.optimizer)
     state.scaler.update()

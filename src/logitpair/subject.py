@@ -68,7 +68,8 @@ def of_run(
     config = recipes.resolve(with_root(content["run"], data_dir)).config
     settings = config.evaluation
     test = _first(config.data.test(), examples)
-    _tell_missing(test, len(config.data.classes))
+    if examples is not None:
+        _tell_missing(test, len(config.data.classes))
     own = settings.attacks
     chosen = own if attacks is None else read_attacks(attacks, next(iter(own.values())))
     model = runs.load(run, which=which, device=device)
@@ -148,9 +149,11 @@ def of_model(
 
 def _tell_missing(test: Data, classes: int) -> None:
     """Warn where the first photos of a data set that was cut short are of few classes, for most come class by class."""
-    pictures = test.dataset if isinstance(test, Subset) else None
-    if isinstance(pictures, Pictures):
-        labels = [pictures.label(index) for index in test.indices]  # type: ignore[union-attr]
+    indices: Sequence[int] = range(count(test) or 0)
+    while isinstance(test, Subset):
+        indices, test = [test.indices[index] for index in indices], test.dataset
+    if isinstance(test, Pictures):
+        labels = [test.label(index) for index in indices]
         if labels == sorted(labels):
             _tell_few(labels, classes)
 

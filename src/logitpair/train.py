@@ -78,7 +78,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         if state.step >= total and ended.exists():
             return state.evaluated.eval()
         every = max(1, round(config.validation.every * feed.per_epoch))
-        writes, metrics, saved = world.is_main, None, state.step
+        metrics, saved = None, state.step
         window, clock = Window(), Clock()
         bar = stack.enter_context(progress_bar(disable=quiet or not world.is_main))
         task = bar.add_task("train", total=total, completed=state.step, note="")
@@ -86,6 +86,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         resumed = f"Resuming at step {state.step} of {total}" if state.step else f"Training {total} steps"
         say(f"{resumed}, {config.batch_size} images each, on {device} in {str(dtype).removeprefix('torch.')} -> {run}")
         team = stack.enter_context(config.elastic.join(world, state.model, state.parts, state.put, say))
+        writes = team.place.is_main or (world.is_main and state.step >= total)
 
         while state.step < total and team.gather(lambda: interrupt.requested or ended.exists()):
             epoch, share = state.step / feed.per_epoch, feed.share(state.step, team.place)

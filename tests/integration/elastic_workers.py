@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from many_processes import FORKED, config
+from many_processes import FORKED, Double, config
 from torch import Tensor, nn
 
 from logitpair.elastic import Elastic
@@ -21,18 +21,12 @@ from logitpair.models import SmallConvNet
 from logitpair.train import Interrupted, train
 
 
-class Double(nn.Module):
-    """A network with BatchNorm whose arithmetic is float64, so that only rounding at 1e-16 is left of what order sums are in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = nn.Sequential(nn.BatchNorm2d(1), SmallConvNet(width=4)).double()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(x.double())
+def normalized() -> nn.Module:
+    """A network with BatchNorm, in float64."""
+    return nn.Sequential(Double(), nn.BatchNorm2d(1), SmallConvNet(width=4)).double()
 
 
-CHANGES: dict[str, Any] = {"model": Double, "epochs": 6, "checkpoint_every": 5, "ema": 0.9}
+CHANGES: dict[str, Any] = {"model": normalized, "epochs": 6, "checkpoint_every": 5, "ema": 0.9}
 """24 steps."""
 
 

@@ -47,7 +47,19 @@ class Recorded(Dataset[tuple[Tensor, int]]):
         if self.given == self.stop_at and (rank == "0" or self.by == signal.SIGKILL):
             os.kill(os.getpid(), self.by)
         image, label = self.digits[index]
-        return image, int(label)
+        return image.double() / 255, int(label)  # logits are float64 for float64 images alone
+
+
+class Double(nn.Module):
+    """A first layer for networks in float64, where only rounding at 1e-16 is left of what order sums are in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.double()
+
+
+def precise() -> nn.Module:
+    """A network without BatchNorm, in float64."""
+    return nn.Sequential(Double(), lp.models.SmallConvNet(width=4)).double()
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,7 @@ def config(folder: Path, stop_at: int | None = None, **changes: Any) -> RunConfi
     attack = lp.attacks.PGD(lp.Linf(0.1), step_size=0.05, steps=2)
     settings = RunConfig(
         data=RecordedDigits(folder, stop_at),
-        model=partial(lp.models.SmallConvNet, width=4),
+        model=precise,
         objective=lp.objectives.AdversarialLogitPairing(attack, label_smoothing=0.1),
         optimizer=partial(torch.optim.SGD, lr=0.2, momentum=0.9),
         schedule=Exponential(),
@@ -99,7 +111,7 @@ def learn(run: Path, stop_at: int | None, changes: dict[str, Any]) -> None:
 def blocks() -> nn.Module:
     """A network of one block with BatchNorm, and a layer."""
     block = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
-    return nn.Sequential(nn.Sequential(block), nn.Flatten(), nn.Linear(144, 10))
+    return nn.Sequential(Double(), nn.Sequential(block), nn.Flatten(), nn.Linear(144, 10)).double()
 
 
 def command(arguments: Sequence[str]) -> None:

@@ -145,8 +145,8 @@ class Manager:
         if isinstance(self.found, Exception):
             raise self.found
 
-    def errored(self) -> str | None:
-        return self.found if isinstance(self.found, str) else None
+    def errored(self) -> Exception | None:
+        return RuntimeError(self.found) if isinstance(self.found, str) else None
 
     def participating_rank(self) -> int | None:
         return self.found
@@ -209,11 +209,15 @@ def test_a_worker_waits_until_a_quorum_stands_or_it_shall_leave(monkeypatch: pyt
     assert places == [1, 1, 2, 0]
     assert manager.failures == 1, "a quorum that failed must be counted, so that the next is a new one"
     assert told == [
-        f"step 3: {what}" for what in ("waiting for workers and the lighthouse", "worker 2 of 2", "a spare worker", "worker 1 of 2")
+        "step 3: waiting for workers and the lighthouse",
+        "step 3: trying again to reach the other workers (a neighbour died)",
+        "step 3: worker 2 of 2",
+        "step 3: a spare worker",
+        "step 3: worker 1 of 2",
     ]
     assert not workers.gather(lambda: len(manager.quorums) == 1)
     monkeypatch.setattr("logitpair.elastic.PATIENCE", 0.0)
-    with pytest.raises(InputError, match="elastic.workers: fewer than 2 came together .nobody came."):
+    with pytest.raises(InputError, match="elastic.workers: 2 did not come together .nobody came."):
         workers.gather(lambda: False)
 
 

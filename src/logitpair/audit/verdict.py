@@ -41,7 +41,7 @@ def verdict(protocol: Mapping[str, Any], audited: Mapping[str, Any], findings: S
     """
     low, high = audited["ci95"]
     ours, theirs = f"{audited['top1']:.2%} ({low:.2%} to {high:.2%})", f"{protocol['top1']:.2%}"
-    gap = protocol["top1"] - audited["top1"]
+    gap = round(protocol["top1"] - audited["top1"], 9)  # 0.94 - 0.91 is a little less than 0.03
     failed = [finding.check for finding in findings if not finding.passed]
     if blocking := [finding.check for finding in findings if finding.blocks and not finding.passed]:
         return "inconclusive", f"{', '.join(blocking)} failed, so that no attack's number can be believed (protocol {theirs}, audit {ours})"

@@ -18,7 +18,7 @@ class Plain(SmoothedLabels):
         label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``label_smoothing`` outside [0, 1), ``label_smoothing`` outside [0, 1).
+        InputError: for ``label_smoothing`` outside [0, 1).
     """
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
