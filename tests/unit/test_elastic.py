@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -249,7 +251,9 @@ def test_commands_of_the_document_parse(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(train, "run", lambda arguments: None)
     document = (Path(__file__).parents[2] / "docs" / "elastic.md").read_text()
-    lines = [line.partition(" >")[0].split() for line in document.splitlines() if line.startswith("logitpair ")]
-    assert len(lines) == 3
+    lines = [re.split(" >| &&", line)[0].split() for line in document.splitlines() if line.lstrip().startswith("logitpair ")]
+    assert len(lines) == 4
+    script = next(block for block in document.split("```") if block.startswith("bash\n"))
+    subprocess.run(["bash", "-n"], input=script.removeprefix("bash\n"), text=True, check=True)
     for _, *arguments in lines:
         assert main(arguments) == 0
