@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from logitpair import distributed, environment
 from logitpair.adversarial import AdversarialImages
 from logitpair.attacks import Attack, undisturbed
-from logitpair.attacks.base import logits_of
+from logitpair.attacks.base import try_on
 from logitpair.console import Progress
 from logitpair.data import Data, batches, check_data, count, identity, select
 from logitpair.distributed import ALONE, World
@@ -201,14 +201,7 @@ def _try(model: nn.Module, sources: Mapping[str, nn.Module], x: Tensor) -> None:
     check_batch(x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
     classes = {}
     for name, network in {"model": model, **{f"sources: '{name}'": source for name, source in sources.items()}}.items():
-        with torch.inference_mode(False), undisturbed(network):
-            try:
-                logits = logits_of(network, x[:1].clone().requires_grad_())
-            except (RuntimeError, ValueError) as error:
-                if isinstance(error, InputError):
-                    raise
-                told = str(error).splitlines()[0]
-                raise InputError(f"{name} cannot take images of {list(x.shape[1:])}: {told}") from error
+        logits = try_on(name, network, x)
         classes[name] = logits.shape[1]
         if classes[name] != classes["model"]:
             raise InputError(f"{name} has {classes[name]} classes, the model {classes['model']}")

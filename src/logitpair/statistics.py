@@ -21,7 +21,7 @@ def wilson(correct: int, total: int) -> tuple[float, float]:
     p, z2 = correct / total, _Z**2 / total
     centre = (p + z2 / 2) / (1 + z2)
     half = _Z * math.sqrt(p * (1 - p) / total + z2 / (4 * total)) / (1 + z2)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return (centre - half if correct else 0.0), (centre + half if correct < total else 1.0)  # rounding would miss 0 and 1
 
 
 def accuracy(correct: NDArray[np.bool_], top5: NDArray[np.bool_] | None = None) -> dict[str, Any]:

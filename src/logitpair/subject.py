@@ -20,9 +20,11 @@ from logitpair.data import Data, Photos, count, first
 from logitpair.data.pictures import Pictures
 from logitpair.describe import describe
 from logitpair.errors import InputError
+from logitpair.fingerprint import weights_of
 from logitpair.models import count_logits, read_model
 from logitpair.recipes import with_root
 from logitpair.suites import read_attacks
+from logitpair.weights import device_of
 
 
 @dataclass(frozen=True)
@@ -196,8 +198,14 @@ def published(content: Mapping[str, Any], attacks: Mapping[str, Attack]) -> list
     return [{key: value / 100 if isinstance(value, int | float) else value for key, value in entry.items()} for entry in entries]
 
 
-def sources_of(paths: Mapping[str, Path], device: torch.device) -> tuple[dict[str, nn.Module], dict[str, dict[str, Any]]]:
+def sources_of(paths: Mapping[str, Path], model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, dict[str, Any]]]:
     """The networks of other runs by name, and what ``results.json`` says of each: its ``run`` and ``step``.
+
+    Warns of runs that have not finished training, and of a source that is the network itself.
+
+    Args:
+        paths: the runs, by name.
+        model: the network that their images are for, on its device.
 
     Raises:
         InputError: for a folder that holds no run.
@@ -205,11 +213,13 @@ def sources_of(paths: Mapping[str, Path], device: torch.device) -> tuple[dict[st
     networks: dict[str, nn.Module] = {}
     for name, path in paths.items():
         try:
-            networks[name] = runs.load(path, device=device)
+            networks[name] = runs.load(path, device=device_of(model))
         except InputError as error:
             raise InputError(f"--source {name}: {error}") from error
         if not (path / "training.json").exists():
             warnings.warn(f"{path} has not finished training", stacklevel=2)
+        if weights_of(networks[name]) == weights_of(model):
+            warnings.warn(f"--source {name}: {path} holds the very weights that are evaluated; this is no black box", stacklevel=2)
     return networks, {name: {"run": path.as_posix(), "step": steps_of(path, "last")} for name, path in paths.items()}
 
 

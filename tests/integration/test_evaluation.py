@@ -132,6 +132,7 @@ def test_a_larger_evaluation_is_not_written_over(run: Path, capsys: pytest.Captu
     assert main(["evaluate", str(run), *options, "--examples", "30"]) == 0
 
 
+@pytest.mark.filterwarnings("ignore:--source itself")
 def test_an_evaluation_by_other_attacks_or_with_fewer_sources_is_not_written_over(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate = ["evaluate", str(run), "--name", "kept-suite", "--examples", "20"]
     source = ["--source", f"itself={run}"]

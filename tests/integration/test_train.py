@@ -224,6 +224,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(
         assert "last.pt" in lines[0]
 
 
+@pytest.mark.filterwarnings("default")
 def test_training_leaves_the_way_to_evaluate(uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     attacks = tmp_path / "attacks.yaml"
     attacks.write_text("weak: {class_path: logitpair.attacks.PGD, init_args: {threat: {eps: 8/255}, step_size: 0.02, steps: 2}}\n")
@@ -235,7 +236,10 @@ def test_training_leaves_the_way_to_evaluate(uninterrupted: Path, tmp_path: Path
     assert list(evaluation.results["attacks"]) == ["weak"]
     assert evaluation.results["attacks"]["weak"]["parameters"]["init_args"]["threat"]["init_args"]["eps"] == 8 / 255
     assert "itself" in evaluation.results["black_box"]
-    assert "weak" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "weak" in said.out
+    assert "--source itself" in said.err
+    assert "no black box" in said.err
 
 
 @pytest.mark.parametrize("batch_size", ["0", "-1"])

@@ -231,6 +231,8 @@ def test_a_model_that_is_never_right(sample: Pair) -> None:
     ("data", "options", "said"),
     [
         (lambda x, y: (x[:0], y[:0]), {}, "data: holds no examples"),
+        (lambda x, y: (x, y), {"threat": 0.05}, "threat must be a threat model such as"),
+        (lambda x, y: (x.expand(-1, 3, -1, -1), y), {}, "model cannot take images of .3, 8, 8."),
         (lambda x, y: (x, y), {"threat": lp.Linf(0.0)}, "threat: eps must be above 0"),
         (lambda x, y: (x, y), {"budget": 0}, "budget must be above 0"),
         (lambda x, y: (x, y), {"minutes": -1}, "minutes must be above 0"),

@@ -22,6 +22,12 @@ def test_wilson_at_known_values(correct: int, total: int, low: float, high: floa
     assert wilson(correct, total) == pytest.approx((low, high), abs=1e-6)
 
 
+def test_wilson_ends_at_exactly_0_and_1() -> None:
+    for total in (6, 9, 12, 50, 300, 1000):
+        assert wilson(0, total)[0] == 0.0
+        assert wilson(total, total)[1] == 1.0
+
+
 def test_wilson_covers_95_percent_of_the_time() -> None:
     hits = np.random.default_rng(0).binomial(200, 0.9, size=5000)
     covered = np.mean([low <= 0.9 <= high for low, high in (wilson(int(hit), 200) for hit in hits)])

@@ -23,6 +23,7 @@ def accuracy(correct: int, total: int = 300) -> dict[str, Any]:
         (282, 276, "trustworthy"),
         (60, 51, "trustworthy"),  # three points within the interval
         (273, 282, "trustworthy"),
+        (0, 0, "trustworthy"),
         (250, 282, "inconclusive"),  # less than the audit's
     ],
 )

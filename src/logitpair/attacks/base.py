@@ -119,6 +119,21 @@ def logits_of(model: nn.Module, x: Images) -> Float[Tensor, "batch classes"]:
     return check_logits(model(x), x)
 
 
+def try_on(name: str, model: nn.Module, x: Images) -> Float[Tensor, "1 classes"]:
+    """The logits of the first of the images, with a gradient where the model gives one.
+
+    Raises:
+        InputError: naming the model, if it is for other images.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), undisturbed(model):
+        try:
+            return logits_of(model, x[:1].clone().requires_grad_())
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{name} cannot take images of {list(x.shape[1:])}: {str(error).splitlines()[0]}") from error
+
+
 def gradient_of(total: Float[Tensor, ""], x: Images) -> Images:
     """The gradient of a sum over the batch with respect to the images: zero where the model leaves none, as an argmax does."""
     if not total.requires_grad:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from logitpair import distributed, environment
 from logitpair.attacks import PGD, undisturbed
-from logitpair.attacks.base import logits_of
+from logitpair.attacks.base import logits_of, try_on
 from logitpair.audit.arms import Arm, arms
 from logitpair.audit.book import STANDS, Book
 from logitpair.audit.examine import eight_bit, examine, judge, settled
@@ -38,9 +38,9 @@ from logitpair.precision import Precision, exact, resolve
 from logitpair.random import derive_seed
 from logitpair.results import SCHEMA
 from logitpair.statistics import accuracy
-from logitpair.threat import Linf
+from logitpair.threat import Linf, check_threat
 from logitpair.trials import check_name
-from logitpair.validate import at_least, check_batch, check_labels, positive
+from logitpair.validate import at_least, check_batch, check_labels, check_model, positive
 from logitpair.weights import device_of
 
 __all__ = ["Audit", "audit", "standard_protocol"]
@@ -97,6 +97,8 @@ def audit(
 
     Source: ours; the checks follow Carlini et al. 2019, arXiv 1902.06705, and Athalye et al. 2018, arXiv 1802.00420.
     """
+    check_model("model", model)
+    check_threat(threat)
     positive("threat: eps", threat.eps)
     positive("budget", budget)
     if minutes is not None:
@@ -205,6 +207,7 @@ def _survey(quarry: Quarry, examples: int) -> tuple[Book, int]:
 
     def look(x: Tensor, y: Tensor, position: Tensor) -> Part:
         check_batch(x, y)
+        try_on("model", quarry.model, x)
         logits = logits_of(quarry.model, x)
         check_labels(y, logits.shape[1])
         part = Part(position)

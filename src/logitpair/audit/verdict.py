@@ -47,8 +47,8 @@ def verdict(protocol: Mapping[str, Any], audited: Mapping[str, Any], findings: S
         return "inconclusive", f"{', '.join(blocking)} failed, so that no attack's number can be believed (protocol {theirs}, audit {ours})"
     if protocol["top1"] > high and gap >= MATERIAL:
         masking = [check for check in failed if check in MASKING]
-        show = "shows" if len(masking) == 1 else "show"
-        why = f"it follows a masked gradient, as {', '.join(masking)} {show}" if masking else "it is too weak"
+        suggest = "suggests" if len(masking) == 1 else "suggest"
+        why = f"it may follow a masked gradient, as {', '.join(masking)} {suggest}" if masking else "it is too weak"
         return "overestimated", f"the protocol leaves {theirs} standing, the audit {ours} of the same {audited['total']:,} images: {why}"
     if protocol["top1"] < low:
         return "inconclusive", f"the protocol left {theirs}, less than the audit's {ours}: give a larger budget, or compare the images"

@@ -66,7 +66,7 @@ def run(arguments: Namespace) -> None:
         subject = subject_of(arguments, world, arguments.examples, attacks)
         protocol = protocol_of(subject, arguments)
         keep_finished(folder, count(subject.test), protocol.threat)
-        networks, known = sources_of(sources, world.device)
+        networks, known = sources_of(sources, subject.model)
         found = audit(
             subject.model,
             subject.test,
@@ -102,10 +102,10 @@ def keep_finished(folder: Path, examples: int | None, threat: Linf) -> None:
     except (OSError, ValueError, LookupError, TypeError):  # nothing worth keeping
         return
     held = f"'{folder}' holds an audit of {before:,} images at eps {eps:g}"
-    if examples is not None and before > examples:
-        raise InputError(f"--examples: {held}, this one has {examples:,}; move that folder away first")
     if eps != threat.eps:
         raise InputError(f"--eps: {held}, this one has {threat.eps:g}; move that folder away first")
+    if examples is not None and before > examples:
+        raise InputError(f"--examples: {held}, this one has {examples:,}; move that folder away first")
 
 
 def protocol_of(subject: Subject, arguments: Namespace) -> PGD:

@@ -98,7 +98,7 @@ def evaluate_subject(
         InputError: for a folder that holds a larger evaluation or another network's, or an option out of range.
     """
     refuse_overwriting(folder, subject, sources or (), kept=keep_adversarial)
-    networks, known = sources_of(sources or {}, world.device)
+    networks, known = sources_of(sources or {}, subject.model)
     evaluation = evaluate(
         subject.model,
         subject.test,
