@@ -12,6 +12,11 @@ import jaxtyping
 import pytest
 from beartype import BeartypeConf, beartype
 from beartype.roar import BeartypeDecorHintPep673Exception
+from hypothesis import settings
+
+# the same examples in each run, and as much time for them as a busy machine takes
+settings.register_profile("logitpair", derandomize=True, deadline=None)
+settings.load_profile("logitpair")
 
 
 def check_types(function: Callable) -> Callable:
