@@ -24,12 +24,12 @@ from rich.progress import track
 from torch import Tensor
 
 import logitpair as lp
-from logitpair import environment
-from logitpair.files import atomic_write
-from logitpair.precision import exact
-from logitpair.random import ExampleStreams
-from logitpair.statistics import accuracy
-from logitpair.subject import of_run
+from logitpair.evaluation.confidence import accuracy
+from logitpair.rng import ExampleStreams
+from logitpair.runs.evaluation_task import of_run
+from logitpair.runtime import environment
+from logitpair.runtime.precision import exact
+from logitpair.storage.atomic_files import atomic_write
 
 Attacker = Callable[[Tensor, Tensor, int], Tensor]  # images, labels and the position of the first: adversarial images
 

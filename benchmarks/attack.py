@@ -30,7 +30,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 import logitpair as lp
-from logitpair import environment, precision
+from logitpair.runtime import environment, precision
 
 EPS, STEP = 0.3, 0.01
 

@@ -23,11 +23,11 @@ from rich.progress import track
 from torch import Tensor, nn
 
 import logitpair as lp
-from logitpair import environment
 from logitpair.attacks.base import Counted, logits_of
-from logitpair.files import atomic_write
-from logitpair.precision import exact
-from logitpair.subject import Subject, of_run
+from logitpair.runs.evaluation_task import Subject, of_run
+from logitpair.runtime import environment
+from logitpair.runtime.precision import exact
+from logitpair.storage.atomic_files import atomic_write
 
 TOOLS = ("audit", "autoattack")
 BATCH = 250  # images that AutoAttack takes at a time; the audit sees all of them at once

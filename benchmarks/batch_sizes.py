@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 
 import logitpair as lp
-from logitpair import environment
 from logitpair.attacks import bim, fgsm
-from logitpair.files import atomic_write
-from logitpair.subject import of_run
+from logitpair.runs.evaluation_task import of_run
+from logitpair.runtime import environment
+from logitpair.storage.atomic_files import atomic_write
 
 
 def main() -> None:

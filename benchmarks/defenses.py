@@ -19,10 +19,10 @@ from rich.progress import track
 from torch import Tensor, nn
 
 import logitpair as lp
-from logitpair import environment, precision
 from logitpair.attacks import PGD
 from logitpair.objectives import Objective
 from logitpair.objectives.virtual_adversarial_training import linf_ascent
+from logitpair.runtime import environment, precision
 
 THREAT = lp.Linf(0.3)
 ATTACK = PGD(THREAT, step_size=0.1, steps=5)

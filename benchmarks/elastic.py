@@ -31,9 +31,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from logitpair import environment
-from logitpair.cli import main as logitpair
-from logitpair.files import atomic_write
+from logitpair.cli.main import main as logitpair
+from logitpair.runtime import environment
+from logitpair.storage.atomic_files import atomic_write
 
 WORKERS, SPARE = 2, 1
 PATIENCE = 120.0
@@ -169,7 +169,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 def record_steps(log: Path) -> None:
     """Let the trainings of this process append to ``log``, after each commit, the step, a hash of the state and the time."""
-    module = importlib.import_module("logitpair.train")
+    module = importlib.import_module("logitpair.training.train")
     take = module.take_step
 
     def recorded(config: Any, state: Any, *rest: Any) -> Any:

@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 from torch.nn.functional import cross_entropy
 
-from logitpair import environment
-from logitpair.files import atomic_write
 from logitpair.models import RevNet
+from logitpair.runtime import environment
+from logitpair.storage.atomic_files import atomic_write
 
 WIDTHS = (32, 32, 64, 112)
 MEBIBYTE = 2**20

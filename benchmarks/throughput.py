@@ -3,10 +3,10 @@
     python benchmarks/throughput.py --out results/benchmarks/throughput.json
     python benchmarks/throughput.py --compile true --out results/benchmarks/throughput-compiled.json
 
-Whole steps are timed as training takes them (``logitpair.step.take_step``: attack, loss, backward pass, optimizer, moving average), in the
+Whole steps are timed as training takes them (``training.train_step.take_step``: attack, loss, backward pass, optimizer, average), in the
 recipe's precision, on random images, without loading any. The batch begins at the paper's 32 a GPU and doubles until the memory is
 full. ``matmul`` is the fastest product of two square matrices in the same arithmetic in the same run; ``share`` is what the step's matrix
-products and convolutions, as ``logitpair.cost.step_cost`` counts them, reach of it. Other options are settings of the recipes.
+products and convolutions, as ``training.cost_estimate.step_cost`` counts them, reach of it. Other options are settings of the recipes.
 
 Without a GPU ``--device cpu --scale smoke`` tries the code itself, and its numbers go into a file named by ``--out`` alone.
 """
@@ -25,15 +25,16 @@ from typing import Any
 
 import torch
 
-from logitpair import environment, precision, recipes
-from logitpair.config import RunConfig
-from logitpair.cost import step_cost
-from logitpair.distributed import Team, World
-from logitpair.feed import Share
-from logitpair.files import atomic_write
-from logitpair.memory import checkpoint_activations
-from logitpair.state import State, initial_state
-from logitpair.step import take_step
+from logitpair.config import recipes
+from logitpair.config.run_config import RunConfig
+from logitpair.runtime import environment, precision
+from logitpair.runtime.distributed import Team, World
+from logitpair.storage.atomic_files import atomic_write
+from logitpair.training.activation_checkpointing import checkpoint_activations
+from logitpair.training.cost_estimate import step_cost
+from logitpair.training.local_batches import Share
+from logitpair.training.train_state import State, initial_state
+from logitpair.training.train_step import take_step
 
 RECIPES = ("imagenet-alp-inception_v3", "imagenet-alp-resnet101")
 RECORDED = Path("results/benchmarks/throughput.json")
@@ -155,7 +156,7 @@ def measure(config: RunConfig, batch: int, *, steps: int, device: torch.device) 
 
 
 def step(config: RunConfig, state: State, network: torch.nn.Module, share: Share) -> None:
-    """One step of training, as ``logitpair.train`` takes it."""
+    """One step of training, as ``logitpair.training.train`` takes it."""
     world = World(rank=0, size=1, device=share.x.device)
     take_step(config, state, network, share, config.epochs / 2, world, Team(world), Path("checkpoints"))
 

@@ -6,9 +6,9 @@ import sys
 
 
 def main() -> int:
-    """Run ``logitpair.cli.main``; 130 when interrupted before it is there."""
+    """Run ``logitpair.cli.main.main``; 130 when interrupted before it is there."""
     try:
-        from logitpair.cli import main as run
+        from logitpair.cli.main import main as run
     except KeyboardInterrupt:
         print("logitpair: interrupted; nothing was begun", file=sys.stderr)
         return 130

@@ -10,14 +10,14 @@ Images are float32 in [0, 1], ``[batch, channels, height, width]``; a model maps
 """
 
 from logitpair import attacks, data, losses, models, objectives
-from logitpair.audit import Audit, audit, standard_protocol
+from logitpair.auditing.audit import Audit, audit, standard_protocol
 from logitpair.errors import InputError
-from logitpair.evaluate import evaluate
-from logitpair.evaluation import Evaluation
-from logitpair.run import load
+from logitpair.evaluation.evaluate import evaluate
+from logitpair.evaluation.result import Evaluation
+from logitpair.evaluation.transfer import Transfer, transfer
+from logitpair.evaluation.verify import Verification, verify
+from logitpair.runs.run_directory import load
 from logitpair.threat import Linf
-from logitpair.transfer import Transfer, transfer
-from logitpair.verify import Verification, verify
 
 __version__ = "0.1.0"
 __all__ = [

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from logitpair.errors import InputError
-from logitpair.random import Generator, uniform_like
+from logitpair.rng import Generator, uniform_like
 from logitpair.validate import at_least
 
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 import logitpair as lp
 from logitpair import InputError
 from logitpair.attacks import Attack
-from logitpair.describe import describe
-from logitpair.random import ExampleStreams
+from logitpair.rng import ExampleStreams
+from logitpair.storage.class_path import describe
 
 EPS = 0.1
 BALL = lp.Linf(EPS)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 import logitpair as lp
 from logitpair import InputError
-from logitpair.describe import describe
 from logitpair.objectives import (
     AdversarialLogitPairing,
     AdversarialTraining,
@@ -30,6 +29,7 @@ from logitpair.objectives import (
     Objective,
     OneStepAdversarialTraining,
 )
+from logitpair.storage.class_path import describe
 
 
 def concrete() -> dict[str, type]:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import logitpair as lp
-from logitpair.cli import main
+from logitpair.cli.main import main
 
 UNEQUAL = ("created", "wall_time_seconds", "seconds", "hardware", "ledger_sha256")
 
@@ -32,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(run: Path, *options: str, processes: int = 1) -> list[str]:
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
     shared = ["--examples", "60", "--batch-size", "8", "--budget", "40", "--device", "cpu", "--eps", "0.1"]
-    return [sys.executable, *launch, "-m", "logitpair.cli", "audit", str(run), *shared, *options]
+    return [sys.executable, *launch, "-m", "logitpair", "audit", str(run), *shared, *options]
 
 
 def results(run: Path) -> Any:

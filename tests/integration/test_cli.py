@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import logitpair as lp
-from logitpair import recipes
-from logitpair.cli import COMMANDS, main
-from logitpair.config import RunConfig
+from logitpair.cli.main import COMMANDS, main
+from logitpair.config import recipes
+from logitpair.config.run_config import RunConfig
 
 PICKY = """
 from logitpair import InputError
@@ -195,7 +195,7 @@ def test_fractions_are_numbers_everywhere(tmp_path: Path) -> None:
     text = (recipes.FOLDER / "digits-mpgd.yaml").read_text()
     recipe.write_text(text.replace("eps: 0.2", "eps: 8/255"))
     assert recipes.resolve(recipes.load(str(recipe)).run).config.objective.attack.threat.eps == 8 / 255
-    from logitpair.cli import _with_numbers
+    from logitpair.cli.main import _with_numbers
 
     assert _with_numbers(["--attack.eps", "8/255"]) == ["--attack.eps", str(8 / 255)]
     assert _with_numbers(["--attack.eps=8/255", "--out", "1/2", "3/4"]) == [f"--attack.eps={8 / 255}", "--out", "1/2", "3/4"]
@@ -242,6 +242,6 @@ def test_ctrl_c_while_the_package_is_imported(capsys: pytest.CaptureFixture[str]
         def __getattr__(self, name: str) -> None:
             raise KeyboardInterrupt
 
-    monkeypatch.setitem(sys.modules, "logitpair.cli", Interrupted())
+    monkeypatch.setitem(sys.modules, "logitpair.cli.main", Interrupted())
     assert logitpair_command.main() == 130
     assert capsys.readouterr().err == "logitpair: interrupted; nothing was begun\n"

@@ -16,7 +16,7 @@ pytest.importorskip("torchft")
 
 from elastic_workers import CHANGES, lighthouse, start, steps, until
 
-from logitpair import checkpoint
+from logitpair.storage import checkpoint
 
 
 def test_a_killed_worker_costs_nothing_but_time_and_comes_back_equal(tmp_path: Path) -> None:

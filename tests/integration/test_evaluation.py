@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from logitpair.cli import main
+from logitpair.cli.main import main
 
 SLOW = "pgd_25_1_30,iterll_25_1_10"  # sizes in 1/255; long enough to be caught in the middle
 UNEQUAL = ("created", "wall_time_seconds", "seconds", "hardware", "ledger_sha256", "name")
@@ -30,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(run: Path, name: str, *options: str, processes: int = 1) -> list[str]:
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
     shared = ["--attacks", SLOW, "--batch-size", "8", "--device", "cpu", "--source", f"itself={run}"]
-    return [sys.executable, *launch, "-m", "logitpair.cli", "evaluate", str(run), "--name", name, *shared, *options]
+    return [sys.executable, *launch, "-m", "logitpair", "evaluate", str(run), "--name", name, *shared, *options]
 
 
 def results(run: Path, name: str) -> Any:

@@ -18,8 +18,8 @@ from many_processes import EXAMPLES, RecordedDigits, blocks, command, learn, pre
 from torch import Tensor, nn
 
 import logitpair as lp
-from logitpair import checkpoint
-from logitpair.random import Generator
+from logitpair.rng import Generator
+from logitpair.storage import checkpoint
 
 
 def state(run: Path) -> dict[str, Any]:
@@ -126,11 +126,13 @@ def test_a_run_goes_on_with_other_micro_batches(alone: Path, tmp_path: Path) -> 
 
 
 def test_torchrun_restarts_after_a_kill_and_the_run_ends_as_an_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1] / "helpers" / "processes"), os.environ.get("PYTHONPATH", "")])
+    )
     killed, broken, whole = tmp_path / "killed", tmp_path / "broken", tmp_path / "whole"
     options = ["train", "digits-noise", "--model", "fragile.Fragile", "--model.killed", str(killed)]
     options += ["--epochs", "0.5", "--checkpoint_every", "3", "--validation.examples", "10", "--validation.attack.steps", "1"]
-    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1", "-m", "logitpair.cli"]
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1", "-m", "logitpair"]
     done = subprocess.run(
         [sys.executable, "-m", *launch, *options, "--out", str(broken)], capture_output=True, text=True, timeout=200, check=False
     )

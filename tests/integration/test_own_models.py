@@ -11,8 +11,8 @@ from PIL import Image
 from torch import nn
 
 import logitpair as lp
-from logitpair.cli import main
-from logitpair.subject import of_model
+from logitpair.cli.main import main
+from logitpair.runs.evaluation_task import of_model
 
 ATTACKS = ["--attacks", "pgd_4_2_3,fgsm_4", "--device", "cpu"]
 
@@ -135,7 +135,7 @@ def test_what_the_network_raises_later_is_one_line(photos: Path, tmp_path: Path,
 def test_the_first_photos_of_some_classes_alone_are_warned_about(photos: Path) -> None:
     given = {"device": torch.device("cpu"), "attacks": "fgsm_1"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("logitpair.subject.read_model", lambda *_, **__: Colours())
+        patch.setattr("logitpair.runs.evaluation_task.read_model", lambda *_, **__: Colours())
         with pytest.warns(UserWarning, match="^--examples 4: only 2 of 3 classes are among the first 4 photos; they come in the order"):
             of_model("colours", lp.data.Photos(root=photos, size=8), examples=4, **given)
         of_model("colours", lp.data.Photos(root=photos, size=8), examples=7, **given)

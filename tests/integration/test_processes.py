@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from logitpair import checkpoint
-from logitpair.cli import main
+from logitpair.cli.main import main
+from logitpair.storage import checkpoint
 
 OPTIONS = ["--epochs", "0.1", "--batch_size", "4", "--checkpoint_every", "4", "--validation.examples", "10"]
 OPTIONS += ["--schedule", "logitpair.optim.Constant", "--optimizer", "torch.optim.SGD", "--optimizer.lr", "0.05"]
 
 
 def train(out: Path, processes: int, *options: str) -> subprocess.CompletedProcess[str]:
-    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "logitpair.cli"]
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "logitpair"]
     return subprocess.run(
         [sys.executable, "-m", *launch, "train", "digits-plain", "--out", str(out), *OPTIONS, *options],
         capture_output=True,
@@ -80,7 +80,7 @@ def test_with_batch_norm_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_pat
 
 
 def test_every_defense_learns_the_mean_of_the_processes_gradients(tmp_path: Path) -> None:
-    script = Path(__file__).with_name("gradients.py")
+    script = Path(__file__).parents[1] / "helpers" / "processes" / "gradients.py"
     launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), str(tmp_path)]
     done = subprocess.run([sys.executable, "-m", *launch], capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from logitpair import cli, recipes
+from logitpair.cli.main import main as cli
+from logitpair.config import recipes
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (

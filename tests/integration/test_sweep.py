@@ -15,10 +15,10 @@ import pytest
 import torch
 
 import logitpair as lp
-from logitpair.cli import main
-from logitpair.report.load import load_run
-from logitpair.sweep import record
-from logitpair.worker import carry_out
+from logitpair.cli.main import main
+from logitpair.report.records.run import load_run
+from logitpair.sweeps import record
+from logitpair.sweeps.worker import carry_out
 
 TINY = ["digits-alp", "--scale", "smoke", "--epochs", "0.2", "--examples", "40"]
 GRID = [*TINY, "--objective.weight", "0,0.5", "--seeds", "2", "--jobs", "2"]
@@ -32,7 +32,7 @@ def without_times(content: Any) -> Any:
 
 def start(arguments: list[str], out: Path) -> subprocess.Popen[str]:
     """The command line in a process of its own, once it has written ``sweep.json``."""
-    command = [sys.executable, "-m", "logitpair.cli", "sweep", *arguments, "--out", str(out)]
+    command = [sys.executable, "-m", "logitpair", "sweep", *arguments, "--out", str(out)]
     threads = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # as many as the sweeps in this process share
     process = subprocess.Popen(command, env=threads, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: (out / "sweep.json").exists() or process.poll() is not None)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 import logitpair as lp
-from logitpair import checkpoint
-from logitpair.cli import main
+from logitpair.cli.main import main
+from logitpair.storage import checkpoint
 
 # Four epochs of 19 steps: random starts, warm-up, schedule, moving average, validation and checkpoints all take part.
 SETTINGS = [
@@ -99,7 +99,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(uninterrup
 def test_a_killed_run_resumes_to_the_same_weights(uninterrupted: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     last = run / "checkpoints" / "last.pt"
-    process = subprocess.Popen([sys.executable, "-m", "logitpair.cli", *command(run)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "logitpair", *command(run)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 100
         while not last.exists():

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from logitpair import InputError
-from logitpair.compat import import_timm
 from logitpair.optim import Constant, Cosine, Exponential, RMSProp, Steps, decayed_apart, moving_average
+from logitpair.runtime.lazy_imports import import_timm
 
 
 def test_constant_is_one() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from logitpair import InputError, Linf
 from logitpair.attacks import PGD, fgsm, parse, r_step
-from logitpair.random import ExampleStreams
+from logitpair.rng import ExampleStreams
 
 SHAPE = (3, 1, 2, 2)
 pixels = arrays.arrays(np.float64, SHAPE, elements=st.floats(0, 1)).map(torch.from_numpy)

@@ -14,7 +14,7 @@ from logitpair import losses
 from logitpair.attacks.base import Attack, Found, Images, Labels, gradient_of, logits_of, nth_other_class
 from logitpair.attacks.pgd import clearly_misclassified
 from logitpair.errors import InputError
-from logitpair.random import Generator
+from logitpair.rng import Generator
 from logitpair.threat import Linf
 from logitpair.validate import check_labels, whole
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from logitpair.errors import InputError
-from logitpair.random import Generator
+from logitpair.rng import Generator
 from logitpair.threat import Linf
 from logitpair.validate import check_batch, check_labels, check_logits, check_model
 

@@ -13,7 +13,7 @@ from logitpair import losses
 from logitpair.attacks.base import Attack, Found, Images, Labels, gradient_of, logits_of
 from logitpair.attacks.starts import SignStart
 from logitpair.attacks.targets import Target
-from logitpair.random import Generator
+from logitpair.rng import Generator
 from logitpair.threat import Linf, check_threat
 from logitpair.validate import check_labels, positive, whole
 

@@ -14,7 +14,7 @@ from logitpair import losses
 from logitpair.attacks.base import Attack, Found, Images, Labels, logits_of
 from logitpair.attacks.pgd import clearly_misclassified
 from logitpair.errors import InputError
-from logitpair.random import Generator, uniform_like
+from logitpair.rng import Generator, uniform_like
 from logitpair.threat import Linf
 from logitpair.validate import check_labels, positive, whole
 

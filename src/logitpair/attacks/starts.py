@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from logitpair.attacks.base import Images
-from logitpair.random import Generator, uniform_like
+from logitpair.rng import Generator, uniform_like
 from logitpair.threat import Linf
 
 BLOCKS = (1 / 28, 1 / 14, 1 / 7, 1 / 4, 1 / 2)  # of the height

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from logitpair.random import Generator, uniform_like
+from logitpair.rng import Generator, uniform_like
 
 
 class Target(ABC):

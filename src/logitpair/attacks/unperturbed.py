@@ -8,7 +8,7 @@ from typing import Self
 from torch import nn
 
 from logitpair.attacks.base import Attack, Images, Labels
-from logitpair.random import Generator
+from logitpair.rng import Generator
 from logitpair.threat import Linf
 
 

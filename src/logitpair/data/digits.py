@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from logitpair.data.base import ImageData, MemoryImages
+from logitpair.data.dataset import ImageData, MemoryImages
 from logitpair.errors import InputError
 
 _TRAIN, _VALIDATION = 1200, 150  # of 1,797; the rest is the test set

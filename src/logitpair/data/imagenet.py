@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from logitpair.data.augmentation import Augmentation
-from logitpair.data.class_names import wnid_names
-from logitpair.data.folder import Folder
+from logitpair.data.class_mapping import wnid_names
+from logitpair.data.image_folder import Folder
+from logitpair.data.transforms import Augmentation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from logitpair.compat import import_torchvision
-from logitpair.data.base import ImageData, MemoryImages
+from logitpair.data.dataset import ImageData, MemoryImages
 from logitpair.errors import InputError
+from logitpair.runtime.lazy_imports import import_torchvision
 
 _VALIDATION = 5000  # the last of the training images
 _BYTES = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from logitpair.data.base import ImageData, MemoryImages, check_share, none_left, require_folder
+from logitpair.data.dataset import ImageData, MemoryImages, check_share, none_left, require_folder
 from logitpair.errors import InputError
 
 OFFICIAL = {"train": 73_257, "test": 26_032, "extra": 531_131}

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from logitpair.compat import import_torchvision
-from logitpair.data.base import ImageData, MemoryImages, check_share, held_out, none_left, require_folder
-from logitpair.data.in_threads import in_threads
-from logitpair.data.picture import Damaged, open_picture
-from logitpair.data.pictures import Corrupt, check_corrupt, tell_skipped
+from logitpair.data.dataset import ImageData, MemoryImages, check_share, held_out, none_left, require_folder
+from logitpair.data.image_dataset import Corrupt, check_corrupt, tell_skipped
+from logitpair.data.image_file import Damaged, open_picture
+from logitpair.data.parallel import in_threads
 from logitpair.errors import InputError
+from logitpair.runtime.lazy_imports import import_torchvision
 from logitpair.validate import whole
 
 SIZE = 64

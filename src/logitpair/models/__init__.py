@@ -1,13 +1,13 @@
 """Networks. A recipe names one by its import path, so yours needs no registration."""
 
-from logitpair.models.given import count_logits, image_size, read_model
 from logitpair.models.inception import InceptionV3
 from logitpair.models.lenet import LeNet
+from logitpair.models.load_model import count_logits, image_size, read_model
 from logitpair.models.normalized import Normalized
 from logitpair.models.pretrained import Timm
 from logitpair.models.resnet import ResNet101, ResNetV2_50
 from logitpair.models.revnet import RevNet, RevNet9, RevNet38, RevNet104, RevNet110
-from logitpair.models.small import SmallConvNet
+from logitpair.models.small_convnet import SmallConvNet
 
 __all__ = [
     "InceptionV3",

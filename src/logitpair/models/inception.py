@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from logitpair.compat import import_torchvision
 from logitpair.errors import InputError
 from logitpair.models.pretrained import IMAGENET_CLASSES, fetching
+from logitpair.runtime.lazy_imports import import_torchvision
 from logitpair.validate import whole
 
 SIZE = 299

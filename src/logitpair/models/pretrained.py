@@ -9,9 +9,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from logitpair.compat import import_timm
 from logitpair.errors import InputError
 from logitpair.models.normalized import Normalized
+from logitpair.runtime.lazy_imports import import_timm
 
 IMAGENET_CLASSES = 1000
 

@@ -7,9 +7,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from logitpair.compat import import_timm, import_torchvision
 from logitpair.models.normalized import Normalized
 from logitpair.models.pretrained import IMAGENET_CLASSES, fetching
+from logitpair.runtime.lazy_imports import import_timm, import_torchvision
 from logitpair.validate import whole
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

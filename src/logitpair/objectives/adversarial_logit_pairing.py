@@ -8,11 +8,11 @@ from torch import nn
 
 from logitpair import losses
 from logitpair.attacks import Attack
-from logitpair.distributed import bare
 from logitpair.objectives.adversarial_training import check_share, mixed_cross_entropy
 from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together, mean_of
 from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
-from logitpair.random import Generator
+from logitpair.rng import Generator
+from logitpair.runtime.distributed import bare
 
 
 @dataclass(frozen=True)

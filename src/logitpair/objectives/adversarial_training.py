@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from logitpair.attacks import Attack
-from logitpair.distributed import bare
 from logitpair.errors import InputError
 from logitpair.objectives.base import Images, Labels, LossTerms, Objective, SmoothedLabels, forward_together
 from logitpair.objectives.warmup import AttackWarmup
-from logitpair.random import Generator
+from logitpair.rng import Generator
+from logitpair.runtime.distributed import bare
 
 
 @dataclass(frozen=True)

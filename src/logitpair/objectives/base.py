@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from logitpair import losses
 from logitpair.attacks.base import logits_of
-from logitpair.distributed import bare
 from logitpair.errors import InputError
-from logitpair.random import Generator
+from logitpair.rng import Generator
+from logitpair.runtime.distributed import bare
 from logitpair.validate import check_batch, check_labels
 
 Images = Float[Tensor, "batch channels height width"]

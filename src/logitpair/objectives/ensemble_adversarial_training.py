@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from logitpair.attacks.base import logits_of, undisturbed
-from logitpair.distributed import bare
 from logitpair.errors import InputError
 from logitpair.objectives.adversarial_training import AdversarialTraining
 from logitpair.objectives.base import Images
-from logitpair.random import Generator, uniform_number
+from logitpair.rng import Generator, uniform_number
+from logitpair.runtime.distributed import bare
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
-from logitpair.random import Generator, normal_like
+from logitpair.rng import Generator, normal_like
 from logitpair.validate import at_least
 
 

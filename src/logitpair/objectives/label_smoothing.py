@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from logitpair import losses
 from logitpair.errors import InputError
 from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
-from logitpair.random import Generator
+from logitpair.rng import Generator
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from logitpair import losses
 from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
 from logitpair.objectives.gaussian_noise import GaussianNoise, noisy
 from logitpair.objectives.warmup import WeightWarmup
-from logitpair.random import Generator
+from logitpair.rng import Generator
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,10 @@ from torch import nn
 
 from logitpair import losses
 from logitpair.attacks import Attack
-from logitpair.distributed import bare
 from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
 from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
-from logitpair.random import Generator
+from logitpair.rng import Generator
+from logitpair.runtime.distributed import bare
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together, with_auxiliary
-from logitpair.random import Generator, uniform_like, uniform_number
+from logitpair.rng import Generator, uniform_like, uniform_number
 from logitpair.validate import positive
 
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from logitpair.attacks import PGD, LeastLikely
 from logitpair.attacks.targets import Target
-from logitpair.distributed import bare
 from logitpair.errors import InputError
 from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
 from logitpair.objectives.warmup import grown
-from logitpair.random import ExampleStreams, Generator, uniform_like
+from logitpair.rng import ExampleStreams, Generator, uniform_like
+from logitpair.runtime.distributed import bare
 from logitpair.threat import Linf
 from logitpair.validate import at_least, positive
 

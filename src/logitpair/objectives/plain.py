@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
-from logitpair.random import Generator
+from logitpair.rng import Generator
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,14 +7,15 @@ from dataclasses import KW_ONLY, dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from logitpair import losses, precision
+from logitpair import losses
 from logitpair.attacks import PGD
 from logitpair.attacks.base import logits_of, undisturbed
-from logitpair.distributed import bare
 from logitpair.errors import InputError
 from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
 from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
-from logitpair.random import Generator, normal_like
+from logitpair.rng import Generator, normal_like
+from logitpair.runtime import precision
+from logitpair.runtime.distributed import bare
 
 START = 1e-3  # standard deviation of the noise that the search begins with: at the image itself the divergence is flat
 

@@ -9,12 +9,13 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from logitpair import losses, precision
+from logitpair import losses
 from logitpair.attacks.base import logits_of, undisturbed
-from logitpair.distributed import bare
 from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together, mean_of
 from logitpair.objectives.warmup import WeightWarmup, ramp
-from logitpair.random import Generator, normal_like
+from logitpair.rng import Generator, normal_like
+from logitpair.runtime import precision
+from logitpair.runtime.distributed import bare
 from logitpair.validate import at_least, positive, whole
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from logitpair.errors import InputError
-from logitpair.files import atomic_write
-from logitpair.report.load import load_run
-from logitpair.report.page import render
+from logitpair.report.pages.run_page import render
+from logitpair.report.records.run import load_run
+from logitpair.storage.atomic_files import atomic_write
 
 
 def write_report(runs: Sequence[Path], out: Path) -> None:

@@ -1,0 +1,122 @@
+"""``logitpair plan``"""
+
+from __future__ import annotations
+
+import difflib
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+
+from logitpair.cli.commands import train
+from logitpair.cli.options import add_data_dir
+from logitpair.config import recipes
+from logitpair.config.run_config import RunConfig
+from logitpair.data import batches
+from logitpair.errors import InputError
+from logitpair.runtime.progress import console, print_rows
+from logitpair.training.cost_estimate import GIB, GPU, GPUS, RunCost, StepCost, run_cost, step_cost
+
+SUMMARY = "what training by a recipe will cost: operations, memory and hours on given GPUs"
+COUNTED = 2  # images that the costs are counted on
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The GPUs, and every setting of the run."""
+    parser.add_argument("recipe", type=str, help="name (see `logitpair recipes`) or YAML file; it comes first")
+    parser.add_argument("--gpu", type=str, default="h200", help=f"one of {', '.join(GPUS)}")
+    parser.add_argument("--gpus", type=int, default=1, help="how many of them, each with a share of every batch")
+    parser.add_argument("--share", type=float | None, default=None, help="of its peak that is reached; 0.2 in 16 bits, 0.5 in float32")
+    parser.add_argument("--rate", type=float | None, default=None, help="training images a second that one was measured at")
+    parser.add_argument("--images", type=int | None, default=None, help="training images, where the data set is not at hand")
+    parser.add_argument("--shape", type=str | None, default=None, help="of an image, such as 3x299x299, where the data set is not at hand")
+    add_data_dir(parser)
+    parser.add_argument("--scale", type=str | None, default=None, help="a smaller version of the recipe, where it has one: smoke, cpu")
+    recipes.add_settings(parser)
+
+
+def expand(arguments: list[str]) -> list[str]:
+    """The recipe's settings go before the overrides, as in ``train``."""
+    return train.expand(arguments, "plan")
+
+
+def run(arguments: Namespace) -> None:
+    """Count one step, and print what the run costs."""
+    gpu = gpu_of(arguments.gpu)
+    if arguments.share is not None and arguments.rate is not None:
+        raise InputError("--share: is what --rate measures; give one of them")
+    if arguments.data_dir is not None:
+        arguments["data.init_args.root"] = arguments.data_dir
+    config = recipes.build(arguments).config
+    x, y, images = sample(config, arguments.images, arguments.shape)
+    console.print(f"Counting one step on {COUNTED} images of {'x'.join(map(str, x.shape[1:]))} ...")
+    step = step_cost(config, x, y)
+    cost = run_cost(config, step, images, gpu, arguments.gpus, share=arguments.share, rate=arguments.rate)
+    print_rows(("what", "how much"), rows(config, step, cost, images, gpu, arguments.gpus))
+    peak = f"{cost.share:.1%} of the GPU's peak in {'16 bits' if cost.half else 'float32'}"
+    if arguments.rate:
+        console.print(f"The measured rate is {peak}.")
+    elif cost.launched:
+        console.print(f"Launching the kernels of so small a network takes longer than the work: {peak}. Larger batches cost nothing more.")
+    else:
+        console.print(f"{peak} is assumed, not measured: give --rate, the images a second of a short run of yours.")
+    if not cost.largest_batch:
+        console.print("It does not fit: not even one image does.")
+    elif cost.largest_batch < config.batch_size:
+        console.print(f"It does not fit: --batch_size {cost.largest_batch} would, or a larger --accumulate, or more GPUs.")
+
+
+def gpu_of(name: str) -> GPU:
+    """The GPU of that name.
+
+    Raises:
+        InputError: for one that is not known.
+    """
+    if name.lower() not in GPUS:
+        near = difflib.get_close_matches(name.lower(), GPUS, n=1)
+        raise InputError(f"--gpu: no '{name}' is known; {f'did you mean {near[0]}?' if near else 'accepted: ' + ', '.join(GPUS)}")
+    return GPUS[name.lower()]
+
+
+def sample(config: RunConfig, images: int | None, shape: str | None) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Two images with labels, and how many there are to train on: of the data set, or random ones of ``shape``.
+
+    Raises:
+        InputError: for a shape that is none, or a data set that is not there when ``shape`` or ``images`` is not given.
+    """
+    if shape is not None and images is None:
+        raise InputError("--shape: is for where the data set is not at hand; --images must be given with it")
+    if shape is not None and images is not None:
+        size = shape.split("x")
+        if len(size) != 3 or not all(part.isdecimal() and int(part) for part in size):
+            raise InputError(f"--shape: '{shape}' is none; accepted: channels x height x width, such as 3x299x299")
+        generator = torch.Generator().manual_seed(0)
+        return torch.rand((COUNTED, *map(int, size)), generator=generator), torch.arange(COUNTED), images
+    try:
+        dataset = config.data.train()
+        x, y = next(batches(dataset, COUNTED, torch.device("cpu")))
+    except InputError as error:
+        raise InputError(f"{error}. Without the data set give --images and --shape") from error
+    return x, y, len(dataset) if images is None else images  # type: ignore[arg-type]
+
+
+def rows(config: RunConfig, step: StepCost, cost: RunCost, images: int, gpu: GPU, gpus: int) -> list[tuple[str, str]]:
+    """The table."""
+    return [
+        ("GPUs", f"{gpus} x {gpu.name}"),
+        ("parameters", f"{step.parameters:,}"),
+        ("operations a training image, attack included", f"{step.flops / 1e9:,.2f} GFLOP"),
+        ("training", f"{config.epochs:g} epochs of {images:,} images, {cost.steps:,} steps of {config.batch_size:,}"),
+        ("operations of the run", f"{cost.flops / 1e15:,.2f} PFLOP"),
+        ("images a second", f"{cost.images_per_second:,.0f}"),
+        ("time", duration(cost.seconds)),
+        ("memory on each GPU", f"{cost.memory / GIB:.2f} GiB of {gpu.memory / GIB:.0f}"),
+        ("largest batch that fits", f"{cost.largest_batch:,}"),
+    ]
+
+
+def duration(seconds: float) -> str:
+    """Minutes, hours or days."""
+    for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:,.0f} seconds"

@@ -1,0 +1,27 @@
+"""``logitpair recipes``"""
+
+from __future__ import annotations
+
+from jsonargparse import ArgumentParser, Namespace
+
+from logitpair.config import recipes
+from logitpair.runtime.progress import console
+
+SUMMARY = "what can be trained: expected time, hardware, clean and robust accuracy"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """No arguments."""
+
+
+def run(arguments: Namespace) -> None:
+    """Print the list."""
+    for name in recipes.names():
+        recipe = recipes.load(name)
+        about = recipe.about
+        facts = [about[key] for key in ("hardware", "time") if key in about]
+        facts += [f"{key} {about[key]}%" for key in ("clean", "robust") if key in about]
+        facts += [f"scales: {', '.join(['paper', *recipe.scales])}"] if recipe.scales else []
+        console.print(f"[bold]{name}[/bold]  {about['summary']}")
+        console.print(f"    {' · '.join(facts)}")
+    console.print("\nTrain one: logitpair train RECIPE [--data-dir D] [--out RUN]")

@@ -1,0 +1,90 @@
+"""Attacks as a command line or a YAML file names them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from inspect import signature
+from pathlib import Path
+from typing import Any, cast
+
+from jsonargparse import ArgumentParser
+
+from logitpair.attacks import PGD, Attack, grid, paper_suite, parse
+from logitpair.config import recipes
+from logitpair.errors import InputError
+
+PAPER = "paper"
+SETS: dict[str, Callable[..., dict[str, PGD]]] = {"paper_suite": paper_suite, "grid": grid}
+
+
+def read_attacks(text: str | Path, default: Attack | None = None) -> dict[str, Attack]:
+    """The attacks that ``--attacks`` names, in the order given.
+
+    Args:
+        text: shorthands with commas between them (``pgd_76.5_2.55_40,pgdll_16_2_10``), ``paper`` for the paper's eight attacks at the
+            default's eps, step size and steps, or the path of a YAML file. The file holds a mapping, or a list whose items are
+            mappings or such strings. A mapping gives attacks their names, each as ``{class_path, init_args}`` or as a shorthand;
+            under ``paper_suite`` and ``grid`` it holds the arguments of those functions, and the attacks bring their own names.
+        default: what ``paper`` takes its numbers from: the recipe's first attack.
+
+    Raises:
+        InputError: for a file that is missing or not YAML, what names no attack, a name used twice, and arguments that are refused.
+    """
+    is_file = Path(text).suffix in (".yaml", ".yml")
+    try:
+        content = recipes.read_yaml(Path(text)) if is_file else str(text).split(",")
+        entries = content if isinstance(content, list) else [content]
+        named = [pair for entry in entries for pair in _attacks(entry, default)]
+        twice = [name for name, times in Counter(name for name, _ in named).items() if times > 1]
+        if twice or not named:
+            raise InputError(f"'{twice[0]}' names two attacks; accepted: every name once" if twice else "names no attack")
+        return dict(named)
+    except InputError as error:
+        named_already = not is_file or str(text) in str(error)
+        raise InputError(f"--attacks: {error}" if named_already else f"--attacks: {text}: {error}") from error
+
+
+def _attacks(entry: Any, default: Attack | None) -> Iterator[tuple[str, Attack]]:
+    """The attacks of one item of a list, with their names."""
+    if isinstance(entry, str) and entry.strip() == PAPER:
+        yield from _paper(default).items()
+    elif isinstance(entry, str):
+        try:
+            yield entry.strip(), parse(entry.strip())
+        except InputError as error:
+            raise InputError(f"{error}; or {PAPER}, or a YAML file of attacks") from error
+    elif isinstance(entry, dict):
+        for name, value in cast(dict[object, object], entry).items():
+            try:
+                yield from _named(str(name), value).items()
+            except InputError as error:
+                raise InputError(f"{name}: {error}") from error
+    else:
+        raise InputError(f"'{entry}' is no attack; accepted: a mapping of attacks by name, or a list of mappings and shorthands")
+
+
+def _paper(default: Attack | None) -> dict[str, PGD]:
+    """The paper's eight attacks at the numbers of ``default``."""
+    if not isinstance(default, PGD):
+        found = "there is none" if default is None else f"{type(default).__name__} has no step_size and steps"
+        raise InputError(f"'{PAPER}' takes its sizes from the recipe's first attack, but {found}; accepted: `paper_suite` in a YAML file")
+    return paper_suite(eps=default.threat.eps, step_size=default.step_size, steps=default.steps)
+
+
+def _named(name: str, value: object) -> Mapping[str, Attack]:
+    """The attack of this name, or the attacks of a set."""
+    if isinstance(value, str) and name not in SETS:
+        return {name: parse(value)}
+    if not isinstance(value, dict):
+        raise InputError(f"'{value}' is no attack; accepted: {'its arguments' if name in SETS else '{class_path, init_args}, a shorthand'}")
+    parser = ArgumentParser(exit_on_error=False)
+    with recipes.refusals():
+        if name in SETS:
+            unknown = [key for key in value if key not in signature(SETS[name]).parameters]
+            if unknown:
+                raise InputError(f"no '{unknown[0]}'; accepted: {', '.join(signature(SETS[name]).parameters)}")
+            parser.add_function_arguments(SETS[name])
+            return SETS[name](**parser.instantiate(parser.parse_object(value)))
+        parser.add_argument("--attack", type=Attack)
+        return {name: parser.instantiate(parser.parse_object({"attack": value})).attack}

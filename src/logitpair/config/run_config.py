@@ -1,0 +1,159 @@
+"""The settings of a run, as frozen dataclasses: what a recipe fills in and a command line overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+from torch.optim import Optimizer
+
+from logitpair.attacks import Attack
+from logitpair.data import ImageData
+from logitpair.errors import InputError
+from logitpair.objectives import Objective
+from logitpair.optim import Constant, Schedule
+from logitpair.runtime.precision import Precision
+from logitpair.training.elastic import Elastic
+from logitpair.validate import at_least, positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """How training is watched: robust accuracy on held-out training images, which also chooses the ``best`` checkpoint.
+
+    Args:
+        attack: the white-box attack.
+        every: epochs between two validations.
+        examples: how many held-out images, from the first.
+    """
+
+    attack: Attack
+    every: float = 1.0
+    examples: int = 500
+
+    def __post_init__(self) -> None:
+        positive("validation.every", self.every)
+        at_least("validation.examples", self.examples, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """What ``logitpair evaluate`` does with the run unless told otherwise.
+
+    Args:
+        attacks: white-box attacks by name; with sources, also the black-box ones.
+        batch_size: images attacked together (no result depends on it).
+        curve: radii of the accuracy-against-eps curve, in the pixels' unit; empty for none.
+        curve_examples: how many test images the curve is measured on, from the first.
+    """
+
+    attacks: dict[str, Attack]
+    batch_size: int = 256
+    curve: tuple[float, ...] = ()
+    curve_examples: int = 500
+
+    def __post_init__(self) -> None:
+        if not self.attacks:
+            raise InputError("evaluation.attacks is empty; it must name at least one attack")
+        at_least("evaluation.batch_size", self.batch_size, 1)
+        at_least("evaluation.curve_examples", self.curve_examples, 1)
+        for eps in self.curve:
+            at_least("evaluation.curve", eps, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """Training that begins with given weights, and may leave some of them as they are.
+
+    Args:
+        weights: a run directory (its moving average where it kept one), a ``state_dict`` file (.pt) or a .safetensors file. Without
+            any the network begins with random weights, so that ``trainable`` alone trains a part of a random network.
+        trainable: layers (or single parameters) that train, by their whole names, such as ``logits`` or ``network.model.layer4``; all
+            if empty. BatchNorm statistics follow the data everywhere.
+        fresh: layers (or single parameters and buffers) that keep their new random values, such as the last layer when the classes
+            differ. They always train.
+
+    Raises:
+        InputError: for ``fresh`` without ``weights``.
+    """
+
+    weights: Path | None = None
+    trainable: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.fresh and self.weights is None:
+            raise InputError(
+                f"fine_tuning.fresh is {list(self.fresh)} but fine_tuning.weights is not given; without it all layers are fresh"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that determines a training run.
+
+    Args:
+        data: the data set.
+        model: the network, by import path; it maps images in [0, 1] to logits.
+        objective: the defense.
+        optimizer: any optimizer of ``torch.optim``, or ``logitpair.optim.RMSProp``, by import path.
+        decay_all: whether the optimizer's ``weight_decay`` acts on all weights; False leaves those of one dimension alone, which are
+            the biases and BatchNorm's scales and shifts.
+        schedule: what the learning rate is multiplied by as training goes on.
+        epochs: passes over the training images (a fraction counts).
+        batch_size: training images a step, over all processes; adversarial training adds as many adversarial ones.
+        accumulate: micro-batches that each process computes its part of a step's batch in, one after the other, where all of it takes
+            too much memory. The gradient is that of the whole batch, but for what works on a process's own part of it: a micro-batch
+            counts as a process there (``docs/training.md``).
+        precision: arithmetic of forward and backward passes. ``auto`` is bfloat16 autocast where the hardware computes it faster
+            (GPUs, CPUs with AMX or AVX-512 bf16) and float32 elsewhere. Weights, losses and evaluation are always float32.
+        compile: compile the network's training forward and backward by ``torch.compile``, which pays for long trainings on a GPU; attacks
+            and evaluation run it uncompiled. Rounding differs from that of an uncompiled run.
+        activation_checkpointing: keep only the inputs of the network's blocks, and run each again in the backward pass: less memory, a
+            third more time, the same weights. Not together with ``compile``, which decides by itself what to keep.
+        fine_tuning: weights to begin with and layers to train; by default all, from random weights.
+        ema: decay of the moving average of the weights that evaluation uses; none by default.
+        seed: determines initial weights, data order, noise and random starts.
+        workers: processes that load images; 0 for data held in memory.
+        checkpoint_every: steps between two checkpoints.
+        checkpoints_kept: how many of the latest are kept, besides the best.
+        elastic: workers that may be lost on the way; by default none may.
+        validation: how training is watched.
+        evaluation: what ``logitpair evaluate`` does with the run.
+    """
+
+    data: ImageData
+    model: Callable[[], nn.Module]
+    objective: Objective
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
+    validation: Validation
+    evaluation: EvaluationSettings
+    decay_all: bool = True
+    schedule: Schedule = field(default_factory=Constant)
+    epochs: float
+    batch_size: int
+    accumulate: int = 1
+    precision: Precision = "auto"
+    compile: bool = False
+    activation_checkpointing: bool = False
+    fine_tuning: FineTuning = field(default_factory=FineTuning)
+    ema: float | None = None
+    seed: int = 0
+    workers: int = 0
+    checkpoint_every: int = 500
+    checkpoints_kept: int = 2
+    elastic: Elastic = field(default_factory=Elastic)
+
+    def __post_init__(self) -> None:
+        positive("epochs", self.epochs)
+        at_least("batch_size", self.batch_size, 1)
+        at_least("accumulate", self.accumulate, 1)
+        if self.compile and self.activation_checkpointing:
+            raise InputError("activation_checkpointing is True beside compile; accepted: one of them")
+        at_least("workers", self.workers, 0)
+        at_least("checkpoint_every", self.checkpoint_every, 1)
+        at_least("checkpoints_kept", self.checkpoints_kept, 1)
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise InputError(f"ema must lie between 0 and 1, not {self.ema}")

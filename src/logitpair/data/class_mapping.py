@@ -1,0 +1,100 @@
+"""Which logit of a network the folder of a class stands for."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from logitpair.errors import InputError
+from logitpair.runtime.lazy_imports import import_timm
+
+IMAGENET = 1000
+WNID = re.compile(r"n\d{8}")
+
+
+class Matched(NamedTuple):
+    """Folders of classes matched with a network's logits.
+
+    Args:
+        labels: the logit of each folder.
+        names: of the classes, in the order of the logits.
+    """
+
+    labels: list[int]
+    names: list[str]
+
+
+def match_classes(folders: Sequence[str], logits: int, labels: Path | None = None) -> Matched:
+    """Match the folders of classes with a network's logits.
+
+    By the file ``labels``, if it is given. Otherwise folders that are all named by an ImageNet wnid (``n01440764``) stand for those
+    of the 1,000 classes of ImageNet-1k if there are 1,000 logits. All others are the classes in sorted order, as in torchvision's
+    ``ImageFolder``, and must be as many as the logits.
+
+    Args:
+        folders: names of the folders, sorted.
+        logits: how many the network gives.
+        labels: a text file of one class name a line, in the order of the logits.
+
+    Raises:
+        InputError: naming ``--labels``, if the file is missing, has not as many lines as there are logits, or lacks a folder's name,
+            or if there is none and the numbers differ.
+    """
+    if labels is not None:
+        names = _read(labels)
+        if len(names) != logits:
+            raise InputError(
+                f"--labels: '{labels}' has {len(names)} lines, and the network {logits} logits; accepted: one class name for each"
+            )
+        return Matched([_line_of(folder, names, labels) for folder in folders], names)
+    if logits == IMAGENET and all(WNID.fullmatch(folder) for folder in folders):
+        info = import_timm().data.ImageNetInfo()
+        wnids = info.label_names()
+        for folder in folders:
+            if folder not in wnids:
+                raise InputError(f"--labels is not given, and the folder '{folder}' is none of ImageNet-1k's 1000 classes")
+        return Matched([wnids.index(folder) for folder in folders], [info.label_name_to_description(wnid) for wnid in wnids])
+    if len(folders) != logits:
+        raise InputError(
+            f"--labels is not given, and there are {len(folders)} folders ({', '.join(folders[:3])}{', ...' if len(folders) > 3 else ''}) "
+            f"for a network of {logits} logits; accepted: --labels FILE of one class name a line in the order of the logits"
+            + (", or folders named by ImageNet wnid (n01440764), or --classes for a network of timm" if logits == IMAGENET else "")
+        )
+    if all(folder.isdecimal() for folder in folders) and sorted(folders, key=int) != list(folders):
+        warnings.warn(
+            f"--labels is not given: folders are taken in alphabetical order ({', '.join(folders[:4])}, ...), as torchvision's ImageFolder "
+            "takes them; if the network counts otherwise, all labels are wrong",
+            stacklevel=2,
+        )
+    return Matched(list(range(logits)), list(folders))
+
+
+def wnid_names(folders: Sequence[str]) -> list[str] | None:
+    """English names of classes of ImageNet-1k given by their wnids; None if any is none of them."""
+    if not all(WNID.fullmatch(folder) for folder in folders):
+        return None
+    info = import_timm().data.ImageNetInfo()
+    return [info.label_name_to_description(wnid) for wnid in folders] if set(folders) <= set(info.label_names()) else None
+
+
+def _read(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig").rstrip()
+    except FileNotFoundError as error:
+        raise InputError(f"--labels: no file '{path}'") from error
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        raise InputError(f"--labels: '{path}' is not a text file of one class name a line") from error
+    return [line.strip() for line in text.splitlines()]
+
+
+def _line_of(folder: str, names: list[str], path: Path) -> int:
+    """The line that names a folder, from 0."""
+    lines = [number for number, name in enumerate(names) if name == folder]
+    if not lines:
+        raise InputError(f"--labels: '{path}' has no line '{folder}', the name of a folder; its lines begin {', '.join(names[:3])}")
+    if len(lines) > 1:
+        raise InputError(f"--labels: '{path}' names '{folder}' in the lines {lines[0] + 1} and {lines[1] + 1}; accepted: once")
+    return lines[0]

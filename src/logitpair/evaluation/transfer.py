@@ -1,0 +1,130 @@
+"""Black box between several networks: who is fooled by images that were made against whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from logitpair.attacks import Attack
+from logitpair.data import Data
+from logitpair.errors import InputError
+from logitpair.evaluation.attack_run import check_name
+from logitpair.evaluation.evaluate import evaluate
+from logitpair.evaluation.result import Evaluation, markdown, percent
+from logitpair.runtime.distributed import ALONE, World
+from logitpair.storage.ledger import Parts
+
+UNFINISHED = "unfinished"
+
+
+@dataclass(frozen=True, repr=False)
+class Transfer:
+    """What ``logitpair.transfer`` returns.
+
+    Args:
+        evaluations: one of each network as the target, by its name; all the others were its sources.
+    """
+
+    evaluations: dict[str, Evaluation]
+
+    def accuracy(self, source: str, target: str, attack: str | None = None) -> dict[str, Any]:
+        """Of ``target`` on what an attack made against ``source``, as in ``results.json``; of the white box where the two are one.
+
+        Args:
+            source, target: names.
+            attack: its name; the worst one if None.
+        """
+        results = self.evaluations[target].results
+        if source == target:
+            return results["white_box"] if attack is None else results["attacks"][attack]
+        summary = results["black_box"][source]
+        return summary if attack is None else summary["attacks"][attack]
+
+    def rows(self, attack: str | None = None) -> list[tuple[str, ...]]:
+        """The matrix in percent as text: a line for each source, a column for each target."""
+        names = list(self.evaluations)
+        return [(source, *(percent(self.accuracy(source, target, attack)["top1"]) for target in names)) for source in names]
+
+    def table(self, attack: str | None = None) -> str:
+        """The matrix as a Markdown table: made against (rows), tried on (columns), white box on the diagonal, in percent."""
+        return markdown(("made against", *self.evaluations), self.rows(attack))
+
+    def save(self, folder: Path | str) -> None:
+        """Write each target's evaluation into a folder of its name."""
+        for target, evaluation in self.evaluations.items():
+            evaluation.save(Path(folder) / target)
+
+    def clear(self, folder: Path | str) -> None:
+        """Delete what an interruption would have gone on from in the folder given to ``transfer``; the images stay."""
+        for target, evaluation in self.evaluations.items():
+            own = Path(folder) / UNFINISHED / target
+            Parts(own, evaluation.results["request"]).clear()
+            for empty in (own, own.parent):
+                if empty.is_dir() and not any(empty.iterdir()):
+                    empty.rmdir()
+
+    def __repr__(self) -> str:
+        return self.table()
+
+    def _repr_markdown_(self) -> str:
+        return self.table()
+
+
+def transfer(
+    models: Mapping[str, nn.Module],
+    data: Data,
+    *,
+    attacks: Mapping[str, Attack],
+    folder: Path | str,
+    seed: int = 0,
+    batch_size: int = 256,
+    workers: int = 0,
+    world: World = ALONE,
+    progress: bool = True,
+) -> Transfer:
+    """Evaluate every network on images made against every other.
+
+    The images of an attack on a source are made once, kept in ``folder``, and looked at again for each target; the same call after an
+    interruption goes on where it stopped.
+
+    Args:
+        models: two or more, by name: independently trained, on one data set.
+        data: as for ``evaluate``.
+        attacks: by name; against a source they search to their last step.
+        folder: for the images, and for what is done until it is finished.
+        seed, batch_size, workers, world, progress: as for ``evaluate``.
+
+    Raises:
+        InputError: for fewer than two networks, and as ``evaluate`` does.
+
+    Source: arXiv 1803.06373, section 5.1: the black-box accuracy there is that on images made against an independently initialised copy.
+    """
+    if not isinstance(models, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"models: must be a mapping of networks by name, not a {type(models).__name__}")
+    if len(models) < 2:
+        raise InputError(f"models: {len(models)} given; a transfer is between two or more")
+    for name in models:
+        check_name("models", name)
+    folder = Path(folder)
+    evaluations: dict[str, Evaluation] = {}
+    for target, model in models.items():
+        evaluation = evaluate(
+            model,
+            data,
+            attacks=attacks,
+            sources={name: source for name, source in models.items() if name != target},
+            seed=seed,
+            batch_size=batch_size,
+            workers=workers,
+            name="transfer",
+            folder=folder / UNFINISHED / target,
+            source_images=folder / "adversarial",
+            world=world,
+            progress=progress,
+        )
+        evaluations[target] = replace(evaluation, results={**evaluation.results, "transfer": True})
+    return Transfer(evaluations)

@@ -1,0 +1,96 @@
+"""Networks whose files hold their code beside their weights: TorchScript, and programs that ``torch.export`` wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from logitpair.errors import InputError
+from logitpair.storage.weights import read
+
+ACCEPTED = "a TorchScript file (torch.jit.save) or an exported program (torch.export.save)"
+WITH_WEIGHTS = "name the network by --model, as timm:NAME or my_package.my_module.MyNet, and give this file by --weights"
+
+
+class NetworkFile(nn.Module):
+    """The network of a file that holds its own code, which runs when it is called.
+
+    Args:
+        path: a TorchScript file or an exported program, whatever its suffix.
+
+    Raises:
+        InputError: if the file is damaged, or holds something else: weights alone, or a pickled network, which is not read.
+    """
+
+    digest: Tensor
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        kind = kind_of(path)
+        if kind is None:
+            raise _refusal(path)
+        try:
+            self.network = _torchscript(path) if kind == "torchscript" else _exported(path)
+        except Exception as error:  # torch raises whatever the damaged bytes lead to
+            raise InputError(f"--model: '{path}' is damaged, or of another version of PyTorch; accepted: {ACCEPTED}") from error
+        # a frozen network's weights are part of its code: only by this do two such files differ for who compares their tensors
+        self.register_buffer("digest", torch.tensor(list(hashlib.sha256(path.read_bytes()).digest()), dtype=torch.uint8))
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Any:
+        """What the network returns for images in [0, 1]: logits, if it is a classifier."""
+        return self.network(x)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of a scripted network; an exported one stays in the mode that it was exported in."""
+        self.training = mode
+        if isinstance(self.network, torch.jit.ScriptModule):
+            self.network.train(mode)
+        return self
+
+
+def kind_of(path: Path) -> Literal["torchscript", "exported"] | None:
+    """Which kind of network a file holds, by what is in it; None for anything else."""
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as file:
+            members = {name.partition("/")[2] for name in file.namelist()}
+    except zipfile.BadZipFile:
+        return None
+    if "archive_format" in members:
+        return "exported"
+    return "torchscript" if "constants.pkl" in members else None
+
+
+def _torchscript(path: Path) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that torch.jit is deprecated is no news to who has such a file
+        return torch.jit.load(path, map_location="cpu")
+
+
+def _exported(path: Path) -> nn.Module:
+    with path.open("rb") as file:  # by its name, torch.export refuses another suffix than .pt2
+        return torch.export.load(file).module()
+
+
+def _refusal(path: Path) -> InputError:
+    """Why a file that is no network cannot be ``--model``."""
+    try:
+        read(path)
+        return InputError(f"--model: '{path}' holds weights but no network; {WITH_WEIGHTS}")
+    except InputError as error:
+        with path.open("rb") as file:
+            begin = file.read(2)
+        if "holds more than weights" in str(error) and (begin == b"PK" or begin[:1] == b"\x80"):  # text is no pickle, though it says so
+            return InputError(
+                f"--model: '{path}' holds pickled objects, which run code when they are read; save the network by torch.jit.save or "
+                f"torch.export.save, or save its state_dict and {WITH_WEIGHTS}"
+            )
+        return InputError(f"--model: '{path}' is truncated or holds no network; accepted: {ACCEPTED}")

@@ -1,0 +1,138 @@
+"""The run directory: its settings, and the trained network it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from logitpair.config import recipes
+from logitpair.config.run_config import RunConfig
+from logitpair.errors import InputError
+from logitpair.storage import weights
+from logitpair.storage.atomic_files import atomic_write
+
+RESULT_NEUTRAL = (
+    *("data.init_args.root", "evaluation", "workers", "checkpoint_every", "checkpoints_kept", "activation_checkpointing"),
+    *("elastic.", "accumulate"),  # half the GPUs take twice the micro-batches, which count as processes, whose number may change as well
+)
+"""Settings that may change between the parts of one training: they touch the weights no more than the number of processes does.
+
+``compile`` is none of them: it rounds otherwise in every step.
+"""
+
+
+def prepare(run: Path, recipe: str, scale: str | None, settings: recipes.Settings) -> None:
+    """Write ``config.yaml`` into a new run directory, or make sure that an existing one was begun with the same settings.
+
+    Raises:
+        InputError: if the directory holds another run, naming the first setting that differs.
+        OSError: if it cannot be written.
+    """
+    path = run / "config.yaml"
+    foreign = run.exists() and any(not file.name.startswith(".") for file in run.iterdir())  # before others write their config.yaml
+    new: dict[str, Any] = {"recipe": recipe, "scale": scale or "paper", "run": yaml.safe_load(settings.text)}
+    if path.exists():
+        begun = (run / "checkpoints" / "last.pt").exists()  # before, a mistaken setting may still be mended
+        before = _read(path)["run"]
+        for key, old, now in differing(before, new["run"]) if begun else []:
+            raise InputError(
+                f"--out: {run} was begun with {key} = {old}, now it is {now}; resume with the same settings, or train into another folder"
+            )
+    elif foreign:
+        raise InputError(f"--out: {run} is not empty and holds no run; give a new folder")
+    atomic_write(path, yaml.safe_dump(new, sort_keys=False))
+
+
+def differing(old: dict[str, Any], new: dict[str, Any], besides: tuple[str, ...] = ()) -> list[tuple[str, Any, Any]]:
+    """The settings, by dotted name, that differ between the ``run`` of two configurations, with their old and new values.
+
+    Those of ``RESULT_NEUTRAL`` are left out, and so are those ``besides``.
+    """
+    before, now = (_flat(yaml.safe_load(recipes.resolve(settings).text)) for settings in (old, new))  # with defaults added since
+    keys = [key for key in sorted(before.keys() | now.keys()) if not key.startswith((*RESULT_NEUTRAL, *besides))]
+    return [(key, before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)]
+
+
+def load_config(run: Path) -> tuple[dict[str, Any], RunConfig]:
+    """The content of a run's ``config.yaml`` and the settings it describes.
+
+    Raises:
+        InputError: if there is no such directory, or it holds no run.
+    """
+    path = run / "config.yaml"
+    if not run.is_dir():
+        raise InputError(f"RUN: no folder '{run}'; give one that `logitpair train` wrote")
+    if not path.is_file():
+        raise InputError(f"RUN: '{run}' holds no config.yaml; give a folder that `logitpair train` wrote")
+    content = _read(path)
+    network = content["run"].get("model", {}).get("init_args") or {}
+    if network.get("pretrained"):
+        network["pretrained"] = False  # the run's own weights replace them
+    return content, recipes.resolve(content["run"]).config
+
+
+def load(run: Path | str, *, which: Literal["last", "best"] = "last", device: torch.device | str = "cpu") -> nn.Module:
+    """The trained network of a run, in eval mode, ready for any library: images in [0, 1] to logits.
+
+    The moving average of the weights is loaded where the run kept one.
+
+    Args:
+        run: a run directory.
+        which: the last checkpoint, or the one with the best white-box accuracy on held-out training images.
+        device: where to put the network.
+
+    Raises:
+        InputError: if the directory holds no run, or its checkpoint is missing, damaged or of another network.
+    """
+    run = Path(run)
+    _, config = load_config(run)
+    path = run / "checkpoints" / f"{which}.pt"
+    model = config.model()
+    weights.put(model, weights.read(path), path)
+    return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+class Trained(nn.Module):
+    """The trained network of a run as a module with a name, for recipes: a source of ensemble adversarial training.
+
+    The run is read when the first images come, so that settings which name it can be read without it.
+
+    Args:
+        run: a run directory.
+        which: its ``last`` checkpoint or its ``best``.
+
+    Raises:
+        InputError: (when called) if the directory holds no trained run.
+    """
+
+    def __init__(self, run: Path, which: Literal["last", "best"] = "last") -> None:
+        super().__init__()
+        self.run = run
+        self.which: Literal["last", "best"] = which
+        self.network: nn.Module | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of images in [0, 1]."""
+        if self.network is None:
+            with torch.random.fork_rng():  # building a network draws random weights
+                self.network = load(self.run, which=self.which).requires_grad_(False).to(x)
+        return self.network(x)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The content of a ``config.yaml``, refused where it is damaged."""
+    content = recipes.read_yaml(path)
+    if not isinstance(content, dict) or not isinstance(content.get("run"), dict) or not {"recipe", "scale"} <= content.keys():
+        raise InputError(f"'{path}' is damaged or not the config of a run")
+    return content
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one of dotted keys."""
+    if not isinstance(tree, dict) or not tree:
+        return {prefix.removesuffix("."): tree}
+    return {key: value for name, part in tree.items() for key, value in _flat(part, f"{prefix}{name}.").items()}

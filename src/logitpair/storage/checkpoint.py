@@ -1,0 +1,65 @@
+"""Checkpoints: written whole or not at all, read without running code, rotated."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from logitpair.errors import InputError
+from logitpair.storage.atomic_files import atomic_write
+
+FORMAT = 1
+
+
+def save(folder: Path, state: dict[str, Any], step: int, keep: int, best: bool = False) -> Path:
+    """Write ``folder/step-N.pt``, point ``last.pt`` (and ``best.pt``) at it, and delete all but the ``keep`` latest.
+
+    Args:
+        folder: the run's ``checkpoints``.
+        state: tensors and plain values only, so that it loads with ``weights_only=True``.
+        step: optimizer steps taken.
+        keep: how many step files remain.
+        best: whether it is the best so far.
+
+    Raises:
+        OSError: for a full disk or a read-only folder; earlier checkpoints are then untouched.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "step": step, **state}, buffer)
+    path = folder / f"step-{step:09d}.pt"
+    atomic_write(path, buffer.getbuffer())
+    if best:
+        _point(folder / "best.pt", path)
+    _point(folder / "last.pt", path)  # at the end: a run resumes from it, and then does again what may be missing
+    for old in sorted(folder.glob("step-*.pt"))[:-keep]:
+        old.unlink(missing_ok=True)  # another worker of ``elastic`` may write the same
+    return path
+
+
+def _point(name: Path, path: Path) -> None:
+    """Make ``name`` another name of the file ``path``, at once (a hard link: it survives the rotation)."""
+    with tempfile.TemporaryDirectory(dir=name.parent, prefix=f".{name.name}.") as folder:
+        os.link(path, Path(folder) / name.name)
+        os.replace(Path(folder) / name.name, name)
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Raises:
+        InputError: if it is missing, truncated or not one of ours.
+    """
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"checkpoint: no file '{path}'") from error
+    except Exception as error:  # torch raises whatever the damaged bytes lead to
+        raise InputError(f"checkpoint: '{path}' is truncated or not a checkpoint of logitpair") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise InputError(f"checkpoint: '{path}' is not a checkpoint of logitpair (format {FORMAT})")
+    return state

@@ -1,0 +1,35 @@
+"""An attack or an objective as plain values, in the form a recipe writes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import types
+from typing import Any
+
+from logitpair.storage.model_fingerprint import code_of
+
+
+def describe(thing: Any) -> Any:
+    """``thing`` as numbers, strings, lists and ``{class_path, init_args}`` mappings; functions by their import path."""
+    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        values = {f.name: describe(getattr(thing, f.name)) for f in dataclasses.fields(thing) if f.init}
+        return {"class_path": _path(type(thing)), "init_args": values}
+    if isinstance(thing, functools.partial):
+        return {"class_path": describe(thing.func), "init_args": describe(thing.keywords), "args": describe(thing.args)}
+    if isinstance(thing, dict):
+        return {str(key): describe(value) for key, value in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [describe(value) for value in thing]
+    if thing is None or isinstance(thing, bool | int | float | str):
+        return thing
+    return _path(thing) if callable(thing) else repr(thing)
+
+
+def _path(thing: Any) -> str:
+    name = f"{thing.__module__}.{getattr(thing, '__qualname__', type(thing).__name__)}"
+    if "<" not in name or not isinstance(thing, types.FunctionType):
+        return name
+    # functions without a name of their own must not be taken for one another
+    return f"{name}#{hashlib.sha256(repr(code_of(thing)).encode()).hexdigest()[:8]}"

@@ -1,0 +1,169 @@
+"""Square Attack: its schedule and squares by hand, known optima, another library, and models whose gradients say nothing."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import logitpair as lp
+from logitpair import InputError, losses
+from logitpair.attacks import PGD, Square
+from logitpair.rng import ExampleStreams
+
+EPS = 0.05
+Pair = tuple[Tensor, Tensor]
+
+
+@pytest.fixture
+def sample(digits: Pair) -> Pair:
+    return digits[0][:100], digits[1][:100]
+
+
+def streams(x: Tensor) -> ExampleStreams:
+    return ExampleStreams(0, torch.arange(len(x)))
+
+
+@pytest.mark.parametrize(("queries", "factor"), [(10_000, 1), (1000, 0.1)])
+def test_sides_by_hand(queries: int, factor: float) -> None:
+    x = torch.zeros(1, 3, 32, 32)
+    attack = Square(lp.Linf(EPS), queries=queries, p=0.8)
+    at = [10, 20, 60, 210, 510, 1010, 2010, 4010, 6010, 9990]
+    sides = [attack.side(round(factor * query), x) for query in at]
+    assert sides == [29, 20, 14, 10, 7, 5, 4, 3, 2, 1]  # round(sqrt(0.8 * 1024 / 2^k))
+    assert attack.side(1, torch.zeros(1, 3, 8, 64)) == 8, "a square fits into the image"
+
+
+def test_squares_by_hand() -> None:
+    x = torch.zeros(2, 2, 3, 4)
+    draw = torch.tensor([[0.0, 0.0, 0.2, 0.7], [0.99, 0.5, 0.5, 0.49]])  # row, column, and a sign for each channel
+    found = Square(lp.Linf(0.25)).squares(draw, 2, x)
+    first = torch.tensor([[1.0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]]) / 2
+    second = torch.tensor([[0.0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0]]) / 2
+    assert torch.equal(found, torch.stack([torch.stack([-first, first]), torch.stack([second, -second])]))
+
+
+@pytest.mark.parametrize("side", [1, 3, 5])
+def test_squares_lie_anywhere_they_fit_with_the_same_chance(side: int) -> None:
+    x = torch.zeros(1, 1, 5, 6)
+    draw = torch.rand(6000, 3, generator=torch.Generator().manual_seed(0))
+    squares = Square(lp.Linf(0.5)).squares(draw, side, x)
+    assert (squares.abs().flatten(1).sum(1) == side * side).all()
+    corners = squares.abs().flatten(1).argmax(1).bincount(minlength=30).view(5, 6)
+    fits = (6 - side) * (7 - side)
+    assert (corners > 0).sum() == fits
+    assert (corners[corners > 0] - 6000 / fits).abs().max() < 5 * (6000 / fits) ** 0.5 + 1
+    assert (squares.sum((1, 2, 3)) > 0).float().mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_begins_with_stripes(sample: Pair, trained: nn.Module) -> None:
+    x = torch.full((30, 3, 6, 7), 0.5)
+    start = Square(lp.Linf(0.25)).stripes(x, streams(x))
+    assert torch.equal(start, start[:, :, :1].expand_as(start)), "every column of a channel is of one colour"
+    assert start.unique().tolist() == [0.25, 0.75]
+    assert (start[:, :, 0] == 0.75).float().mean() == pytest.approx(0.5, abs=0.1)
+    found = Square(lp.Linf(0.1), queries=1).find(trained, *sample, generator=streams(sample[0]))
+    assert torch.equal(found.x_adv, Square(lp.Linf(0.1)).stripes(sample[0], streams(sample[0])))
+    assert (found.forwards == 1).all()
+
+
+def test_finds_the_worst_case_of_a_linear_model_of_two_classes(linear: nn.Module, middle: Pair) -> None:
+    class First(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return linear(x)[:, :2]
+
+    x, y = middle[0], middle[1] % 2
+    gap = (linear.weight[1 - y] - linear.weight[y]).detach()
+    worst = losses.margin(First()(x), y).detach() + EPS * gap.abs().sum(1)
+    attack = Square(lp.Linf(EPS), queries=400)
+    found = attack.exhaustive()(First(), x, y, generator=streams(x))
+    torch.testing.assert_close(losses.margin(First()(found), y).detach(), worst, rtol=0, atol=1e-12)
+    assert 0 < (worst > 0).sum() < len(x), "the test needs both kinds"
+    assert torch.equal(First()(attack(First(), x, y, generator=streams(x))).argmax(1) != y, worst > 0)
+
+
+@pytest.mark.parametrize("eps", [0.1, 0.15])
+def test_agrees_with_torchattacks(eps: float, trained: nn.Module, sample: Pair) -> None:
+    """It never draws the last place, and one place for the whole batch: so a few more stand."""
+    torchattacks = pytest.importorskip("torchattacks")
+    x, y = sample
+    with torch.random.fork_rng():  # it sets the global seed
+        theirs = torchattacks.Square(trained, eps=eps, n_queries=300)(x, y)
+    ours = Square(lp.Linf(eps), queries=300)(trained, x, y, generator=streams(x))
+    standing = [(trained(images).argmax(1) == y).sum().item() for images in (ours, theirs)]
+    assert -10 <= standing[0] - standing[1] <= 3
+    assert 0 < standing[0] < 70, "the attack must break some and not all, or agreement says little"
+
+
+class Staircase(nn.Module):
+    """What the model says of the image rounded to 16 levels: its gradient is zero everywhere."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model((16 * x).round() / 16) + 0 * x.sum((1, 2, 3))[:, None]
+
+
+class Detached(Staircase):
+    """The class alone, and nothing to differentiate."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.one_hot(self.model(x).argmax(1), 10).float()
+
+
+def test_breaks_a_model_without_gradients_of_which_pgd_breaks_nothing(trained: nn.Module, sample: Pair) -> None:
+    model = Staircase(trained)
+    right = model(sample[0]).argmax(1) == sample[1]
+    x, y = sample[0][right], sample[1][right]
+    by_pgd = PGD(lp.Linf(0.15), step_size=0.02, steps=40, random_start=False)(model, x, y)
+    assert torch.equal(by_pgd, x)
+    by_square = Square(lp.Linf(0.15), queries=200)(model, x, y, generator=streams(x))
+    assert (model(by_square).argmax(1) == y).float().mean() < 0.5
+
+
+def test_breaks_some_of_a_model_that_tells_its_class_alone(trained: nn.Module, sample: Pair) -> None:
+    model = Detached(trained)
+    right = model(sample[0]).argmax(1) == sample[1]
+    x, y = sample[0][right], sample[1][right]
+    found = Square(lp.Linf(0.2), queries=100).find(model, x, y, generator=streams(x))
+    assert (model(found.x_adv).argmax(1) != y).float().mean() > 0.2
+
+
+def test_what_is_counted_is_what_went_through_the_model(trained: nn.Module, sample: Pair) -> None:
+    x, y = sample
+    seen: list[int] = []
+    handle = trained.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    attack = Square(lp.Linf(0.1), queries=40)
+    found = attack.find(trained, x, y, generator=streams(x))
+    assert found.forwards.sum() == sum(seen)
+    assert (found.gradients == 0).all()
+    assert seen == sorted(seen, reverse=True)
+    broken = trained(found.x_adv).argmax(1) != y
+    assert (found.forwards[~broken] == 40).all()
+    assert found.forwards[broken].float().mean() < 20
+    handle.remove()
+    exhaustive = attack.exhaustive().find(trained, x, y, generator=streams(x))
+    assert (exhaustive.forwards == 40).all()
+    assert torch.equal(trained(exhaustive.x_adv).argmax(1) != y, broken)
+    assert (losses.margin(trained(exhaustive.x_adv), y)[broken] > losses.margin(trained(found.x_adv), y)[broken] - 1e-5).all()
+
+
+@pytest.mark.parametrize("loss", [losses.margin, losses.cross_entropy])
+def test_what_an_example_meets_does_not_depend_on_the_batch_size(loss: losses.Loss, trained: nn.Module, sample: Pair) -> None:
+    model, x, y = copy.deepcopy(trained).double(), sample[0].double(), sample[1]
+    attack = Square(lp.Linf(0.1), queries=60, loss=loss)
+    together = attack.find(model, x, y, generator=streams(x))
+    for part in (torch.tensor([99]), torch.arange(30, 47), torch.tensor([5, 80, 3])):
+        alone = attack.find(model, x[part], y[part], generator=ExampleStreams(0, part))
+        torch.testing.assert_close(alone.x_adv, together.x_adv[part], rtol=0, atol=1e-12)
+        assert torch.equal(alone.forwards, together.forwards[part])
+
+
+@pytest.mark.parametrize(("options", "said"), [({"queries": 0}, "queries"), ({"p": 0.0}, "p must"), ({"p": 1.5}, "p must be at most 1")])
+def test_bad_settings_are_refused(options: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Square(lp.Linf(0.1), **options)

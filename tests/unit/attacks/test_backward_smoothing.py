@@ -1,0 +1,103 @@
+"""Gradients of a smoothed network: the same values forward, a known factor backward, and straight through rounding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import logitpair as lp
+from logitpair.attacks import BlockStart, DiversifiedPGD, SmoothBackward
+from logitpair.rng import ExampleStreams
+
+CALLS = (F.relu, torch.relu, Tensor.relu, nn.ReLU(), lambda z: F.relu(z, inplace=True))
+
+
+def gradient(z: Tensor, call: object, smoothing: float) -> tuple[Tensor, Tensor]:
+    z = z.clone().requires_grad_()
+    with SmoothBackward(smoothing):
+        value = call(z * 1.0)
+    return value.detach(), torch.autograd.grad(value.sum(), z)[0]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_relu_keeps_its_value_and_lets_a_sigmoid_of_the_gradient_through(call: object) -> None:
+    z = torch.tensor([[-2.0, -0.1, 0.0, 0.3], [-20.0, 1.0, 2.0, 3.0]], dtype=torch.float64)
+    value, found = gradient(z, call, 0.5)
+    torch.testing.assert_close(value, z.clamp_min(0))
+    width = 0.5 * torch.tensor([[0.6], [6.5]], dtype=torch.float64)  # half of the mean of |z| over each example
+    torch.testing.assert_close(found, torch.sigmoid(z / width))
+
+
+def test_without_smoothing_the_gradient_is_the_networks_own() -> None:
+    z = torch.linspace(-1, 1, 9)[None]
+    assert torch.equal(gradient(z, F.relu, 0.0)[1], (z > 0).float())
+
+
+def test_smoothing_of_an_example_does_not_depend_on_the_others() -> None:
+    z = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    _, together = gradient(z, F.relu, 0.4)
+    torch.testing.assert_close(together[2:3], gradient(z[2:3], F.relu, 0.4)[1])
+
+
+@pytest.mark.parametrize("call", [torch.round, torch.floor, torch.ceil, torch.trunc, Tensor.round])
+@pytest.mark.parametrize("smoothing", [0.0, 0.4])
+def test_rounding_keeps_its_value_and_lets_the_gradient_through(call: object, smoothing: float) -> None:
+    z = torch.tensor([[0.2, 1.7, -0.6]])
+    value, found = gradient(z, call, smoothing)
+    torch.testing.assert_close(value, call(z))
+    assert torch.equal(found, torch.ones_like(z))
+
+
+def test_outside_nothing_is_changed() -> None:
+    z = torch.tensor([[-1.0, 1.0]], requires_grad=True)
+    with SmoothBackward(1.0):
+        pass
+    assert torch.autograd.grad(F.relu(z).sum(), z)[0].tolist() == [[0.0, 1.0]]
+
+
+def test_block_starts_are_corners_constant_over_blocks_of_each_examples_own_size() -> None:
+    x = torch.full((60, 1, 28, 28), 0.5)
+    start = BlockStart().draw(lp.Linf(0.25), x, ExampleStreams(0, torch.arange(60)))
+    assert set(start.unique().tolist()) == {0.25, 0.75}
+    sizes = set()
+    for image in start[:, 0]:
+        size = max(
+            size
+            for size in (1, 2, 4, 7, 14)
+            if torch.equal(image, image[::size, ::size].repeat_interleave(size, 0).repeat_interleave(size, 1))
+        )
+        sizes.add(size)
+    assert sizes == {1, 2, 4, 7, 14}
+
+
+def test_the_search_finds_the_optimum_of_a_linear_model(linear: nn.Module, middle: tuple[Tensor, Tensor]) -> None:
+    x, y = middle
+    reached = torch.full((len(x),), -torch.inf, dtype=x.dtype)
+    for rank in (1, 2):
+        attack = DiversifiedPGD(lp.Linf(0.05), steps=10, smoothing=0.4, target_rank=rank).exhaustive()
+        x_adv = attack(linear, x, y, generator=torch.Generator().manual_seed(0))
+        reached = torch.maximum(reached, lp.losses.margin(linear(x_adv), y).detach())
+    weight = linear.weight.detach()
+    others = torch.stack(
+        [(weight[k] - weight[y]).abs().sum(1) * 0.05 + (linear(x)[:, k] - linear(x).gather(1, y[:, None])[:, 0]) for k in range(3)], 1
+    )
+    best = others.scatter(1, y[:, None], -torch.inf).amax(1)
+    torch.testing.assert_close(reached, best.detach())
+
+
+def test_smoothing_breaks_a_network_whose_units_are_off_around_the_image() -> None:
+    class Dead(nn.Module):
+        """Its units are off within the reach of one step, and then speak for the other class."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            up = F.relu(x.flatten(1).mean(1) - 0.6).mul(20)
+            return torch.stack([torch.full_like(up, 0.5), up], 1)
+
+    x, y = torch.full((4, 1, 4, 4), 0.5), torch.zeros(4, dtype=torch.int64)
+    options = {"steps": 8, "diversify": 0, "candidates": 1}
+    for smoothing, broken in ((0.0, False), (0.4, True)):
+        attack = DiversifiedPGD(lp.Linf(0.2), smoothing=smoothing, **options)
+        found = attack(Dead(), x, y, generator=ExampleStreams(5, torch.arange(4)))
+        assert bool((Dead()(found).argmax(1) == 1).all()) == broken

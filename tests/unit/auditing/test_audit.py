@@ -1,0 +1,255 @@
+"""The audit as an object and a process: what it counts, what nothing may depend on, interruption, two classes, bad input."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from audited import PROTOCOL, THREAT
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import logitpair as lp
+from logitpair import InputError
+from logitpair.attacks import Attack
+from logitpair.auditing.strategies import arms
+from logitpair.runtime.distributed import World
+
+Pair = tuple[Tensor, Tensor]
+
+
+@pytest.fixture(scope="module")
+def sample() -> Pair:
+    test = lp.data.Digits().test()
+    return test.images[:40].double() / 255, test.labels[:40]
+
+
+@pytest.fixture
+def model(trained: nn.Module) -> nn.Module:
+    """The trained network in float64, so that batch sizes change no sign of a gradient."""
+    network = lp.models.SmallConvNet(width=4)
+    network.load_state_dict(trained.state_dict())
+    return network.double().eval()
+
+
+@pytest.fixture(autouse=True)
+def few_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["logitpair.auditing.protocol"], "SAMPLE", 8)  # lp.audit is the function
+    monkeypatch.setattr(sys.modules["logitpair.auditing.checks.attack_checks"], "QUERIES", 20)
+
+
+def audit(model: nn.Module, data: lp.data.Data, **options: object) -> lp.Audit:
+    return lp.audit(model, data, **{"threat": lp.Linf(0.05), "progress": False, "budget": 40, **options})
+
+
+def same(a: lp.Audit, b: lp.Audit) -> None:
+    ignored = ("created", "wall_time_seconds", "hardware", "rounds", "request")
+    assert {k: v for k, v in a.results.items() if k not in ignored} == {k: v for k, v in b.results.items() if k not in ignored}
+    for one, other in zip(a.results["rounds"], b.results["rounds"], strict=True):
+        assert {k: v for k, v in one.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
+    assert a.ledger.keys() == b.ledger.keys()
+    for name in a.ledger:
+        np.testing.assert_allclose(a.ledger[name], b.ledger[name], rtol=0, atol=1e-9, err_msg=name)
+
+
+def test_the_ledger_tells_the_same_as_the_results(model: nn.Module, sample: Pair) -> None:
+    found = audit(model, sample)
+    results, ledger = found.results, found.ledger
+    stands = ledger["broken_by"] == -1
+    assert results["robust_accuracy"]["correct"] == stands.sum() < results["clean"]["correct"]
+    assert (ledger["prediction"] == ledger["y"])[stands].all()
+    assert (ledger["prediction"] != ledger["y"])[~stands].all()
+    assert (ledger["distance"] <= 0.05 + 1e-9).all()
+    assert results["gradient_evaluations_per_example"] == pytest.approx(ledger["gradients"].mean())
+    assert results["rounds"][-1]["gradients_per_example"] == pytest.approx(ledger["gradients"].mean())
+    assert results["rounds"][-1]["standing"] == stands.sum()
+    for number, entry in enumerate(results["rounds"]):
+        assert entry["broken"] == (ledger["broken_by"] == number).sum()
+    assert results["clean"]["correct"] == (ledger["broken_by"] != -2).sum()
+    low, high = results["robust_accuracy"]["ci95"]
+    assert low <= found.robust_accuracy <= high
+    assert {"check", "passed", "evidence", "advice"} <= results["findings"][0].keys()
+
+
+def test_every_break_is_one_on_a_fresh_forward(model: nn.Module, sample: Pair) -> None:
+    found = audit(model, sample)
+    x, x_adv = (torch.from_numpy(found.ledger[f"gallery/{name}"]) for name in ("x", "x_adv"))
+    assert lp.Linf(0.05).contains(x_adv, x).all()
+    with torch.no_grad():
+        prediction = model(x_adv).argmax(1).numpy()
+    np.testing.assert_array_equal(prediction, found.ledger["prediction"][: len(x)])
+
+
+def test_an_attack_that_leaves_the_ball_breaks_nothing(model: nn.Module, sample: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cheat(attack: Attack, *arguments: object, **options: object) -> lp.attacks.Found:
+        found = honest(attack, *arguments, **options)
+        return lp.attacks.Found(1 - found.x_adv, found.restart, found.step, found.gradients, found.forwards)
+
+    honest = Attack.find
+    monkeypatch.setattr(Attack, "find", cheat)
+    assert audit(model, sample, budget=20).robust_accuracy == audit(model, sample).results["clean"]["top1"]
+
+
+@pytest.mark.parametrize("batch_size", [7, 40])
+def test_results_do_not_depend_on_the_batch_size(model: nn.Module, sample: Pair, batch_size: int) -> None:
+    same(audit(model, sample, batch_size=16), audit(model, sample, batch_size=batch_size))
+
+
+def test_another_seed_searches_elsewhere_and_the_same_one_does_not(model: nn.Module, sample: Pair) -> None:
+    first = audit(model, sample)
+    same(first, audit(model, sample))
+    assert not np.array_equal(first.ledger["margin"], audit(model, sample, seed=1).ledger["margin"])
+
+
+def test_an_interrupted_audit_goes_on_to_the_same_results(
+    model: nn.Module, sample: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = audit(model, sample, batch_size=8)
+    search, calls = Attack.find, []
+
+    def interrupted(attack: Attack, *arguments: object, **options: object) -> object:
+        calls.append(attack)
+        if len(calls) == 8 and not list(tmp_path.glob("resumed")):
+            raise KeyboardInterrupt
+        return search(attack, *arguments, **options)
+
+    monkeypatch.setattr(Attack, "find", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        audit(model, sample, batch_size=8, folder=tmp_path)
+    assert list(tmp_path.glob("parts/*/*.npz"))
+    before = len(calls)
+    (tmp_path / "resumed").touch()
+    resumed = audit(model, sample, batch_size=8, folder=tmp_path)
+    again = len(calls) - before
+    calls.clear()
+    audit(model, sample, batch_size=8)
+    monkeypatch.undo()
+    same(whole, resumed)
+    assert again <= len(calls) - (before - 1)
+    resumed.save(tmp_path)
+    assert not (tmp_path / "parts").exists()
+
+
+def test_parts_that_do_not_make_up_a_round_are_refused(
+    model: nn.Module, sample: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logitpair.runtime.distributed.dist.barrier", lambda: None)  # the other process never comes
+    with pytest.raises(InputError, match="are missing"):
+        audit(model, sample, batch_size=8, folder=tmp_path, world=World(rank=1, size=2, device=torch.device("cpu")))
+    same(audit(model, sample, batch_size=8), audit(model, sample, batch_size=8, folder=tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["dataset", "loader", "uint8"])
+def test_all_kinds_of_data_give_the_same(trained: nn.Module, kind: str) -> None:
+    test = lp.data.Digits().test()
+    x, y = test.images[:30], test.labels[:30]
+    pair = (x.float() / 255, y)
+    data = {"dataset": TensorDataset(*pair), "loader": DataLoader(TensorDataset(*pair), batch_size=11), "uint8": (x, y)}[kind]
+    np.testing.assert_array_equal(audit(trained, pair).ledger["broken_by"], audit(trained, data).ledger["broken_by"])
+
+
+def test_two_classes(trained: nn.Module) -> None:
+    class Even(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            logits = trained(x)
+            return torch.stack([logits[:, ::2].logsumexp(1), logits[:, 1::2].logsumexp(1)], 1)
+
+    test = lp.data.Digits().test()
+    found = audit(Even(), (test.images[:40].float() / 255, test.labels[:40] % 2), budget=100)
+    assert found.robust_accuracy < found.results["clean"]["top1"]
+    assert "apgd_margin" in {arm.name for arm in arms(THREAT, 2, {})}
+
+
+def test_a_thousand_classes() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 1000)).eval()
+    x = torch.rand(12, 1, 8, 8)
+    found = audit(network, (x, network(x).argmax(1)))
+    assert found.results["classes"] == 1000
+    assert found.robust_accuracy < 1
+
+
+def test_images_of_another_network_are_tried(model: nn.Module, sample: Pair) -> None:
+    found = audit(model, sample, sources={"twin": model}, threat=lp.Linf(0.02), budget=150)
+    assert "transfer_twin" in {entry["arm"] for entry in found.results["rounds"]}
+    assert "transfer_twin" in {finding["check"] for finding in found.results["findings"]}
+
+
+def test_a_claim_is_judged_without_repeating_it(model: nn.Module, sample: Pair) -> None:
+    claim = {"top1": 0.95, "correct": 38, "total": 40, "ci95": [0.83, 0.99]}
+    found = audit(model, sample, claim=claim, threat=lp.Linf(0.2), budget=100)
+    assert found.verdict == "overestimated"
+    assert found.results["protocol"]["top1"] == 0.95
+    assert not found.results["protocol"]["measured"]
+
+
+def test_a_spent_budget_leaves_the_answer_open(model: nn.Module, sample: Pair) -> None:
+    found = audit(model, sample, budget=0.5, claim={"top1": 0.5, "correct": 20, "total": 40, "ci95": [0.35, 0.65]})
+    assert found.verdict == "inconclusive"
+    assert not found.results["settled"]
+    assert found.robust_accuracy == found.results["clean"]["top1"]
+
+
+def test_save_and_load_round_trip(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    found = audit(model, sample)
+    found.save(tmp_path)
+    loaded = lp.Audit.load(tmp_path)
+    assert loaded.results == found.results
+    assert loaded.table() == found.table()
+    assert {"convergence", "surfaces"} <= loaded.plots().keys()
+    for name, values in found.ledger.items():
+        np.testing.assert_array_equal(values, loaded.ledger[name])
+    lp.evaluate(model, sample, attacks={"pgd": PROTOCOL}, progress=False).save(tmp_path)
+    with pytest.raises(InputError, match="is no audit"):
+        lp.Audit.load(tmp_path)
+
+
+def test_the_model_is_left_as_it_was(model: nn.Module, sample: Pair) -> None:
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    audit(model, sample, budget=15)
+    assert model.training
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_a_model_that_is_never_right(sample: Pair) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).double().eval()
+    with torch.no_grad():
+        wrong = (network(sample[0]).argmax(1) + 1) % 10
+    found = audit(network, (sample[0], wrong))
+    assert found.robust_accuracy == 0 == found.results["gradient_evaluations_per_example"]
+    assert found.verdict == "trustworthy"
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize(
+    ("data", "options", "said"),
+    [
+        (lambda x, y: (x[:0], y[:0]), {}, "data: holds no examples"),
+        (lambda x, y: (x, y), {"threat": 0.05}, "threat must be a threat model such as"),
+        (lambda x, y: (x.expand(-1, 3, -1, -1), y), {}, "model cannot take images of .3, 8, 8."),
+        (lambda x, y: (x, y), {"threat": lp.Linf(0.0)}, "threat: eps must be above 0"),
+        (lambda x, y: (x, y), {"budget": 0}, "budget must be above 0"),
+        (lambda x, y: (x, y), {"minutes": -1}, "minutes must be above 0"),
+        (lambda x, y: (2 * x, y), {}, "x: pixels must lie in"),
+        (lambda x, y: (x, y + 10), {}, "y: labels must lie in"),
+        (lambda x, y: (x, y), {"sources": {"white_box": nn.Identity()}}, "white_box"),
+        (lambda x, y: (x, y), {"world": World(rank=0, size=2, device=torch.device("cpu"))}, "folder is not given"),
+        (
+            lambda x, y: (x, y),
+            {"protocol": lp.attacks.PGD(lp.Linf(0.05), step_size=0.1, steps=2, target=lp.attacks.LeastLikely())},
+            "protocol: is targeted",
+        ),
+        (lambda x, y: (x, y), {"protocol": PROTOCOL}, "protocol: attacks in Linf.eps=0.2., the audit in Linf.eps=0.05."),
+        (lambda x, y: (x, y), {"claim": {"top1": 0.5}}, "claim: must hold top1, correct, total and ci95"),
+        (lambda x, y: (x, y), {"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_bad_input_is_refused(model: nn.Module, sample: Pair, data: object, options: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        audit(model, data(*sample), **options)

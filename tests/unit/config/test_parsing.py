@@ -1,0 +1,98 @@
+"""How settings that are refused are told: the setting by its whole name, the value, what is accepted, in one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from logitpair import InputError
+from logitpair.attacks import LeastLikely
+from logitpair.config import attack_specs as suites, recipes
+
+ENSEMBLE = [
+    *("--objective", "EnsembleAdversarialTraining", "--objective.attack", "PGD", "--objective.attack.threat.eps", "0.1"),
+    *("--objective.attack.step_size", "0.1", "--objective.attack.steps", "1", "--objective.sources"),
+]
+
+
+@dataclass(frozen=True)
+class Picky(LeastLikely):
+    """A target that refuses whatever it is given."""
+
+    rank: int = 1
+
+    def __post_init__(self) -> None:
+        raise InputError(f"rank must be at least 2, not {self.rank}")
+
+
+def refused(*overrides: str) -> str:
+    with pytest.raises(InputError) as caught:
+        recipes.resolve(recipes.load("digits-alp").run, overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("objective.weight", "nan", "objective.weight: expected a number, not 'nan'"),
+        ("objective.attack.steps", "1.5", "objective.attack.steps: expected a whole number, not '1.5'"),
+        ("objective.attack.random_start", "3", "objective.attack.random_start: expected true or false, not '3'"),
+        ("objective.attack.target", "Foo", "objective.attack.target: expected an import path such as package.module.Name, not 'Foo'"),
+        (
+            "objective.wieght",
+            "1",
+            "objective: Option 'wieght' is not accepted by logitpair.objectives.AdversarialLogitPairing; "
+            "accepted: attack, label_smoothing, weight_warmup, warmup, weight, pairing, clean_share",
+        ),
+        ("model.width", "x", "model.width: expected a whole number, not 'x'"),
+        ("optimizer.lr", "x", "optimizer.lr: expected a number, not 'x'"),
+        ("ema", "x", "ema: expected a number, not 'x'"),
+        ("precision", "int8", "precision: expected 'auto', 'float32', 'bfloat16', 'float16', not 'int8'"),
+        ("evaluation.curve", "x", "evaluation.curve: expected a list such as [a,b], not 'x'"),
+        ("fine_tuning.trainable", "hidden", "fine_tuning.trainable: expected a list such as [a,b], not 'hidden'"),
+    ],
+)
+def test_a_wrong_type_is_told_by_the_settings_whole_name(option: str, value: str, said: str) -> None:
+    assert refused(f"--{option}", value) == said
+
+
+def test_what_a_class_in_a_union_refuses_keeps_its_own_words() -> None:
+    said = "rank must be at least 2, not 1"
+    assert refused("--objective.attack.target.class_path", f"{__name__}.Picky") == said
+    pgd = {"threat": {"eps": 0.1}, "step_size": 0.1, "steps": 1, "target": {"class_path": f"{__name__}.Picky"}}
+    with pytest.raises(InputError, match=f"^{said}$"), recipes.refusals():
+        suites._named("a", {"class_path": "logitpair.attacks.PGD", "init_args": pgd})
+
+
+def test_a_source_that_cannot_be_built_is_one_line() -> None:
+    said = refused(*ENSEMBLE, '[{"class_path": "logitpair.models.SmallConvNet", "init_args": {"width": -1}}]')
+    assert said.startswith("cannot be built from these settings: ")
+    assert "-1" in said
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("RevNet9", ["channels", "1", "width", "64", "reversible", "false"]),
+        ("RevNet38", ["classes", "10"]),
+        ("RevNet", ["units", "[1,2]", "widths", "[8,8,16]", "bottleneck", "true"]),
+        ("InceptionV3", ["classes", "10", "size", "75"]),
+        ("ResNet101", ["classes", "10", "pretrained", "true"]),
+        ("ResNetV2_50", ["classes", "200", "small_stem", "true"]),
+    ],
+)
+def test_a_network_is_named_by_its_import_path(model: str, settings: list[str]) -> None:
+    options = [f"--model.{text}" if place % 2 == 0 else text for place, text in enumerate(settings)]
+    resolved = recipes.resolve(recipes.load("digits-alp").run, ["--model", f"logitpair.models.{model}", *options])
+    assert callable(resolved.config.model)
+
+
+def test_a_list_of_layers_may_be_written_without_quotes() -> None:
+    config = recipes.resolve(recipes.load("digits-alp").run, ["--fine_tuning.trainable", "[hidden,logits]"]).config
+    assert config.fine_tuning.trainable == ("hidden", "logits")
+
+
+def test_fresh_layers_without_weights_are_refused() -> None:
+    assert "fine_tuning.weights is not given" in refused("--fine_tuning.fresh", '["logits"]')

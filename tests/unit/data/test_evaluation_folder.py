@@ -1,0 +1,246 @@
+"""Photos of one's own, and the logits that their folders stand for."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from logitpair import InputError, data
+from logitpair.data.class_mapping import match_classes
+
+CPU = torch.device("cpu")
+ROTATED = 6  # the EXIF orientation of a photo taken upright: turn it by 90 degrees clockwise
+
+
+@pytest.fixture(scope="session")
+def imagenette() -> Path:
+    """Photos of ten ImageNet classes in the folder ``imagenette`` of $LOGITPAIR_DATA, or of ``data`` in this repository."""
+    root = Path(os.environ.get("LOGITPAIR_DATA", Path(__file__).parents[3] / "data")) / "imagenette"
+    if not (root / "val").is_dir():
+        pytest.skip(f"no imagenette in {root}; set LOGITPAIR_DATA to the folder that holds imagenette/")
+    return root
+
+
+def photos_in(folder: Path, classes: Sequence[str], count: int = 2) -> Path:
+    """Handmade photos: those of the class number i are all of the grey value 40 i + 20."""
+    for number, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (30 + i, 20), (40 * number + 20,) * 3).save(folder / name / f"{i}.jpg")
+    return folder
+
+
+def refused(photos: data.Photos, logits: int = 3) -> str:
+    with pytest.raises(InputError) as caught:
+        photos.test(logits)[0]
+    text = str(caught.value)
+    assert len(text.splitlines()) == 1
+    assert "::" not in text
+    return text
+
+
+@pytest.mark.parametrize("below", [".", "val", "test"])
+def test_photos_lie_in_the_folder_itself_or_under_val_or_test(tmp_path: Path, below: str) -> None:
+    photos_in(tmp_path / below, ["cat", "dog", "owl"])
+    if below != ".":
+        photos_in(tmp_path / "train", ["something", "else"])
+    photos = data.Photos(root=tmp_path, size=16)
+    assert photos.folders == ["cat", "dog", "owl"]
+    test = photos.test(3)
+    assert list(test.classes) == ["cat", "dog", "owl"]
+    assert [label for _, label in test] == [0, 0, 1, 1, 2, 2]
+    for image, label in test:
+        assert (image.shape, image.dtype) == ((3, 16, 16), torch.uint8)
+        assert (image == 40 * label + 20).all()
+    assert torch.equal(photos.first(), test[0][0])
+    assert data.count(test) == len(test) == 6
+
+
+def test_a_folder_of_one_split_serves_where_there_are_several(tmp_path: Path) -> None:
+    for split in ("val", "test"):
+        photos_in(tmp_path / split, ["cat", "dog", "owl"])
+    assert refused(data.Photos(root=tmp_path)).startswith(f"--data-dir: '{tmp_path}' holds both val/ and test/; name one of them")
+    assert len(data.Photos(root=tmp_path / "test").test(3)) == 6
+
+
+def test_photos_load_in_batches_and_parts(tmp_path: Path) -> None:
+    test = data.Photos(root=photos_in(tmp_path, ["cat", "dog", "owl"]), size=16).test(3)
+    found = list(data.batches(test, 4, CPU))
+    assert [x.shape for x, _ in found] == [(4, 3, 16, 16), (2, 3, 16, 16)]
+    assert torch.cat([y for _, y in found]).tolist() == [0, 0, 1, 1, 2, 2]
+    part = list(data.batches(data.select(data.first(test, 5), [4, 1]), 4, CPU))
+    assert part[0][1].tolist() == [2, 0]
+    again = pickle.loads(pickle.dumps(test))  # noqa: S301  (as processes that load images receive it)
+    assert torch.equal(again[5][0], test[5][0])
+
+
+def test_the_centre_is_cropped_after_the_shorter_side_is_resized(tmp_path: Path) -> None:
+    (tmp_path / "only").mkdir()
+    pixels = np.zeros((40, 80, 3), dtype=np.uint8)
+    pixels[10:30, 30:50] = 255  # the middle quarter of the height
+    Image.fromarray(pixels).save(tmp_path / "only" / "a.png")
+    whole_height = data.Photos(root=tmp_path, size=40).first()
+    assert torch.equal(whole_height, torch.from_numpy(pixels[:, 20:60]).permute(2, 0, 1))
+    assert (data.Photos(root=tmp_path, size=20, resize=40).first() == 255).all()
+    half = data.Photos(root=tmp_path, size=20).first()
+    assert half[0, 10, 10] == 255
+    assert half[0, 1, 1] == half[0, 18, 18] == 0
+
+
+def test_photos_are_those_that_a_network_was_trained_on_by_folder(tmp_path: Path) -> None:
+    seeded = torch.Generator().manual_seed(0)
+    for split in ("train", "val"):
+        (tmp_path / split / "cat").mkdir(parents=True)
+        pixels = torch.randint(256, (50, 70, 3), generator=seeded, dtype=torch.uint8).numpy()
+        Image.fromarray(pixels).save(tmp_path / split / "cat" / "a.jpg")
+    assert torch.equal(data.Photos(root=tmp_path, size=32).first(), data.Folder(root=tmp_path, size=32).test()[0][0])
+
+
+def test_every_kind_of_picture_becomes_rgb_the_right_way_up(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    ramp = np.linspace(0, 255, 16 * 16).astype(np.uint8).reshape(16, 16)
+    Image.fromarray(ramp).save(folder / "grey.png")
+    Image.fromarray(ramp.astype(np.uint16) * 257).save(folder / "sixteen.PNG")
+    Image.fromarray(np.dstack([ramp, ramp])).save(folder / "alpha.png")
+    palette = Image.fromarray(ramp).convert("P")
+    palette.info["transparency"] = bytes(range(256))
+    palette.save(folder / "palette.png")
+    exif = Image.Exif()
+    exif[274] = ROTATED
+    Image.fromarray(ramp).transpose(Image.Transpose.ROTATE_90).save(folder / "turned.png", exif=exif)
+    Image.fromarray(np.dstack([ramp] * 3)).convert("CMYK").save(folder / "print.tif")
+    test = data.Photos(root=tmp_path, size=16).test(1)
+    assert len(test) == 6
+    for (image, _), (path, _) in zip(test, test.files, strict=True):
+        assert torch.equal(image, torch.from_numpy(ramp).expand(3, 16, 16)), path.name
+
+
+def test_nested_and_hidden_files(tmp_path: Path) -> None:
+    photos_in(tmp_path, ["cat", "dog", "owl"])
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "notes.txt").write_text("in no class")
+    (tmp_path / "cat" / ".DS_Store").write_text("")
+    (tmp_path / "cat" / "._0.jpg").write_text("no image")
+    (tmp_path / "cat" / "deeper").mkdir()
+    (tmp_path / "cat" / "0.jpg").rename(tmp_path / "cat" / "deeper" / "0.jpg")
+    photos = data.Photos(root=tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path, _ in photos.test(3).files][:2] == ["cat/1.jpg", "cat/deeper/0.jpg"]
+    hidden = tmp_path / "owl" / ".thumbnails" / "deeper"
+    hidden.mkdir(parents=True)
+    Image.new("RGB", (20, 20)).save(hidden / "0.jpg")
+    assert len(data.Photos(root=tmp_path).test(3)) == 6
+    (tmp_path / "dog" / "clip.mp4").write_text("")
+    with pytest.warns(UserWarning, match=r"--data-dir: left out 1 files of '.*dog' that are no images, such as clip.mp4"):
+        assert len(data.Photos(root=tmp_path).test(3)) == 6
+
+
+def test_damaged_files_are_named_in_one_line(tmp_path: Path) -> None:
+    seeded = torch.Generator().manual_seed(0)
+    picture = Image.fromarray(torch.randint(256, (64, 64, 3), generator=seeded, dtype=torch.uint8).numpy())
+    for name in ("cut.jpg", "cut.png"):
+        path = tmp_path / name.partition(".")[2] / "a" / name
+        path.parent.mkdir(parents=True)
+        picture.save(path)
+        path.write_bytes(path.read_bytes()[:-1000])
+        assert refused(data.Photos(root=path.parents[1]), 1) == f"--data-dir: '{path}' is truncated or not an image"
+    for number, content in enumerate((b"", b"junk", b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDRjunk")):
+        path = tmp_path / f"other-{number}" / "a" / "b.png"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+        assert "b.png' is truncated or not an image" in refused(data.Photos(root=path.parents[1]), 1)
+
+
+def test_folders_laid_out_otherwise_are_refused(tmp_path: Path) -> None:
+    photos_in(tmp_path / "mine", ["cat", "dog", "owl"])
+    photos_in(tmp_path / "training" / "train", ["cat"])
+    (tmp_path / "empty").mkdir()
+    assert refused(data.Photos()).startswith("--data-dir is not given; it must be a folder with one folder of images a class")
+    assert refused(data.Photos(root=tmp_path / "no")).startswith(f"--data-dir '{tmp_path / 'no'}' is not a folder")
+    assert "empty' holds no folders" in refused(data.Photos(root=tmp_path / "empty"))
+    assert "cat' holds no folders" in refused(data.Photos(root=tmp_path / "mine" / "cat"))
+    assert "holds train/ but no val/ and no test/" in refused(data.Photos(root=tmp_path / "training"))
+    (tmp_path / "mine" / "eel").mkdir()
+    assert "eel' holds no images; accepted: .jpg" in refused(data.Photos(root=tmp_path / "mine"), 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"size": 0}, "--size"), ({"resize": 0}, "--resize"), ({"size": 64, "resize": 63}, r"--resize must .*64.*63")]
+)
+def test_bad_sizes_are_refused(settings: dict, said: str) -> None:
+    with pytest.raises(InputError, match=f"^{said}"):
+        data.Photos(**settings)
+
+
+def test_labels_give_each_folder_its_logit(tmp_path: Path) -> None:
+    photos_in(tmp_path / "photos", ["cat", "owl"])
+    labels = tmp_path / "labels.txt"
+    labels.write_bytes("\ufeffowl\r\nground beetle\r\n cat \r\nground beetle\r\n\r\n".encode())
+    test = data.Photos(root=tmp_path / "photos", size=8, labels=labels).test(4)
+    assert [label for _, label in test] == [2, 2, 0, 0]
+    assert list(test.classes) == ["owl", "ground beetle", "cat", "ground beetle"]
+    assert match_classes(["cat", "owl"], 4, labels).labels == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("content", "logits", "said"),
+    [
+        (None, 3, "no file '"),
+        (b"\xff\xfe\x00", 3, "is not a text file of one class name a line"),
+        (b"", 3, "has 0 lines, and the network 3 logits"),
+        (b"owl\ncat\n", 3, "has 2 lines, and the network 3 logits"),
+        (b"owl\n\ncat\ndog", 3, "has 4 lines"),
+        (b"owl\nCat\ndog", 3, "has no line 'cat', the name of a folder; its lines begin owl, Cat, dog"),
+        (b"cat\nowl\ncat", 3, "names 'cat' in the lines 1 and 3"),
+    ],
+)
+def test_labels_that_do_not_name_each_logit_are_refused(tmp_path: Path, content: bytes | None, logits: int, said: str) -> None:
+    photos_in(tmp_path / "photos", ["cat", "owl"])
+    if content is not None:
+        (tmp_path / "labels.txt").write_bytes(content)
+    text = refused(data.Photos(root=tmp_path / "photos", size=8, labels=tmp_path / "labels.txt"), logits)
+    assert text.startswith("--labels: ")
+    assert said in text
+
+
+def test_without_labels_there_must_be_as_many_folders_as_logits() -> None:
+    assert match_classes(["cat", "dog"], 2) == ([0, 1], ["cat", "dog"])
+    with pytest.raises(InputError, match=r"^--labels is not given, and there are 2 folders \(cat, dog\) for a network of 3 logits"):
+        match_classes(["cat", "dog"], 3)
+    with pytest.raises(InputError, match=r"4 folders \(a, b, c, ...\) for a network of 1000 .* or folders named by ImageNet wnid"):
+        match_classes(["a", "b", "c", "d"], 1000)
+
+
+def test_numbers_in_alphabetical_order_are_warned_of() -> None:
+    folders = sorted(str(number) for number in range(11))
+    with pytest.warns(UserWarning, match=r"--labels is not given: .* alphabetical order \(0, 1, 10, 2, ...\)"):
+        assert match_classes(folders, 11).names[2] == "10"
+    assert match_classes(folders[:2], 2).labels == [0, 1]
+
+
+def test_wnids_stand_for_the_classes_of_imagenet() -> None:
+    folders = ["n01440764", "n02102040", "n03888257"]
+    matched = match_classes(folders, 1000)
+    assert matched.labels == [0, 217, 701]
+    assert len(matched.names) == 1000
+    assert [matched.names[label].partition(",")[0] for label in matched.labels] == ["tench", "English springer", "parachute"]
+    assert match_classes(folders, 3).labels == [0, 1, 2], "a network of their own, trained on these folders"
+    with pytest.raises(InputError, match=r"^--labels is not given, and the folder 'n00000001' is none of ImageNet-1k's 1000 classes"):
+        match_classes(["n00000001", *folders], 1000)
+
+
+def test_real_photos_of_imagenet(imagenette: Path) -> None:
+    test = data.Photos(root=imagenette, size=64, resize=72).test(1000)
+    assert sorted({label for _, label in test.files}) == [0, 217, 482, 491, 497, 566, 569, 571, 574, 701]  # as imagenette is documented
+    x, y = next(data.batches(data.select(test, range(0, len(test), 25)), 8, CPU))
+    assert x.shape == (8, 3, 64, 64)
+    assert 0.1 < x.mean() < 0.9
+    assert y[0] == 0

@@ -1,0 +1,41 @@
+"""Accuracies and their intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from logitpair.evaluation.confidence import accuracy, wilson
+
+
+@pytest.mark.parametrize(
+    ("correct", "total", "low", "high"),
+    [  # roots of (p - q)^2 = z^2 q (1 - q) / n, z = 1.959964
+        (0, 10, 0.0, 0.277533),
+        (5, 10, 0.236593, 0.763407),
+        (10, 10, 0.722467, 1.0),
+        (9000, 10_000, 0.893966, 0.905727),
+        (1, 1, 0.206549, 1.0),
+    ],
+)
+def test_wilson_at_known_values(correct: int, total: int, low: float, high: float) -> None:
+    assert wilson(correct, total) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_wilson_ends_at_exactly_0_and_1() -> None:
+    for total in (6, 9, 12, 50, 300, 1000):
+        assert wilson(0, total)[0] == 0.0
+        assert wilson(total, total)[1] == 1.0
+
+
+def test_wilson_covers_95_percent_of_the_time() -> None:
+    hits = np.random.default_rng(0).binomial(200, 0.9, size=5000)
+    covered = np.mean([low <= 0.9 <= high for low, high in (wilson(int(hit), 200) for hit in hits)])
+    assert 0.93 < covered < 0.97
+
+
+def test_accuracy_counts() -> None:
+    result = accuracy(np.array([True, False, True, True]), np.array([True, True, True, True]))
+    assert (result["top1"], result["correct"], result["total"], result["top5"]) == (0.75, 3, 4, 1.0)
+    assert result["ci95"] == list(wilson(3, 4))
+    assert "top5" not in accuracy(np.array([True]))

@@ -1,0 +1,65 @@
+"""A run directory and the settings it was begun with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import logitpair as lp
+from logitpair import InputError
+from logitpair.cli.main import main
+from logitpair.config import recipes
+from logitpair.runs import run_directory as runs
+from logitpair.runs.run_directory import Trained
+
+
+def test_a_run_that_began_before_a_setting_was_there_resumes_with_its_default(tmp_path: Path) -> None:
+    settings = recipes.resolve(recipes.load("digits-plain").run)
+    runs.prepare(tmp_path / "run", "digits-plain", None, settings)
+    path = tmp_path / "run" / "config.yaml"
+    content = yaml.safe_load(path.read_text())
+    del content["run"]["fine_tuning"], content["run"]["seed"]
+    path.write_text(yaml.safe_dump(content))
+    (tmp_path / "run" / "checkpoints").mkdir()
+    (tmp_path / "run" / "checkpoints" / "last.pt").touch()
+    runs.prepare(tmp_path / "run", "digits-plain", None, settings)
+    other = recipes.resolve(recipes.load("digits-plain").run, ["--fine_tuning.trainable", "[hidden]"])
+    with pytest.raises(InputError, match="begun with fine_tuning.trainable"):
+        runs.prepare(tmp_path / "run", "digits-plain", None, other)
+
+
+def begun(run: Path) -> dict[str, Any]:
+    """A run of digits-alp that has taken steps, and its settings."""
+    runs.prepare(run, "digits-alp", None, recipes.resolve(recipes.load("digits-alp").run))
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "last.pt").touch()
+    return recipes.load("digits-alp").run
+
+
+def test_what_does_not_touch_the_weights_may_change(tmp_path: Path) -> None:
+    options = ["--workers", "2", "--activation_checkpointing", "true", "--accumulate", "4", "--evaluation.curve", "[0]"]
+    settings = recipes.resolve(begun(tmp_path / "run"), options)
+    runs.prepare(tmp_path / "run", "digits-alp", None, settings)
+    assert runs.load_config(tmp_path / "run")[0]["run"] == yaml.safe_load(settings.text)
+
+
+@pytest.mark.parametrize("changes", [("compile", "true"), ("batch_size", "32"), ("precision", "float32"), ("ema", "0.9")])
+def test_what_touches_them_may_not(tmp_path: Path, changes: tuple[str, str]) -> None:
+    settings = recipes.resolve(begun(tmp_path / "run"), [f"--{changes[0]}", changes[1]])
+    with pytest.raises(InputError, match=f"--out: .* was begun with {changes[0]} = .*, now it is "):
+        runs.prepare(tmp_path / "run", "digits-alp", None, settings)
+
+
+def test_a_trained_network_is_read_when_needed_and_draws_no_random_numbers(tmp_path: Path) -> None:
+    source = Trained(tmp_path / "run")
+    assert main(["train", "digits-plain", "--epochs", "0.1", "--validation.examples", "10", "--out", str(tmp_path / "run")]) == 0
+    before = torch.get_rng_state()
+    x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits = source.to(x)(x)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.testing.assert_close(logits, lp.load(tmp_path / "run").double()(x))
+    assert not any(parameter.requires_grad for parameter in source.parameters())

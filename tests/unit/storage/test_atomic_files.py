@@ -1,0 +1,42 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from logitpair.storage.atomic_files import atomic_write, read_json_lines
+
+
+@pytest.mark.parametrize("content", ["text ä", b"bytes", memoryview(b"view")])
+def test_atomic_write_writes_and_replaces(tmp_path: Path, content: str | bytes) -> None:
+    path = tmp_path / "new" / "folder" / "file"
+    atomic_write(path, "before")
+    atomic_write(path, content)
+    assert path.read_bytes() == (content.encode() if isinstance(content, str) else bytes(content))
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    path = tmp_path / "file"
+    atomic_write(path, "old")
+
+    def disk_full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, step, disk_full)
+    with pytest.raises(OSError, match="No space"):
+        atomic_write(path, "new")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_json_lines_stop_at_a_line_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert read_json_lines(path) == []
+    path.write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert read_json_lines(path) == [{"step": 1}, {"step": 2}]

@@ -1,0 +1,104 @@
+"""Checkpoints: whole or not at all, read without running code, rotated."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from logitpair import InputError
+from logitpair.storage import checkpoint
+
+
+def numbered(folder: Path) -> list[int]:
+    return sorted(int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.pt"))
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    state = {"model": {"weight": torch.randn(3, 4)}, "optimizer": {"state": {0: {"step": torch.tensor(3.0)}}}, "best": 0.5}
+    path = checkpoint.save(tmp_path, state, step=7, keep=2)
+    loaded = checkpoint.load(path)
+    assert loaded["step"] == 7
+    assert loaded["best"] == 0.5
+    assert torch.equal(loaded["model"]["weight"], state["model"]["weight"])
+    torch.load(path, weights_only=True)  # for anyone's tools
+
+
+def test_rotation_keeps_the_newest_and_last(tmp_path: Path) -> None:
+    for step in (3, 9, 20, 100, 1000):
+        checkpoint.save(tmp_path, {"number": step}, step, keep=2)
+        assert checkpoint.load(tmp_path / "last.pt")["number"] == step
+    assert numbered(tmp_path) == [100, 1000]
+    assert {path.name for path in tmp_path.iterdir()} == {"step-000000100.pt", "step-000001000.pt", "last.pt"}
+
+
+def test_a_pointed_name_survives_the_rotation(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, {"number": 1}, 1, keep=1, best=True)
+    for step in (2, 3):
+        checkpoint.save(tmp_path, {"number": step}, step, keep=1)
+    assert numbered(tmp_path) == [3]
+    assert checkpoint.load(tmp_path / "best.pt")["number"] == 1
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace", "link"])
+def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    checkpoint.save(tmp_path, {"number": 1}, 1, keep=1)
+
+    def disk_full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, disk_full)
+        with pytest.raises(OSError, match="No space"):
+            checkpoint.save(tmp_path, {"number": 2}, 2, keep=1)
+    assert checkpoint.load(tmp_path / "last.pt")["number"] == 1
+    checkpoint.save(tmp_path, {"number": 3}, 3, keep=1)  # and the next one works
+    assert checkpoint.load(tmp_path / "last.pt")["number"] == 3
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(InputError, match="checkpoint") as caught:
+        checkpoint.load(path)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
+def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
+    path = checkpoint.save(tmp_path, {"model": {"weight": torch.randn(100, 100)}}, 1, keep=1)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    assert "truncated" in refused(path)
+
+
+def test_foreign_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    refused(path)  # missing
+    path.write_text("a text")
+    refused(path)
+    for content in ({"weight": torch.zeros(2)}, torch.zeros(3), {"format": 99}):
+        torch.save(content, path)
+        refused(path)
+
+
+class _Payload:
+    def __init__(self, victim: Path) -> None:
+        self.victim = victim
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.victim),)
+
+
+@pytest.mark.parametrize("by_torch", [True, False])
+def test_pickled_code_is_refused_and_not_run(tmp_path: Path, by_torch: bool) -> None:
+    path, victim = tmp_path / "last.pt", tmp_path / "executed"
+    content = {"format": 1, "step": 1, "model": _Payload(victim)}
+    if by_torch:
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    refused(path)
+    assert not victim.exists()

@@ -1,0 +1,36 @@
+"""Attacks and objectives as plain values."""
+
+from __future__ import annotations
+
+import json
+
+import yaml
+
+import logitpair as lp
+from logitpair.storage.class_path import describe
+
+
+def test_an_attack_is_written_as_a_recipe_writes_it() -> None:
+    attack = lp.attacks.PGD(lp.Linf(0.3), step_size=0.01, steps=40, target=lp.attacks.LeastLikely(), loss=lp.losses.margin)
+    assert describe(attack) == {
+        "class_path": "logitpair.attacks.pgd.PGD",
+        "init_args": {
+            "threat": {"class_path": "logitpair.threat.Linf", "init_args": {"eps": 0.3}},
+            "step_size": 0.01,
+            "steps": 40,
+            "random_start": True,
+            "restarts": 1,
+            "target": {"class_path": "logitpair.attacks.targets.LeastLikely", "init_args": {}},
+            "loss": "logitpair.losses.margin",
+            "stop_when_broken": True,
+        },
+    }
+
+
+def test_what_comes_out_is_json_and_yaml() -> None:
+    attack = lp.attacks.PGD(lp.Linf(0.3), step_size=0.01, steps=40)
+    described = describe({"objective": lp.objectives.AdversarialLogitPairing(attack), "curve": (0, 0.1), "none": None, "flag": False})
+    assert json.loads(json.dumps(described)) == described
+    assert yaml.safe_load(yaml.safe_dump(described)) == described
+    assert described["curve"] == [0, 0.1]
+    assert described["flag"] is False

@@ -1,0 +1,194 @@
+"""Networks are told apart by their weights, settings and code, in the same way in every process."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import logitpair as lp
+from logitpair.attacks import PGD
+from logitpair.storage.class_path import describe
+from logitpair.storage.model_fingerprint import fingerprint, weights_of
+
+
+class Net(nn.Module):
+    """A network whose only setting is anything at all."""
+
+    def __init__(self, setting: object) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, 4))
+        self.setting = setting
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.weight.T
+
+
+class Negated(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return -(x.flatten(1) @ self.weight.T)
+
+
+@dataclass
+class Settings:
+    slope: float
+    layers: tuple[int, ...]
+
+
+class Plain:
+    def __init__(self, slope: float) -> None:
+        self.slope = slope
+
+
+def scaled(factor: float) -> Callable[[Tensor], Tensor]:
+    return lambda z: factor * z
+
+
+def wrapped(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda z: function(z)
+
+
+def by_default(z: Tensor, factor: float = 1.0) -> Tensor:
+    return factor * z
+
+
+DIFFERENT = {
+    "function": (F.relu, lambda z: -z),
+    "lambdas": (lambda z: z, lambda z: -z),
+    "constants": (lambda z: 2 * z, lambda z: 3 * z),
+    "inner_functions": (lambda z: [2 * one for one in z], lambda z: [3 * one for one in z]),
+    "closures": (scaled(1.0), scaled(-1.0)),
+    "functions_around": (wrapped(scaled(2)), wrapped(by_default)),
+    "builtins": (torch.relu, torch.tanh),
+    "methods": (torch.Tensor.relu, torch.Tensor.tanh),
+    "partial": (functools.partial(F.leaky_relu, negative_slope=0.1), functools.partial(F.leaky_relu, negative_slope=-1.0)),
+    "numbers": (1, 2),
+    "kinds": (1, True),
+    "tuple": ((1, 2), (2, 1)),
+    "list": ([1, [2]], [1, [3]]),
+    "dict": ({"slope": 1.0}, {"slope": 2.0}),
+    "functions_in_containers": ([F.relu, F.tanh], [F.tanh, F.relu]),
+    "tensors": (torch.zeros(3), torch.ones(3)),
+    "arrays": (np.zeros(3), np.ones(3)),
+    "dataclass": (Settings(1.0, (1, 2)), Settings(1.0, (1, 3))),
+    "objects": (Plain(1.0), Plain(2.0)),
+    "types": (nn.ReLU, nn.Tanh),
+    "modules_in_a_list": ([nn.ReLU()], [nn.Tanh()]),
+    "paths": (Path("a"), Path("b")),
+}
+
+
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_networks_of_equal_weights_with_other_settings_differ(what: str) -> None:
+    one, other = DIFFERENT[what]
+    assert fingerprint(Net(one)) == fingerprint(Net(one))
+    assert fingerprint(Net(one)) != fingerprint(Net(other))
+    assert weights_of(Net(one)) == weights_of(Net(other))
+
+
+def test_weights_buffers_and_the_code_of_forward_make_a_difference() -> None:
+    net, other = Net(None), Net(None)
+    with torch.no_grad():
+        other.weight[1, 2] += 1e-6
+    assert fingerprint(net) != fingerprint(Negated(None))
+    assert fingerprint(net) != fingerprint(other)
+    assert weights_of(net) != weights_of(other)
+    one, two = (lp.models.Normalized(Net(None), [mean], [1.0]) for mean in (0.1, 0.2))
+    assert weights_of(one) != weights_of(two)
+
+
+def test_a_hook_makes_a_difference_and_the_mode_none() -> None:
+    net = Net(None)
+    before = fingerprint(net)
+    assert fingerprint(net.eval()) == before
+    net.register_forward_hook(lambda module, x, logits: -logits)
+    assert fingerprint(net) != before
+
+
+def test_the_order_of_the_modules_in_a_list_makes_a_difference() -> None:
+    def net(order: tuple[int, int]) -> nn.Module:
+        made = Net(None)
+        made.first, made.second = nn.ReLU(), nn.Tanh()
+        made.setting = [(made.first, made.second)[i] for i in order]
+        return made
+
+    assert fingerprint(net((0, 1))) == fingerprint(net((0, 1)))
+    assert fingerprint(net((0, 1))) != fingerprint(net((1, 0)))
+
+
+def test_a_network_that_holds_itself_and_what_is_filled_while_it_runs() -> None:
+    calls: list[int] = []
+    net = Net(lambda z: calls.append(1))
+    net.above = [net]
+    before = fingerprint(net)
+    net.setting(None)
+    assert fingerprint(net) == before
+
+
+MODULE = """
+import functools
+from dataclasses import dataclass
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+@dataclass
+class Settings:
+    slope: float
+
+class Thing:
+    pass
+
+def known(kind):  # the order of a set among the constants changes from process to process
+    return kind in {"a", "b", "c", "d"} or (lambda: 3)()
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        nn.init.ones_(self.layer.weight), nn.init.zeros_(self.layer.bias)
+        self.things = {"b": F.relu, "a": lambda z: [one for one in z], "c": {"x", "y", "z"}, "d": (known, Thing(), Settings(1.0))}
+        self.act = functools.partial(F.leaky_relu, negative_slope=0.1)
+        self.register_forward_hook(lambda *_: None)
+    def forward(self, x):
+        return self.act(self.layer(x))
+"""
+SAY = """
+import my_nets, torch
+from logitpair.storage.model_fingerprint import fingerprint
+from logitpair.storage.class_path import describe
+print(fingerprint(my_nets.Net()), fingerprint(torch.compile(my_nets.Net())), describe(lambda z: (lambda: z)()))
+"""
+
+
+def test_it_is_the_same_in_another_process(tmp_path: Path) -> None:
+    (tmp_path / "my_nets.py").write_text(MODULE)
+    path = os.pathsep.join([str(tmp_path), str(Path(lp.__file__).parents[1])])
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", SAY],
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": path},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert said[0] == said[1]
+    assert len(said[0].split()[0]) == 64
+
+
+def test_functions_without_a_name_are_described_by_their_code() -> None:
+    losses = [scaled(1.0), scaled(2.0), lambda logits, y: logits.sum(1)]
+    described = [describe(PGD(lp.Linf(0.1), step_size=0.1, steps=1, loss=loss))["init_args"]["loss"] for loss in losses]
+    assert len(set(described)) == 3

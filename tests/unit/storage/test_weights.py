@@ -1,0 +1,170 @@
+"""Weights from files and runs, and fine-tuning that begins with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+import logitpair as lp
+from logitpair import InputError
+from logitpair.cli.main import main
+from logitpair.config.run_config import FineTuning
+from logitpair.storage import checkpoint, weights
+from logitpair.training.train_state import fine_tune
+
+TRAIN = ["train", "digits-plain", "--epochs", "0.2", "--validation.examples", "10"]
+
+
+def network(seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_every_kind_of_file_gives_the_same_weights(tmp_path: Path) -> None:
+    state = network().state_dict()
+    torch.save(state, tmp_path / "bare.pt")
+    safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "nested.pth")
+    torch.save({f"module.{name}": value for name, value in state.items()}, tmp_path / "parallel.pt")
+    checkpoint.save(tmp_path / "run" / "checkpoints", {"model": state}, step=1, keep=1)
+    for path in ("bare.pt", "weights.safetensors", "nested.pth", "parallel.pt", "run", "run/checkpoints/last.pt"):
+        assert same(weights.read(tmp_path / path), state), path
+
+
+def test_a_run_gives_its_moving_average(tmp_path: Path) -> None:
+    raw, average = network(0).state_dict(), network(1).state_dict()
+    ema = {f"module.{name}": value for name, value in average.items()} | {"n_averaged": torch.tensor(7)}
+    checkpoint.save(tmp_path / "checkpoints", {"model": raw, "ema": ema}, step=1, keep=1)
+    assert same(weights.read(tmp_path), average)
+
+
+@pytest.mark.parametrize("ema", [{}, {"ema": {"module.weight": torch.ones(2), "n_averaged": torch.tensor(1)}}])
+def test_a_checkpoint_of_another_format_is_refused_before_its_average_is_lost(tmp_path: Path, ema: dict) -> None:
+    torch.save({"format": 2, "step": 5, "model": {"weight": torch.zeros(2)}, **ema}, tmp_path / "later.pt")
+    with pytest.raises(InputError, match=r"later.pt' is a checkpoint of format 2; this version reads 1"):
+        weights.read(tmp_path / "later.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no file"),
+        (b"junk", "is truncated or no file of weights"),
+        ({"note": "nothing"}, "holds no named tensors"),
+        ({}, "holds no named tensors"),
+    ],
+)
+def test_files_without_weights_are_refused(tmp_path: Path, content: object, said: str) -> None:
+    path = tmp_path / "weights.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(InputError, match=said):
+        weights.read(path)
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    torch.save(network(), tmp_path / "whole.pt")
+    with pytest.raises(InputError, match=r"holds more than weights; save model\.state_dict\(\)"):
+        weights.read(tmp_path / "whole.pt")
+
+
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    for name, save in (("a.pt", torch.save), ("a.safetensors", safetensors.torch.save_file)):
+        save(network().state_dict(), tmp_path / name)
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-40])
+        with pytest.raises(InputError, match="is truncated or no file of weights"):
+            weights.read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda state: state.pop("2.bias"), "has no '2.bias'"),
+        (lambda state: state.update({"3.bias": torch.ones(2)}), "the model has no '3.bias'"),
+        (lambda state: state.update({"2.bias": torch.ones(5)}), r"'2.bias' is \[5\] .* and \[2\] in the model"),
+        (lambda state: state["2.bias"].fill_(float("nan")), "'2.bias' .* is not finite"),
+    ],
+    ids=["missing", "left_over", "shape", "nan"],
+)
+def test_weights_that_do_not_fit_are_refused_and_change_nothing(change, said: str) -> None:
+    state = network(1).state_dict()
+    change(state)
+    model = network(0)
+    with pytest.raises(InputError, match=said):
+        weights.put(model, state, Path("weights.pt"))
+    assert same(model.state_dict(), network(0).state_dict())
+
+
+def test_fine_tuning_keeps_fresh_layers_and_freezes_the_rest(tmp_path: Path) -> None:
+    torch.save(network(1).state_dict() | {"2.weight": torch.ones(7, 4), "2.bias": torch.ones(7)}, tmp_path / "w.pt")  # other classes
+    model = network(0)
+    fine_tune(model, FineTuning(weights=tmp_path / "w.pt", trainable=("1", "2"), fresh=("2",)), resuming=False)
+    state, old, given = model.state_dict(), network(0).state_dict(), network(1).state_dict()
+    assert torch.equal(state["2.weight"], old["2.weight"])
+    assert torch.equal(state["0.weight"], given["0.weight"])
+    assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == ["1.weight", "1.bias", "2.weight", "2.bias"]
+
+
+def test_layers_go_by_their_whole_names(tmp_path: Path) -> None:
+    def deep(seed: int) -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return nn.Sequential(*(nn.Linear(2, 2) for _ in range(12)))
+
+    torch.save(deep(1).state_dict(), tmp_path / "w.pt")
+    model = deep(0)
+    fine_tune(model, FineTuning(weights=tmp_path / "w.pt", trainable=("1",), fresh=("1.bias",)), resuming=False)
+    assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == ["1.weight", "1.bias"]
+    fresh = [name for name, value in model.state_dict().items() if torch.equal(value, deep(0).state_dict()[name])]
+    assert fresh == ["1.bias"], "10 and 11 begin with 1 too"
+
+
+def test_fresh_layers_always_train_and_may_be_buffers(tmp_path: Path) -> None:
+    given = network(1)
+    given[1].running_mean.fill_(5)
+    torch.save(given.state_dict(), tmp_path / "w.pt")
+    model = network(0)
+    fine_tune(model, FineTuning(weights=tmp_path / "w.pt", trainable=("0",), fresh=("2", "1.running_mean")), resuming=False)
+    assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert model[1].running_mean.eq(0).all()
+
+
+@pytest.mark.parametrize("layers", [{"trainable": ("head",)}, {"trainable": ("1.running_mean",)}, {"fresh": ("head",)}, {"fresh": ("",)}])
+def test_a_layer_that_the_model_does_not_have_is_refused(tmp_path: Path, layers: dict) -> None:
+    with pytest.raises(InputError, match=r"fine_tuning.\w+: the model has no layer '.*'; it has 0.weight"):
+        fine_tune(network(), FineTuning(weights=tmp_path, **layers), resuming=True)
+
+
+def test_a_part_of_a_random_network_trains_without_weights() -> None:
+    model = network(0)
+    fine_tune(model, FineTuning(trainable=("2",)), resuming=False)
+    assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == ["2.weight", "2.bias"]
+    assert same(model.state_dict(), network(0).state_dict())
+    with pytest.raises(InputError, match=r"fine_tuning.fresh is \['2'\] but fine_tuning.weights is not given"):
+        FineTuning(fresh=("2",))
+
+
+def test_a_run_fine_tunes_another_with_chosen_layers_and_resumes_without_it(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main([*TRAIN, "--out", str(first)]) == 0
+    tune = [*TRAIN, "--objective", "AdversarialLogitPairing", "--objective.attack", "logitpair.attacks.PGD"]
+    tune += ["--objective.attack.threat.eps", "0.1", "--objective.attack.step_size", "0.1", "--objective.attack.steps", "1"]
+    tune += ["--fine_tuning.weights", str(first), "--fine_tuning.trainable", '["logits"]', "--out", str(second)]
+    assert main(tune) == 0
+    before, after = weights.read(first), weights.read(second)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"logits.weight", "logits.bias"}
+    first.rename(tmp_path / "elsewhere")
+    assert main(tune) == 0, "a finished or interrupted run needs its origin no more"
+    assert lp.load(second)(torch.rand(1, 1, 8, 8)).shape == (1, 10)
