@@ -86,7 +86,7 @@ def build(model: torch.nn.Module, arguments: argparse.Namespace, device: torch.d
         return lambda x, y, start: attack(model, x, y, generator=ExampleStreams(0, torch.arange(start, start + len(x))))
 
     return {
-        "logitpair": by_ours(ours.exhaustive()),
+        "logitpair": by_ours(ours.without_early_stop()),
         "torchattacks": lambda x, y, start: of_torchattacks(x, y),
         "foolbox": lambda x, y, start: of_foolbox(in_foolbox, x, y, epsilons=arguments.eps)[1],
         "any_iterate": by_ours(ours),

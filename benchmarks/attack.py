@@ -128,11 +128,11 @@ def build(model: nn.Module, x: Tensor, y: Tensor, steps: int, device: torch.devi
     x_numpy, y_numpy = x.cpu().numpy(), np.eye(10, dtype=np.float32)[y.cpu().numpy()]
     return {
         "bare": lambda: bare(fast, dtype),
-        "logitpair": lambda: ours(attack.exhaustive()),
+        "logitpair": lambda: ours(attack.without_early_stop()),
         "torchattacks": lambda: of_torchattacks(x, y),
         "bare_float32": lambda: bare(fast, torch.float32),
         "bare_default_layout": lambda: bare(model, torch.float32),
-        "logitpair_float32": lambda: ours(attack.exhaustive(), torch.float32),
+        "logitpair_float32": lambda: ours(attack.without_early_stop(), torch.float32),
         "foolbox": lambda: of_foolbox(in_foolbox, x, y, epsilons=[EPS]),
         "art": lambda: of_art.generate(x_numpy, y_numpy),
         "early_stop": lambda: ours(attack),

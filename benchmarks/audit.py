@@ -23,8 +23,9 @@ from rich.progress import track
 from torch import Tensor, nn
 
 import logitpair as lp
-from logitpair.attacks.base import Counted, logits_of
-from logitpair.runs.evaluation_task import Subject, of_run
+from logitpair.attacks.base import QueryCounter
+from logitpair.models.inference import compute_logits
+from logitpair.runs.evaluation_task import EvaluationTask, of_run
 from logitpair.runtime import environment
 from logitpair.runtime.precision import exact
 from logitpair.storage.atomic_files import atomic_write
@@ -59,7 +60,7 @@ def main() -> None:
                 attack(key, subject.model, subject.test, lp.Linf(arguments.eps), device, found, arguments.out)
 
 
-def audit(key: str, subject: Subject, threat: lp.Linf, found: dict, out: Path) -> None:
+def audit(key: str, subject: EvaluationTask, threat: lp.Linf, found: dict, out: Path) -> None:
     """The whole audit with its checks, the recipe's attack being the protocol."""
     if key in found:
         return
@@ -86,7 +87,7 @@ def attack(key: str, model: nn.Module, test: lp.data.Data, threat: lp.Linf, devi
     for number, (x, y) in enumerate(track(list(lp.data.batches(test, BATCH, device)), description=key)):
         if number * BATCH < len(entry["standing"]):
             continue
-        counted = Counted(model)
+        counted = QueryCounter(model)
         cpu, wall = time.process_time(), time.perf_counter()
         with exact(device):
             x_adv = autoattack(counted, x, y, threat)
@@ -96,7 +97,7 @@ def attack(key: str, model: nn.Module, test: lp.data.Data, threat: lp.Linf, devi
         entry["forwards"] += counted.forwards
         with torch.no_grad():
             x_adv = torch.where(threat.contains(x_adv, x)[:, None, None, None], x_adv, x)
-            right = (logits_of(model, x).argmax(1) == y) & (logits_of(model, x_adv).argmax(1) == y)
+            right = (compute_logits(model, x).argmax(1) == y) & (compute_logits(model, x_adv).argmax(1) == y)
         entry["standing"] += right.int().tolist()
         entry["accuracy"] = sum(entry["standing"]) / len(entry["standing"])
         atomic_write(out, json.dumps(found) + "\n")
@@ -107,7 +108,7 @@ def autoattack(model: nn.Module, x: Tensor, y: Tensor, threat: lp.Linf) -> Tenso
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with torch.no_grad():
-            classes = logits_of(model, x[:1]).shape[1]
+            classes = compute_logits(model, x[:1]).shape[1]
         return torchattacks.AutoAttack(model, norm="Linf", eps=threat.eps, version="standard", n_classes=classes, seed=0)(x, y)
 
 

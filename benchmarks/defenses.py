@@ -33,7 +33,7 @@ def defenses(source: nn.Module) -> dict[str, Objective]:
     """Each defense in the L-infinity ball of MNIST, its other settings the defaults."""
     objectives = lp.objectives
     return {
-        "plain": objectives.Plain(),
+        "plain": objectives.StandardTraining(),
         "label smoothing": objectives.LabelSmoothing(),
         "mixup": objectives.Mixup(),
         "Gaussian noise": objectives.GaussianNoise(),
@@ -42,7 +42,7 @@ def defenses(source: nn.Module) -> dict[str, Objective]:
         "one-step (Step-LL)": objectives.OneStepAdversarialTraining(THREAT),
         "ensemble, one step": objectives.EnsembleAdversarialTraining(STEP, sources=(source,)),
         "VAT": objectives.VirtualAdversarialTraining(eps=THREAT.eps, ascent=linf_ascent),
-        "PGD training": objectives.AdversarialTraining(ATTACK, clean_share=0),
+        "PGD training": objectives.AdversarialTraining(ATTACK, clean_weight=0),
         "M-PGD": objectives.AdversarialTraining(ATTACK),
         "ALP": objectives.AdversarialLogitPairing(ATTACK),
         "feature pairing": objectives.FeaturePairing(ATTACK, layers=("hidden",)),

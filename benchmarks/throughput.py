@@ -28,11 +28,11 @@ import torch
 from logitpair.config import recipes
 from logitpair.config.run_config import RunConfig
 from logitpair.runtime import environment, precision
-from logitpair.runtime.distributed import Team, World
+from logitpair.runtime.distributed import ProcessTeam, World
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.training.activation_checkpointing import checkpoint_activations
 from logitpair.training.cost_estimate import step_cost
-from logitpair.training.local_batches import Share
+from logitpair.training.local_batches import LocalBatch
 from logitpair.training.train_state import State, initial_state
 from logitpair.training.train_step import take_step
 
@@ -141,7 +141,7 @@ def measure(config: RunConfig, batch: int, *, steps: int, device: torch.device) 
     if config.activation_checkpointing:
         checkpoint_activations(state.model)
     network: Any = torch.compile(state.model) if config.compile else state.model
-    share = Share(x, y, torch.arange(batch), batch)
+    share = LocalBatch(x, y, torch.arange(batch), batch)
     for _ in range(WARM_UP):
         step(config, state, network, share)
     wait(device)
@@ -155,10 +155,10 @@ def measure(config: RunConfig, batch: int, *, steps: int, device: torch.device) 
     return Speed(batch, seconds, torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None)
 
 
-def step(config: RunConfig, state: State, network: torch.nn.Module, share: Share) -> None:
+def step(config: RunConfig, state: State, network: torch.nn.Module, share: LocalBatch) -> None:
     """One step of training, as ``logitpair.training.train`` takes it."""
     world = World(rank=0, size=1, device=share.x.device)
-    take_step(config, state, network, share, config.epochs / 2, world, Team(world), Path("checkpoints"))
+    take_step(config, state, network, share, config.epochs / 2, world, ProcessTeam(world), Path("checkpoints"))
 
 
 def matmul_peak(size: int, dtype: torch.dtype, device: torch.device, times: int = 20, rounds: int = 5) -> float:

@@ -6,3 +6,8 @@ class InputError(ValueError):
 
     The command line prints the line and exits with a code other than 0; in Python it is an ordinary ``ValueError``.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; the name of its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

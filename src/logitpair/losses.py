@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from logitpair.errors import InputError
+from logitpair.errors import InputError, first_line
 
 Logits = Float[Tensor, "batch classes"]
 Labels = Int[Tensor, " batch"]
@@ -34,9 +34,7 @@ def per_example(loss: Loss, logits: Logits, *compared: Tensor) -> PerExample:
     try:
         values = loss(logits, *compared)
     except (TypeError, AttributeError) as error:
-        raise InputError(
-            f"loss: {name} cannot be called with logits and labels ({str(error).partition(chr(10))[0]}); {accepted}"
-        ) from error
+        raise InputError(f"loss: {name} cannot be called with logits and labels ({first_line(error)}); {accepted}") from error
     if not isinstance(values, Tensor) or values.shape != logits.shape[:1]:
         found = list(values.shape) if isinstance(values, Tensor) else f"{type(values).__name__}"
         raise InputError(f"loss: {name} gives {found}; {accepted}")

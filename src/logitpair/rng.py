@@ -54,10 +54,10 @@ class ExampleStreams:
         return ExampleStreams(self.seed, self.indices[:examples], self.draws)
 
 
-Generator = torch.Generator | ExampleStreams
+RandomSource = torch.Generator | ExampleStreams
 
 
-def uniform_like(x: Float[Tensor, "batch ..."], generator: Generator | None) -> Float[Tensor, "batch ..."]:
+def uniform_like(x: Float[Tensor, "batch ..."], generator: RandomSource | None) -> Float[Tensor, "batch ..."]:
     """Uniform numbers in [0, 1) in the shape, dtype and device of ``x``."""
     if isinstance(generator, ExampleStreams):
         return generator.uniform(x.shape, x.dtype, x.device)
@@ -65,7 +65,7 @@ def uniform_like(x: Float[Tensor, "batch ..."], generator: Generator | None) -> 
     return torch.rand(x.shape, dtype=x.dtype, device=device, generator=generator).to(x.device)
 
 
-def uniform_number(generator: Generator | None) -> float:
+def uniform_number(generator: RandomSource | None) -> float:
     """One uniform number in [0, 1) for the whole batch: with ``ExampleStreams`` the same in every process."""
     if isinstance(generator, ExampleStreams):
         return generator.common()
@@ -73,7 +73,7 @@ def uniform_number(generator: Generator | None) -> float:
     return torch.rand((), dtype=torch.float64, device=device, generator=generator).item()
 
 
-def normal_like(x: Float[Tensor, "batch ..."], generator: Generator | None) -> Float[Tensor, "batch ..."]:
+def normal_like(x: Float[Tensor, "batch ..."], generator: RandomSource | None) -> Float[Tensor, "batch ..."]:
     """Standard normal numbers in the shape, dtype and device of ``x``."""
     if isinstance(generator, ExampleStreams):
         unit = generator.uniform(x.shape, torch.float64, x.device)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from logitpair.errors import InputError
-from logitpair.rng import Generator, uniform_like
+from logitpair.rng import RandomSource, uniform_like
 from logitpair.validate import at_least
 
 
@@ -37,7 +37,7 @@ class Linf:
         """The nearest point to ``x_adv`` that is in the ball around ``x`` and in the box."""
         return torch.clamp(x_adv, (x - self.eps).clamp_(min=0), (x + self.eps).clamp_(max=1))
 
-    def random_start(self, x: Float[Tensor, "batch ..."], generator: Generator | None) -> Float[Tensor, "batch ..."]:
+    def random_start(self, x: Float[Tensor, "batch ..."], generator: RandomSource | None) -> Float[Tensor, "batch ..."]:
         """A point drawn uniformly from the ball, then clipped to the box."""
         return self.project(x + self.eps * (2 * uniform_like(x, generator) - 1), x)
 

@@ -30,7 +30,7 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
         "restarts": Diversified(BALL, steps=3, diversify=1, restarts=3),
         "no_choice": Diversified(BALL, steps=3, diversify=0, candidates=1, loss=lp.losses.cross_entropy),
         "target": Diversified(BALL, steps=3, target_rank=2),
-        "exhaustive": Diversified(BALL, steps=4, smoothing=0.4).exhaustive(),
+        "exhaustive": Diversified(BALL, steps=4, smoothing=0.4).without_early_stop(),
         "whole_box": Diversified(lp.Linf(1.0), steps=3),
         "eps_0": Diversified(lp.Linf(0.0), steps=2),
     },
@@ -41,8 +41,8 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
         "margin": PGD(BALL, step_size=0.04, steps=3, loss=lp.losses.margin),
         "least_likely": PGD(BALL, step_size=0.04, steps=3, target=lp.attacks.LeastLikely()),
         "random_target": PGD(BALL, step_size=0.04, steps=3, target=lp.attacks.RandomTarget()),
-        "exhaustive": PGD(BALL, step_size=0.04, steps=3).exhaustive(),
-        "exhaustive_restarts": PGD(BALL, step_size=0.04, steps=2, restarts=2).exhaustive(),
+        "exhaustive": PGD(BALL, step_size=0.04, steps=3).without_early_stop(),
+        "exhaustive_restarts": PGD(BALL, step_size=0.04, steps=2, restarts=2).without_early_stop(),
         "whole_box": PGD(lp.Linf(1.0), step_size=0.3, steps=3),
         "eps_0": PGD(lp.Linf(0.0), step_size=0.1, steps=2),
         "fgsm": lp.attacks.fgsm(BALL),
@@ -56,15 +56,15 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
         "dlr": APGD(BALL, steps=5, loss=lp.losses.dlr),
         "target": APGD(BALL, steps=5, loss=lp.losses.targeted_dlr, target_rank=2),
         "last_target": APGD(BALL, steps=3, loss=lp.losses.targeted_margin, target_rank=9),
-        "exhaustive": APGD(BALL, steps=12).exhaustive(),
-        "exhaustive_restarts": APGD(BALL, steps=2, restarts=2).exhaustive(),
+        "exhaustive": APGD(BALL, steps=12).without_early_stop(),
+        "exhaustive_restarts": APGD(BALL, steps=2, restarts=2).without_early_stop(),
         "whole_box": APGD(lp.Linf(1.0), steps=3),
         "eps_0": APGD(lp.Linf(0.0), steps=2),
     },
     "Square": {
         "default": Square(BALL, queries=30),
         "cross_entropy": Square(BALL, queries=10, loss=lp.losses.cross_entropy),
-        "exhaustive": Square(BALL, queries=30).exhaustive(),
+        "exhaustive": Square(BALL, queries=30).without_early_stop(),
         "one_query": Square(BALL, queries=1),
         "whole_box": Square(lp.Linf(1.0), queries=5, p=1.0),
         "eps_0": Square(lp.Linf(0.0), queries=3),
@@ -357,7 +357,7 @@ def test_scaled_and_exhaustive_give_attacks_of_the_same_kind(attack: Attack) -> 
     assert type(attack.scaled(0.5)) is type(attack)
     assert attack.scaled(0.5).threat.eps == pytest.approx(attack.threat.eps / 2)
     assert attack.scaled(1.0) == attack
-    assert attack.exhaustive().exhaustive() == attack.exhaustive()
+    assert attack.without_early_stop().without_early_stop() == attack.without_early_stop()
 
 
 @every_attack

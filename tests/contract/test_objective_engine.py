@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import logitpair as lp
 from logitpair import InputError
-from logitpair.objectives import MART, LabelSmoothing, Mixup, Objective, Plain
+from logitpair.objectives import MART, LabelSmoothing, Mixup, Objective, StandardTraining
 from logitpair.objectives.base import SmoothedLabels
 from logitpair.rng import ExampleStreams
 
@@ -63,7 +63,7 @@ def test_labels_are_smoothed_in_every_cross_entropy(name: str, conv: nn.Module) 
 def test_label_smoothing_is_plain_training_with_smoothed_labels(conv: nn.Module) -> None:
     x, y = batch(6)
     model = conv.double()
-    torch.testing.assert_close(LabelSmoothing(smoothing=0.3)(model, x, y).total, Plain(label_smoothing=0.3)(model, x, y).total)
+    torch.testing.assert_close(LabelSmoothing(smoothing=0.3)(model, x, y).total, StandardTraining(label_smoothing=0.3)(model, x, y).total)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
@@ -127,4 +127,4 @@ def test_auxiliary_logits_that_fit_no_labels_are_refused() -> None:
     model.auxiliary_logits = torch.zeros(5, 10, dtype=torch.float64)
     model.forward = lambda x: model.head(model.body(x.flatten(1)))  # type: ignore[method-assign]
     with pytest.raises(InputError, match="5 auxiliary_logits for 6 labels"):
-        Plain()(model, x, y)
+        StandardTraining()(model, x, y)

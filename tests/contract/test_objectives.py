@@ -38,7 +38,7 @@ def concrete() -> dict[str, type]:
 
 
 CASES = [pytest.param(objective, id=f"{name}-{variant}") for name in concrete() for variant, objective in EXAMPLES.get(name, {}).items()]
-RANDOM_CASES = [case for case in CASES if not case.id.startswith(("Plain", "LabelSmoothing"))]
+RANDOM_CASES = [case for case in CASES if not case.id.startswith(("StandardTraining", "LabelSmoothing"))]
 every_objective = pytest.mark.parametrize("objective", CASES)
 devices = pytest.mark.parametrize(
     "device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
@@ -241,12 +241,12 @@ def test_a_model_that_returns_no_logits_is_refused(objective: Objective) -> None
 @pytest.mark.parametrize(
     ("build", "named"),
     [
-        (lambda: AdversarialTraining(ATTACK, clean_share=1), "clean_share"),
-        (lambda: AdversarialTraining(ATTACK, clean_share=-0.1), "clean_share"),
+        (lambda: AdversarialTraining(ATTACK, clean_weight=1), "clean_weight"),
+        (lambda: AdversarialTraining(ATTACK, clean_weight=-0.1), "clean_weight"),
         (lambda: AdversarialTraining(ATTACK, warmup=-1), "warmup"),
         (lambda: AdversarialLogitPairing(ATTACK, weight=-1), "weight"),
         (lambda: AdversarialLogitPairing(ATTACK, weight=float("nan")), "weight"),
-        (lambda: AdversarialLogitPairing(ATTACK, clean_share=1), "clean_share"),
+        (lambda: AdversarialLogitPairing(ATTACK, clean_weight=1), "clean_weight"),
         (lambda: AdversarialLogitPairing(ATTACK, warmup=-1), "warmup"),
         (lambda: AdversarialLogitPairing(ATTACK, weight_warmup=-1), "weight_warmup"),
         (lambda: CleanLogitPairing(weight=-1), "weight"),
@@ -260,7 +260,7 @@ def test_a_model_that_returns_no_logits_is_refused(objective: Objective) -> None
         (lambda: OneStepAdversarialTraining(lp.Linf(0.1), adversarial_share=0), "adversarial_share"),
         (lambda: OneStepAdversarialTraining(lp.Linf(0.1), adversarial_share=1.1), "adversarial_share"),
         (lambda: EnsembleAdversarialTraining(ATTACK, sources=()), "sources"),
-        (lambda: EnsembleAdversarialTraining(ATTACK, sources=(SOURCE,), clean_share=1), "clean_share"),
+        (lambda: EnsembleAdversarialTraining(ATTACK, sources=(SOURCE,), clean_weight=1), "clean_weight"),
         (lambda: FeaturePairing(ATTACK, layers=()), "layers"),
         (lambda: FeaturePairing(ATTACK, layers=("",), logit_weight=-1), "logit_weight"),
     ],

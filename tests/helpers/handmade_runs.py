@@ -15,7 +15,7 @@ from logitpair.evaluation.result import Evaluation
 from logitpair.report import write_report
 
 ATTACK = {
-    "class_path": "logitpair.attacks.pgd.PGD",
+    "class_path": "logitpair.attacks.PGD",
     "init_args": {"threat": {"class_path": "logitpair.threat.Linf", "init_args": {"eps": 0.2}}, "step_size": 0.02, "steps": 40},
 }
 WRITTEN = {"class_path": "logitpair.attacks.PGD", "init_args": {"threat": {"eps": 0.2}, "step_size": 0.02, "steps": 40}}
@@ -66,7 +66,7 @@ def make_run(folder: Path, **changes: Any) -> Path:
     """A run that was trained and evaluated."""
     settings = {
         "data": {"class_path": "logitpair.data.Folder", "init_args": {"root": "/home/somebody/pets"}},
-        "objective": {"class_path": "logitpair.objectives.Plain"},
+        "objective": {"class_path": "logitpair.objectives.StandardTraining"},
         "evaluation": {"attacks": {"pgd": WRITTEN}},
         "epochs": 4.0,
         "seed": 3,

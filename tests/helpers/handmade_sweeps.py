@@ -9,7 +9,7 @@ from logitpair.evaluation.confidence import wilson
 from logitpair.sweeps import grid, record
 
 WEIGHTS = (0, 0.5, 2)
-PARAMETERS = {"class_path": "logitpair.attacks.pgd.PGD", "init_args": {"steps": 40}}
+PARAMETERS = {"class_path": "logitpair.attacks.PGD", "init_args": {"steps": 40}}
 
 
 def accuracy(correct: int, total: int = 200) -> dict[str, Any]:

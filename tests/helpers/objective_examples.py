@@ -20,7 +20,7 @@ from logitpair.objectives import (
     Mixup,
     Objective,
     OneStepAdversarialTraining,
-    Plain,
+    StandardTraining,
     VirtualAdversarialTraining,
 )
 from logitpair.objectives.virtual_adversarial_training import linf_ascent
@@ -37,17 +37,17 @@ def other_network() -> nn.Module:
 SOURCE = other_network()
 
 EXAMPLES: dict[str, dict[str, Objective]] = {
-    "Plain": {"default": Plain()},
+    "StandardTraining": {"default": StandardTraining()},
     "AdversarialTraining": {
         "mixed": AdversarialTraining(ATTACK),
-        "pgd_training": AdversarialTraining(ATTACK, clean_share=0),
-        "mostly_clean": AdversarialTraining(ATTACK, clean_share=0.8, warmup=2),
+        "pgd_training": AdversarialTraining(ATTACK, clean_weight=0),
+        "mostly_clean": AdversarialTraining(ATTACK, clean_weight=0.8, warmup=2),
     },
     "AdversarialLogitPairing": {
         "default": AdversarialLogitPairing(ATTACK),
         "sum": AdversarialLogitPairing(ATTACK, weight=1.0, pairing=lp.losses.squared_l2_sum, warmup=1.5),
-        "l1": AdversarialLogitPairing(ATTACK, weight=0.25, pairing=lp.losses.l1_mean, clean_share=0.0),
-        "huber": AdversarialLogitPairing(ATTACK, weight=2, pairing=lp.losses.huber_mean, clean_share=0.3),
+        "l1": AdversarialLogitPairing(ATTACK, weight=0.25, pairing=lp.losses.l1_mean, clean_weight=0.0),
+        "huber": AdversarialLogitPairing(ATTACK, weight=2, pairing=lp.losses.huber_mean, clean_weight=0.3),
         "plain_norm": AdversarialLogitPairing(ATTACK, pairing=lp.losses.l2, weight_warmup=2),
         "weight_0": AdversarialLogitPairing(ATTACK, weight=0),
     },
@@ -68,7 +68,7 @@ EXAMPLES: dict[str, dict[str, Objective]] = {
     },
     "EnsembleAdversarialTraining": {
         "default": EnsembleAdversarialTraining(ATTACK, sources=(SOURCE,)),
-        "mostly_clean": EnsembleAdversarialTraining(ATTACK, sources=(SOURCE, SOURCE), clean_share=0.7, warmup=2),
+        "mostly_clean": EnsembleAdversarialTraining(ATTACK, sources=(SOURCE, SOURCE), clean_weight=0.7, warmup=2),
     },
     "LabelSmoothing": {"default": LabelSmoothing(), "none": LabelSmoothing(smoothing=0)},
     "Mixup": {"default": Mixup(), "hardly": Mixup(alpha=0.2)},
@@ -81,7 +81,7 @@ EXAMPLES: dict[str, dict[str, Objective]] = {
     "FeaturePairing": {  # "" names the model itself, whatever it is made of
         "instead_of_logits": FeaturePairing(ATTACK, layers=("",)),
         "besides_logits": FeaturePairing(ATTACK, layers=("",), weight=0.3, logit_weight=0.7, warmup=2),
-        "l1": FeaturePairing(ATTACK, layers=("",), pairing=lp.losses.l1_mean, clean_share=0.2),
+        "l1": FeaturePairing(ATTACK, layers=("",), pairing=lp.losses.l1_mean, clean_weight=0.2),
     },
 }
 
@@ -89,13 +89,13 @@ EXAMPLES: dict[str, dict[str, Objective]] = {
 def documented_total(objective: Objective, terms: dict[str, Tensor], examples: int) -> Tensor:
     """The total as the class's docstring says it is made of its terms; a new class adds its case."""
     match objective:
-        case Plain():
+        case StandardTraining():
             return terms["clean_loss"]
-        case AdversarialTraining(clean_share=0):
+        case AdversarialTraining(clean_weight=0):
             return terms["adversarial_loss"]
-        case AdversarialTraining(clean_share=share):
+        case AdversarialTraining(clean_weight=share):
             return share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"]
-        case AdversarialLogitPairing(clean_share=share, weight=weight):
+        case AdversarialLogitPairing(clean_weight=share, weight=weight):
             return share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"] + weight * terms["pairing"]
         case CleanLogitPairing(weight=weight):
             return terms["noisy_loss"] + weight * terms["pairing"]
@@ -107,9 +107,9 @@ def documented_total(objective: Objective, terms: dict[str, Tensor], examples: i
             replaced = max(1, round(share * examples))
             weights = torch.tensor([examples - replaced, weight * replaced], dtype=terms["kept_loss"].dtype)
             return (weights[0] * terms["kept_loss"] + weights[1] * terms["replaced_loss"]) / weights.sum()
-        case EnsembleAdversarialTraining(clean_share=share):
+        case EnsembleAdversarialTraining(clean_weight=share):
             return share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"]
-        case FeaturePairing(clean_share=share, weight=weight, logit_weight=logit_weight):
+        case FeaturePairing(clean_weight=share, weight=weight, logit_weight=logit_weight):
             total = share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"] + weight * terms["pairing_model"]
             return total + logit_weight * terms["pairing"]
         case LabelSmoothing(smoothing=share):

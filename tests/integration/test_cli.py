@@ -101,7 +101,7 @@ def test_unknown_command_gives_a_near_match(capsys: pytest.CaptureFixture[str]) 
         (["--objective.attack.steps", "many"], ["steps", "many"]),
         (["--objective.attack.restarts", "0"], ["restarts", "at least 1"]),
         (["--objective.weight", "-1"], ["weight", "-1"]),
-        (["--objective.clean_share", "1"], ["clean_share", "below 1"]),
+        (["--objective.clean_weight", "1"], ["clean_weight", "below 1"]),
         (["--batch_size", "0"], ["batch_size", "at least 1"]),
         (["--epochs", "0"], ["epochs", "above 0"]),
         (["--ema", "1.5"], ["ema", "1.5"]),

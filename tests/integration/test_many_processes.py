@@ -18,7 +18,7 @@ from many_processes import EXAMPLES, RecordedDigits, blocks, command, learn, pre
 from torch import Tensor, nn
 
 import logitpair as lp
-from logitpair.rng import Generator
+from logitpair.rng import RandomSource
 from logitpair.storage import checkpoint
 
 
@@ -76,8 +76,8 @@ def test_a_small_last_batch_makes_fewer_micro_batches(tmp_path: Path) -> None:
     sizes: list[int] = []
 
     @dataclass(frozen=True, kw_only=True)
-    class Sized(lp.objectives.Plain):
-        def loss(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator | None) -> lp.objectives.LossTerms:
+    class Sized(lp.objectives.StandardTraining):
+        def loss(self, model: nn.Module, x: Tensor, y: Tensor, generator: RandomSource | None) -> lp.objectives.LossTerms:
             sizes.append(len(y))
             return super().loss(model, x, y, generator)
 

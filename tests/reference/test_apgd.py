@@ -88,7 +88,7 @@ def written_out(model: nn.Module, x: Tensor, y: Tensor, start: Tensor, eps: floa
 @pytest.mark.parametrize("loss", [losses.margin, losses.cross_entropy, losses.dlr])
 def test_agrees_with_the_algorithm_written_out(steps: int, loss: losses.Loss, trained: nn.Module, sample: Pair) -> None:
     model, (x, y) = copy.deepcopy(trained).double(), (sample[0][:5].double(), sample[1][:5])
-    found = APGD(lp.Linf(0.1), steps=steps, loss=loss).exhaustive()(model, x, y, generator=streams(x))
+    found = APGD(lp.Linf(0.1), steps=steps, loss=loss).without_early_stop()(model, x, y, generator=streams(x))
     starts = lp.Linf(0.1).random_start(x, streams(x))
     expected = [written_out(model, x[i : i + 1], y[i : i + 1], starts[i : i + 1], 0.1, steps, loss) for i in range(len(x))]
     torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=1e-12)
@@ -109,7 +109,7 @@ def worst_margin(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 def test_reaches_the_worst_case_of_a_linear_model(linear: nn.Module, middle: Pair) -> None:
     x, y = middle
-    found = APGD(lp.Linf(EPS), steps=30, restarts=10).exhaustive()(linear, x, y, generator=streams(x))
+    found = APGD(lp.Linf(EPS), steps=30, restarts=10).without_early_stop()(linear, x, y, generator=streams(x))
     torch.testing.assert_close(losses.margin(linear(found), y).detach(), worst_margin(linear, x, y), rtol=0, atol=1e-12)
 
 
@@ -119,14 +119,14 @@ def test_reaches_the_worst_case_of_two_classes_with_any_loss_in_one_restart(loss
     model = First(linear)
     gap = (linear.weight[1 - y] - linear.weight[y]).detach()
     worst = losses.margin(model(x), y).detach() + EPS * gap.abs().sum(1)
-    found = APGD(lp.Linf(EPS), steps=20, loss=loss).exhaustive()(model, x, y, generator=streams(x))
+    found = APGD(lp.Linf(EPS), steps=20, loss=loss).without_early_stop()(model, x, y, generator=streams(x))
     torch.testing.assert_close(losses.margin(model(found), y).detach(), worst, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("stop_when_broken", [True, False])
-def test_breaks_exactly_the_examples_that_can_be_broken(stop_when_broken: bool, linear: nn.Module, middle: Pair) -> None:
+@pytest.mark.parametrize("early_stop", [True, False])
+def test_breaks_exactly_the_examples_that_can_be_broken(early_stop: bool, linear: nn.Module, middle: Pair) -> None:
     x, y = middle
-    attack = APGD(lp.Linf(EPS), steps=20, restarts=10, stop_when_broken=stop_when_broken)
+    attack = APGD(lp.Linf(EPS), steps=20, restarts=10, early_stop=early_stop)
     breakable = worst_margin(linear, x, y) > 0
     assert 0 < breakable.sum() < len(x), "the test needs both kinds"
     assert torch.equal(linear(attack(linear, x, y, generator=streams(x))).argmax(1) != y, breakable)
@@ -196,10 +196,10 @@ class Detached(nn.Module):
         return nn.functional.one_hot(self.model(x).argmax(1), 10).float()
 
 
-@pytest.mark.parametrize("stop_when_broken", [True, False])
-def test_a_model_without_gradients_is_searched_at_its_starts_alone(stop_when_broken: bool, trained: nn.Module, sample: Pair) -> None:
+@pytest.mark.parametrize("early_stop", [True, False])
+def test_a_model_without_gradients_is_searched_at_its_starts_alone(early_stop: bool, trained: nn.Module, sample: Pair) -> None:
     x, y = sample
-    attack = APGD(lp.Linf(0.1), steps=5, restarts=2, stop_when_broken=stop_when_broken)
+    attack = APGD(lp.Linf(0.1), steps=5, restarts=2, early_stop=early_stop)
     found = attack.find(Detached(trained), x, y, generator=streams(x))
     draws = streams(x)
     starts = [attack.threat.random_start(x, draws) for _ in range(2)]
@@ -214,7 +214,7 @@ def test_a_gradient_that_is_no_number_points_nowhere(linear: nn.Module, middle: 
             return linear(x) + 0 * (half - half.detach()).sqrt().sum(1, keepdim=True)  # 0 times infinity, in its gradient
 
     x, y = middle
-    x_adv = APGD(lp.Linf(EPS), steps=30).exhaustive()(HalfBlind(), x, y, generator=streams(x))
+    x_adv = APGD(lp.Linf(EPS), steps=30).without_early_stop()(HalfBlind(), x, y, generator=streams(x))
     start = lp.Linf(EPS).random_start(x, streams(x))
     assert torch.equal(x_adv.flatten(1)[:, :8], start.flatten(1)[:, :8])
     assert (losses.margin(linear(x_adv), y) > losses.margin(linear(x), y)).float().mean() > 0.8

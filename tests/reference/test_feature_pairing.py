@@ -22,7 +22,7 @@ def test_feature_pairing_pairs_what_the_layers_return(conv: nn.Module) -> None:
     y = torch.tensor([0, 1, 2, 3])
     layers = [name for name, module in conv.named_modules() if isinstance(module, nn.Conv2d)][:2]
     result = FeaturePairing(ATTACK, layers=tuple(layers), weight=0.5)(conv, x, y, generator=seeded())
-    x_adv = ATTACK.exhaustive()(conv, x, y, generator=seeded())
+    x_adv = ATTACK.without_early_stop()(conv, x, y, generator=seeded())
     modules, features = dict(conv.named_modules()), {}
     for name in layers:
         for which, batch in (("clean", x), ("adversarial", x_adv)):
@@ -69,7 +69,7 @@ def test_what_a_module_returns_is_paired_before_the_next_one_overwrites_it() -> 
     torch.manual_seed(0)
     model, x, y = Twice(), torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 3])
     terms = FeaturePairing(ATTACK, layers=("first",))(model, x, y, generator=seeded()).terms
-    x_adv = ATTACK.exhaustive()(model, x, y, generator=seeded())
+    x_adv = ATTACK.without_early_stop()(model, x, y, generator=seeded())
     expected = (model.first(x.flatten(1)) - model.first(x_adv.flatten(1))).square().mean()
     torch.testing.assert_close(terms["pairing_first"], expected)
 

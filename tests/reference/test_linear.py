@@ -35,30 +35,30 @@ def binary() -> nn.Module:
 @pytest.mark.parametrize("random_start", [True, False])
 def test_pgd_reaches_the_worst_case_of_two_classes(binary: nn.Module, middle: tuple, loss: lp.losses.Loss, random_start: bool) -> None:
     x, y = middle[0], middle[1] % 2
-    attack = lp.attacks.PGD(BALL, step_size=EPS / 4, steps=10, random_start=random_start, loss=loss).exhaustive()
+    attack = lp.attacks.PGD(BALL, step_size=EPS / 4, steps=10, random_start=random_start, loss=loss).without_early_stop()
     x_adv = attack(binary, x, y, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(margin(binary(x_adv), y).detach(), worst_margin(binary, x, y), rtol=0, atol=1e-12)
 
 
 def test_one_step_of_size_eps_is_optimal_for_two_classes(binary: nn.Module, middle: tuple) -> None:
     x, y = middle[0], middle[1] % 2
-    x_adv = lp.attacks.PGD(BALL, step_size=EPS, steps=1, random_start=False).exhaustive()(binary, x, y)
+    x_adv = lp.attacks.PGD(BALL, step_size=EPS, steps=1, random_start=False).without_early_stop()(binary, x, y)
     torch.testing.assert_close(margin(binary(x_adv), y).detach(), worst_margin(binary, x, y), rtol=0, atol=1e-12)
 
 
 def test_pgd_on_the_margin_reaches_the_worst_case_of_three_classes_and_no_more(linear: nn.Module, middle: tuple) -> None:
     x, y = middle
-    attack = lp.attacks.PGD(BALL, step_size=EPS / 4, steps=20, restarts=10, loss=lp.losses.margin).exhaustive()
+    attack = lp.attacks.PGD(BALL, step_size=EPS / 4, steps=20, restarts=10, loss=lp.losses.margin).without_early_stop()
     found = margin(linear(attack(linear, x, y, generator=torch.Generator().manual_seed(0))), y).detach()
     best = worst_margin(linear, x, y)
     assert (found <= best + 1e-12).all()
     torch.testing.assert_close(found, best, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("stop_when_broken", [True, False])
-def test_pgd_breaks_exactly_the_examples_that_can_be_broken(linear: nn.Module, middle: tuple, stop_when_broken: bool) -> None:
+@pytest.mark.parametrize("early_stop", [True, False])
+def test_pgd_breaks_exactly_the_examples_that_can_be_broken(linear: nn.Module, middle: tuple, early_stop: bool) -> None:
     x, y = middle
-    attack = lp.attacks.PGD(BALL, step_size=EPS / 4, steps=20, restarts=10, loss=lp.losses.margin, stop_when_broken=stop_when_broken)
+    attack = lp.attacks.PGD(BALL, step_size=EPS / 4, steps=20, restarts=10, loss=lp.losses.margin, early_stop=early_stop)
     x_adv = attack(linear, x, y, generator=torch.Generator().manual_seed(0))
     breakable = worst_margin(linear, x, y) > 0
     assert 0 < breakable.sum() < len(x), "the test needs both kinds"
@@ -69,7 +69,7 @@ def test_the_step_is_the_sign_of_the_gradient_times_the_step_size(linear: nn.Mod
     x, y = middle
     leaf = x.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(linear(leaf), y), leaf)
-    x_adv = lp.attacks.PGD(BALL, step_size=0.01, steps=1, random_start=False).exhaustive()(linear, x, y)
+    x_adv = lp.attacks.PGD(BALL, step_size=0.01, steps=1, random_start=False).without_early_stop()(linear, x, y)
     torch.testing.assert_close(x_adv, x + 0.01 * gradient.sign(), rtol=0, atol=1e-15)
 
 
@@ -79,7 +79,7 @@ def test_targeted_attack_descends_the_loss_of_its_target_to_the_optimum(
 ) -> None:
     x, y = middle[0], middle[1] % 2
     aim = 1 - y  # all that is left of two classes
-    attack = lp.attacks.PGD(BALL, step_size=EPS / 4, steps=10, target=target).exhaustive()
+    attack = lp.attacks.PGD(BALL, step_size=EPS / 4, steps=10, target=target).without_early_stop()
     x_adv = attack(binary, x, y, generator=torch.Generator().manual_seed(0))
     before, after = (nn.functional.cross_entropy(binary(images), aim, reduction="none") for images in (x, x_adv))
     assert (after < before).all()
@@ -89,7 +89,7 @@ def test_targeted_attack_descends_the_loss_of_its_target_to_the_optimum(
 def test_least_likely_attack_raises_the_probability_of_the_least_likely_class(linear: nn.Module, middle: tuple) -> None:
     x, y = middle
     aim = linear(x).scatter(1, y[:, None], torch.inf).argmin(1)
-    x_adv = lp.attacks.PGD(BALL, step_size=EPS / 4, steps=10, random_start=False, target=lp.attacks.LeastLikely()).exhaustive()(
+    x_adv = lp.attacks.PGD(BALL, step_size=EPS / 4, steps=10, random_start=False, target=lp.attacks.LeastLikely()).without_early_stop()(
         linear, x, y
     )
     before, after = (linear(images).softmax(1).gather(1, aim[:, None]) for images in (x, x_adv))
@@ -98,6 +98,8 @@ def test_least_likely_attack_raises_the_probability_of_the_least_likely_class(li
 
 def test_the_box_limits_the_attack(linear: nn.Module) -> None:
     x, y = torch.ones(4, 1, 4, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
-    x_adv = lp.attacks.PGD(lp.Linf(0.2), step_size=0.2, steps=3).exhaustive()(linear, x, y, generator=torch.Generator().manual_seed(0))
+    x_adv = lp.attacks.PGD(lp.Linf(0.2), step_size=0.2, steps=3).without_early_stop()(
+        linear, x, y, generator=torch.Generator().manual_seed(0)
+    )
     assert x_adv.max() == 1
     assert x_adv.min() == pytest.approx(0.8)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import logitpair as lp
 from logitpair import losses
-from logitpair.objectives import AdversarialLogitPairing, AdversarialTraining, Objective, Plain
+from logitpair.objectives import AdversarialLogitPairing, AdversarialTraining, Objective, StandardTraining
 
 CLEAN = torch.tensor([[2.0, 0.0, 1.0], [0.0, 1.0, -1.0]], dtype=torch.float64)
 ADVERSARIAL = torch.tensor([[0.0, 1.0, 3.0], [0.5, 0.0, 1.0]], dtype=torch.float64)
@@ -60,16 +60,16 @@ class Table(nn.Module):
 @pytest.mark.parametrize(
     ("objective", "expected"),
     [
-        (Plain(), CLEAN_LOSS),
-        (AdversarialTraining(Marked(), clean_share=0), ADVERSARIAL_LOSS),  # Madry's, eq. 1
+        (StandardTraining(), CLEAN_LOSS),
+        (AdversarialTraining(Marked(), clean_weight=0), ADVERSARIAL_LOSS),  # Madry's, eq. 1
         (AdversarialTraining(Marked()), (CLEAN_LOSS + ADVERSARIAL_LOSS) / 2),  # M-PGD, eq. 2
-        (AdversarialTraining(Marked(), clean_share=0.25), 0.25 * CLEAN_LOSS + 0.75 * ADVERSARIAL_LOSS),
+        (AdversarialTraining(Marked(), clean_weight=0.25), 0.25 * CLEAN_LOSS + 0.75 * ADVERSARIAL_LOSS),
         (AdversarialLogitPairing(Marked(), weight=0), (CLEAN_LOSS + ADVERSARIAL_LOSS) / 2),
         (AdversarialLogitPairing(Marked()), (CLEAN_LOSS + ADVERSARIAL_LOSS) / 2 + 0.5 * L2_SUM / 3),
         (AdversarialLogitPairing(Marked(), weight=2, pairing=losses.squared_l2_sum), (CLEAN_LOSS + ADVERSARIAL_LOSS) / 2 + 2 * L2_SUM),
         (AdversarialLogitPairing(Marked(), weight=1, pairing=losses.l1_mean), (CLEAN_LOSS + ADVERSARIAL_LOSS) / 2 + L1_MEAN),
         (AdversarialLogitPairing(Marked(), weight=1, pairing=losses.huber_mean), (CLEAN_LOSS + ADVERSARIAL_LOSS) / 2 + HUBER_MEAN),
-        (AdversarialLogitPairing(Marked(), weight=1, clean_share=0), ADVERSARIAL_LOSS + L2_SUM / 3),
+        (AdversarialLogitPairing(Marked(), weight=1, clean_weight=0), ADVERSARIAL_LOSS + L2_SUM / 3),
     ],
 )
 def test_total_by_hand(objective: Objective, expected: float) -> None:
@@ -101,11 +101,11 @@ def test_gradients_of_pairings_by_finite_differences(pairing: losses.Loss) -> No
 @pytest.mark.parametrize(
     "objective",
     [
-        Plain(),
+        StandardTraining(),
         AdversarialTraining(Marked()),
-        AdversarialTraining(Marked(), clean_share=0),
+        AdversarialTraining(Marked(), clean_weight=0),
         AdversarialLogitPairing(Marked()),
-        AdversarialLogitPairing(Marked(), weight=2, pairing=losses.squared_l2_sum, clean_share=0.25),
+        AdversarialLogitPairing(Marked(), weight=2, pairing=losses.squared_l2_sum, clean_weight=0.25),
     ],
 )
 def test_gradient_of_the_total_with_respect_to_all_logits_by_finite_differences(objective: Objective) -> None:

@@ -22,7 +22,7 @@ from logitpair.objectives import (
     Objective,
     OneStepAdversarialTraining,
 )
-from logitpair.runs.run_directory import Trained
+from logitpair.runs import TrainedRun
 
 LOGITS = torch.tensor([[2.0, 0.0, 1.0], [0.0, 1.0, -1.0], [0.0, 1.0, 3.0], [0.5, 0.0, 1.0], [9.0, 9.0, 9.0]], dtype=torch.float64)
 Y = torch.tensor([0, 2, 1, 1, 0])
@@ -160,7 +160,7 @@ def test_sources_are_looked_at_before_training(conv: nn.Module) -> None:
     with pytest.raises(InputError, match=r"objective\.sources\[1\] gives 20 logits, the model 10"):
         EnsembleAdversarialTraining(ATTACK, sources=(conv, other)).prepare(conv, x)
     with pytest.raises(InputError, match=r"objective\.sources\[0\]: .*no folder 'nowhere'"):
-        EnsembleAdversarialTraining(ATTACK, sources=(Trained(Path("nowhere")),)).prepare(conv, x)
+        EnsembleAdversarialTraining(ATTACK, sources=(TrainedRun(Path("nowhere")),)).prepare(conv, x)
     with pytest.raises(InputError, match="sources must be a list"):
         EnsembleAdversarialTraining(ATTACK, sources=nn.Sequential(conv))
 
@@ -222,14 +222,14 @@ def test_ensemble_draws_its_victims_evenly_and_by_the_seed(conv: nn.Module) -> N
 def test_ensemble_examples_are_made_against_the_source_and_leave_it_alone(conv: nn.Module) -> None:
     torch.manual_seed(1)
     source = lp.models.SmallConvNet(width=3).eval()
-    objective = EnsembleAdversarialTraining(ATTACK, sources=(source,), clean_share=0.3)
+    objective = EnsembleAdversarialTraining(ATTACK, sources=(source,), clean_weight=0.3)
     x, y = torch.rand(4, 1, 8, 8, generator=seeded(1)), torch.tensor([0, 1, 2, 3])
     expected = []
     for victim in (conv, source):
         for seed in range(8):
             generator = seeded(seed)
             torch.rand((), dtype=torch.float64, generator=generator)  # the draw of the victim, one for the whole batch
-            x_adv = ATTACK.exhaustive()(victim, x, y, generator=generator)
+            x_adv = ATTACK.without_early_stop()(victim, x, y, generator=generator)
             expected.append((0.3 * F.cross_entropy(conv(x), y) + 0.7 * F.cross_entropy(conv(x_adv), y)).item())
     totals = []
     for seed in range(8):

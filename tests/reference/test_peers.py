@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 import logitpair as lp
-from logitpair.runs.evaluation_task import Subject
+from logitpair.runs.evaluation_task import EvaluationTask
 
 EPS, STEP, STEPS = 0.15, 0.03, 10
-OURS = lp.attacks.PGD(lp.Linf(EPS), step_size=STEP, steps=STEPS, random_start=False).exhaustive()
+OURS = lp.attacks.PGD(lp.Linf(EPS), step_size=STEP, steps=STEPS, random_start=False).without_early_stop()
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_agrees_with_foolbox_on_one_step(trained: nn.Module, sample: tuple[Tenso
     foolbox = foolbox_module(monkeypatch)
     x, y = sample
     theirs = foolbox_images(foolbox, foolbox.attacks.LinfFastGradientAttack(), trained, x, y, EPS)
-    agree(lp.attacks.fgsm(lp.Linf(EPS)).exhaustive()(trained, x, y), theirs, trained, y)
+    agree(lp.attacks.fgsm(lp.Linf(EPS)).without_early_stop()(trained, x, y), theirs, trained, y)
 
 
 @pytest.mark.parametrize(("name", "steps"), [("step_ll", 1), ("iter_ll", STEPS)])
@@ -74,7 +74,7 @@ def test_agrees_with_foolbox_on_a_least_likely_target(
     eps, step_size = 2 * EPS, 2 * EPS if steps == 1 else 2 * STEP
     aim = foolbox.criteria.TargetedMisclassification(trained(x).scatter(1, y[:, None], torch.inf).argmin(1))
     peer = foolbox.attacks.LinfPGD(abs_stepsize=step_size, steps=steps, random_start=False)
-    attack = lp.attacks.paper_suite(eps=eps, step_size=step_size, steps=steps)[name].exhaustive()
+    attack = lp.attacks.paper_suite(eps=eps, step_size=step_size, steps=steps)[name].without_early_stop()
     agree(attack(trained, x, y), foolbox_images(foolbox, peer, trained, x, aim, eps), trained, y)
 
 
@@ -92,19 +92,19 @@ def test_agrees_with_torchattacks_on_a_least_likely_target(trained: nn.Module, s
     peer = torchattacks.PGD(trained, eps=2 * EPS, alpha=2 * STEP, steps=STEPS, random_start=False)
     peer.set_mode_targeted_by_label(quiet=True)
     attack = lp.attacks.PGD(lp.Linf(2 * EPS), step_size=2 * STEP, steps=STEPS, random_start=False, target=lp.attacks.LeastLikely())
-    agree(attack.exhaustive()(trained, x, y), peer(x, aim), trained, y)
+    agree(attack.without_early_stop()(trained, x, y), peer(x, aim), trained, y)
 
 
 def test_agrees_with_torchattacks_on_one_step(trained: nn.Module, sample: tuple[Tensor, Tensor]) -> None:
     torchattacks = pytest.importorskip("torchattacks")
     x, y = sample
-    agree(lp.attacks.fgsm(lp.Linf(EPS)).exhaustive()(trained, x, y), torchattacks.FGSM(trained, eps=EPS)(x, y), trained, y)
+    agree(lp.attacks.fgsm(lp.Linf(EPS)).without_early_stop()(trained, x, y), torchattacks.FGSM(trained, eps=EPS)(x, y), trained, y)
 
 
 def test_agrees_with_torchattacks_on_the_basic_iterative_method(trained: nn.Module, sample: tuple[Tensor, Tensor]) -> None:
     torchattacks = pytest.importorskip("torchattacks")
     x, y = sample
-    ours = lp.attacks.bim(lp.Linf(EPS), step_size=STEP, steps=STEPS).exhaustive()(trained, x, y)
+    ours = lp.attacks.bim(lp.Linf(EPS), step_size=STEP, steps=STEPS).without_early_stop()(trained, x, y)
     agree(ours, torchattacks.BIM(trained, eps=EPS, alpha=STEP, steps=STEPS)(x, y), trained, y)
 
 
@@ -115,7 +115,7 @@ def test_agrees_with_torchattacks_on_a_random_signed_step(
     torchattacks = pytest.importorskip("torchattacks")
     x, y = sample
     eps = 2 * EPS
-    attack = lp.attacks.r_step(lp.Linf(eps), target=lp.attacks.LeastLikely() if targeted else None).exhaustive()
+    attack = lp.attacks.r_step(lp.Linf(eps), target=lp.attacks.LeastLikely() if targeted else None).without_early_stop()
     ours = attack(trained, x, y, generator=torch.Generator().manual_seed(0))
     peer = torchattacks.RFGSM(trained, eps=eps, alpha=eps / 2, steps=1)
     if targeted:
@@ -150,7 +150,7 @@ def test_the_benchmark_of_agreement_computes_in_full_precision(
         seen.append(torch.backends.mkldnn.matmul.fp32_precision)
         return x
 
-    monkeypatch.setattr(agreement, "of_run", lambda *_, **__: Subject(trained, sample, {}, about={"step": 1, "recipe": None}))
+    monkeypatch.setattr(agreement, "of_run", lambda *_, **__: EvaluationTask(trained, sample, {}, about={"step": 1, "recipe": None}))
     monkeypatch.setattr(agreement, "build", lambda *_: {"ours": attacker})
     monkeypatch.setattr(sys, "argv", ["agreement.py", "run", "--device", "cpu", "--out", str(tmp_path / "out.json")])
     before = torch.get_float32_matmul_precision()

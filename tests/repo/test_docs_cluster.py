@@ -53,7 +53,7 @@ def test_every_launch_is_a_command_that_train_takes(launch: str, arguments: list
     parsed = parser.parse_args(train.expand(arguments))
     assert parsed.recipe == "imagenet-alp-inception_v3"
     data = parsed.data.init_args
-    assert (data.size, data.crop_pct, data.validation_share, data.augmentation.scale) == (299, 0.875, 0.01, (0.08, 1.0))
+    assert (data.size, data.crop_pct, data.validation_fraction, data.augmentation.scale) == (299, 0.875, 0.01, (0.08, 1.0))
 
 
 def test_the_script_parses() -> None:

@@ -2,7 +2,7 @@
 
 from logitpair.attacks.apgd import APGD
 from logitpair.attacks.backward_smoothing import SmoothBackward
-from logitpair.attacks.base import Attack, Found, undisturbed
+from logitpair.attacks.base import Attack, AttackResult
 from logitpair.attacks.diversified_pgd import DiversifiedPGD
 from logitpair.attacks.paper_suite import grid, paper_suite
 from logitpair.attacks.pgd import PGD, bim, fgsm, r_step
@@ -16,9 +16,9 @@ __all__ = [
     "APGD",
     "PGD",
     "Attack",
+    "AttackResult",
     "BlockStart",
     "DiversifiedPGD",
-    "Found",
     "LeastLikely",
     "RandomTarget",
     "SignStart",
@@ -32,5 +32,4 @@ __all__ = [
     "paper_suite",
     "parse",
     "r_step",
-    "undisturbed",
 ]

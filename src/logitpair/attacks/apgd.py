@@ -11,10 +11,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from logitpair import losses
-from logitpair.attacks.base import Attack, Found, Images, Labels, gradient_of, logits_of, nth_other_class
+from logitpair.attacks.base import Attack, AttackResult, Images, Labels, gradient_of, nth_other_class
 from logitpair.attacks.pgd import clearly_misclassified
 from logitpair.errors import InputError
-from logitpair.rng import Generator
+from logitpair.models.inference import compute_logits
+from logitpair.rng import RandomSource
 from logitpair.threat import Linf
 from logitpair.validate import check_labels, whole
 
@@ -34,7 +35,7 @@ class APGD(Attack):
         restarts: independent uniform starts; an example broken in one is not searched in the next.
         loss: ``loss(logits, y) -> [batch]``, to be ascended; with ``target_rank``, ``loss(logits, y, target) -> [batch]``.
         target_rank: aim at this class, the most likely one other than ``y`` by the clean prediction being 1; None aims at none.
-        stop_when_broken: False searches on to the last step.
+        early_stop: False searches on to the last step.
         momentum: weight of the new step, the paper's alpha; the rest is the previous move's.
         rho: fraction of the steps between two checkpoints that must raise the loss.
 
@@ -53,7 +54,7 @@ class APGD(Attack):
     restarts: int = 1
     loss: losses.Loss = losses.margin
     target_rank: int | None = None
-    stop_when_broken: bool = True
+    early_stop: bool = True
     momentum: float = 0.75
     rho: float = 0.75
 
@@ -74,36 +75,36 @@ class APGD(Attack):
     def scaled(self, factor: float) -> Self:
         return replace(self, threat=self.threat.scaled(factor))
 
-    def exhaustive(self) -> Self:
-        return replace(self, stop_when_broken=False)
+    def without_early_stop(self) -> Self:
+        return replace(self, early_stop=False)
 
-    def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Found:
+    def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> AttackResult:
         classes = y[:, None]
         if self.target_rank is not None:
             with torch.no_grad():
-                clean = logits_of(model, x)
+                clean = compute_logits(model, x)
             classes = torch.stack([y, nth_other_class(clean, y, self.target_rank)], 1)
         best = Best.of(x, forwards=classes.shape[1] - 1)
         standing = torch.arange(len(x), device=x.device)
         for restart in range(self.restarts):
             start = self.threat.random_start(x, generator)[standing]  # drawn for all, so that nobody's noise depends on who is left
-            climbers = Climbers.begin(standing, x[standing], classes[standing], start, 2 * self.threat.eps)
+            climbers = APGDState.begin(standing, x[standing], classes[standing], start, 2 * self.threat.eps)
             standing = self.climb(model, climbers, best, restart)
             if not len(standing):
                 break
         return best.found
 
-    def climb(self, model: nn.Module, at: Climbers, best: Best, restart: int) -> Labels:
+    def climb(self, model: nn.Module, at: APGDState, best: Best, restart: int) -> Labels:
         """One restart: the examples that stand at its end; what was found and spent goes to ``best``."""
         due, last = checkpoints(self.steps), 0
         for step in range(self.steps + 1):
             x_adv = at.x_adv.detach().requires_grad_(step < self.steps)  # the last iterate is only looked at
-            logits = logits_of(model, x_adv)
+            logits = compute_logits(model, x_adv)
             if step == 0:
                 check_labels(at.classes[:, 0], logits.shape[1])
             best.offer(at, logits.detach(), restart, step, backward=step < self.steps)
             going = slice(None)
-            if self.stop_when_broken and (fooled := clearly_misclassified(logits.detach(), at.classes[:, 0])).any():
+            if self.early_stop and (fooled := clearly_misclassified(logits.detach(), at.classes[:, 0])).any():
                 going = torch.nonzero(~fooled).squeeze(1)
                 at = at.only(going)
             if step == self.steps or not len(at.rows):
@@ -122,7 +123,7 @@ class APGD(Attack):
 
 
 @dataclass
-class Climbers:
+class APGDState:
     """The examples still searched, one a row of each field.
 
     Args:
@@ -158,16 +159,16 @@ class Climbers:
     halved: Bool[Tensor, " batch"]
 
     @classmethod
-    def begin(cls, rows: Labels, x: Images, classes: Int[Tensor, "batch classes"], start: Images, step_size: float) -> Climbers:
+    def begin(cls, rows: Labels, x: Images, classes: Int[Tensor, "batch classes"], start: Images, step_size: float) -> APGDState:
         unknown, nowhere = torch.full_like(x[:, 0, 0, 0], torch.nan), torch.zeros_like(x)
         steps = torch.full_like(x[:, :1, :1, :1], step_size)
         none = torch.zeros_like(rows)
         lowest = torch.full_like(unknown, -torch.inf)
         return cls(rows, x, classes, start, start, start, nowhere, nowhere, unknown, lowest, unknown, steps, none, none.bool())
 
-    def only(self, going: Int[Tensor, " going"]) -> Climbers:
+    def only(self, going: Int[Tensor, " going"]) -> APGDState:
         """The examples that go on, without the others."""
-        return Climbers(*(getattr(self, field.name)[going] for field in fields(self)))
+        return APGDState(*(getattr(self, field.name)[going] for field in fields(self)))
 
     def arrive(self, loss: PerExample, direction: Images) -> None:
         """Take in what the model says of ``x_adv``."""
@@ -197,17 +198,17 @@ class Climbers:
 class Best:
     """Of each example the iterate nearest to misclassification, its margin, and what has been spent."""
 
-    found: Found
+    found: AttackResult
     score: PerExample
 
     @classmethod
     def of(cls, x: Images, forwards: int) -> Best:
         """Before the first iterate."""
         zero = torch.zeros(len(x), dtype=torch.long, device=x.device)
-        found = Found(x.clone(), restart=zero, step=zero.clone(), gradients=zero.clone(), forwards=zero + forwards)
+        found = AttackResult(x.clone(), restart=zero, step=zero.clone(), gradients=zero.clone(), forwards=zero + forwards)
         return cls(found, torch.full_like(x[:, 0, 0, 0], -torch.inf))
 
-    def offer(self, at: Climbers, logits: Tensor, restart: int, step: int, *, backward: bool) -> None:
+    def offer(self, at: APGDState, logits: Tensor, restart: int, step: int, *, backward: bool) -> None:
         """Keep the iterates that are better than all before them."""
         (self.found.gradients if backward else self.found.forwards)[at.rows] += 1
         score = losses.margin(logits, at.classes[:, 0]).nan_to_num(nan=torch.finfo(logits.dtype).max)  # no number is no answer either

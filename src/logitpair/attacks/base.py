@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator as Generates
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -13,16 +11,17 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from logitpair.errors import InputError
-from logitpair.rng import Generator
+from logitpair.models.inference import frozen_eval
+from logitpair.rng import RandomSource
 from logitpair.threat import Linf
-from logitpair.validate import check_batch, check_labels, check_logits, check_model
+from logitpair.validate import check_batch, check_labels, check_model
 
 Images = Float[Tensor, "batch channels height width"]
 Labels = Int[Tensor, " batch"]
 
 
 @dataclass(frozen=True)
-class Found:
+class AttackResult:
     """What a search came to, example by example.
 
     Args:
@@ -48,7 +47,7 @@ class Attack(ABC):
 
     threat: Linf
 
-    def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: Generator | None = None) -> Images:
+    def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: RandomSource | None = None) -> Images:
         """Return ``x_adv``, in the ball around ``x`` and in the box.
 
         Args:
@@ -63,20 +62,20 @@ class Attack(ABC):
         """
         return self.find(model, x, y, generator=generator).x_adv
 
-    def find(self, model: nn.Module, x: Images, y: Labels, *, generator: Generator | None = None) -> Found:
+    def find(self, model: nn.Module, x: Images, y: Labels, *, generator: RandomSource | None = None) -> AttackResult:
         """``x_adv`` as a call returns it, with what the search can tell of each example; arguments and errors as there."""
         check_model("model", model)
         check_batch(x, y)
-        with torch.inference_mode(False), undisturbed(model):
+        with torch.inference_mode(False), frozen_eval(model):
             x, y = (part.clone() if part.is_inference() else part.detach() for part in (x, y))
-            counted = Counted(model)
+            counted = QueryCounter(model)
             found = self.search(counted, x, y, generator) if len(x) else x.clone()
             if isinstance(found, Tensor):
                 found = counted.shared_by(found)
             return replace(found, x_adv=self.threat.project(found.x_adv.detach(), x))
 
     @abstractmethod
-    def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Images | Found:
+    def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> Images | AttackResult:
         """Find ``x_adv`` for checked input; the model is frozen and in eval mode.
 
         An attack that returns images alone is recorded as having spent the same on each, and as one that cannot tell restart and step.
@@ -86,12 +85,12 @@ class Attack(ABC):
     def scaled(self, factor: float) -> Self:
         """The same attack in a ball ``factor`` times as large, its steps scaled alike."""
 
-    def exhaustive(self) -> Self:
+    def without_early_stop(self) -> Self:
         """The same attack searching to its last step, broken or not: what training and transfer to another model need."""
         return self
 
 
-class Counted(nn.Module):
+class QueryCounter(nn.Module):
     """The model, counting the images that pass through it with and without a gradient."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -107,31 +106,11 @@ class Counted(nn.Module):
             self.forwards += len(x)
         return self.model(x)
 
-    def shared_by(self, x_adv: Images) -> Found:
+    def shared_by(self, x_adv: Images) -> AttackResult:
         """The images as found, the count shared evenly."""
         unknown = torch.full((len(x_adv),), -1, device=x_adv.device)
         each = torch.ones(len(x_adv), dtype=torch.float64, device=x_adv.device) / max(1, len(x_adv))
-        return Found(x_adv, unknown, unknown, each * self.gradients, each * self.forwards)
-
-
-def logits_of(model: nn.Module, x: Images) -> Float[Tensor, "batch classes"]:
-    """The model's logits in the images' dtype (whatever autocast computed them in), checked for shape."""
-    return check_logits(model(x), x)
-
-
-def try_on(name: str, model: nn.Module, x: Images) -> Float[Tensor, "1 classes"]:
-    """The logits of the first of the images, with a gradient where the model gives one.
-
-    Raises:
-        InputError: naming the model, if it is for other images.
-    """
-    with torch.inference_mode(False), torch.enable_grad(), undisturbed(model):
-        try:
-            return logits_of(model, x[:1].clone().requires_grad_())
-        except (RuntimeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{name} cannot take images of {list(x.shape[1:])}: {str(error).splitlines()[0]}") from error
+        return AttackResult(x_adv, unknown, unknown, each * self.gradients, each * self.forwards)
 
 
 def gradient_of(total: Float[Tensor, ""], x: Images) -> Images:
@@ -152,31 +131,3 @@ def nth_other_class(logits: Float[Tensor, "batch classes"], y: Labels, rank: int
         raise InputError(f"target_rank must be at most {logits.shape[1] - 1}, the model's other classes, not {rank}")
     others = logits.nan_to_num().scatter(1, y[:, None], -torch.inf)
     return others.sort(dim=1, descending=True, stable=True).indices[:, rank - 1]
-
-
-@contextmanager
-def undisturbed(model: nn.Module) -> Generates[None]:
-    """Run the model in eval mode with frozen parameters; on leaving, put back modes, ``requires_grad`` and buffers."""
-    training = [module for module in model.modules() if module.training]
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    buffers = [
-        (module, name, buffer, buffer.clone())
-        for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False)
-    ]
-    try:
-        for module in training:
-            module.training = False
-        for parameter in trainable:
-            parameter.requires_grad_(False)
-        with torch.enable_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True
-        for parameter in trainable:
-            parameter.requires_grad_(True)
-        with torch.no_grad():
-            for module, name, buffer, before in buffers:  # written in place, or replaced by another tensor
-                setattr(module, name, buffer)
-                buffer.copy_(before)

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from logitpair import losses
 from logitpair.attacks.backward_smoothing import SmoothBackward
-from logitpair.attacks.base import Attack, Found, Images, Labels, gradient_of, logits_of, nth_other_class
+from logitpair.attacks.base import Attack, AttackResult, Images, Labels, gradient_of, nth_other_class
 from logitpair.attacks.pgd import clearly_misclassified
 from logitpair.attacks.starts import BlockStart
-from logitpair.rng import Generator, uniform_like
+from logitpair.models.inference import compute_logits
+from logitpair.rng import RandomSource, uniform_like
 from logitpair.threat import Linf
 from logitpair.validate import at_least, check_labels, whole
 
@@ -36,7 +37,7 @@ class DiversifiedPGD(Attack):
         restarts: independent starts; an example broken in one is not searched in the next.
         loss: ``loss(logits, classes) -> [batch]``.
         target_rank: aim at the other class that is this likely by the clean prediction (1: the most likely); None: at any.
-        stop_when_broken: False searches on to the last step, as transfer needs.
+        early_stop: False searches on to the last step, as transfer needs.
 
     Raises:
         InputError: for ``steps``, ``candidates``, ``restarts`` or ``target_rank`` below 1, ``diversify`` or ``smoothing`` below 0, and a
@@ -55,7 +56,7 @@ class DiversifiedPGD(Attack):
     restarts: int = 1
     loss: losses.Loss = losses.margin
     target_rank: int | None = None
-    stop_when_broken: bool = True
+    early_stop: bool = True
 
     def __post_init__(self) -> None:
         for name in ("steps", "candidates", "restarts"):
@@ -68,12 +69,12 @@ class DiversifiedPGD(Attack):
     def scaled(self, factor: float) -> Self:
         return replace(self, threat=self.threat.scaled(factor))
 
-    def exhaustive(self) -> Self:
-        return replace(self, stop_when_broken=False)
+    def without_early_stop(self) -> Self:
+        return replace(self, early_stop=False)
 
-    def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Found:
+    def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> AttackResult:
         with torch.no_grad():
-            clean = logits_of(model, x)
+            clean = compute_logits(model, x)
         check_labels(y, clean.shape[1])
         aim = y if self.target_rank is None else nth_other_class(clean, y, self.target_rank)
         best, best_margin = x.clone(), torch.full_like(clean[:, 0], -torch.inf)
@@ -85,29 +86,29 @@ class DiversifiedPGD(Attack):
             direction = (2 * uniform_like(clean, generator) - 1)[standing]
             x_adv, taken = self.climb(model, x[standing], y[standing], aim[standing], start, direction)
             with torch.no_grad():
-                logits = logits_of(model, x_adv)
+                logits = compute_logits(model, x_adv)
             reached = losses.margin(logits, y[standing]).nan_to_num(nan=torch.inf)
             gradients[standing] += (taken + 1).clamp_(max=self.diversify + self.steps)  # who leaves early looks at one gradient more
             forwards[standing] += 1 + (self.candidates if self.candidates > 1 else 0)
             better = reached > best_margin[standing]
             rows = standing[better]
             best[rows], best_margin[rows], in_restart[rows], at_step[rows] = x_adv[better], reached[better], restart, taken[better]
-            if self.stop_when_broken:
+            if self.early_stop:
                 standing = standing[~clearly_misclassified(logits, y[standing])]
             if not len(standing):
                 break
-        return Found(best, restart=in_restart, step=at_step, gradients=gradients, forwards=forwards)
+        return AttackResult(best, restart=in_restart, step=at_step, gradients=gradients, forwards=forwards)
 
-    def choose(self, model: nn.Module, x: Images, y: Labels, standing: Tensor, generator: Generator | None) -> Tensor:
+    def choose(self, model: nn.Module, x: Images, y: Labels, standing: Tensor, generator: RandomSource | None) -> Tensor:
         """The candidate of the largest margin for each example that stands, all drawing their numbers so that nobody's depend on others."""
         best = BlockStart().draw(self.threat, x, generator)[standing]
         if self.candidates == 1:
             return best
         with torch.no_grad():
-            best_margin = losses.margin(logits_of(model, best), y[standing])
+            best_margin = losses.margin(compute_logits(model, best), y[standing])
             for _ in range(self.candidates - 1):
                 candidate = BlockStart().draw(self.threat, x, generator)[standing]
-                reached = losses.margin(logits_of(model, candidate), y[standing])
+                reached = losses.margin(compute_logits(model, candidate), y[standing])
                 better = reached > best_margin
                 best[better], best_margin[better] = candidate[better], reached[better]
         return best
@@ -121,9 +122,9 @@ class DiversifiedPGD(Attack):
             progress = max(0.0, (step - self.diversify) / self.steps)
             x_adv = x_adv.detach().requires_grad_()
             with SmoothBackward(self.smoothing * (1 - progress) if step < total - 1 else 0.0):
-                logits = logits_of(model, x_adv)
+                logits = compute_logits(model, x_adv)
             going = torch.arange(len(x_adv), device=x.device)
-            if self.stop_when_broken and (fooled := clearly_misclassified(logits.detach(), y)).any():
+            if self.early_stop and (fooled := clearly_misclassified(logits.detach(), y)).any():
                 end[rows[fooled]], taken[rows[fooled]] = x_adv.detach()[fooled], step
                 going = (~fooled).nonzero().squeeze(1)
                 if not len(going):

@@ -26,8 +26,8 @@ def paper_suite(*, eps: float, step_size: float, steps: int) -> dict[str, PGD]:
         InputError: for ``eps`` or ``step_size`` not above 0, or ``steps`` below 1.
 
     Source: arXiv 1803.06373, section 5; its numbers on ImageNet are the lowest over these, up to eps 16/255, step size 2/255, 10 steps.
-    Departs from it in leaving an example at the first iterate that is misclassified (and R+Step's noise is one); ``exhaustive`` goes on
-    to the last step, which top-5 accuracy needs.
+    Departs from it in leaving an example at the first iterate that is misclassified (and R+Step's noise is one);
+    ``without_early_stop`` goes on to the last step, which top-5 accuracy needs.
     """
     ball = Linf(eps)
     least_likely, random = LeastLikely(), RandomTarget()

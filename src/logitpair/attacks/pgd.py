@@ -10,10 +10,11 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from logitpair import losses
-from logitpair.attacks.base import Attack, Found, Images, Labels, gradient_of, logits_of
+from logitpair.attacks.base import Attack, AttackResult, Images, Labels, gradient_of
 from logitpair.attacks.starts import SignStart
 from logitpair.attacks.targets import Target
-from logitpair.rng import Generator
+from logitpair.models.inference import compute_logits
+from logitpair.rng import RandomSource
 from logitpair.threat import Linf, check_threat
 from logitpair.validate import check_labels, positive, whole
 
@@ -33,7 +34,7 @@ class PGD(Attack):
         restarts: independent starts; an example broken in one is not searched in the next.
         target: aim at this class and descend its loss; None ascends the loss of the true class.
         loss: ``loss(logits, classes) -> [batch]``.
-        stop_when_broken: False searches on to the last step, as training and transfer need (see ``exhaustive``).
+        early_stop: False searches on to the last step, as training and transfer need (see ``without_early_stop``).
 
     Raises:
         InputError: for a ``threat`` that is none, ``step_size`` not above 0, or ``steps`` or ``restarts`` below 1; and, when called, for
@@ -48,7 +49,7 @@ class PGD(Attack):
     restarts: int = 1
     target: Target | None = None
     loss: losses.Loss = losses.cross_entropy
-    stop_when_broken: bool = True
+    early_stop: bool = True
 
     def __post_init__(self) -> None:
         check_threat(self.threat)
@@ -59,19 +60,21 @@ class PGD(Attack):
     def scaled(self, factor: float) -> Self:
         return replace(self, threat=self.threat.scaled(factor), step_size=self.step_size * factor)
 
-    def exhaustive(self) -> Self:
-        return replace(self, stop_when_broken=False)
+    def without_early_stop(self) -> Self:
+        return replace(self, early_stop=False)
 
-    def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Found:
+    def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> AttackResult:
         aim, forwards = y, 0
         if self.target is not None:
             with torch.no_grad():
-                clean = logits_of(model, x)
+                clean = compute_logits(model, x)
             check_labels(y, clean.shape[1])
             aim, forwards = self.target.choose(clean, y, generator), 1
-        if self.restarts == 1 and not self.stop_when_broken:
+        if self.restarts == 1 and not self.early_stop:
             x_adv, taken = self.climb(model, x, y, aim, self.start(x, generator))
-            return Found(x_adv, restart=torch.zeros_like(taken), step=taken, gradients=taken, forwards=torch.full_like(taken, forwards))
+            return AttackResult(
+                x_adv, restart=torch.zeros_like(taken), step=taken, gradients=taken, forwards=torch.full_like(taken, forwards)
+            )
 
         best, best_score = x.clone(), torch.full_like(x[:, 0, 0, 0], -torch.inf)
         standing = torch.arange(len(x), device=x.device)
@@ -81,20 +84,20 @@ class PGD(Attack):
             start = self.start(x, generator)[standing]  # drawn for all, so that nobody's noise depends on who is left
             x_adv, taken = self.climb(model, x[standing], y[standing], aim[standing], start)
             with torch.no_grad():
-                logits = logits_of(model, x_adv)
+                logits = compute_logits(model, x_adv)
             score = losses.margin(logits, y[standing]).nan_to_num(nan=torch.inf)  # above 0 exactly when misclassified
             gradients[standing] += (taken + 1).clamp_(max=self.steps)  # who leaves early does so by looking at one gradient more
             scored[standing] += 1
             better = score > best_score[standing]
             best[standing[better]], best_score[standing[better]] = x_adv[better], score[better]
             in_restart[standing[better]], at_step[standing[better]] = restart, taken[better]
-            if self.stop_when_broken:
+            if self.early_stop:
                 standing = standing[~clearly_misclassified(logits, y[standing])]
             if not len(standing):
                 break
-        return Found(best, restart=in_restart, step=at_step, gradients=gradients, forwards=scored)
+        return AttackResult(best, restart=in_restart, step=at_step, gradients=gradients, forwards=scored)
 
-    def start(self, x: Images, generator: Generator | None) -> Images:
+    def start(self, x: Images, generator: RandomSource | None) -> Images:
         if isinstance(self.random_start, SignStart):
             return self.random_start.draw(self.threat, x, generator)
         return self.threat.random_start(x, generator) if self.random_start else x
@@ -108,11 +111,11 @@ class PGD(Attack):
         rows = torch.arange(len(x), device=x.device)  # where the examples still searched stand in ``end``
         for step in range(self.steps):
             x_adv = x_adv.detach().requires_grad_()
-            logits = logits_of(model, x_adv)
+            logits = compute_logits(model, x_adv)
             if step == 0:
                 check_labels(y, logits.shape[1])
             going = slice(None)
-            if self.stop_when_broken and (fooled := clearly_misclassified(logits.detach(), y)).any():
+            if self.early_stop and (fooled := clearly_misclassified(logits.detach(), y)).any():
                 end[rows[fooled]], taken[rows[fooled]] = x_adv.detach()[fooled], step
                 going = torch.nonzero(~fooled).squeeze(1)
                 if not len(going):

@@ -11,10 +11,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from logitpair import losses
-from logitpair.attacks.base import Attack, Found, Images, Labels, logits_of
+from logitpair.attacks.base import Attack, AttackResult, Images, Labels
 from logitpair.attacks.pgd import clearly_misclassified
 from logitpair.errors import InputError
-from logitpair.rng import Generator, uniform_like
+from logitpair.models.inference import compute_logits
+from logitpair.rng import RandomSource, uniform_like
 from logitpair.threat import Linf
 from logitpair.validate import check_labels, positive, whole
 
@@ -27,14 +28,14 @@ class Square(Attack):
     """Random search from vertical stripes: paint a square at a random place with a random corner of the ball, keep it if the loss rises.
 
     An example leaves the search at the first image that the model clearly misclassifies, and the others go on without it. Only forward
-    passes are spent, which ``Found.forwards`` counts for each image.
+    passes are spent, which ``AttackResult.forwards`` counts for each image.
 
     Args:
         threat: the ball to search.
         queries: forward passes for each image, the first of them on the stripes.
         p: fraction of the image's pixels in the first squares, in (0, 1]; it is halved nine times on the way.
         loss: ``loss(logits, y) -> [batch]``, to be raised.
-        stop_when_broken: False searches on to the last query; a misclassified image is then given up only for another one.
+        early_stop: False searches on to the last query; a misclassified image is then given up only for another one.
 
     Raises:
         InputError: for ``queries`` below 1, or ``p`` not in (0, 1].
@@ -48,7 +49,7 @@ class Square(Attack):
     queries: int = 1000
     p: float = 0.8
     loss: losses.Loss = losses.margin
-    stop_when_broken: bool = True
+    early_stop: bool = True
 
     def __post_init__(self) -> None:
         whole("queries", self.queries, 1)
@@ -59,34 +60,34 @@ class Square(Attack):
     def scaled(self, factor: float) -> Self:
         return replace(self, threat=self.threat.scaled(factor))
 
-    def exhaustive(self) -> Self:
-        return replace(self, stop_when_broken=False)
+    def without_early_stop(self) -> Self:
+        return replace(self, early_stop=False)
 
     @torch.no_grad()
-    def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Found:
+    def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> AttackResult:
         x_adv = self.stripes(x, generator)
-        logits = logits_of(model, x_adv)
+        logits = compute_logits(model, x_adv)
         check_labels(y, logits.shape[1])
         loss, broken = self.loss(logits, y), clearly_misclassified(logits, y)
         spent = torch.ones_like(y)
         standing = torch.arange(len(x), device=x.device)
         for query in range(1, self.queries):
             draw = uniform_like(x.new_empty(len(x), 2 + x.shape[1]), generator)  # for all, so that nobody's depends on who is left
-            if self.stop_when_broken:
+            if self.early_stop:
                 standing = torch.nonzero(~broken).squeeze(1)
             if not len(standing):
                 break
             candidate = self.threat.project(x_adv[standing] + self.squares(draw[standing], self.side(query, x), x), x[standing])
-            logits = logits_of(model, candidate)
+            logits = compute_logits(model, candidate)
             new_loss, newly = self.loss(logits, y[standing]), clearly_misclassified(logits, y[standing])
             better = torch.where(newly == broken[standing], losses.clearly_above(new_loss, loss[standing]), newly)
             kept = standing[better]
             x_adv[kept], loss[kept], broken[kept] = candidate[better], new_loss[better], newly[better]
             spent[standing] += 1
         unknown = torch.full_like(y, -1)
-        return Found(x_adv, restart=unknown, step=unknown, gradients=torch.zeros_like(y), forwards=spent)
+        return AttackResult(x_adv, restart=unknown, step=unknown, gradients=torch.zeros_like(y), forwards=spent)
 
-    def stripes(self, x: Images, generator: Generator | None) -> Images:
+    def stripes(self, x: Images, generator: RandomSource | None) -> Images:
         """Where the search begins: every column of every channel moved by ``eps`` up or down."""
         return self.threat.project(x + self.threat.eps * corners(uniform_like(x[:, :, :1], generator)), x)
 

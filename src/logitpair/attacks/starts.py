@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from logitpair.attacks.base import Images
-from logitpair.rng import Generator, uniform_like
+from logitpair.rng import RandomSource, uniform_like
 from logitpair.threat import Linf
 
 BLOCKS = (1 / 28, 1 / 14, 1 / 7, 1 / 4, 1 / 2)  # of the height
@@ -21,7 +21,7 @@ class SignStart:
     already here, so that the model never sees an image that is none.
     """
 
-    def draw(self, threat: Linf, x: Images, generator: Generator | None) -> Images:
+    def draw(self, threat: Linf, x: Images, generator: RandomSource | None) -> Images:
         """A start for each image of ``x``, in the ball and in the box."""
         alpha = threat.eps / 2
         return threat.project(torch.where(uniform_like(x, generator) < 0.5, x - alpha, x + alpha), x)
@@ -34,7 +34,7 @@ class BlockStart:
     The blocks are 1/28, 1/14, 1/7, 1/4 or 1/2 of the image's height: networks that ignore noise of single pixels answer to patches.
     """
 
-    def draw(self, threat: Linf, x: Images, generator: Generator | None) -> Images:
+    def draw(self, threat: Linf, x: Images, generator: RandomSource | None) -> Images:
         """A start for each image of ``x``, in the ball and in the box."""
         height, width = x.shape[2:]
         up = uniform_like(x, generator) < 0.5

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from logitpair.rng import Generator, uniform_like
+from logitpair.rng import RandomSource, uniform_like
 
 
 class Target(ABC):
@@ -17,7 +17,7 @@ class Target(ABC):
 
     @abstractmethod
     def choose(
-        self, logits: Float[Tensor, "batch classes"], y: Int[Tensor, " batch"], generator: Generator | None
+        self, logits: Float[Tensor, "batch classes"], y: Int[Tensor, " batch"], generator: RandomSource | None
     ) -> Int[Tensor, " batch"]:
         """Target classes ``[batch]``, none equal to ``y``.
 
@@ -36,7 +36,7 @@ class LeastLikely(Target):
     """
 
     def choose(
-        self, logits: Float[Tensor, "batch classes"], y: Int[Tensor, " batch"], generator: Generator | None
+        self, logits: Float[Tensor, "batch classes"], y: Int[Tensor, " batch"], generator: RandomSource | None
     ) -> Int[Tensor, " batch"]:
         return logits.scatter(1, y[:, None], torch.inf).argmin(1)
 
@@ -46,7 +46,7 @@ class RandomTarget(Target):
     """A class drawn uniformly from all but the true one ("Rand")."""
 
     def choose(
-        self, logits: Float[Tensor, "batch classes"], y: Int[Tensor, " batch"], generator: Generator | None
+        self, logits: Float[Tensor, "batch classes"], y: Int[Tensor, " batch"], generator: RandomSource | None
     ) -> Int[Tensor, " batch"]:
         others = logits.shape[1] - 1
         draw = (uniform_like(logits[:, :1].float(), generator).squeeze(1) * others).long().clamp_(max=others - 1)

@@ -8,7 +8,7 @@ from typing import Self
 from torch import nn
 
 from logitpair.attacks.base import Attack, Images, Labels
-from logitpair.rng import Generator
+from logitpair.rng import RandomSource
 from logitpair.threat import Linf
 
 
@@ -21,5 +21,5 @@ class Unperturbed(Attack):
     def scaled(self, factor: float) -> Self:
         return self
 
-    def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Images:
+    def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> Images:
         return x.clone()

@@ -15,15 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from logitpair.attacks import PGD, undisturbed
-from logitpair.attacks.base import logits_of, try_on
-from logitpair.auditing.audit_ledger import STANDS, Book
+from logitpair.attacks import PGD
+from logitpair.auditing.audit_ledger import STANDS, AuditLedger
 from logitpair.auditing.loss_landscape import surfaces
 from logitpair.auditing.protocol import eight_bit, examine, judge, settled
 from logitpair.auditing.result import Audit
 from logitpair.auditing.scheduler import RULES, Round, Stop, next_arm
-from logitpair.auditing.search import Quarry, Search, over, seconds
-from logitpair.auditing.strategies import Arm, arms
+from logitpair.auditing.search import AuditContext, Search, over, seconds
+from logitpair.auditing.strategies import SearchStrategy, arms
 from logitpair.auditing.verdict import verdict
 from logitpair.data import Data, batches, count
 from logitpair.data.fingerprint import identity
@@ -31,15 +30,15 @@ from logitpair.errors import InputError
 from logitpair.evaluation.attack_run import check_name
 from logitpair.evaluation.confidence import accuracy
 from logitpair.losses import margin
+from logitpair.models.inference import compute_logits, device_of, frozen_eval, try_on
 from logitpair.rng import derive_seed
 from logitpair.runtime import distributed, environment
 from logitpair.runtime.distributed import ALONE, World
 from logitpair.runtime.precision import Precision, exact, resolve
 from logitpair.storage.class_path import describe
-from logitpair.storage.ledger import Part
+from logitpair.storage.ledger import LedgerChunk
 from logitpair.storage.model_fingerprint import fingerprint
 from logitpair.storage.results import SCHEMA
-from logitpair.storage.weights import device_of
 from logitpair.threat import Linf, check_threat
 from logitpair.validate import at_least, check_batch, check_labels, check_model, positive
 
@@ -134,7 +133,7 @@ def audit(
     ]
     asked += [[name, fingerprint(source)] for name, source in (sources or {}).items()]
     device, began = device_of(model), time.perf_counter()
-    quarry = Quarry(
+    quarry = AuditContext(
         model=model,
         data=data,
         threat=threat,
@@ -147,7 +146,7 @@ def audit(
         world=world,
         progress=progress,
     )
-    with undisturbed(model), torch.no_grad(), exact(device):
+    with frozen_eval(model), torch.no_grad(), exact(device):
         book, classes = _survey(quarry, examples)
         rounds, stop = _search(quarry, book, arms(threat, classes, sources or {}), budget, minutes, seed)
         judged, compared = judge(quarry, book, protocol, claim, seed, len(rounds))
@@ -202,15 +201,15 @@ def _in_memory(data: DataLoader[Any]) -> tuple[Tensor, Tensor]:
     return torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])
 
 
-def _survey(quarry: Quarry, examples: int) -> tuple[Book, int]:
+def _survey(quarry: AuditContext, examples: int) -> tuple[AuditLedger, int]:
     """A first look at all examples: what the model says without any attack."""
 
-    def look(x: Tensor, y: Tensor, position: Tensor) -> Part:
+    def look(x: Tensor, y: Tensor, position: Tensor) -> LedgerChunk:
         check_batch(x, y)
         try_on("model", quarry.model, x)
-        logits = logits_of(quarry.model, x)
+        logits = compute_logits(quarry.model, x)
         check_labels(y, logits.shape[1])
-        part = Part(position)
+        part = LedgerChunk(position)
         part.add("y", y)
         part.add("prediction", torch.where(torch.isfinite(logits).all(1), logits.argmax(1), -1))
         part.add("margin", margin(logits, y).double())
@@ -219,10 +218,12 @@ def _survey(quarry: Quarry, examples: int) -> tuple[Book, int]:
         return part
 
     parts = over(quarry, 0, np.arange(examples), look, "clean")
-    return Book(parts, examples), int(parts[0]["facts/classes"])
+    return AuditLedger(parts, examples), int(parts[0]["facts/classes"])
 
 
-def _search(quarry: Quarry, book: Book, arms: tuple[Arm, ...], budget: float, minutes: float | None, seed: int) -> tuple[list[Round], Stop]:
+def _search(
+    quarry: AuditContext, book: AuditLedger, arms: tuple[SearchStrategy, ...], budget: float, minutes: float | None, seed: int
+) -> tuple[list[Round], Stop]:
     """Round after round, until the planner says that it is enough."""
     rounds: list[Round] = []
     examples, began = len(book.columns["y"]), time.monotonic()

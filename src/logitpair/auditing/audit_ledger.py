@@ -13,7 +13,7 @@ from logitpair.storage.ledger import GALLERY, POSITION, Columns
 STANDS, WRONG_BEFORE = -1, -2  # in the place of a round's number
 
 
-class Book:
+class AuditLedger:
     """The ledger of an audit, round by round.
 
     Args:

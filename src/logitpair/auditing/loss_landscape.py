@@ -7,17 +7,18 @@ import torch
 from torch import Tensor
 
 from logitpair import losses
-from logitpair.attacks.base import gradient_of, logits_of
+from logitpair.attacks.base import gradient_of
 from logitpair.auditing.audit_ledger import WRONG_BEFORE
-from logitpair.auditing.search import Quarry
+from logitpair.auditing.search import AuditContext
 from logitpair.data import batches, select
+from logitpair.models.inference import compute_logits
 from logitpair.rng import ExampleStreams, derive_seed, uniform_like
 
 PICTURES = 3  # images whose surroundings are drawn
 GRID = 25  # points a side
 
 
-def surfaces(quarry: Quarry, broken_by: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+def surfaces(quarry: AuditContext, broken_by: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """The margin on a plane around the first images that are right unperturbed, ``surface/margin`` ``[images, rows, columns]``.
 
     Columns go along the sign of the gradient of the cross-entropy and rows along random signs, both from -eps to eps, clipped to the
@@ -31,7 +32,7 @@ def surfaces(quarry: Quarry, broken_by: np.ndarray, seed: int) -> dict[str, np.n
     x, y = next(iter(batches(select(quarry.data, positions.tolist()), len(positions), quarry.device)))
     inputs = x.clone().requires_grad_()
     with torch.enable_grad():
-        gradient = gradient_of(losses.cross_entropy(logits_of(quarry.model, inputs), y).sum(), inputs)
+        gradient = gradient_of(losses.cross_entropy(compute_logits(quarry.model, inputs), y).sum(), inputs)
     ahead = quarry.threat.ascent(gradient)
     random = (uniform_like(x, ExampleStreams(derive_seed(seed, "surface"), torch.from_numpy(positions))) < 0.5).to(x.dtype) * 2 - 1
     steps = torch.linspace(-quarry.threat.eps, quarry.threat.eps, GRID, dtype=x.dtype, device=x.device)
@@ -39,5 +40,5 @@ def surfaces(quarry: Quarry, broken_by: np.ndarray, seed: int) -> dict[str, np.n
     return {"surface/margin": torch.stack(found, dim=1).double().cpu().numpy(), "surface/position": positions}
 
 
-def _row(quarry: Quarry, x: Tensor, y: Tensor, offset: Tensor, ahead: Tensor, steps: Tensor) -> Tensor:
-    return torch.stack([losses.margin(logits_of(quarry.model, (x + offset + step * ahead).clamp(0, 1)), y) for step in steps], dim=1)
+def _row(quarry: AuditContext, x: Tensor, y: Tensor, offset: Tensor, ahead: Tensor, steps: Tensor) -> Tensor:
+    return torch.stack([losses.margin(compute_logits(quarry.model, (x + offset + step * ahead).clamp(0, 1)), y) for step in steps], dim=1)

@@ -9,14 +9,14 @@ import numpy as np
 from torch import nn
 
 from logitpair.attacks import PGD, Attack
-from logitpair.attacks.base import Counted
-from logitpair.auditing.audit_ledger import STANDS, Book
+from logitpair.attacks.base import QueryCounter
+from logitpair.auditing.audit_ledger import STANDS, AuditLedger
 from logitpair.auditing.checks.attack_checks import Looked, attack_checks
 from logitpair.auditing.checks.finding import Finding
 from logitpair.auditing.checks.model_checks import model_checks
 from logitpair.auditing.checks.sample import Sample
 from logitpair.auditing.scheduler import Stop
-from logitpair.auditing.search import Quarry, Search, over
+from logitpair.auditing.search import AuditContext, Search, over
 from logitpair.data import batches, select
 from logitpair.evaluation.confidence import accuracy
 from logitpair.rng import derive_seed
@@ -29,7 +29,7 @@ PROTOCOL_STAGE = 999  # in the place of a round's number
 
 
 def judge(
-    quarry: Quarry, book: Book, protocol: Attack, claim: Mapping[str, Any] | None, seed: int, number: int
+    quarry: AuditContext, book: AuditLedger, protocol: Attack, claim: Mapping[str, Any] | None, seed: int, number: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The accuracy under the protocol, and what the audit left of the same examples, less what the protocol broke (as round ``number``)."""
     known = {"parameters": describe(protocol), "measured": claim is None}
@@ -49,11 +49,11 @@ def judge(
 
 
 def examine(
-    quarry: Quarry, book: Book, protocol: PGD, sources: Mapping[str, nn.Module], seed: int
+    quarry: AuditContext, book: AuditLedger, protocol: PGD, sources: Mapping[str, nn.Module], seed: int
 ) -> tuple[list[Finding], Looked | None, tuple[int, int]]:
     """Every finding about the network and the protocol's attack, and the gradients and forward passes spent on them."""
-    counted = Counted(quarry.model)
-    others = {name: Counted(source) for name, source in sources.items()}
+    counted = QueryCounter(quarry.model)
+    others = {name: QueryCounter(source) for name, source in sources.items()}
     correct = np.flatnonzero(book.columns["broken_by"] >= STANDS)
     findings = list(model_checks(_sample(quarry, counted, np.arange(min(SAMPLE, len(book.columns["y"]))), seed)))
     looked = attack_checks(_sample(quarry, counted, correct[:SAMPLE], seed), protocol, others) if len(correct) else None
@@ -62,7 +62,7 @@ def examine(
     return findings + list(looked.findings if looked else ()), looked, spent
 
 
-def _sample(quarry: Quarry, model: nn.Module, positions: np.ndarray, seed: int) -> Sample:
+def _sample(quarry: AuditContext, model: nn.Module, positions: np.ndarray, seed: int) -> Sample:
     x, y = next(iter(batches(select(quarry.data, positions.tolist()), len(positions), quarry.device)))
     return Sample(model, x, y, derive_seed(seed, "checks"))
 
@@ -78,7 +78,7 @@ def settled(stop: Stop) -> Finding:
     )
 
 
-def eight_bit(book: Book) -> Finding:
+def eight_bit(book: AuditLedger) -> Finding:
     saved = float(((book.columns["broken_by"] != STANDS) & ~book.columns["broken_8_bit"]).mean())
     return Finding(
         "eight_bit",

@@ -10,7 +10,7 @@ import numpy as np
 
 from logitpair.errors import InputError
 from logitpair.evaluation.result import percent
-from logitpair.storage.ledger import PARTS, Parts
+from logitpair.storage.ledger import PARTS, PartialLedger
 from logitpair.storage.results import read_ledger, read_results, write_files
 
 COLUMNS = ("", "accuracy %", "95% interval", "correct", "gradients per image")
@@ -48,7 +48,7 @@ class Audit:
         """
         write_files(Path(folder), self.results, self.ledger)
         for stage in (Path(folder) / PARTS).glob(f"{self.results['request']}-*"):
-            Parts(Path(folder), stage.name).clear()  # what an interruption would have gone on from
+            PartialLedger(Path(folder), stage.name).clear()  # what an interruption would have gone on from
         return Path(folder) / "results.json"
 
     @classmethod

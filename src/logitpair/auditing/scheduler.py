@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from logitpair.auditing.strategies import FORWARD, Arm
+from logitpair.auditing.strategies import FORWARD, SearchStrategy
 
 PRIOR = 0.05  # share of the examples that an arm not tried yet is taken to break
 AGAIN = 0.5  # an arm's next turn is taken to break this share of what its last one did
@@ -51,7 +51,7 @@ class Turn:
     """What comes next: an arm, how often it had been taken before, how many of the nearest examples it attacks, and whether that is fewer
     than it was to, for want of budget."""
 
-    arm: Arm
+    arm: SearchStrategy
     number: int
     reach: int
     cut: bool = False
@@ -70,7 +70,7 @@ class Stop:
     settled: bool
 
 
-def reach(arm: Arm, rounds: Sequence[Round], standing: int) -> int:
+def reach(arm: SearchStrategy, rounds: Sequence[Round], standing: int) -> int:
     """How many of the standing examples the arm's next turn attacks.
 
     All in the first turn of an arm that begins everywhere; else ``NEAREST`` of them, at least ``LEAST``, or twice as many as last time
@@ -88,7 +88,7 @@ def reach(arm: Arm, rounds: Sequence[Round], standing: int) -> int:
     return min(standing, few)
 
 
-def next_arm(arms: Sequence[Arm], rounds: Sequence[Round], examples: int, standing: int, budget: float) -> Turn | Stop:
+def next_arm(arms: Sequence[SearchStrategy], rounds: Sequence[Round], examples: int, standing: int, budget: float) -> Turn | Stop:
     """What comes next, or why nothing does.
 
     Args:
@@ -105,7 +105,7 @@ def next_arm(arms: Sequence[Arm], rounds: Sequence[Round], examples: int, standi
     left = budget * examples - spent
     taken = {arm.name: sum(done.arm == arm.name for done in rounds) for arm in arms}
 
-    def promise(arm: Arm) -> float:
+    def promise(arm: SearchStrategy) -> float:
         """Examples that the arm's next turn is taken to break for every gradient."""
         before = latest.get(arm.name)
         return (PRIOR if before is None else AGAIN * before.broken / before.attacked) / arm.cost
@@ -126,6 +126,6 @@ def next_arm(arms: Sequence[Arm], rounds: Sequence[Round], examples: int, standi
     return Turn(chosen, taken[chosen.name], min(wanted, affordable_now), cut=affordable_now < wanted)
 
 
-def affords(left: float, arm: Arm) -> int:
+def affords(left: float, arm: SearchStrategy) -> int:
     """How many examples so many gradients are enough for."""
     return int(left / arm.cost)

@@ -12,23 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from logitpair.attacks import Attack
-from logitpair.attacks.base import logits_of
 from logitpair.data import Data, batches, select
 from logitpair.losses import margin
+from logitpair.models.inference import compute_logits
 from logitpair.rng import ExampleStreams
 from logitpair.runtime import distributed
 from logitpair.runtime.distributed import World
 from logitpair.runtime.precision import autocast
 from logitpair.runtime.progress import Progress
-from logitpair.storage.ledger import FACTS, Columns, Part, Parts
+from logitpair.storage.ledger import FACTS, Columns, LedgerChunk, PartialLedger
 from logitpair.threat import Linf
 
-Work = Callable[[Tensor, Tensor, Tensor], Part]
+Work = Callable[[Tensor, Tensor, Tensor], LedgerChunk]
 """``work(x, y, position)``: what is done to a batch."""
 
 
 @dataclass(frozen=True)
-class Quarry:
+class AuditContext:
     """What is audited, and how the work on it is done.
 
     Args:
@@ -57,12 +57,12 @@ class Quarry:
     world: World
     progress: bool
 
-    def parts(self, stage: int) -> Parts | None:
+    def parts(self, stage: int) -> PartialLedger | None:
         """Where the parts of a stage are kept: 0 for the survey, then one for each round."""
-        return Parts(self.folder, f"{self.request}-{stage:03d}") if self.folder else None
+        return PartialLedger(self.folder, f"{self.request}-{stage:03d}") if self.folder else None
 
 
-def over(quarry: Quarry, stage: int, positions: np.ndarray, work: Work, told: str) -> list[Columns]:
+def over(quarry: AuditContext, stage: int, positions: np.ndarray, work: Work, told: str) -> list[Columns]:
     """The parts that ``work`` makes of these examples, those of an interrupted run being taken as they are.
 
     Every process comes back with the parts of all. ``told`` is what the progress bar says.
@@ -107,19 +107,19 @@ class Search:
         seed: of the round.
     """
 
-    quarry: Quarry
+    quarry: AuditContext
     attack: Attack
     network: nn.Module
     seed: int
 
-    def __call__(self, x: Tensor, y: Tensor, position: Tensor) -> Part:
+    def __call__(self, x: Tensor, y: Tensor, position: Tensor) -> LedgerChunk:
         quarry = self.quarry
         with autocast(quarry.dtype, quarry.device):
             found = self.attack.find(self.network, x, y, generator=ExampleStreams(self.seed, position))
         inside = quarry.threat.contains(found.x_adv, x)
         x_adv = torch.where(inside[:, None, None, None], found.x_adv, x)
-        part = Part(position)
-        logits, rounded = logits_of(quarry.model, x_adv), logits_of(quarry.model, quarry.threat.eight_bit(x_adv, x))
+        part = LedgerChunk(position)
+        logits, rounded = compute_logits(quarry.model, x_adv), compute_logits(quarry.model, quarry.threat.eight_bit(x_adv, x))
         part.add("broken", misclassified(logits, y))
         part.add("broken_8_bit", misclassified(rounded, y))
         part.add("prediction", torch.where(torch.isfinite(logits).all(1), logits.argmax(1), -1))

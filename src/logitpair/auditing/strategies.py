@@ -13,7 +13,7 @@ from logitpair.threat import Linf
 
 
 @dataclass(frozen=True)
-class Arm:
+class SearchStrategy:
     """A search that may be taken again and again, each time with other random numbers.
 
     Args:
@@ -35,7 +35,7 @@ QUERIES = 2000  # of Square
 FORWARD = 1 / 3  # of a gradient: a backward pass takes twice as long as a forward pass
 
 
-def arms(threat: Linf, classes: int, sources: Mapping[str, nn.Module]) -> tuple[Arm, ...]:
+def arms(threat: Linf, classes: int, sources: Mapping[str, nn.Module]) -> tuple[SearchStrategy, ...]:
     """Every search there is for so many classes and these other networks.
 
     ``smooth`` and ``smooth_long`` are for networks whose gradients point nowhere useful, ``margin`` to ``apgd_ce`` for honest ones,
@@ -55,18 +55,18 @@ def arms(threat: Linf, classes: int, sources: Mapping[str, nn.Module]) -> tuple[
         return APGD(threat, steps=50, loss=losses.dlr if classes == 3 else losses.margin)
 
     own = (
-        Arm("smooth", diversified(steps=10, diversify=2, smoothing=0.4), 12 + 6 * FORWARD, everywhere=True),
-        Arm("margin", diversified(steps=12, diversify=1), 13 + 6 * FORWARD, everywhere=True),
-        Arm("smooth_long", diversified(steps=20, diversify=3, smoothing=0.4), 23 + 6 * FORWARD),
-        Arm("targeted", targeted, 20 + 2 * FORWARD),
-        Arm("margin_long", diversified(steps=50, diversify=2, restarts=2), 104 + 11 * FORWARD),
-        Arm("apgd_dlr" if classes > 2 else "apgd_margin", ratio, 50),
-        Arm("apgd_ce", lambda turn: APGD(threat, steps=50, loss=losses.cross_entropy), 50),
-        Arm("square", lambda turn: Square(threat, queries=QUERIES), QUERIES * FORWARD),
+        SearchStrategy("smooth", diversified(steps=10, diversify=2, smoothing=0.4), 12 + 6 * FORWARD, everywhere=True),
+        SearchStrategy("margin", diversified(steps=12, diversify=1), 13 + 6 * FORWARD, everywhere=True),
+        SearchStrategy("smooth_long", diversified(steps=20, diversify=3, smoothing=0.4), 23 + 6 * FORWARD),
+        SearchStrategy("targeted", targeted, 20 + 2 * FORWARD),
+        SearchStrategy("margin_long", diversified(steps=50, diversify=2, restarts=2), 104 + 11 * FORWARD),
+        SearchStrategy("apgd_dlr" if classes > 2 else "apgd_margin", ratio, 50),
+        SearchStrategy("apgd_ce", lambda turn: APGD(threat, steps=50, loss=losses.cross_entropy), 50),
+        SearchStrategy("square", lambda turn: Square(threat, queries=QUERIES), QUERIES * FORWARD),
     )
     against = diversified(steps=20, diversify=1)
     transfer = (
-        Arm(f"transfer_{name}", lambda turn: against(turn).exhaustive(), 24, everywhere=True, source=network)
+        SearchStrategy(f"transfer_{name}", lambda turn: against(turn).without_early_stop(), 24, everywhere=True, source=network)
         for name, network in sources.items()
     )
     return own + tuple(transfer)

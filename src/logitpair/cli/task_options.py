@@ -16,7 +16,7 @@ from logitpair.data import Photos
 from logitpair.errors import InputError
 from logitpair.evaluation.attack_run import check_name
 from logitpair.models import image_size
-from logitpair.runs.evaluation_task import Subject, of_model, of_run
+from logitpair.runs.evaluation_task import EvaluationTask, of_model, of_run
 from logitpair.runtime.distributed import World
 
 PATIENCE = timedelta(days=7)  # of processes whose share is done: some images take many times as long as others
@@ -68,7 +68,7 @@ def out_of(arguments: Namespace) -> Path:
     return arguments.run
 
 
-def subject_of(arguments: Namespace, world: World, examples: int | None, attacks: str | None) -> Subject:
+def subject_of(arguments: Namespace, world: World, examples: int | None, attacks: str | None) -> EvaluationTask:
     """The run, or the model on its photos; ``attacks`` as ``--attacks`` names them, None for the recipe's.
 
     Raises:

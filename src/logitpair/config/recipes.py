@@ -18,7 +18,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.config.run_config import RunConfig
-from logitpair.errors import InputError
+from logitpair.errors import InputError, first_line
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 FRACTION = re.compile(r"-?\d+(?:\.\d+)?/\d+(?:\.\d+)?")
@@ -119,7 +119,7 @@ def read_yaml(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(), _Loader)  # noqa: S506  (derived from SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        told = str(error).splitlines()[0]
+        told = first_line(error)
         if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
             told = f"line {error.problem_mark.line + 1}, {error.problem}"
         raise InputError(f"{path} is not YAML: {told}") from error

@@ -190,17 +190,17 @@ def held_out(examples: int, share: float) -> tuple[list[int], list[int]]:
     return order[:kept], order[kept:]
 
 
-def check_share(share: float) -> None:
+def check_fraction(share: float) -> None:
     """Refuse a share of the training images for validation that is not in [0, 1).
 
     Raises:
-        InputError: naming ``data.validation_share``.
+        InputError: naming ``data.validation_fraction``.
     """
-    at_least("data.validation_share", share, 0)
+    at_least("data.validation_fraction", share, 0)
     if share >= 1:
-        raise InputError(f"data.validation_share must be below 1, not {share}")
+        raise InputError(f"data.validation_fraction must be below 1, not {share}")
 
 
 def none_left(share: float, examples: int) -> InputError:
     """What a share is refused with that leaves no image for validation, or none for training."""
-    return InputError(f"data.validation_share: {share} of {examples} images leaves none for validation or none for training")
+    return InputError(f"data.validation_fraction: {share} of {examples} images leaves none for validation or none for training")

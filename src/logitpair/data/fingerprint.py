@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from logitpair.data.dataset import Data, MemoryImages, batches, count, select
 from logitpair.data.evaluation_folder import LabelledPhotos
-from logitpair.data.image_dataset import Pictures, tell_files
+from logitpair.data.image_dataset import ImageFiles, tell_files
 from logitpair.runtime.lazy_imports import samples_of
 
 LOOKED_AT = 64
@@ -51,7 +51,7 @@ def _source(data: Dataset[Any], positions: Sequence[int]) -> tuple[Dataset[Any],
 
 def _files(source: Dataset[Any], positions: Sequence[int]) -> str:
     """All that is known of the files without reading them, wherever their folder lies; nothing where there are none."""
-    if isinstance(source, Pictures):
+    if isinstance(source, ImageFiles):
         return source.source.told(positions)
     files = source.files if isinstance(source, LabelledPhotos) else samples_of(source)
     return "" if files is None else tell_files([(str(path), int(label)) for path, label in (files[position] for position in positions)])

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from logitpair.data.image_dataset import PictureData, Source, Split
+from logitpair.data.image_dataset import ImageFileData, Source, Split
 from logitpair.data.image_file import Damaged, open_picture
 from logitpair.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class HuggingFace(PictureData):
+class HuggingFace(ImageFileData):
     """A data set by the name it has on huggingface.co, such as ``ylecun/mnist``, or from a folder of one's own.
 
     A name is downloaded once into the cache of ``datasets``. A folder is what ``save_to_disk`` wrote, or pictures, parquet or arrow files
@@ -29,7 +29,7 @@ class HuggingFace(PictureData):
         revision: branch, tag or commit on the hub; name a commit for results that are to stay the same.
         training, testing: names of the splits to train and to test on. The test split of some has no labels: name another.
         image, label: names of the columns; None: the only one of images, and the only one of classes.
-        size, crop_pct, augmentation, validation_share, corrupt: as for ``PictureData``.
+        size, crop_pct, augmentation, validation_fraction, corrupt: as for ``ImageFileData``.
 
     Raises:
         InputError: when used, without the library or the network, and for splits, columns or labels that are not there.

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from logitpair.data.dataset import ImageData, check_share, held_out, none_left
+from logitpair.data.dataset import ImageData, check_fraction, held_out, none_left
 from logitpair.data.disk_cache import remembered
 from logitpair.data.image_file import Damaged, open_picture
 from logitpair.data.parallel import in_threads
@@ -88,7 +88,7 @@ def tell_files(samples: Sequence[tuple[str, int]]) -> str:
     return repr([(name, label, stat.st_size, stat.st_mtime_ns) for name, label, stat in told])
 
 
-class Pictures(Dataset[tuple[Tensor, int]]):
+class ImageFiles(Dataset[tuple[Tensor, int]]):
     """A source's pictures as the network sees them.
 
     Args:
@@ -111,7 +111,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureData(ImageData):
+class ImageFileData(ImageData):
     """A data set of pictures of any size, as RGB of one size. What a subclass adds is where they lie.
 
     Validation images are drawn once by a fixed seed from all training images, before damaged ones are left out, so that no damaged file
@@ -121,7 +121,7 @@ class PictureData(ImageData):
         size: height and width of the images the network sees, in pixels.
         crop_pct: the share of the shorter side that the centre crop keeps: it is first resized to ``floor(size / crop_pct)`` pixels.
         augmentation: what training changes about a picture.
-        validation_share: share of the training images kept for validation.
+        validation_fraction: share of the training images kept for validation.
         corrupt: ``refuse`` ends with a line that names the first damaged picture that is met; ``skip`` decodes all at their first use, on
             all cores, remembers the damaged ones in the user's cache folder, tells them in a warning and leaves them out.
 
@@ -132,30 +132,30 @@ class PictureData(ImageData):
     size: int = 224
     crop_pct: float = 1.0
     augmentation: Augmentation = Augmentation()
-    validation_share: float = 0.1
+    validation_fraction: float = 0.1
     corrupt: Corrupt = "refuse"
 
     def __post_init__(self) -> None:
         whole("data.size", self.size, 1)
         if not 0 < self.crop_pct <= 1:
             raise InputError(f"data.crop_pct must be above 0 and at most 1, not {self.crop_pct}")
-        check_share(self.validation_share)
+        check_fraction(self.validation_fraction)
         check_corrupt(self.corrupt)
 
     def train(self) -> Dataset[Any]:
-        kept, held = held_out(len(self._train), self.validation_share)
+        kept, held = held_out(len(self._train), self.validation_fraction)
         if not (kept and held):
-            raise none_left(self.validation_share, len(self._train))
+            raise none_left(self.validation_fraction, len(self._train))
         self.test()  # what evaluation will need is looked at before hours of training
-        pictures = Pictures(self._train, self.augmentation.transform(self.size, self.crop_pct))
+        pictures = ImageFiles(self._train, self.augmentation.transform(self.size, self.crop_pct))
         return Subset(pictures, readable(self._train, kept, self.corrupt))
 
     def validation(self) -> Dataset[Any]:
-        _, held = held_out(len(self._train), self.validation_share)
-        return Subset(Pictures(self._train, centre(self.size, self.crop_pct)), readable(self._train, held, self.corrupt))
+        _, held = held_out(len(self._train), self.validation_fraction)
+        return Subset(ImageFiles(self._train, centre(self.size, self.crop_pct)), readable(self._train, held, self.corrupt))
 
     def test(self) -> Dataset[Any]:
-        pictures = Pictures(self._test, centre(self.size, self.crop_pct))
+        pictures = ImageFiles(self._test, centre(self.size, self.crop_pct))
         left = readable(self._test, range(len(pictures)), self.corrupt)
         return pictures if len(left) == len(pictures) else Subset(pictures, left)
 

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from logitpair.data.dataset import require_folder
-from logitpair.data.image_dataset import Files, PictureData, Split
-from logitpair.errors import InputError
+from logitpair.data.image_dataset import Files, ImageFileData, Split
+from logitpair.errors import InputError, first_line
 from logitpair.runtime.lazy_imports import import_torchvision
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folder(PictureData):
+class Folder(ImageFileData):
     """Photos of one's own, resized so that the shorter side fits and cropped in the centre, as RGB.
 
     Args:
         root: holds ``train/`` and ``val/``, each with one folder a class, the same classes in both.
-        size, crop_pct, augmentation, validation_share, corrupt: as for ``PictureData``.
+        size, crop_pct, augmentation, validation_fraction, corrupt: as for ``ImageFileData``.
 
     Raises:
         InputError: when used, for a missing folder, one without images, or classes that differ between the two.
@@ -68,4 +68,4 @@ def image_folder(root: Path | str | None, split: str) -> Any:
     try:
         return import_torchvision().datasets.ImageFolder(folder)
     except FileNotFoundError as error:
-        raise InputError(f"--data-dir: {str(error).splitlines()[0]}") from error
+        raise InputError(f"--data-dir: {first_line(error)}") from error

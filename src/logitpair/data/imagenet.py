@@ -22,8 +22,8 @@ class ImageNet(Folder):
         size: height and width of the images the network sees, in pixels.
         crop_pct: the share of the shorter side that evaluation's centre crop keeps: it is first resized to ``floor(size / crop_pct)``.
         augmentation: the random crop's scale and ratio, and whether to mirror.
-        validation_share: share of the training images kept for validation, drawn once by a fixed seed; of ImageNet-1k 12,812.
-        corrupt: ``refuse`` or ``skip`` damaged files, as for ``PictureData``.
+        validation_fraction: share of the training images kept for validation, drawn once by a fixed seed; of ImageNet-1k 12,812.
+        corrupt: ``refuse`` or ``skip`` damaged files, as for ``ImageFileData``.
 
     Raises:
         InputError: as for ``Folder``.
@@ -32,7 +32,7 @@ class ImageNet(Folder):
     size: int = 299
     crop_pct: float = 0.875
     augmentation: Augmentation = Augmentation(scale=(0.08, 1.0))
-    validation_share: float = 0.01
+    validation_fraction: float = 0.01
     name = "ImageNet"
 
     @property

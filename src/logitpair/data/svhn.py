@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from logitpair.data.dataset import ImageData, MemoryImages, check_share, none_left, require_folder
+from logitpair.data.dataset import ImageData, MemoryImages, check_fraction, none_left, require_folder
 from logitpair.errors import InputError
 
 OFFICIAL = {"train": 73_257, "test": 26_032, "extra": 531_131}
@@ -30,19 +30,19 @@ class SVHN(ImageData):
     Args:
         root: folder that holds the files.
         extra: train on the 531,131 easier images of ``extra_32x32.mat`` too.
-        validation_share: share of the training file kept for validation.
+        validation_fraction: share of the training file kept for validation.
 
     Raises:
-        InputError: for a ``validation_share`` outside [0, 1); and, when used, for files that are missing, truncated, or of another form.
+        InputError: for a ``validation_fraction`` outside [0, 1); and, when used, for files that are missing, truncated, or of another form.
     """
 
     root: Path | str | None = Path("data")
     extra: bool = False
-    validation_share: float = 0.1
+    validation_fraction: float = 0.1
     name = "SVHN"
 
     def __post_init__(self) -> None:
-        check_share(self.validation_share)
+        check_fraction(self.validation_fraction)
 
     @property
     def classes(self) -> Sequence[str]:
@@ -50,7 +50,7 @@ class SVHN(ImageData):
 
     def train(self) -> MemoryImages:
         if not 0 < self._kept < len(self._train):
-            raise none_left(self.validation_share, len(self._train))
+            raise none_left(self.validation_fraction, len(self._train))
         kept = self._train.part(0, self._kept)
         if not self.extra:
             return kept
@@ -65,7 +65,7 @@ class SVHN(ImageData):
 
     @property
     def _kept(self) -> int:
-        return len(self._train) - round(self.validation_share * len(self._train))
+        return len(self._train) - round(self.validation_fraction * len(self._train))
 
     @cached_property
     def _train(self) -> MemoryImages:

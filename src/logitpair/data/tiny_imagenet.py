@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from logitpair.data.dataset import ImageData, MemoryImages, check_share, held_out, none_left, require_folder
+from logitpair.data.dataset import ImageData, MemoryImages, check_fraction, held_out, none_left, require_folder
 from logitpair.data.image_dataset import Corrupt, check_corrupt, tell_skipped
 from logitpair.data.image_file import Damaged, open_picture
 from logitpair.data.parallel import in_threads
@@ -37,7 +37,7 @@ class TinyImageNet(ImageData):
         root: the folder ``tiny-imagenet-200``.
         padding: in training, black pixels put around an image before a random 64x64 crop; 0: no crop.
         flip: in training, mirror every second image.
-        validation_share: share of the training images kept for validation.
+        validation_fraction: share of the training images kept for validation.
         corrupt: ``refuse`` ends with a line that names the first damaged file; ``skip`` leaves damaged files out, with a warning.
 
     Raises:
@@ -47,13 +47,13 @@ class TinyImageNet(ImageData):
     root: Path | str | None = Path("data")
     padding: int = 4
     flip: bool = True
-    validation_share: float = 0.1
+    validation_fraction: float = 0.1
     corrupt: Corrupt = "refuse"
     name = "Tiny ImageNet"
 
     def __post_init__(self) -> None:
         whole("data.padding", self.padding, 0)
-        check_share(self.validation_share)
+        check_fraction(self.validation_fraction)
         check_corrupt(self.corrupt)
 
     @property
@@ -66,7 +66,7 @@ class TinyImageNet(ImageData):
         self._test  # noqa: B018  what evaluation will need is looked at before hours of training
         images, kept = self._train
         if not 0 < kept < len(images):
-            raise none_left(self.validation_share, len(images))
+            raise none_left(self.validation_fraction, len(images))
         training = images.part(0, kept)
         return CropAndFlip(training, self.padding, self.flip) if self.padding or self.flip else training
 
@@ -94,7 +94,7 @@ class TinyImageNet(ImageData):
             if not found:
                 raise InputError(f"--data-dir: no images '{folder}/*.JPEG', though wnids.txt names {wnid}; it must be {_HOLDS}")
             files += [(path, label) for path in found]
-        kept, held = held_out(len(files), self.validation_share)
+        kept, held = held_out(len(files), self.validation_fraction)
         images, there = self._decode([files[position] for position in [*kept, *held]])
         return images, int(there[: len(kept)].sum())
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from logitpair.data.dataset import require_folder
 from logitpair.data.disk_cache import remembered
-from logitpair.data.image_dataset import PictureData, Source, Split
+from logitpair.data.image_dataset import ImageFileData, Source, Split
 from logitpair.data.image_file import SUFFIXES, open_picture
 from logitpair.errors import InputError
 
@@ -23,7 +23,7 @@ OPEN = 128  # tar files that a process keeps open
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shards(PictureData):
+class Shards(ImageFileData):
     """Tar files of pictures (``.jpg``, ``.png``, ...) and labels (``.cls``), for clusters whose file systems are slow with small files.
 
     The members of a tar file that share their name up to its first dot are one example, as in WebDataset; other members are passed over.
@@ -35,7 +35,7 @@ class Shards(PictureData):
         root: holds the tar files, not compressed, and ``classes.txt`` of one class name a line in the order of the labels; without it
             classes are called by their number.
         training, testing: names of the tar files of the training and of the test set, where ``*`` stands for anything.
-        size, crop_pct, augmentation, validation_share, corrupt: as for ``PictureData``.
+        size, crop_pct, augmentation, validation_fraction, corrupt: as for ``ImageFileData``.
 
     Raises:
         InputError: when used, for missing, truncated or compressed tar files, and examples without a picture or a label.

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from logitpair.attacks import Found
+from logitpair.attacks import AttackResult
 from logitpair.errors import InputError
 from logitpair.storage.atomic_files import atomic_write, read_arrays, write_arrays
 from logitpair.threat import Linf
@@ -48,7 +48,7 @@ class AdversarialImages:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def write(self, made_by: Mapping[str, Any], x: Tensor, y: Tensor, position: Tensor, found: Found) -> None:
+    def write(self, made_by: Mapping[str, Any], x: Tensor, y: Tensor, position: Tensor, found: AttackResult) -> None:
         """Keep what an attack found for these examples; ``made_by`` in plain values."""
         folder = self._folder(made_by)
         if not (folder / ABOUT).exists():
@@ -57,7 +57,7 @@ class AdversarialImages:
         arrays = {"position": position.cpu().numpy(), "x_adv": found.x_adv.cpu().numpy()}
         write_arrays(_file(folder, x, y, position), arrays | columns)
 
-    def read(self, made_by: Mapping[str, Any], threat: Linf, x: Tensor, y: Tensor, position: Tensor) -> Found | None:
+    def read(self, made_by: Mapping[str, Any], threat: Linf, x: Tensor, y: Tensor, position: Tensor) -> AttackResult | None:
         """What was kept for these very examples; None if nothing was, or if any of it is damaged or outside the threat model."""
         arrays = _arrays(_file(self._folder(made_by), x, y, position))
         if arrays is None or arrays["x_adv"].shape != tuple(x.shape) or any(len(arrays[name]) != len(x) for name in COLUMNS):
@@ -65,7 +65,7 @@ class AdversarialImages:
         x_adv = torch.from_numpy(arrays["x_adv"]).to(x)
         if not bool(threat.contains(x_adv, x).all()):
             return None
-        return Found(x_adv, **{name: torch.from_numpy(arrays[name]).to(x.device) for name in COLUMNS})
+        return AttackResult(x_adv, **{name: torch.from_numpy(arrays[name]).to(x.device) for name in COLUMNS})
 
     def pieces(self, name: str) -> Iterator[Piece]:
         """The files of one attack's folder, in the data's order.

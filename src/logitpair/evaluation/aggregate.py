@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from logitpair.evaluation.adversarial_cache import name_of
-from logitpair.evaluation.attack_run import CURVE, NONE, WHITE_BOX, Trial
+from logitpair.evaluation.attack_run import CURVE, NONE, WHITE_BOX, AttackRun
 from logitpair.evaluation.confidence import accuracy
 from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import Columns
@@ -17,7 +17,7 @@ STANDS, WRONG_BEFORE = -1, -2  # in the place of an attack's number
 CONFUSION_CLASSES = 50  # up to which the confusion matrix is worth a reader's while
 
 
-def summarize(trials: Sequence[Trial], columns: Columns, seconds: Mapping[str, float], classes: int, kept: bool) -> dict[str, Any]:
+def summarize(trials: Sequence[AttackRun], columns: Columns, seconds: Mapping[str, float], classes: int, kept: bool) -> dict[str, Any]:
     """Clean accuracy, white box and black box: each attack's entry, the worst attack, the union of all, and the curves.
 
     Args:
@@ -65,7 +65,7 @@ def summarize(trials: Sequence[Trial], columns: Columns, seconds: Mapping[str, f
     }
 
 
-def entry(trial: Trial, columns: Columns, seconds: float) -> dict[str, Any]:
+def entry(trial: AttackRun, columns: Columns, seconds: float) -> dict[str, Any]:
     """An attack's part of ``results.json``."""
     y = columns["y"]
     result: dict[str, Any] = accuracy(columns[f"{trial.key}/prediction"] == y, columns.get(f"{trial.key}/top5"))
@@ -86,13 +86,13 @@ def entry(trial: Trial, columns: Columns, seconds: float) -> dict[str, Any]:
     )
 
 
-def broken(trial: Trial, columns: Columns) -> np.ndarray:
+def broken(trial: AttackRun, columns: Columns) -> np.ndarray:
     """Which examples the attack broke that the model gets right unperturbed, ``[examples]``."""
     y = columns["y"]
     return (columns["clean/prediction"] == y) & (columns[f"{trial.key}/prediction"] != y)
 
 
-def first_broken(trials: Sequence[Trial], columns: Columns) -> dict[str, np.ndarray]:
+def first_broken(trials: Sequence[AttackRun], columns: Columns) -> dict[str, np.ndarray]:
     """The ledger's columns about who was first to break each example: the white-box attack by its number, its restart and its step."""
     white_box = [trial for trial in trials if trial.victim == WHITE_BOX]
     examples = len(columns["y"])
@@ -105,7 +105,7 @@ def first_broken(trials: Sequence[Trial], columns: Columns) -> dict[str, np.ndar
     return {"first/attack": attack, "first/restart": restart, "first/step": step}
 
 
-def shares(trials: Sequence[Trial], columns: Columns) -> dict[str, dict[str, int]]:
+def shares(trials: Sequence[AttackRun], columns: Columns) -> dict[str, dict[str, int]]:
     """How many examples each of these attacks broke, broke first in their order, and broke alone, by the attack's name."""
     table = np.stack([broken(trial, columns) for trial in trials])
     first = table & (table.cumsum(axis=0) == 1)
@@ -116,7 +116,7 @@ def shares(trials: Sequence[Trial], columns: Columns) -> dict[str, dict[str, int
     }
 
 
-def standing(trial: Trial, columns: Columns) -> dict[str, list[int]] | None:
+def standing(trial: AttackRun, columns: Columns) -> dict[str, list[int]] | None:
     """How many examples would stand had the attack ended after 0, 1, ... steps of its first restart, or after 1, 2, ... restarts.
 
     None for an attack that searches to its last step, whose earlier iterates count for nothing, or that cannot tell.

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from logitpair.attacks import Attack, Found, Unperturbed
-from logitpair.attacks.base import logits_of
+from logitpair.attacks import Attack, AttackResult, Unperturbed
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
+from logitpair.models.inference import compute_logits
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.storage.class_path import describe
-from logitpair.storage.ledger import Part
+from logitpair.storage.ledger import LedgerChunk
 from logitpair.storage.model_fingerprint import fingerprint
 from logitpair.storage.results import NO_CLASS
 from logitpair.validate import at_least, check_batch, check_labels
@@ -30,7 +30,7 @@ NONE = -1  # restart and step of an example that stands, or of an attack that ca
 
 
 @dataclass(frozen=True)
-class Trial:
+class AttackRun:
     """One attack on one victim.
 
     Args:
@@ -61,7 +61,7 @@ class Trial:
     @property
     def stops_early(self) -> bool:
         """Whether the search ends once the first guess is wrong, so that top-5 is not attacked to the end."""
-        return self.attack != self.attack.exhaustive()
+        return self.attack != self.attack.without_early_stop()
 
     @property
     def is_white_box(self) -> bool:
@@ -82,7 +82,7 @@ class Trial:
             "version": version("logitpair"),
         }
 
-    def chosen(self, clean: Hits, position: Tensor) -> Tensor:
+    def chosen(self, clean: Correctness, position: Tensor) -> Tensor:
         """Rows of the batch that are attacked: those that can still be broken; against a source, which knows nothing of that, all."""
         standing = clean.top1 if self.stops_early or clean.top5 is None else clean.top1 | clean.top5
         if not self.is_white_box:
@@ -91,7 +91,7 @@ class Trial:
             standing = standing & (position.to(standing.device) < self.examples)
         return standing.nonzero().squeeze(1)
 
-    def search(self, x: Tensor, y: Tensor, position: Tensor) -> Found:
+    def search(self, x: Tensor, y: Tensor, position: Tensor) -> AttackResult:
         """Attack these examples, each with random numbers of its own.
 
         Raises:
@@ -103,7 +103,7 @@ class Trial:
             raise InputError(f"attacks: {self.name}: {error}") from error
 
     def run(
-        self, model: nn.Module, x: Tensor, y: Tensor, position: Tensor, clean: Tensor, part: Part, images: AdversarialImages | None
+        self, model: nn.Module, x: Tensor, y: Tensor, position: Tensor, clean: Tensor, part: LedgerChunk, images: AdversarialImages | None
     ) -> None:
         """Attack, verify on ``model`` by a fresh forward, and write the columns.
 
@@ -116,7 +116,7 @@ class Trial:
             images: where adversarial images are kept, those made against a source being taken from there; None to keep none.
         """
         began = time.perf_counter()
-        before = Hits.of(clean, y)
+        before = Correctness.of(clean, y)
         rows = self.chosen(before, position)
         own, at = x[rows], position[rows.cpu()]
         found = images.read(self.made_by, self.attack.threat, own, y[rows], at) if images and not self.is_white_box else None
@@ -127,13 +127,13 @@ class Trial:
         inside = self.attack.threat.contains(found.x_adv, own)
         x_adv = x.clone()
         x_adv[rows[inside]] = found.x_adv[inside]  # what leaves the threat model is put back
-        attacked = logits_of(model, x_adv)
+        attacked = compute_logits(model, x_adv)
         if x.is_cuda:
             torch.cuda.synchronize(x.device)
         part.facts[f"seconds/{self.key}"] = time.perf_counter() - began
 
         # an image that needs no attack to be misclassified stays broken, whatever the attack made of it
-        after = before & Hits.of(attacked, y)
+        after = before & Correctness.of(attacked, y)
         prediction = torch.where(before.top1, attacked.argmax(1), clean.argmax(1))
         prediction = prediction.where(after.top1 | (prediction != y), NO_CLASS)
         part.add(f"{self.key}/prediction", prediction)
@@ -155,22 +155,22 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Hits:
+class Correctness:
     """Which examples of a batch are classified right: by the first guess and, with more than five classes, by one of five."""
 
     top1: Tensor
     top5: Tensor | None
 
     @classmethod
-    def of(cls, logits: Tensor, y: Tensor) -> Hits:
+    def of(cls, logits: Tensor, y: Tensor) -> Correctness:
         """Those of these logits ``[batch, classes]``."""
         finite = torch.isfinite(logits).all(1)  # what is no number is no answer either
         top5 = finite & (logits.topk(5, dim=1).indices == y[:, None]).any(1) if logits.shape[1] > 5 else None
         return cls(finite & (logits.argmax(1) == y), top5)
 
-    def __and__(self, other: Hits) -> Hits:
+    def __and__(self, other: Correctness) -> Correctness:
         top5 = None if self.top5 is None or other.top5 is None else self.top5 & other.top5
-        return Hits(self.top1 & other.top1, top5)
+        return Correctness(self.top1 & other.top1, top5)
 
 
 def plan(
@@ -181,7 +181,7 @@ def plan(
     curve_examples: int,
     seed: int,
     data: str | None,
-) -> list[Trial]:
+) -> list[AttackRun]:
     """Every attack on the model and on every source, and the first one at each radius of the curve.
 
     Raises:
@@ -201,14 +201,14 @@ def plan(
         return derive_seed(seed, victim, name)
 
     own = fingerprint(model)
-    trials = [Trial(WHITE_BOX, name, model, own, attack, seeded(WHITE_BOX, name), data) for name, attack in attacks.items()]
+    trials = [AttackRun(WHITE_BOX, name, model, own, attack, seeded(WHITE_BOX, name), data) for name, attack in attacks.items()]
     for source, network in sources.items():
         weights = fingerprint(network)
         for name, attack in attacks.items():
-            trials.append(Trial(source, name, network, weights, attack.exhaustive(), seeded(source, name), data))
+            trials.append(AttackRun(source, name, network, weights, attack.without_early_stop(), seeded(source, name), data))
     for eps in curve:
         scaled = attack.scaled(eps / attack.threat.eps) if eps else Unperturbed()
-        trials.append(Trial(CURVE, repr(float(eps)), model, own, scaled, seeded(WHITE_BOX, first), data, curve_examples))
+        trials.append(AttackRun(CURVE, repr(float(eps)), model, own, scaled, seeded(WHITE_BOX, first), data, curve_examples))
     return trials
 
 
@@ -224,25 +224,25 @@ def check_name(option: str, name: str) -> None:
 
 def attack_batch(
     model: nn.Module,
-    trials: Sequence[Trial],
+    trials: Sequence[AttackRun],
     x: Tensor,
     y: Tensor,
     position: Tensor,
     images: AdversarialImages | None,
     of_sources: AdversarialImages | None,
-) -> Part:
+) -> LedgerChunk:
     """Everything that happens to one batch; what is found is kept in ``images``, or ``of_sources`` where it was made against one.
 
     Raises:
         InputError: for images, labels or logits that are none.
     """
     check_batch(x, y)
-    clean = logits_of(model, x)
+    clean = compute_logits(model, x)
     check_labels(y, clean.shape[1])
     if not bool(torch.isfinite(clean).all()):
         raise InputError(f"model: logits of {int((~torch.isfinite(clean).all(1)).sum())} of {len(x)} images are not finite")
-    part = Part(position)
-    hits = Hits.of(clean, y)
+    part = LedgerChunk(position)
+    hits = Correctness.of(clean, y)
     part.add("y", y)
     part.add("clean/prediction", clean.argmax(1))
     if hits.top5 is not None:

@@ -15,22 +15,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from logitpair.attacks import Attack, undisturbed
-from logitpair.attacks.base import try_on
+from logitpair.attacks import Attack
 from logitpair.data import Data, batches, check_data, count, identity, select
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.aggregate import first_broken, summarize
 from logitpair.evaluation.attack_run import attack_batch, plan
 from logitpair.evaluation.result import Evaluation
+from logitpair.models.inference import device_of, frozen_eval, try_on
 from logitpair.runtime import distributed, environment
 from logitpair.runtime.distributed import ALONE, World
 from logitpair.runtime.precision import exact
 from logitpair.runtime.progress import Progress
-from logitpair.storage.ledger import Part, Parts, merge, total
+from logitpair.storage.ledger import LedgerChunk, PartialLedger, merge, total
 from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.results import SCHEMA
-from logitpair.storage.weights import device_of
 from logitpair.validate import at_least, check_batch, check_model, warn_if_probabilities
 
 
@@ -102,12 +101,12 @@ def evaluate(
     began = time.perf_counter()
     asked = [SCHEMA, count(data), bool(images), *(trial.made_by for trial in trials)]
     request = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
-    parts = Parts(Path(folder), request) if folder is not None else None
+    parts = PartialLedger(Path(folder), request) if folder is not None else None
     done = parts.done() if parts else np.zeros(0, dtype=np.int64)
     distributed.wait(world)  # or the parts of the fastest would be taken for done before
-    made: list[Part] = []
+    made: list[LedgerChunk] = []
     shown = progress and world.is_main
-    with undisturbed(model), torch.no_grad(), exact(device), Progress("evaluate", count(data), len(done), ", ".join(attacks), shown) as bar:
+    with frozen_eval(model), torch.no_grad(), exact(device), Progress("evaluate", count(data), len(done), ", ".join(attacks), shown) as bar:
         for number, (position, x, y) in enumerate(_remaining(data, done, batch_size, device, workers, world)):
             if not number:
                 _try(model, sources or {}, x)

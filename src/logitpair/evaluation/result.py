@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from logitpair.errors import InputError
-from logitpair.storage.ledger import Parts
+from logitpair.storage.ledger import PartialLedger
 from logitpair.storage.results import read_ledger, read_results, write_files
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Evaluation:
         """
         write_files(Path(folder), self.results, self.ledger)
         if "request" in self.results:
-            Parts(Path(folder), self.results["request"]).clear()  # what an interruption would have gone on from
+            PartialLedger(Path(folder), self.results["request"]).clear()  # what an interruption would have gone on from
         return Path(folder) / "results.json"
 
     @classmethod

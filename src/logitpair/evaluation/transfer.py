@@ -16,7 +16,7 @@ from logitpair.evaluation.attack_run import check_name
 from logitpair.evaluation.evaluate import evaluate
 from logitpair.evaluation.result import Evaluation, markdown, percent
 from logitpair.runtime.distributed import ALONE, World
-from logitpair.storage.ledger import Parts
+from logitpair.storage.ledger import PartialLedger
 
 UNFINISHED = "unfinished"
 
@@ -62,7 +62,7 @@ class Transfer:
         """Delete what an interruption would have gone on from in the folder given to ``transfer``; the images stay."""
         for target, evaluation in self.evaluations.items():
             own = Path(folder) / UNFINISHED / target
-            Parts(own, evaluation.results["request"]).clear()
+            PartialLedger(own, evaluation.results["request"]).clear()
             for empty in (own, own.parent):
                 if empty.is_dir() and not any(empty.iterdir()):
                     empty.rmdir()

@@ -12,18 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from logitpair.attacks import undisturbed
-from logitpair.attacks.base import logits_of
 from logitpair.data import Data, batches, select
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages, Piece
-from logitpair.evaluation.attack_run import WHITE_BOX, Hits
+from logitpair.evaluation.attack_run import WHITE_BOX, Correctness
 from logitpair.evaluation.result import Evaluation, percent
+from logitpair.models.inference import compute_logits, device_of, frozen_eval
 from logitpair.runtime.precision import exact
 from logitpair.runtime.progress import Progress
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.storage.model_fingerprint import weights_of
-from logitpair.storage.weights import device_of
 from logitpair.threat import Linf
 from logitpair.validate import at_least
 
@@ -126,7 +124,7 @@ def verify(
         )
     verified: list[Verified] = []
     of_all = len(kept) * evaluation.results["examples"]
-    with undisturbed(model), torch.no_grad(), exact(device), Progress("verify", of_all, shown=progress) as bar:
+    with frozen_eval(model), torch.no_grad(), exact(device), Progress("verify", of_all, shown=progress) as bar:
         right = _right(model, data, evaluation, batch_size, device)
         for victim, name, images in kept:
             pieces = store.pieces(images["folder"])
@@ -168,7 +166,7 @@ def _verified(
             rounded = threat.eight_bit(x_adv, x)  # of an image between multiples of 1/255 it may lie outside
             rounded = torch.where(threat.contains(rounded, x)[:, None, None, None], rounded, x)
             for stands, images in ((again, x_adv), (eight_bit, rounded)):
-                stands[position] &= Hits.of(logits_of(model, images), y).top1.cpu().numpy()
+                stands[position] &= Correctness.of(compute_logits(model, images), y).top1.cpu().numpy()
     if (recorded & ~seen).any():
         raise InputError(f"adversarial images of '{name}' are missing for {int((recorded & ~seen).sum())} examples; evaluate again")
     counts = {"recorded": int(recorded.sum()), "again": int(again.sum()), "eight_bit": int(eight_bit.sum())}
@@ -181,7 +179,7 @@ def _right(model: nn.Module, data: Data, evaluation: Evaluation, batch_size: int
     right: list[np.ndarray] = []
     for x, y in batches(data, batch_size, device):
         labels.append(y.cpu().numpy())
-        right.append(Hits.of(logits_of(model, x), y).top1.cpu().numpy())
+        right.append(Correctness.of(compute_logits(model, x), y).top1.cpu().numpy())
     if not labels or not np.array_equal(np.concatenate(labels), evaluation.ledger["y"]):
         raise InputError("data: not what was evaluated; its labels are of other examples")
     return np.concatenate(right)

@@ -1,8 +1,9 @@
 """Networks. A recipe names one by its import path, so yours needs no registration."""
 
 from logitpair.models.inception import InceptionV3
+from logitpair.models.inference import compute_logits, count_logits, frozen_eval
 from logitpair.models.lenet import LeNet
-from logitpair.models.load_model import count_logits, image_size, read_model
+from logitpair.models.load_model import image_size, read_model
 from logitpair.models.normalized import Normalized
 from logitpair.models.pretrained import Timm
 from logitpair.models.resnet import ResNet101, ResNetV2_50
@@ -22,7 +23,9 @@ __all__ = [
     "RevNet110",
     "SmallConvNet",
     "Timm",
+    "compute_logits",
     "count_logits",
+    "frozen_eval",
     "image_size",
     "read_model",
 ]

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from logitpair.errors import InputError
 from logitpair.models.import_path import build, find
+from logitpair.models.inference import error_line
 from logitpair.models.model_file import NetworkFile, kind_of
 from logitpair.models.normalized import Normalized
 from logitpair.models.pretrained import Timm, require_timm
-from logitpair.storage.weights import device_of, put, read
-from logitpair.validate import check_logits
+from logitpair.storage.weights import put, read
 
 TIMM = "timm:"
 FILES = (".pt", ".pth", ".pt2", ".ts", ".torchscript", ".jit", ".bin", ".ckpt", ".safetensors")
@@ -98,35 +98,6 @@ def image_size(name: str) -> int:
         return 224
 
 
-def count_logits(model: nn.Module, image: Tensor) -> int:
-    """How many logits the model gives, found by running it on the image, once alone and once beside itself.
-
-    Args:
-        model: the network, in eval mode.
-        image: one such as it is to be evaluated on, ``[channels, height, width]``, uint8 or in [0, 1].
-
-    Raises:
-        InputError: if it does not take such images, one or several at a time, or returns no logits.
-    """
-    device = device_of(model)
-    image = image.to(device).float().div(255) if image.dtype == torch.uint8 else image.to(device)
-    logits = image
-    for x in (image[None], torch.stack([image, image])):  # an attack drops what is broken, so that batches have any size
-        try:
-            with torch.no_grad():
-                logits = model(x)
-        except Exception as error:  # the network is the user's and may raise anything
-            shape = " x ".join(map(str, x.shape))
-            raise InputError(f"--model: does not take images {shape} (batch, channels, height, width): {_reason(error)}") from error
-        try:
-            logits = check_logits(logits, x)
-        except InputError as error:
-            raise InputError(f"--{error}") from error
-    if not torch.isfinite(logits).all():
-        raise InputError("--model: returns logits that are not finite; are these its weights, and is this its normalisation?")
-    return logits.shape[1]
-
-
 def _check_normalisation(name: str, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
     if mean is None and std is None:
         return
@@ -179,7 +150,7 @@ def _of_timm(name: str, tensors: dict[str, Tensor] | None, path: Path | None, cl
     except Exception as error:
         if not pretrained:
             raise
-        reason = _reason(error.__cause__ or error)
+        reason = error_line(error.__cause__ or error)
         raise InputError(
             f"--pretrained: cannot fetch the published weights of {name} ({reason}); where there is no network, give --weights FILE"
         ) from error
@@ -233,11 +204,3 @@ def _named_as(one: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if one not in bare and all(key.startswith(prefix) for key in bare):
             bare = {key.removeprefix(prefix): value for key, value in bare.items()}
     return bare if one in bare else tensors
-
-
-def _reason(error: BaseException) -> str:
-    """The line of an error that says most: the last of TorchScript's, which begins with a traceback, else the first."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    return lines[-1] if "TorchScript" in lines[0] else lines[0]

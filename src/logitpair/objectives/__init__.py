@@ -12,7 +12,7 @@ from logitpair.objectives.logit_squeezing import LogitSqueezing
 from logitpair.objectives.mart import MART
 from logitpair.objectives.mixup import Mixup
 from logitpair.objectives.one_step_adversarial_training import OneStepAdversarialTraining
-from logitpair.objectives.plain import Plain
+from logitpair.objectives.plain import StandardTraining
 from logitpair.objectives.trades import TRADES
 from logitpair.objectives.virtual_adversarial_training import VirtualAdversarialTraining
 
@@ -31,6 +31,6 @@ __all__ = [
     "Mixup",
     "Objective",
     "OneStepAdversarialTraining",
-    "Plain",
+    "StandardTraining",
     "VirtualAdversarialTraining",
 ]

@@ -8,10 +8,10 @@ from torch import nn
 
 from logitpair import losses
 from logitpair.attacks import Attack
-from logitpair.objectives.adversarial_training import check_share, mixed_cross_entropy
+from logitpair.objectives.adversarial_training import check_fraction, mixed_cross_entropy
 from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together, mean_of
 from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
-from logitpair.rng import Generator
+from logitpair.rng import RandomSource
 from logitpair.runtime.distributed import bare
 
 
@@ -26,29 +26,29 @@ class AdversarialLogitPairing(AttackWarmup, WeightWarmup, SmoothedLabels):
         weight: the paper's lambda, at least 0 (MNIST 0.2-1, SVHN 0.5-1, ImageNet 0.25-0.5).
         pairing: ``pairing(clean_logits, adversarial_logits) -> [batch]``. The default, the mean over classes, is what the released
             code computes; ``logitpair.losses.squared_l2_sum`` is the formula as printed, ``classes`` times as large.
-        clean_share: weight of the clean cross-entropy, in [0, 1).
+        clean_weight: weight of the clean cross-entropy, in [0, 1).
         warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
         weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
         label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``label_smoothing`` outside [0, 1), ``weight`` or a warm-up below 0, or ``clean_share`` outside [0, 1).
+        InputError: for ``label_smoothing`` outside [0, 1), ``weight`` or a warm-up below 0, or ``clean_weight`` outside [0, 1).
     """
 
     attack: Attack
     _: KW_ONLY
     weight: float = 0.5
     pairing: losses.Loss = losses.squared_l2_mean
-    clean_share: float = 0.5
+    clean_weight: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_share(self.clean_share)
+        check_fraction(self.clean_weight)
 
-    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
-        x_adv = self.attack.exhaustive()(bare(model), x, y, generator=generator)
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
+        x_adv = self.attack.without_early_stop()(bare(model), x, y, generator=generator)
         clean, adversarial = forward_together(model, y, x, x_adv)
-        cross_entropy, terms = mixed_cross_entropy(self, clean, adversarial, y, self.clean_share)
+        cross_entropy, terms = mixed_cross_entropy(self, clean, adversarial, y, self.clean_weight)
         pairing = mean_of(self.pairing(clean, adversarial), x)
         total = cross_entropy + self.weight * pairing
         return LossTerms(total, terms | {"pairing": pairing}, {"clean": clean, "adversarial": adversarial})

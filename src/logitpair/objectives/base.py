@@ -12,9 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from logitpair import losses
-from logitpair.attacks.base import logits_of
 from logitpair.errors import InputError
-from logitpair.rng import Generator
+from logitpair.models.inference import compute_logits
+from logitpair.rng import RandomSource
 from logitpair.runtime.distributed import bare
 from logitpair.validate import check_batch, check_labels
 
@@ -42,7 +42,7 @@ class LossTerms:
 class Objective(ABC):
     """A defense: what to minimise on a batch. Subclasses are frozen dataclasses that implement ``loss`` (and ``at`` for schedules)."""
 
-    def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: Generator | None = None) -> LossTerms:
+    def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: RandomSource | None = None) -> LossTerms:
         """The loss on a batch, ready for ``.total.backward()``.
 
         Args:
@@ -65,7 +65,7 @@ class Objective(ABC):
         """Refuse settings that are none; a subclass calls it and adds its own."""
 
     @abstractmethod
-    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
         """Compute the loss for checked input."""
 
     def cross_entropy(self, logits: Tensor, y: Labels) -> Float[Tensor, " batch"]:
@@ -148,7 +148,7 @@ def forward_together(model: nn.Module, y: Labels, *batches: Images) -> tuple[Ten
     Raises:
         InputError: if the labels ``y`` lie outside the classes that the logits stand for.
     """
-    logits = logits_of(model, torch.cat(batches))
+    logits = compute_logits(model, torch.cat(batches))
     check_labels(y, logits.shape[1])
     return logits.split([len(batch) for batch in batches])
 

@@ -7,11 +7,11 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import nn
 
-from logitpair.attacks.base import logits_of, undisturbed
-from logitpair.errors import InputError
+from logitpair.errors import InputError, first_line
+from logitpair.models.inference import compute_logits, frozen_eval
 from logitpair.objectives.adversarial_training import AdversarialTraining
 from logitpair.objectives.base import Images
-from logitpair.rng import Generator, uniform_number
+from logitpair.rng import RandomSource, uniform_number
 from logitpair.runtime.distributed import bare
 
 
@@ -24,15 +24,15 @@ class EnsembleAdversarialTraining(AdversarialTraining):
 
     Args:
         attack: makes the adversarial examples (one step, in the source); it searches to its last step, against a network in eval mode.
-        sources: networks that are trained already, images to logits. In a recipe a run by ``class_path: logitpair.run.Trained`` and
+        sources: networks that are trained already, images to logits. In a recipe a run by ``class_path: logitpair.runs.TrainedRun`` and
             ``run: FOLDER``, or any module by its import path, which must then bring its own weights. They move to the images' device
             and dtype.
-        clean_share: weight of the clean loss, in [0, 1); the adversarial loss has the rest.
+        clean_weight: weight of the clean loss, in [0, 1); the adversarial loss has the rest.
         warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
         label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``label_smoothing`` outside [0, 1), no sources, ``clean_share`` outside [0, 1), ``warmup`` below 0, or (before
+        InputError: for ``label_smoothing`` outside [0, 1), no sources, ``clean_weight`` outside [0, 1), ``warmup`` below 0, or (before
             training) a source that cannot be loaded or has other classes than the model.
 
     Source: Tramer et al. 2018, arXiv 1705.07204, section 3.4. The warm-up is not in it.
@@ -47,18 +47,18 @@ class EnsembleAdversarialTraining(AdversarialTraining):
             raise InputError("sources must be a list of at least one trained network (without any, use AdversarialTraining)")
 
     def prepare(self, model: nn.Module, x: Images) -> None:
-        with torch.no_grad(), undisturbed(model):
-            classes = logits_of(model, x).shape[1]
+        with torch.no_grad(), frozen_eval(model):
+            classes = compute_logits(model, x).shape[1]
             for number, source in enumerate(self.sources):
                 try:
-                    with undisturbed(source.to(x)):
-                        found = logits_of(source, x).shape[1]
+                    with frozen_eval(source.to(x)):
+                        found = compute_logits(source, x).shape[1]
                 except (InputError, RuntimeError) as error:
-                    raise InputError(f"objective.sources[{number}]: {str(error).splitlines()[0]}") from error
+                    raise InputError(f"objective.sources[{number}]: {first_line(error)}") from error
                 if found != classes:
                     raise InputError(f"objective.sources[{number}] gives {found} logits, the model {classes}")
 
-    def victim(self, model: nn.Module, x: Images, generator: Generator | None) -> nn.Module:
+    def victim(self, model: nn.Module, x: Images, generator: RandomSource | None) -> nn.Module:
         """The network that the images of this batch are made against, drawn anew."""
         networks = [bare(model), *(source.to(x) for source in self.sources)]
         return networks[int(uniform_number(generator) * len(networks))]

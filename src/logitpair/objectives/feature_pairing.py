@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator as Generates
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from logitpair import losses
-from logitpair.attacks import Attack, undisturbed
+from logitpair.attacks import Attack
 from logitpair.errors import InputError
-from logitpair.objectives.adversarial_training import check_share, mixed_cross_entropy
+from logitpair.models.inference import frozen_eval
+from logitpair.objectives.adversarial_training import check_fraction, mixed_cross_entropy
 from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together, mean_of
 from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
-from logitpair.rng import Generator
+from logitpair.rng import RandomSource
 from logitpair.runtime.distributed import bare
 
 
@@ -33,13 +34,13 @@ class FeaturePairing(AttackWarmup, WeightWarmup, SmoothedLabels):
         weight: of the mean of the layers' penalties, at least 0.
         logit_weight: of the logits' penalty besides, at least 0; with it and ``weight`` 0 this is adversarial logit pairing.
         pairing: ``pairing(clean, adversarial) -> [batch]``, on features flattened to ``[batch, features]`` and on logits.
-        clean_share: weight of the clean cross-entropy, in [0, 1).
+        clean_weight: weight of the clean cross-entropy, in [0, 1).
         warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
         weight_warmup: epochs over which both weights grow linearly from 0; 0 starts at full size.
         label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``label_smoothing`` outside [0, 1), a weight or a warm-up below 0, ``clean_share`` outside [0, 1), no layers or
+        InputError: for ``label_smoothing`` outside [0, 1), a weight or a warm-up below 0, ``clean_weight`` outside [0, 1), no layers or
             one named twice, or (before training and when called) a layer that the model does not have, or that does not return one tensor
             a batch.
 
@@ -52,24 +53,24 @@ class FeaturePairing(AttackWarmup, WeightWarmup, SmoothedLabels):
     weight: float = 0.5
     logit_weight: float = 0.0
     pairing: losses.Loss = losses.squared_l2_mean
-    clean_share: float = 0.5
+    clean_weight: float = 0.5
     weights: ClassVar[tuple[str, ...]] = ("weight", "logit_weight")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_share(self.clean_share)
+        check_fraction(self.clean_weight)
         if isinstance(self.layers, str) or not self.layers or len(set(self.layers)) < len(self.layers):
             raise InputError(f"layers must be a list of names of modules, at least one and each once, not {self.layers!r}")
 
     def prepare(self, model: nn.Module, x: Images) -> None:
-        with torch.no_grad(), undisturbed(model), recorded(model, self.layers, len(x)):
+        with torch.no_grad(), frozen_eval(model), recorded(model, self.layers, len(x)):
             model(x)
 
-    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
-        x_adv = self.attack.exhaustive()(bare(model), x, y, generator=generator)
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
+        x_adv = self.attack.without_early_stop()(bare(model), x, y, generator=generator)
         with recorded(bare(model), self.layers, 2 * len(x)) as features:
             clean, adversarial = forward_together(model, y, x, x_adv)
-        cross_entropy, terms = mixed_cross_entropy(self, clean, adversarial, y, self.clean_share)
+        cross_entropy, terms = mixed_cross_entropy(self, clean, adversarial, y, self.clean_weight)
         penalties = [mean_of(self.pairing(*features[layer].to(x.dtype).flatten(1).chunk(2)), x) for layer in self.layers]
         terms |= {f"pairing_{layer or 'model'}": penalty for layer, penalty in zip(self.layers, penalties, strict=True)}
         terms["pairing"] = mean_of(self.pairing(clean, adversarial), x)
@@ -78,7 +79,7 @@ class FeaturePairing(AttackWarmup, WeightWarmup, SmoothedLabels):
 
 
 @contextmanager
-def recorded(model: nn.Module, layers: tuple[str, ...], images: int) -> Generates[dict[str, Tensor]]:
+def recorded(model: nn.Module, layers: tuple[str, ...], images: int) -> Iterator[dict[str, Tensor]]:
     """What the named modules return in the one forward of this block, by name.
 
     Raises:

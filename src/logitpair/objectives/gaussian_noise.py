@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
-from logitpair.rng import Generator, normal_like
+from logitpair.rng import RandomSource, normal_like
 from logitpair.validate import at_least
 
 
@@ -34,13 +34,13 @@ class GaussianNoise(SmoothedLabels):
         super().__post_init__()
         at_least("noise", self.noise, 0)
 
-    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
         (logits,) = forward_together(model, y, noisy(x, self.noise, self.clip, generator))
         total = self.cross_entropy(logits, y).mean()
         return LossTerms(total, {"noisy_loss": total}, {"noisy": logits})
 
 
-def noisy(x: Images, noise: float, clip: bool, generator: Generator | None) -> Images:
+def noisy(x: Images, noise: float, clip: bool, generator: RandomSource | None) -> Images:
     """``x`` plus Gaussian noise of standard deviation ``noise``, clipped to [0, 1] if ``clip``."""
     if not noise:
         return x

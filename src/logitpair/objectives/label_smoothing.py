@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from logitpair import losses
 from logitpair.errors import InputError
 from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
-from logitpair.rng import Generator
+from logitpair.rng import RandomSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class LabelSmoothing(Objective):
     """Cross-entropy with labels of which a share is spread evenly over all classes, the true one included.
 
     The total is (1 - ``smoothing``) of the cross-entropy with ``y`` plus ``smoothing`` of that with the uniform distribution: what
-    ``Plain`` makes of ``label_smoothing``, told in its two parts.
+    ``StandardTraining`` makes of ``label_smoothing``, told in its two parts.
 
     Args:
         smoothing: the share that is spread (the source's epsilon), in [0, 1).
@@ -38,7 +38,7 @@ class LabelSmoothing(Objective):
     def cross_entropy(self, logits: Tensor, y: Labels) -> Tensor:
         return torch.lerp(super().cross_entropy(logits, y), losses.uniform_cross_entropy(logits), self.smoothing)
 
-    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
         (logits,) = forward_together(model, y, x)
         clean_loss = losses.cross_entropy(logits, y).mean()
         uniform_loss = losses.uniform_cross_entropy(logits).mean()

@@ -11,7 +11,7 @@ from logitpair import losses
 from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
 from logitpair.objectives.gaussian_noise import GaussianNoise, noisy
 from logitpair.objectives.warmup import WeightWarmup
-from logitpair.rng import Generator
+from logitpair.rng import RandomSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class LogitSqueezing(WeightWarmup, GaussianNoise):
     weight: float = 0.5
     penalty: losses.Loss = losses.squared_l2_mean
 
-    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
         (logits,) = forward_together(model, y, noisy(x, self.noise, self.clip, generator))
         cross_entropy = self.cross_entropy(logits, y).mean()
         size = mean_of(self.penalty(logits, torch.zeros_like(logits)), x)

@@ -10,7 +10,7 @@ from logitpair import losses
 from logitpair.attacks import Attack
 from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
 from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
-from logitpair.rng import Generator
+from logitpair.rng import RandomSource
 from logitpair.runtime.distributed import bare
 
 
@@ -40,8 +40,8 @@ class MART(AttackWarmup, WeightWarmup, SmoothedLabels):
     _: KW_ONLY
     weight: float = 5.0
 
-    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
-        x_adv = self.attack.exhaustive()(bare(model), x, y, generator=generator)
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
+        x_adv = self.attack.without_early_stop()(bare(model), x, y, generator=generator)
         clean, adversarial = forward_together(model, y, x, x_adv)
         boosted = losses.boosted_cross_entropy(adversarial, y)
         if self.label_smoothing:  # of its part that is the cross-entropy

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together, with_auxiliary
-from logitpair.rng import Generator, uniform_like, uniform_number
+from logitpair.rng import RandomSource, uniform_like, uniform_number
 from logitpair.validate import positive
 
 
@@ -37,7 +37,7 @@ class Mixup(SmoothedLabels):
         super().__post_init__()
         positive("alpha", self.alpha)
 
-    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
         share = symmetric_beta(self.alpha, generator)
         partner = uniform_like(x[:, 0, 0, 0], generator).argsort()
         (logits,) = forward_together(model, y, share * x + (1 - share) * x[partner])
@@ -49,7 +49,7 @@ class Mixup(SmoothedLabels):
         return with_auxiliary(LossTerms(total, {"mixed_loss": total}, {}), model, y, mixed)
 
 
-def symmetric_beta(alpha: float, generator: Generator | None) -> float:
+def symmetric_beta(alpha: float, generator: RandomSource | None) -> float:
     """A number from Beta(``alpha``, ``alpha``), ``alpha`` above 0.
 
     PyTorch's own sampler takes no generator, so NumPy's draws it, from a seed that the generator gives.

@@ -13,7 +13,7 @@ from logitpair.attacks.targets import Target
 from logitpair.errors import InputError
 from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
 from logitpair.objectives.warmup import grown
-from logitpair.rng import ExampleStreams, Generator, uniform_like
+from logitpair.rng import ExampleStreams, RandomSource, uniform_like
 from logitpair.runtime.distributed import bare
 from logitpair.threat import Linf
 from logitpair.validate import at_least, positive
@@ -64,12 +64,12 @@ class OneStepAdversarialTraining(SmoothedLabels):
     @property
     def attack(self) -> PGD:
         """The step at its full length."""
-        return PGD(self.threat, step_size=self.threat.eps, steps=1, random_start=False, target=self.target, stop_when_broken=False)
+        return PGD(self.threat, step_size=self.threat.eps, steps=1, random_start=False, target=self.target, early_stop=False)
 
     def at(self, epoch: float) -> Self:
         return replace(self, threat=grown(self.attack, epoch, self.warmup).threat)
 
-    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
         adversarial = max(1, round(self.adversarial_share * len(x)))
         generator = generator.first(adversarial) if isinstance(generator, ExampleStreams) else generator
         x_adv = self.search(bare(model), x[:adversarial], y[:adversarial], generator)
@@ -80,7 +80,7 @@ class OneStepAdversarialTraining(SmoothedLabels):
         terms = {"replaced_loss": attacked.mean(), "kept_loss": clean.sum() / max(1, len(clean))}
         return LossTerms(total, terms, {"mixed": logits})
 
-    def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Images:
+    def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> Images:
         """One signed step from each image, of its own length."""
         x_adv = self.attack(model, x, y, generator=generator)
         if not self.vary_eps:
@@ -89,7 +89,7 @@ class OneStepAdversarialTraining(SmoothedLabels):
         return self.threat.project(x + length * (x_adv - x).sign(), x)
 
 
-def half_normal(x: Tensor, generator: Generator | None) -> Tensor:
+def half_normal(x: Tensor, generator: RandomSource | None) -> Tensor:
     """Numbers shaped like ``x`` from the normal distribution of deviation 1/2 truncated to [0, 1]."""
     full = torch.special.ndtr(torch.tensor(2.0, dtype=x.dtype, device=x.device))
     return torch.special.ndtri(0.5 + (full - 0.5) * uniform_like(x, generator)) / 2

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
-from logitpair.rng import Generator
+from logitpair.rng import RandomSource
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plain(SmoothedLabels):
+class StandardTraining(SmoothedLabels):
     """Mean cross-entropy on the clean batch.
 
     Args:
@@ -21,7 +21,7 @@ class Plain(SmoothedLabels):
         InputError: for ``label_smoothing`` outside [0, 1).
     """
 
-    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
         (logits,) = forward_together(model, y, x)
         total = self.cross_entropy(logits, y).mean()
         return LossTerms(total, {"clean_loss": total}, {"clean": logits})

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from logitpair import losses
 from logitpair.attacks import PGD
-from logitpair.attacks.base import logits_of, undisturbed
 from logitpair.errors import InputError
+from logitpair.models.inference import compute_logits, frozen_eval
 from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
 from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
-from logitpair.rng import Generator, normal_like
+from logitpair.rng import RandomSource, normal_like
 from logitpair.runtime import precision
 from logitpair.runtime.distributed import bare
 
@@ -51,22 +51,22 @@ class TRADES(AttackWarmup, WeightWarmup, SmoothedLabels):
         if (self.attack.target, self.attack.restarts, self.attack.loss) != (None, 1, losses.cross_entropy):
             raise InputError("attack must have no target, no loss and 1 restart: TRADES climbs the divergence from the clean prediction")
 
-    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
         clean, adversarial = forward_together(model, y, x, self.search(bare(model), x, y, generator))
         clean_loss = self.cross_entropy(clean, y).mean()
         divergence = losses.kl_from_clean(clean, adversarial).mean()
         total = clean_loss + self.weight * divergence
         return LossTerms(total, {"clean_loss": clean_loss, "divergence": divergence}, {"clean": clean, "adversarial": adversarial})
 
-    def search(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> Images:
+    def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> Images:
         """The images in the ball that drive the prediction furthest; the model is left as it was."""
         x = x.detach()
         start = self.attack.threat.project(x + START * normal_like(x, generator), x)
-        attack = replace(self.attack.exhaustive(), loss=_drift)
-        with undisturbed(model):
+        attack = replace(self.attack.without_early_stop(), loss=_drift)
+        with frozen_eval(model):
             with precision.exact(x.device):  # what the noise changes is below what bfloat16 can tell; a whole step is not
                 with torch.no_grad():
-                    clean = logits_of(model, x)
+                    clean = compute_logits(model, x)
                 x_adv, _ = replace(attack, steps=1).climb(model, x, y, clean, start)
             return replace(attack, steps=attack.steps - 1).climb(model, x, y, clean, x_adv)[0] if attack.steps > 1 else x_adv
 

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from logitpair import losses
-from logitpair.attacks.base import logits_of, undisturbed
+from logitpair.models.inference import compute_logits, frozen_eval
 from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together, mean_of
 from logitpair.objectives.warmup import WeightWarmup, ramp
-from logitpair.rng import Generator, normal_like
+from logitpair.rng import RandomSource, normal_like
 from logitpair.runtime import precision
 from logitpair.runtime.distributed import bare
 from logitpair.validate import at_least, positive, whole
@@ -78,21 +78,21 @@ class VirtualAdversarialTraining(WeightWarmup, SmoothedLabels):
     def at(self, epoch: float) -> Self:
         return replace(super().at(epoch), eps=self.eps * ramp(epoch, self.warmup))
 
-    def loss(self, model: nn.Module, x: Images, y: Labels, generator: Generator | None) -> LossTerms:
+    def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
         clean, moved = forward_together(model, y, x, self.search(bare(model), x, generator))
         clean_loss = self.cross_entropy(clean, y).mean()
         divergence = mean_of(self.divergence(clean.detach(), moved), x)
         total = clean_loss + self.weight * divergence
         return LossTerms(total, {"clean_loss": clean_loss, "divergence": divergence}, {"clean": clean, "adversarial": moved})
 
-    def search(self, model: nn.Module, x: Images, generator: Generator | None) -> Images:
+    def search(self, model: nn.Module, x: Images, generator: RandomSource | None) -> Images:
         """The virtual adversarial images, in [0, 1]; the model is left as it was."""
         x = x.detach()
         gradient = normal_like(x, generator)
-        with undisturbed(model), precision.exact(x.device):  # the probe's difference is below what bfloat16 can tell
+        with frozen_eval(model), precision.exact(x.device):  # the probe's difference is below what bfloat16 can tell
             with torch.no_grad():
-                clean = logits_of(model, x)
+                clean = compute_logits(model, x)
             for _iteration in range(self.power_iterations):
                 probe = (x + self.xi * l2_ascent(gradient)).requires_grad_()
-                (gradient,) = torch.autograd.grad(self.divergence(clean, logits_of(model, probe)).sum(), probe)
+                (gradient,) = torch.autograd.grad(self.divergence(clean, compute_logits(model, probe)).sum(), probe)
         return (x + self.eps * self.ascent(gradient)).clamp_(0, 1)

@@ -19,18 +19,18 @@ from logitpair.config import recipes
 from logitpair.config.attack_specs import read_attacks
 from logitpair.config.recipes import with_root
 from logitpair.data import Data, Photos, count, first
-from logitpair.data.image_dataset import Pictures
+from logitpair.data.image_dataset import ImageFiles
 from logitpair.errors import InputError
-from logitpair.models import count_logits, read_model
+from logitpair.models import read_model
+from logitpair.models.inference import count_logits, device_of
 from logitpair.runs import run_directory as runs
 from logitpair.storage import checkpoint
 from logitpair.storage.class_path import describe
 from logitpair.storage.model_fingerprint import weights_of
-from logitpair.storage.weights import device_of
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluationTask:
     """Everything that ``evaluate`` needs.
 
     Args:
@@ -62,7 +62,7 @@ def of_run(
     attacks: str | None = None,
     data_dir: Path | None = None,
     examples: int | None = None,
-) -> Subject:
+) -> EvaluationTask:
     """A run on its data set's test images, by its recipe's attacks unless others are named (``suites.read_attacks``).
 
     Raises:
@@ -89,7 +89,7 @@ def of_run(
         "training": json.loads(training.read_text()) if training.exists() else None,
         "published": published(content, chosen),
     }
-    return Subject(
+    return EvaluationTask(
         model=model,
         test=test,
         attacks=chosen,
@@ -113,7 +113,7 @@ def of_model(
     pretrained: bool = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-) -> Subject:
+) -> EvaluationTask:
     """A network that was trained elsewhere, on photos.
 
     Args:
@@ -148,7 +148,7 @@ def of_model(
     }
     chosen = _first(test, examples)
     _tell_few([label for _, label in test.files[:examples]], len({label for _, label in test.files}))
-    return Subject(model, chosen, read_attacks(attacks), about=about)
+    return EvaluationTask(model, chosen, read_attacks(attacks), about=about)
 
 
 def _tell_missing(test: Data, classes: int) -> None:
@@ -156,7 +156,7 @@ def _tell_missing(test: Data, classes: int) -> None:
     indices: Sequence[int] = range(count(test) or 0)
     while isinstance(test, Subset):
         indices, test = [test.indices[index] for index in indices], test.dataset
-    if isinstance(test, Pictures):
+    if isinstance(test, ImageFiles):
         labels = [test.label(index) for index in indices]
         if labels == sorted(labels):
             _tell_few(labels, classes)
@@ -230,7 +230,7 @@ def steps_of(run: Path, which: str) -> int:
     return checkpoint.load(run / "checkpoints" / f"{which}.pt")["step"]
 
 
-def refuse_overwriting(folder: Path, subject: Subject, sources: Iterable[str] = (), kept: bool = False) -> None:
+def refuse_overwriting(folder: Path, subject: EvaluationTask, sources: Iterable[str] = (), kept: bool = False) -> None:
     """Keep a finished evaluation from being written over by one that says less, or is of another network.
 
     Args:

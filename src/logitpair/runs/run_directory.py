@@ -1,4 +1,4 @@
-"""The run directory: its settings, and the trained network it holds."""
+"""The run directory: its settings, and the network that it holds."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import nn
 
 from logitpair.config import recipes
+from logitpair.config.old_names import modernized
 from logitpair.config.run_config import RunConfig
 from logitpair.errors import InputError
 from logitpair.storage import weights
@@ -96,39 +97,12 @@ def load(run: Path | str, *, which: Literal["last", "best"] = "last", device: to
     return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
-class Trained(nn.Module):
-    """The trained network of a run as a module with a name, for recipes: a source of ensemble adversarial training.
-
-    The run is read when the first images come, so that settings which name it can be read without it.
-
-    Args:
-        run: a run directory.
-        which: its ``last`` checkpoint or its ``best``.
-
-    Raises:
-        InputError: (when called) if the directory holds no trained run.
-    """
-
-    def __init__(self, run: Path, which: Literal["last", "best"] = "last") -> None:
-        super().__init__()
-        self.run = run
-        self.which: Literal["last", "best"] = which
-        self.network: nn.Module | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of images in [0, 1]."""
-        if self.network is None:
-            with torch.random.fork_rng():  # building a network draws random weights
-                self.network = load(self.run, which=self.which).requires_grad_(False).to(x)
-        return self.network(x)
-
-
 def _read(path: Path) -> dict[str, Any]:
     """The content of a ``config.yaml``, refused where it is damaged."""
     content = recipes.read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("run"), dict) or not {"recipe", "scale"} <= content.keys():
         raise InputError(f"'{path}' is damaged or not the config of a run")
-    return content
+    return content | {"run": modernized(content["run"])}
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

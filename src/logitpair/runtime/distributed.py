@@ -158,7 +158,7 @@ def any_process(flag: bool, world: World) -> bool:
     return bool(value)
 
 
-class Team:
+class ProcessTeam:
     """The processes that share the steps of a training: here always all of a world, while those of ``elastic.Workers`` come and go.
 
     Args:

@@ -7,13 +7,13 @@ import threading
 from types import FrameType, TracebackType
 
 
-class Interrupt:
+class GracefulStop:
     """While entered, the first SIGINT or SIGTERM sets ``requested``; a second one interrupts at once."""
 
     def __init__(self) -> None:
         self.requested = False
 
-    def __enter__(self) -> Interrupt:
+    def __enter__(self) -> GracefulStop:
         self._before = {}
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import sys
 import types
 from typing import Any
 
@@ -27,8 +28,16 @@ def describe(thing: Any) -> Any:
     return _path(thing) if callable(thing) else repr(thing)
 
 
+def public_path(thing: Any) -> str:
+    """The shortest path that ``thing`` is imported by: ``logitpair.attacks.PGD``, in whichever of the wing's files it stands."""
+    name = getattr(thing, "__qualname__", type(thing).__name__)
+    wing = thing.__module__.rpartition(".")[0]
+    exported = wing != "logitpair" and vars(sys.modules.get(wing, thing)).get(name) is thing
+    return f"{wing if exported else thing.__module__}.{name}"
+
+
 def _path(thing: Any) -> str:
-    name = f"{thing.__module__}.{getattr(thing, '__qualname__', type(thing).__name__)}"
+    name = public_path(thing)
     if "<" not in name or not isinstance(thing, types.FunctionType):
         return name
     # functions without a name of their own must not be taken for one another

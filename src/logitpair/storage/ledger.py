@@ -21,7 +21,7 @@ PARTS = "parts"
 Columns = dict[str, np.ndarray]
 
 
-class Part:
+class LedgerChunk:
     """The columns of some examples, each known by its position in the data, and facts about them together, by name.
 
     Args:
@@ -70,7 +70,7 @@ def total(parts: Sequence[Mapping[str, np.ndarray]], fact: str) -> float:
     return float(sum(float(part[FACTS + fact]) for part in parts))
 
 
-class Parts:
+class PartialLedger:
     """The parts of one evaluation as files of a folder of their own, so that what is done is not done again.
 
     Args:
@@ -81,7 +81,7 @@ class Parts:
     def __init__(self, folder: Path, request: str) -> None:
         self.folder = folder / PARTS / request
 
-    def save(self, part: Part) -> None:
+    def save(self, part: LedgerChunk) -> None:
         """Write a part, whole or not at all."""
         position = part.columns[POSITION]
         write_arrays(self.folder / f"{position[0]:09d}-{zlib.crc32(position.tobytes()):08x}.npz", part.arrays())

@@ -82,8 +82,3 @@ def put(model: nn.Module, weights: dict[str, Tensor], path: Path, fresh: tuple[s
         if not torch.isfinite(given[name]).all():
             raise InputError(f"weights: '{name}' in '{path}' is not finite")
     model.load_state_dict(given, strict=False)
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where the model's weights lie; the CPU for one without any."""
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

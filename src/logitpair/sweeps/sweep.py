@@ -18,7 +18,7 @@ from logitpair.errors import InputError
 from logitpair.runs import run_directory as runs
 from logitpair.runtime import precision
 from logitpair.runtime.progress import console, progress_bar
-from logitpair.runtime.signals import Interrupt
+from logitpair.runtime.signals import GracefulStop
 from logitpair.sweeps import grid, record, runner as workers
 from logitpair.sweeps.grid import Axis
 
@@ -95,7 +95,7 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> dict[str,
     jobs = jobs or len(gpus) or 1
     crew = workers.environments(jobs, threads=max(1, torch.get_num_threads() // jobs), gpus=gpus)
     warned: set[str] = set()
-    with Interrupt() as interrupt, progress_bar() as bar:
+    with GracefulStop() as interrupt, progress_bar() as bar:
         task = bar.add_task("runs", total=len(entries), completed=len(entries) - len(tasks), note="")
         try:
             with contextlib.closing(workers.carry_out(tasks, crew, lambda: interrupt.requested)) as answers:

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from logitpair.config.run_config import RunConfig
-from logitpair.errors import InputError
+from logitpair.errors import InputError, first_line
 from logitpair.training.activation_checkpointing import checkpoint_activations
 from logitpair.training.train_state import initial_state
 from logitpair.validate import at_least, positive
@@ -197,7 +197,7 @@ def step_cost(config: RunConfig, x: Tensor, y: Tensor) -> StepCost:
         with sdpa_kernel(SDPBackend.MATH), CountedFlops() as counted, saved:
             objective(state.model, x, y, generator=generator).total.backward()
     except RuntimeError as error:
-        raise InputError(f"model: a step on images {list(x.shape[1:])} fails ({str(error).splitlines()[0]})") from error
+        raise InputError(f"model: a step on images {list(x.shape[1:])} fails ({first_line(error)})") from error
     state.optimizer.step()
     held = [*state.model.parameters(), *state.model.buffers(), *([] if state.ema is None else state.ema.parameters())]
     held += [p.grad for p in state.model.parameters() if p.grad is not None]

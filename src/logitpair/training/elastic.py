@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from logitpair.errors import InputError
-from logitpair.runtime.distributed import Team, World, store
+from logitpair.runtime.distributed import ProcessTeam, World, store
 from logitpair.validate import at_least, positive
 
 NUMBERS = 64
@@ -75,7 +75,7 @@ class Elastic:
         state: Callable[[], dict[str, Any]],
         put: Callable[[dict[str, Any]], None],
         say: Callable[[str], None],
-    ) -> Generator[Team]:
+    ) -> Generator[ProcessTeam]:
         """Join the other workers, and leave when done; the ordinary team of ``world`` where ``workers`` is not given.
 
         Args:
@@ -89,7 +89,7 @@ class Elastic:
             InputError: where torchft is not installed, processes of ``torchrun`` would each be a worker, or no lighthouse answers.
         """
         if self.workers is None:
-            yield Team(world)
+            yield ProcessTeam(world)
             return
         if "RANK" in os.environ:
             raise InputError(f"elastic.workers is {self.workers} under torchrun; start each worker by itself, without torchrun")
@@ -125,7 +125,7 @@ class Elastic:
             )
         except (RuntimeError, TimeoutError, ValueError) as error:
             raise InputError(
-                f"elastic.lighthouse: nobody answers at {lighthouse} ({str(error).splitlines()[0]});"
+                f"elastic.lighthouse: nobody answers at {lighthouse} ({first_line(error)});"
                 f" start torchft_lighthouse --min_replicas {self.workers}"
             ) from error
         manager.load_state_dict({"step": state()["step"], "batches_committed": 0})
@@ -135,7 +135,7 @@ class Elastic:
             manager.shutdown()
 
 
-class Workers(Team):
+class Workers(ProcessTeam):
     """The workers that a lighthouse knows of.
 
     Args:
@@ -256,7 +256,7 @@ def _take(put: Callable[[dict[str, Any]], None], state: dict[str, Any]) -> None:
     try:
         put(state)
     except (RuntimeError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"elastic: another worker's state does not fit ({reason}); accepted: the same settings for all workers") from error
 
 

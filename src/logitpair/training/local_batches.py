@@ -19,7 +19,7 @@ from logitpair.runtime.distributed import World
 
 
 @dataclass(frozen=True)
-class Share:
+class LocalBatch:
     """What one process has of a step's batch.
 
     Args:
@@ -37,16 +37,16 @@ class Share:
     def __len__(self) -> int:
         return len(self.y)
 
-    def micro_batches(self, count: int) -> list[Share]:
+    def micro_batches(self, count: int) -> list[LocalBatch]:
         """The share dealt out as the whole batch is to processes, so that ``count`` micro-batches are as ``count`` times the processes.
 
         Of nothing, which is what a spare process has, there are none.
         """
-        parts = [Share(self.x[n::count], self.y[n::count], self.positions[n::count], self.of) for n in range(count)]
+        parts = [LocalBatch(self.x[n::count], self.y[n::count], self.positions[n::count], self.of) for n in range(count)]
         return [part for part in parts if len(part)]
 
 
-class Feed:
+class LocalBatches:
     """The batches of a training, of which a process may ask for its share at any step and any place.
 
     They are read in order, and from anew where a step does not follow the last one or the place has changed.
@@ -61,7 +61,7 @@ class Feed:
         self.examples: int = len(dataset)  # type: ignore[arg-type]
         self.per_epoch = steps_per_epoch(dataset, config.batch_size)
         self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
-        self._given: tuple[int, World, Share] | None = None
+        self._given: tuple[int, World, LocalBatch] | None = None
 
     def check(self, size: int) -> None:
         """Refuse batches that leave one of ``size`` processes, or a micro-batch, without an image.
@@ -79,12 +79,12 @@ class Feed:
                 f" accepted: at most {batch_size // size}, an image each"
             )
 
-    def share(self, step: int, place: World) -> Share:
+    def share(self, step: int, place: World) -> LocalBatch:
         """What the process at ``place`` has of the batch of ``step``; an empty share for a spare one."""
         epoch, start = divmod(step, self.per_epoch)
         of = min(self.config.batch_size, self.examples - start * self.config.batch_size)
         if place.is_spare:
-            return Share(torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), of)
+            return LocalBatch(torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), of)
         before, at, share = self._given or (-1, place, None)
         if share is not None and (before, at) == (step, place):
             return share  # the step is taken again
@@ -100,6 +100,6 @@ class Feed:
                 workers=self.config.workers,
             )
         images, y = next(self._batches)
-        share = Share(to_pixels(images, place.device), y.to(place.device), distributed.positions(of, place), of)
+        share = LocalBatch(to_pixels(images, place.device), y.to(place.device), distributed.positions(of, place), of)
         self._given = step, place, share
         return share

@@ -12,17 +12,17 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from logitpair.attacks.base import logits_of, undisturbed
 from logitpair.config.run_config import RunConfig
 from logitpair.data import batches, first
-from logitpair.errors import InputError
+from logitpair.errors import InputError, first_line
 from logitpair.evaluation.evaluate import evaluate
+from logitpair.models.inference import compute_logits, frozen_eval
 from logitpair.runtime import distributed, environment, precision
 from logitpair.runtime.progress import console, progress_bar
-from logitpair.runtime.signals import Interrupt
+from logitpair.runtime.signals import GracefulStop
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.training.activation_checkpointing import checkpoint_activations
-from logitpair.training.local_batches import Feed
+from logitpair.training.local_batches import LocalBatches
 from logitpair.training.metrics import Clock, MetricsLog, Window, summary
 from logitpair.training.train_state import State, initial_state
 from logitpair.training.train_step import take_step
@@ -55,7 +55,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         NonFiniteLoss: when the loss or the gradient is NaN or infinite; nothing is overwritten.
         Interrupted: after SIGINT or SIGTERM, when the state is saved.
     """
-    with distributed.join(device, PATIENCE) as world, Interrupt() as interrupt, contextlib.ExitStack() as stack:
+    with distributed.join(device, PATIENCE) as world, GracefulStop() as interrupt, contextlib.ExitStack() as stack:
         device = world.device
         with distributed.main_first(world):  # the main process may have to download
             dataset = config.data.train()
@@ -65,7 +65,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         state = initial_state(config, device, resuming=resuming)
         check_classes(state.model, held_out, config, device)
         config.objective.prepare(state.model, next(batches(held_out, 2, device))[0])
-        feed = Feed(config, dataset)
+        feed = LocalBatches(config, dataset)
         feed.check(config.elastic.workers or world.size)
         if resuming:
             state.load(checkpoints / "last.pt", device)
@@ -145,10 +145,10 @@ def check_classes(model: nn.Module, held_out: Any, config: RunConfig, device: to
     """Refuse a network whose logits are not as many as the data's classes."""
     x, _ = next(batches(held_out, 1, device))
     try:
-        with undisturbed(model), torch.no_grad():
-            found = logits_of(model, x).shape[1]
+        with frozen_eval(model), torch.no_grad():
+            found = compute_logits(model, x).shape[1]
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"model: does not take {config.data.name}'s images {list(x.shape[1:])} ({reason}); see --model") from error
     if found != len(config.data.classes):
         raise InputError(f"model: gives {found} logits for {len(config.data.classes)} classes of {config.data.name}; see --model.classes")

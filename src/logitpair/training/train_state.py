@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from logitpair.config.run_config import FineTuning, RunConfig
-from logitpair.errors import InputError
+from logitpair.errors import InputError, first_line
 from logitpair.optim import decayed_apart, moving_average
 from logitpair.storage import checkpoint, weights
 
@@ -60,7 +60,7 @@ class State:
         try:
             self.put(parts)
         except (RuntimeError, KeyError, ValueError) as error:
-            raise InputError(f"checkpoint: '{path}' does not fit this run's network ({str(error).splitlines()[0]})") from error
+            raise InputError(f"checkpoint: '{path}' does not fit this run's network ({first_line(error)})") from error
 
     @property
     def evaluated(self) -> nn.Module:
@@ -83,7 +83,7 @@ def initial_state(config: RunConfig, device: torch.device, *, resuming: bool) ->
     except InputError:
         raise
     except (TypeError, ValueError, RuntimeError) as error:  # torch refuses sizes by a RuntimeError
-        raise InputError(f"model or optimizer: {str(error).partition(chr(10))[0]}; see --model and --optimizer") from error
+        raise InputError(f"model or optimizer: {first_line(error)}; see --model and --optimizer") from error
     if not config.decay_all and "weight_decay" not in optimizer.defaults:
         raise InputError(f"decay_all is False but {type(optimizer).__name__} has no weight_decay; accepted: True, or another optimizer")
     for group in optimizer.param_groups:

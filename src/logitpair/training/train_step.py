@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 from logitpair.config.run_config import RunConfig
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.runtime import distributed, precision
-from logitpair.runtime.distributed import Team, World
-from logitpair.training.local_batches import Share
+from logitpair.runtime.distributed import ProcessTeam, World
+from logitpair.training.local_batches import LocalBatch
 from logitpair.training.metrics import measured
 from logitpair.training.train_state import State
 
@@ -22,7 +22,7 @@ class NonFiniteLoss(ArithmeticError):
 
 
 def take_step(
-    config: RunConfig, state: State, model: nn.Module, share: Share, epoch: float, world: World, team: Team, checkpoints: Path
+    config: RunConfig, state: State, model: nn.Module, share: LocalBatch, epoch: float, world: World, team: ProcessTeam, checkpoints: Path
 ) -> dict[str, Tensor] | None:
     """One step of the optimizer.
 

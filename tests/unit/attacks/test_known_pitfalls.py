@@ -68,8 +68,8 @@ def test_restarts_are_compared_example_by_example_not_batch_by_batch() -> None:
     ],
     ids=lambda attack: type(attack).__name__,
 )
-@pytest.mark.parametrize("stop_when_broken", [True, False])
-def test_the_best_point_is_the_misclassified_one_not_the_one_of_highest_loss(attack: Attack, stop_when_broken: bool) -> None:
+@pytest.mark.parametrize("early_stop", [True, False])
+def test_the_best_point_is_the_misclassified_one_not_the_one_of_highest_loss(attack: Attack, early_stop: bool) -> None:
     class Misleading(nn.Module):
         """Three classes, true class 0. Left half: cross-entropy high but still right. Right half: lower, but wrong."""
 
@@ -83,7 +83,7 @@ def test_the_best_point_is_the_misclassified_one_not_the_one_of_highest_loss(att
     model = Misleading()
     higher, lower = (losses.cross_entropy(model(torch.full((1, 1, 1, 1), pixel)), y[:1]) for pixel in (0.2, 0.8))
     assert higher > lower
-    attack = attack if stop_when_broken else attack.exhaustive()
+    attack = attack if early_stop else attack.without_early_stop()
     x_adv = attack(model, torch.full((50, 1, 1, 1), 0.5), y, generator=torch.Generator().manual_seed(0))
     assert (model(x_adv).argmax(1) == 1).all()
 
@@ -102,14 +102,14 @@ def test_the_last_iterate_is_scored(steps: int) -> None:
 
 
 @pytest.mark.parametrize("restarts", [1, 3])
-@pytest.mark.parametrize("stop_when_broken", [True, False])
-def test_where_an_attack_fails_it_returns_an_image_of_the_ball_not_zeros(restarts: int, stop_when_broken: bool) -> None:
+@pytest.mark.parametrize("early_stop", [True, False])
+def test_where_an_attack_fails_it_returns_an_image_of_the_ball_not_zeros(restarts: int, early_stop: bool) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     with torch.no_grad():
         model[1].weight.zero_()
         model[1].bias.copy_(torch.arange(10.0))  # unbreakable where y is 9, broken from the start elsewhere
     x = 0.5 + 0.4 * torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    attack = PGD(lp.Linf(0.05), step_size=0.01, steps=2, restarts=restarts, stop_when_broken=stop_when_broken)
+    attack = PGD(lp.Linf(0.05), step_size=0.01, steps=2, restarts=restarts, early_stop=early_stop)
     x_adv = attack(model, x, torch.full((10,), 9), generator=torch.Generator().manual_seed(0))
     assert lp.Linf(0.05).contains(x_adv, x).all()
     assert x_adv.min() > 0.4
@@ -126,7 +126,7 @@ def test_targets_are_never_the_true_class_and_true_labels_are_no_targets(target:
 def test_a_targeted_attack_does_not_drive_examples_towards_their_label(trained: nn.Module, sample: Pair) -> None:
     x, y = sample
     for target in (LeastLikely(), RandomTarget()):
-        attack = PGD(lp.Linf(0.3), step_size=0.05, steps=10, target=target).exhaustive()
+        attack = PGD(lp.Linf(0.3), step_size=0.05, steps=10, target=target).without_early_stop()
         x_adv = attack(trained, x, y, generator=torch.Generator().manual_seed(0))
         assert losses.cross_entropy(trained(x_adv), y).mean() > losses.cross_entropy(trained(x), y).mean()
 
@@ -144,7 +144,7 @@ def test_a_training_step_s_gradient_is_the_loss_s_own_not_the_attack_s(conv: nn.
     result.total.backward()
     found = [parameter.grad.clone() for parameter in conv.parameters()]
     conv.zero_grad(set_to_none=True)
-    x_adv = objective.attack.exhaustive()(conv, *sample, generator=torch.Generator().manual_seed(0))
+    x_adv = objective.attack.without_early_stop()(conv, *sample, generator=torch.Generator().manual_seed(0))
     logits = conv(torch.cat([sample[0], x_adv]))
     nn.functional.cross_entropy(logits, sample[1].repeat(2)).backward()
     for gradient, parameter in zip(found, conv.parameters(), strict=True):
@@ -154,7 +154,7 @@ def test_a_training_step_s_gradient_is_the_loss_s_own_not_the_attack_s(conv: nn.
 def test_a_normalised_model_is_attacked_in_pixels(conv: nn.Module, sample: Pair) -> None:
     x, y = sample
     model = lp.models.Normalized(conv, mean=[0.3], std=[0.25])
-    attack = PGD(lp.Linf(0.1), step_size=0.05, steps=5).exhaustive()
+    attack = PGD(lp.Linf(0.1), step_size=0.05, steps=5).without_early_stop()
     x_adv = attack(model, x, y, generator=torch.Generator().manual_seed(0))
     assert (x_adv - x).abs().amax() == pytest.approx(0.1, abs=1e-6)
     assert x_adv.min() >= 0

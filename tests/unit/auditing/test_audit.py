@@ -84,9 +84,9 @@ def test_every_break_is_one_on_a_fresh_forward(model: nn.Module, sample: Pair) -
 
 
 def test_an_attack_that_leaves_the_ball_breaks_nothing(model: nn.Module, sample: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cheat(attack: Attack, *arguments: object, **options: object) -> lp.attacks.Found:
+    def cheat(attack: Attack, *arguments: object, **options: object) -> lp.attacks.AttackResult:
         found = honest(attack, *arguments, **options)
-        return lp.attacks.Found(1 - found.x_adv, found.restart, found.step, found.gradients, found.forwards)
+        return lp.attacks.AttackResult(1 - found.x_adv, found.restart, found.step, found.gradients, found.forwards)
 
     honest = Attack.find
     monkeypatch.setattr(Attack, "find", cheat)

@@ -37,7 +37,7 @@ def train(digits: Pair, objective: lp.objectives.Objective, steps: int) -> nn.Mo
 
 @pytest.fixture(scope="module")
 def plain(digits: Pair) -> nn.Module:
-    return train(digits, lp.objectives.Plain(), 150)
+    return train(digits, lp.objectives.StandardTraining(), 150)
 
 
 @pytest.fixture(scope="module")

@@ -8,22 +8,24 @@ from torch import nn
 
 import logitpair as lp
 from logitpair.attacks import APGD, DiversifiedPGD
-from logitpair.auditing.audit_ledger import Book
+from logitpair.auditing.audit_ledger import AuditLedger
 from logitpair.auditing.scheduler import Round, Stop, Turn, next_arm, reach
-from logitpair.auditing.strategies import FORWARD, Arm, arms
+from logitpair.auditing.strategies import FORWARD, SearchStrategy, arms
 from logitpair.storage.ledger import POSITION
 
 CHEAP, DEAR = (
-    Arm("cheap", lambda turn: lp.attacks.Unperturbed(), 10.0, everywhere=True),
-    Arm("dear", lambda turn: lp.attacks.Unperturbed(), 50.0),
+    SearchStrategy("cheap", lambda turn: lp.attacks.Unperturbed(), 10.0, everywhere=True),
+    SearchStrategy("dear", lambda turn: lp.attacks.Unperturbed(), 50.0),
 )
 
 
-def done(arm: Arm, turn: int, attacked: int, broken: int) -> Round:
+def done(arm: SearchStrategy, turn: int, attacked: int, broken: int) -> Round:
     return Round(arm.name, turn, attacked, broken, gradients=arm.cost * attacked, forwards=0.0, seconds=0.0)
 
 
-def chosen(rounds: list[Round], standing: int, budget: float = 1000.0, choices: tuple[Arm, ...] = (CHEAP, DEAR)) -> tuple[str, int]:
+def chosen(
+    rounds: list[Round], standing: int, budget: float = 1000.0, choices: tuple[SearchStrategy, ...] = (CHEAP, DEAR)
+) -> tuple[str, int]:
     found = next_arm(choices, rounds, 1000, standing, budget)
     assert not isinstance(found, Stop), found
     return found.arm.name, found.number
@@ -85,7 +87,7 @@ def test_after_a_first_turn_everywhere_turns_go_to_the_nearest_examples_and_furt
 
 
 def test_a_dear_search_is_first_tried_on_few() -> None:
-    dearest = Arm("dearest", DEAR.attack, 500.0)
+    dearest = SearchStrategy("dearest", DEAR.attack, 500.0)
     spent = [done(CHEAP, 0, 2000, 900)]  # 20,000 gradients, a fifth of which is enough for 8
     assert reach(dearest, spent, 1100) == 16
     spent.append(done(DEAR, 0, 1000, 10))  # with 50,000 more for 28
@@ -111,7 +113,7 @@ def test_a_turn_cut_short_by_the_budget_settles_nothing() -> None:
 
 def test_what_was_attacked_in_vain_counts_as_further() -> None:
     survey = {"y": np.zeros(4, int), "prediction": np.zeros(4, int), "margin": np.array([-1.0, -1.5, -3.5, -2.5])}
-    book = Book([{POSITION: np.arange(4), "gallery/x": np.zeros((4, 1, 2, 2)), **survey}], 4)
+    book = AuditLedger([{POSITION: np.arange(4), "gallery/x": np.zeros((4, 1, 2, 2)), **survey}], 4)
     assert book.nearest("one", 2).tolist() == [0, 1]
     kept = {"margin": np.array([-1.0]), "gallery/x_adv": np.zeros((1, 1, 2, 2))}
     nothing = {name: np.zeros(1) for name in ("gradients", "forwards", "prediction", "distance", "restart", "step")}
@@ -126,13 +128,16 @@ def test_what_was_attacked_in_vain_counts_as_further() -> None:
 
 def test_logits_may_be_as_small_as_they_like() -> None:
     survey = {"y": np.zeros(3, int), "prediction": np.zeros(3, int), "margin": np.array([-3e-9, -1e-9, -2e-9])}
-    book = Book([{POSITION: np.arange(3), "gallery/x": np.zeros((3, 1, 2, 2)), **survey}], 3)
+    book = AuditLedger([{POSITION: np.arange(3), "gallery/x": np.zeros((3, 1, 2, 2)), **survey}], 3)
     assert book.nearest("one", 1).tolist() == [1]
 
 
 def test_another_network_is_tried_once() -> None:
-    assert reach(Arm("transfer_other", CHEAP.attack, 10.0, everywhere=True, source=nn.Identity()), [done(CHEAP, 0, 1000, 10)], 990) == 990
-    transfer = Arm("transfer_other", lambda turn: lp.attacks.Unperturbed(), 10.0, source=nn.Identity())
+    assert (
+        reach(SearchStrategy("transfer_other", CHEAP.attack, 10.0, everywhere=True, source=nn.Identity()), [done(CHEAP, 0, 1000, 10)], 990)
+        == 990
+    )
+    transfer = SearchStrategy("transfer_other", lambda turn: lp.attacks.Unperturbed(), 10.0, source=nn.Identity())
     rounds = [done(transfer, 0, 1000, 500), done(CHEAP, 0, 500, 50)]
     assert chosen(rounds, 450, choices=(CHEAP, transfer)) == ("cheap", 1)
     rounds.append(done(CHEAP, 1, 450, 0))

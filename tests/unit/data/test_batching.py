@@ -106,7 +106,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_folder_gives_rgb_images_of_one_size(folder: Path) -> None:
-    images = data.Folder(root=folder, size=16, validation_share=0.25)
+    images = data.Folder(root=folder, size=16, validation_fraction=0.25)
     assert [len(images.train()), len(images.validation()), len(images.test())] == [9, 3, 6]
     assert list(images.classes) == ["cat", "dog", "owl"]
     for split in (images.train(), images.validation(), images.test()):
@@ -119,7 +119,7 @@ def test_folder_gives_rgb_images_of_one_size(folder: Path) -> None:
 
 
 def test_folder_splits_are_disjoint_and_the_same_every_time(folder: Path) -> None:
-    once, again = (data.Folder(root=folder, size=16, validation_share=0.25) for _ in range(2))
+    once, again = (data.Folder(root=folder, size=16, validation_fraction=0.25) for _ in range(2))
     assert once.train().indices == again.train().indices
     assert sorted([*once.train().indices, *once.validation().indices]) == list(range(12))
 
@@ -152,7 +152,7 @@ def test_bad_folders_are_refused_in_one_line(folder: Path, build: str) -> None:
 
 
 def test_bad_folder_settings_are_refused() -> None:
-    for settings in ({"size": 0}, {"validation_share": 1.0}, {"validation_share": -0.1}):
+    for settings in ({"size": 0}, {"validation_fraction": 1.0}, {"validation_fraction": -0.1}):
         with pytest.raises(InputError, match=next(iter(settings))):
             data.Folder(root=Path(), **settings)
 

@@ -111,7 +111,7 @@ def library(splits: dict[str, Table], monkeypatch: pytest.MonkeyPatch) -> Simple
 
 
 def insects(**settings: Any) -> data.HuggingFace:
-    return data.HuggingFace(**({"path": "someone/insects", "size": 16, "validation_share": 0.25} | settings))
+    return data.HuggingFace(**({"path": "someone/insects", "size": 16, "validation_fraction": 0.25} | settings))
 
 
 def test_splits_labels_and_pixels(library: SimpleNamespace) -> None:

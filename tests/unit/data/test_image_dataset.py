@@ -61,7 +61,7 @@ def test_evaluation_resizes_and_crops_as_torchvision_does(folder: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_random_crops_are_a_function_of_the_seed(folder: Path, workers: int) -> None:
-    train = data.ImageNet(root=folder, size=16, validation_share=0.25).train()
+    train = data.ImageNet(root=folder, size=16, validation_fraction=0.25).train()
 
     def epoch(number: int, workers: int = 0, start: int = 0) -> torch.Tensor:
         return torch.cat([x for x, _ in epoch_batches(train, 6, seed=1, epoch=number, workers=workers, start=start)])
@@ -86,7 +86,7 @@ def test_augmentation_does_what_is_asked(folder: Path) -> None:
 
 
 def test_bad_settings_are_refused(no_shape_checks: None) -> None:
-    for settings in ({"size": 0}, {"crop_pct": 0.0}, {"crop_pct": 1.1}, {"validation_share": 1.0}, {"corrupt": "ignore"}):
+    for settings in ({"size": 0}, {"crop_pct": 0.0}, {"crop_pct": 1.1}, {"validation_fraction": 1.0}, {"corrupt": "ignore"}):
         with pytest.raises(InputError, match=next(iter(settings))):
             data.Folder(root=Path(), **settings)
     for settings in ({"scale": (0.0, 1.0)}, {"scale": (0.5, 0.2)}, {"scale": (0.5, 1.2)}, {"ratio": (0.0, 1.0)}, {"ratio": (2.0, 1.0)}):
@@ -156,7 +156,7 @@ def test_the_command_line_tells_in_one_line_what_a_worker_met(folder: Path) -> N
 
 
 def test_shards_give_the_same_examples_as_the_folder(folder: Path, shards: Path) -> None:
-    options = {"size": 16, "validation_share": 0.25}
+    options = {"size": 16, "validation_fraction": 0.25}
     ours, theirs = data.Shards(root=shards, **options), data.Folder(root=folder, **options)
     assert sorted(path.name for path in shards.iterdir()) == [
         "classes.txt", "train-000000.tar", "train-000001.tar", "train-000002.tar", "val-000000.tar"
@@ -226,7 +226,7 @@ def test_shards_of_others_are_read(tmp_path: Path, cache: Path) -> None:
         {f"{long}.cls": b"2\n", f"{long}.json": b"{}", f"{long}.PNG": encoded(1), "a.b.cls.txt": b"9", "y.png": encoded(2), "y.cls": b"0"},
     )
     write_tar(tmp_path / "part-val-0.tar", {"z.seg.png": b"?", "z.jpeg": encoded(3, "JPEG"), "z.cls": b"1"})
-    shards = data.Shards(root=tmp_path, training="*-train-*.tar", testing="*-val-*.tar", size=24, validation_share=0.5)
+    shards = data.Shards(root=tmp_path, training="*-train-*.tar", testing="*-val-*.tar", size=24, validation_fraction=0.5)
     assert list(shards.classes) == ["0", "1", "2"]
     assert labels(shards.test()) == [1]
     assert sorted([*labels(shards.train()), *labels(shards.validation())]) == [0, 2]
@@ -291,7 +291,7 @@ def damaged_root(folder: Path, tmp_path: Path, kind: str) -> tuple[Path, list[st
 @pytest.mark.parametrize("kind", ["folder", "shards"])
 def test_damaged_pictures_are_named_and_refused_unless_skipped(folder: Path, tmp_path: Path, cache: Path, kind: str) -> None:
     build = data.Folder if kind == "folder" else data.Shards
-    options = {"size": 16, "validation_share": 0.25, "augmentation": data.Augmentation(flip=False)}
+    options = {"size": 16, "validation_fraction": 0.25, "augmentation": data.Augmentation(flip=False)}
     whole = data.Folder(root=folder, **options)
     before = {part: [(x.numpy().tobytes(), y) for x, y in getattr(whole, part)()] for part in ("train", "validation", "test")}
     root, names = damaged_root(folder, tmp_path, kind)

@@ -103,14 +103,14 @@ def test_missing_files_and_bad_settings_are_refused(tmp_path: Path) -> None:
         data.SVHN(root=tmp_path).train()
     with pytest.raises(InputError, match="^--data-dir .*is not a folder"):
         data.SVHN(root=tmp_path / "missing").test()
-    with pytest.raises(InputError, match="validation_share"):
-        data.SVHN(validation_share=1.0)
+    with pytest.raises(InputError, match="validation_fraction"):
+        data.SVHN(validation_fraction=1.0)
 
 
 @pytest.mark.filterwarnings("ignore:--data-dir.*official", "ignore:--data-dir.*validation")
 def test_a_share_that_leaves_none_is_refused(root: Path) -> None:
-    with pytest.raises(InputError, match="validation_share: 0.001 of 40 images leaves none"):
-        data.SVHN(root=root, validation_share=0.001).train()
+    with pytest.raises(InputError, match="validation_fraction: 0.001 of 40 images leaves none"):
+        data.SVHN(root=root, validation_fraction=0.001).train()
 
 
 @pytest.mark.filterwarnings("ignore:--data-dir.*official")

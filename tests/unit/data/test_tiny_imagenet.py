@@ -131,7 +131,7 @@ def test_other_layouts_are_refused_in_one_line(root: Path, build: str) -> None:
 
 
 def test_bad_settings_are_refused(no_shape_checks: None) -> None:
-    for settings in ({"padding": -1}, {"validation_share": 1.0}, {"corrupt": "ignore"}):
+    for settings in ({"padding": -1}, {"validation_fraction": 1.0}, {"corrupt": "ignore"}):
         with pytest.raises(InputError, match=next(iter(settings))):
             data.TinyImageNet(root=Path(), **settings)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import logitpair as lp
-from logitpair.attacks import PGD, Attack, Found
+from logitpair.attacks import PGD, Attack, AttackResult
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,9 @@ class Rogue(Attack):
     change: object
     threat: lp.Linf = BALL
 
-    def find(self, model: nn.Module, x: Tensor, y: Tensor, *, generator: object = None) -> Found:
+    def find(self, model: nn.Module, x: Tensor, y: Tensor, *, generator: object = None) -> AttackResult:
         unknown = torch.full((len(x),), -1)
-        return Found(self.change(x), unknown, unknown, torch.zeros(len(x)), torch.zeros(len(x)))
+        return AttackResult(self.change(x), unknown, unknown, torch.zeros(len(x)), torch.zeros(len(x)))
 
     def search(self, model: nn.Module, x: Tensor, y: Tensor, generator: object) -> Tensor:
         raise AssertionError
@@ -54,17 +54,17 @@ class Recording(Attack):
 
     seen: list
     threat: lp.Linf = BALL
-    stop_when_broken: bool = True
+    early_stop: bool = True
 
     def search(self, model: nn.Module, x: Tensor, y: Tensor, generator: object) -> Tensor:
-        self.seen.append({"y": y.tolist(), "correct": (model(x).argmax(1) == y).tolist(), "exhaustive": not self.stop_when_broken})
+        self.seen.append({"y": y.tolist(), "correct": (model(x).argmax(1) == y).tolist(), "exhaustive": not self.early_stop})
         return x
 
     def scaled(self, factor: float) -> Self:
         return self
 
-    def exhaustive(self) -> Self:
-        return type(self)(self.seen, self.threat, stop_when_broken=False)
+    def without_early_stop(self) -> Self:
+        return type(self)(self.seen, self.threat, early_stop=False)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
@@ -234,11 +234,11 @@ def test_black_box_makes_images_on_the_source_with_the_exhaustive_attack(model: 
     assert not all(seen[1]["correct"]), "the source itself was attacked, not the evaluated model"
     summary = evaluation.results["black_box"]["other"]
     assert summary["correct"] == evaluation.results["clean"]["correct"]
-    assert summary["attacks"]["nothing"]["parameters"]["init_args"]["stop_when_broken"] is False
+    assert summary["attacks"]["nothing"]["parameters"]["init_args"]["early_stop"] is False
 
 
 def test_black_box_from_the_model_itself_is_a_white_box(model: nn.Module, sample: Pair) -> None:
-    attacks = {"bim": PGD(BALL, step_size=0.02, steps=10, random_start=False).exhaustive()}
+    attacks = {"bim": PGD(BALL, step_size=0.02, steps=10, random_start=False).without_early_stop()}
     results = evaluate(model, sample, attacks=attacks, sources={"itself": model}).results
     assert results["black_box"]["itself"]["correct"] == results["white_box"]["correct"]
     blind = evaluate(model, sample, attacks=attacks, sources={"untrained": lp.models.SmallConvNet(width=4).double()}).results
@@ -254,7 +254,7 @@ def test_top5_is_attacked_where_top1_was_wrong_from_the_start(model: nn.Module, 
     x, _ = sample
     second = model(x).topk(2, dim=1).indices[:, 1].detach()  # top-1 is never right, top-5 always
     attack = PGD(lp.Linf(0.5), step_size=0.05, steps=20, random_start=False)
-    results = evaluate(model, (x, second), attacks={"full": attack.exhaustive(), "stopping": attack}).results
+    results = evaluate(model, (x, second), attacks={"full": attack.without_early_stop(), "stopping": attack}).results
     assert results["clean"]["top1"] == 0
     assert results["clean"]["top5"] == 1
     full, stopping = results["attacks"]["full"], results["attacks"]["stopping"]

@@ -33,7 +33,9 @@ def model(trained: nn.Module) -> nn.Module:
 
 
 def test_gradient_evaluations_are_counted_for_each_example(model: nn.Module, sample: Pair) -> None:
-    evaluation = evaluate(model, sample, attacks={"all": PGD(BALL, step_size=0.01, steps=5, restarts=2).exhaustive(), "stop": STRONG})
+    evaluation = evaluate(
+        model, sample, attacks={"all": PGD(BALL, step_size=0.01, steps=5, restarts=2).without_early_stop(), "stop": STRONG}
+    )
     results = evaluation.results
     attacked = evaluation.ledger["clean/top5"].sum()
     assert results["attacks"]["all"]["gradient_evaluations_per_example"] == pytest.approx(5 * 2 * attacked / 60)
@@ -69,7 +71,7 @@ def test_top5_is_left_out_where_there_are_5_classes_or_fewer(linear: nn.Module, 
 
 
 def test_top5_of_the_union_counts_what_no_attack_pushed_out(model: nn.Module, sample: Pair) -> None:
-    attacks = {name: attack.exhaustive() for name, attack in SUITE.items()}
+    attacks = {name: attack.without_early_stop() for name, attack in SUITE.items()}
     evaluation = evaluate(model, sample, attacks=attacks)
     stands = np.all([evaluation.ledger[f"white_box/{name}/top5"] for name in attacks], axis=0)
     union = evaluation.results["white_box_union"]

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import logitpair as lp
 from logitpair import InputError
-from logitpair.attacks import PGD, Attack, Found
+from logitpair.attacks import PGD, Attack, AttackResult
 from logitpair.runtime.distributed import World
 
 BALL = lp.Linf(0.1)
@@ -56,7 +56,7 @@ class Watched(Attack):
     attack: PGD = ATTACK
     threat: lp.Linf = BALL
 
-    def search(self, model: nn.Module, x: Tensor, y: Tensor, generator: object) -> Found:
+    def search(self, model: nn.Module, x: Tensor, y: Tensor, generator: object) -> AttackResult:
         if CALLS.attacks >= CALLS.last:
             raise KeyboardInterrupt
         CALLS.attacks, CALLS.images = CALLS.attacks + 1, CALLS.images + len(x)
@@ -65,8 +65,8 @@ class Watched(Attack):
     def scaled(self, factor: float) -> Self:
         return replace(self, attack=self.attack.scaled(factor))
 
-    def exhaustive(self) -> Self:
-        return replace(self, attack=self.attack.exhaustive())
+    def without_early_stop(self) -> Self:
+        return replace(self, attack=self.attack.without_early_stop())
 
 
 def evaluate(model: nn.Module, data: object, folder: Path | None = None, **options: object) -> lp.Evaluation:
@@ -269,7 +269,7 @@ def test_the_course_of_an_attack_is_that_of_shorter_ones(model: nn.Module, sampl
 
 
 def test_an_attack_that_searches_to_its_last_step_has_no_course(model: nn.Module, sample: Pair) -> None:
-    entry = evaluate(model, sample, attacks={"pgd": replace(ATTACK, restarts=1).exhaustive()}).results["attacks"]["pgd"]
+    entry = evaluate(model, sample, attacks={"pgd": replace(ATTACK, restarts=1).without_early_stop()}).results["attacks"]["pgd"]
     assert "standing" not in entry
 
 

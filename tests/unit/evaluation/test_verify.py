@@ -18,7 +18,7 @@ from logitpair.attacks import PGD
 from logitpair.evaluation.adversarial_cache import AdversarialImages
 
 BALL = lp.Linf(0.1)
-ATTACKS = {"pgd": PGD(BALL, step_size=0.03, steps=4), "bim": PGD(BALL, step_size=0.03, steps=3, random_start=False).exhaustive()}
+ATTACKS = {"pgd": PGD(BALL, step_size=0.03, steps=4), "bim": PGD(BALL, step_size=0.03, steps=3, random_start=False).without_early_stop()}
 Pair = tuple[Tensor, Tensor]
 
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 import logitpair as lp
 from logitpair import InputError
-from logitpair.models import count_logits, read_model
+from logitpair.models import read_model
+from logitpair.models.inference import count_logits
 from logitpair.runtime.lazy_imports import import_timm
 from logitpair.storage import checkpoint
 

@@ -21,7 +21,7 @@ from logitpair.cli.options import check_folder_name
 from logitpair.config import recipes
 from logitpair.data import first
 from logitpair.evaluation.attack_run import check_name
-from logitpair.runs.evaluation_task import Subject, _tell_missing as tell_missing, published, refuse_overwriting
+from logitpair.runs.evaluation_task import EvaluationTask, _tell_missing as tell_missing, published, refuse_overwriting
 from logitpair.storage.class_path import describe
 
 PGD = lp.attacks.PGD(lp.Linf(0.1), step_size=0.05, steps=2)
@@ -29,8 +29,8 @@ DATA = torch.zeros(20, 1, 2, 2), torch.zeros(20, dtype=torch.int64)
 NETWORK = {"name": "timm:resnet18", "weights": "w.pt", "pretrained": False, "classes": None, "mean": None, "std": None, "labels": None}
 
 
-def subject(**about: Any) -> Subject:
-    return Subject(nn.Identity(), DATA, {"pgd": PGD}, about=about)
+def subject(**about: Any) -> EvaluationTask:
+    return EvaluationTask(nn.Identity(), DATA, {"pgd": PGD}, about=about)
 
 
 def written(folder: Path, images: bool = False, **about: Any) -> Path:

@@ -13,8 +13,7 @@ import logitpair as lp
 from logitpair import InputError
 from logitpair.cli.main import main
 from logitpair.config import recipes
-from logitpair.runs import run_directory as runs
-from logitpair.runs.run_directory import Trained
+from logitpair.runs import TrainedRun, run_directory as runs
 
 
 def test_a_run_that_began_before_a_setting_was_there_resumes_with_its_default(tmp_path: Path) -> None:
@@ -55,7 +54,7 @@ def test_what_touches_them_may_not(tmp_path: Path, changes: tuple[str, str]) -> 
 
 
 def test_a_trained_network_is_read_when_needed_and_draws_no_random_numbers(tmp_path: Path) -> None:
-    source = Trained(tmp_path / "run")
+    source = TrainedRun(tmp_path / "run")
     assert main(["train", "digits-plain", "--epochs", "0.1", "--validation.examples", "10", "--out", str(tmp_path / "run")]) == 0
     before = torch.get_rng_state()
     x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -13,16 +13,16 @@ from logitpair.storage.class_path import describe
 def test_an_attack_is_written_as_a_recipe_writes_it() -> None:
     attack = lp.attacks.PGD(lp.Linf(0.3), step_size=0.01, steps=40, target=lp.attacks.LeastLikely(), loss=lp.losses.margin)
     assert describe(attack) == {
-        "class_path": "logitpair.attacks.pgd.PGD",
+        "class_path": "logitpair.attacks.PGD",
         "init_args": {
             "threat": {"class_path": "logitpair.threat.Linf", "init_args": {"eps": 0.3}},
             "step_size": 0.01,
             "steps": 40,
             "random_start": True,
             "restarts": 1,
-            "target": {"class_path": "logitpair.attacks.targets.LeastLikely", "init_args": {}},
+            "target": {"class_path": "logitpair.attacks.LeastLikely", "init_args": {}},
             "loss": "logitpair.losses.margin",
-            "stop_when_broken": True,
+            "early_stop": True,
         },
     }
 

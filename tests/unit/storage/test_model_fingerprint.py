@@ -45,7 +45,7 @@ class Settings:
     layers: tuple[int, ...]
 
 
-class Plain:
+class StandardTraining:
     def __init__(self, slope: float) -> None:
         self.slope = slope
 
@@ -81,7 +81,7 @@ DIFFERENT = {
     "tensors": (torch.zeros(3), torch.ones(3)),
     "arrays": (np.zeros(3), np.ones(3)),
     "dataclass": (Settings(1.0, (1, 2)), Settings(1.0, (1, 3))),
-    "objects": (Plain(1.0), Plain(2.0)),
+    "objects": (StandardTraining(1.0), StandardTraining(2.0)),
     "types": (nn.ReLU, nn.Tanh),
     "modules_in_a_list": ([nn.ReLU()], [nn.Tanh()]),
     "paths": (Path("a"), Path("b")),

@@ -106,7 +106,7 @@ def test_a_folder_of_another_sweep_is_refused(tmp_path: Path, capsys: pytest.Cap
     folder = make_sweep(tmp_path / "sweep", recipe="digits-alp")
     before = (folder / "sweep.json").read_bytes()
     for recipe, options in (
-        ("digits-mpgd", ["--objective.clean_share", "0,0.5"]),
+        ("digits-mpgd", ["--objective.clean_weight", "0,0.5"]),
         ("digits-alp", ["--objective.weight", "0,0.5", "--seeds", "2"]),  # without 2
         ("digits-alp", ["--objective.weight", "0,0.5,2"]),  # without seed 1
     ):

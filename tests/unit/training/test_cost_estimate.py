@@ -45,7 +45,7 @@ def images(number: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_operations_and_bytes_of_plain_training_are_those_counted_by_hand() -> None:
-    counted = step_cost(config(lp.objectives.Plain(), ema=0.9), *images(4))
+    counted = step_cost(config(lp.objectives.StandardTraining(), ema=0.9), *images(4))
     first, second = 64 * 32, 32 * 10
     assert counted.flops == 2 * (2 * first + 3 * second)  # forward and weights; of the second layer its input's gradient too
     assert counted.parameters == first + 32 + second + 10
@@ -64,7 +64,7 @@ def test_every_step_of_the_attack_costs_a_forward_and_a_backward_pass(steps: int
 
 
 def test_the_run_is_the_step_many_times() -> None:
-    cost = run_cost(config(lp.objectives.Plain()), STEP, 1050, SMALL, 2, share=0.5)
+    cost = run_cost(config(lp.objectives.StandardTraining()), STEP, 1050, SMALL, 2, share=0.5)
     assert (cost.steps, cost.flops) == (22, 2100 * 1e6)
     assert cost.images_per_second == 2 * 0.5 * 10e9 / 1e6
     assert cost.seconds == pytest.approx(2100 / 10_000)
@@ -74,8 +74,8 @@ def test_the_run_is_the_step_many_times() -> None:
 
 
 def test_micro_batches_take_less_memory() -> None:
-    whole = run_cost(config(lp.objectives.Plain()), STEP, 1000, SMALL, 1)
-    parts = run_cost(config(lp.objectives.Plain(), accumulate=4), STEP, 1000, SMALL, 1)
+    whole = run_cost(config(lp.objectives.StandardTraining()), STEP, 1000, SMALL, 1)
+    parts = run_cost(config(lp.objectives.StandardTraining(), accumulate=4), STEP, 1000, SMALL, 1)
     assert whole.memory == 1024**2 + 100 * 1024
     assert parts.memory == 1024**2 + 25 * 1024
     assert parts.largest_batch == 4 * whole.largest_batch
@@ -99,7 +99,7 @@ def test_attention_is_counted() -> None:
 
 
 def test_half_precision_is_computed_where_the_run_does() -> None:
-    plain = config(lp.objectives.Plain())
+    plain = config(lp.objectives.StandardTraining())
     automatic = replace(plain, precision="auto")
     half = run_cost(automatic, STEP, 1000, SMALL, 1, share=0.5)
     assert half.half
@@ -110,14 +110,14 @@ def test_half_precision_is_computed_where_the_run_does() -> None:
 
 
 def test_a_measured_rate_takes_the_place_of_a_share() -> None:
-    cost = run_cost(config(lp.objectives.Plain()), STEP, 1000, SMALL, 4, rate=500.0)
+    cost = run_cost(config(lp.objectives.StandardTraining()), STEP, 1000, SMALL, 4, rate=500.0)
     assert cost.images_per_second == pytest.approx(2000)
     assert cost.share == pytest.approx(500 * 1e6 / 10e9)
 
 
 def test_small_networks_wait_for_the_host() -> None:
     many = replace(STEP, launches=10_000)
-    cost = run_cost(config(lp.objectives.Plain()), many, 1000, SMALL, 1)
+    cost = run_cost(config(lp.objectives.StandardTraining()), many, 1000, SMALL, 1)
     assert cost.launched
     assert cost.images_per_second == pytest.approx(100 / (10_000 * LAUNCH))
 
@@ -136,7 +136,7 @@ def test_small_networks_wait_for_the_host() -> None:
 def test_what_is_no_plan_is_refused(options: dict[str, float], said: str) -> None:
     given = {"images": 1000, "gpus": 1} | options
     with pytest.raises(InputError, match=said):
-        run_cost(config(lp.objectives.Plain()), STEP, given.pop("images"), SMALL, given.pop("gpus"), **given)  # type: ignore[arg-type]
+        run_cost(config(lp.objectives.StandardTraining()), STEP, given.pop("images"), SMALL, given.pop("gpus"), **given)  # type: ignore[arg-type]
 
 
 def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:

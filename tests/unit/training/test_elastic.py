@@ -16,17 +16,17 @@ from logitpair import InputError
 from logitpair.cli.main import main
 from logitpair.config import recipes
 from logitpair.runs import run_directory as runs
-from logitpair.runtime.distributed import Team, World
+from logitpair.runtime.distributed import ProcessTeam, World
 from logitpair.training.elastic import Elastic, Workers, _take
-from logitpair.training.local_batches import Feed
+from logitpair.training.local_batches import LocalBatches
 
 CPU = torch.device("cpu")
 SHORT = ["--epochs", "0.05", "--validation.examples", "10"]
 
 
-def feed(*overrides: str) -> Feed:
+def feed(*overrides: str) -> LocalBatches:
     config = recipes.resolve(recipes.load("digits-plain").run, list(overrides)).config
-    return Feed(config, config.data.train())
+    return LocalBatches(config, config.data.train())
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict, message: str) -
 def test_without_workers_the_team_is_that_of_the_world() -> None:
     world = World(1, 3, CPU)
     with Elastic().join(world, torch.nn.Linear(1, 1), dict, lambda parts: None, lambda text: None) as team:
-        assert type(team) is Team
+        assert type(team) is ProcessTeam
         assert team.place == world
         assert team.gather(lambda: True)
 

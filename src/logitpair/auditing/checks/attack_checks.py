@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from logitpair import losses
 from logitpair.attacks import PGD, Attack, BlockStart, DiversifiedPGD, Square, fgsm
-from logitpair.attacks.base import logits_of
 from logitpair.auditing.checks.finding import Finding
 from logitpair.auditing.checks.pgd_trajectory import Margins, trace
 from logitpair.auditing.checks.sample import Sample
+from logitpair.models.inference import compute_logits
 from logitpair.threat import Linf
 
 POINTS = 0.1  # of the sample: honest networks differ by less
@@ -202,7 +202,7 @@ def _noise(sample: Sample, standing: Sample, threat: Linf) -> Finding:
     streams, broken = standing.streams("noise"), torch.zeros_like(standing.y, dtype=torch.bool)
     for _ in range(NOISES if len(standing.x) else 0):
         for x in (threat.random_start(standing.x, streams), BlockStart().draw(threat, standing.x, streams)):
-            broken |= losses.margin(logits_of(sample.model, x), standing.y) > 0
+            broken |= losses.margin(compute_logits(sample.model, x), standing.y) > 0
     share = int(broken.sum()) / len(sample.x)
     return Finding(
         "noise",
@@ -229,9 +229,9 @@ def _black_box(sample: Sample, standing: Sample, threat: Linf) -> Finding:
 def _transfer(sample: Sample, standing: Sample, threat: Linf, name: str, source: nn.Module) -> Finding:
     broken = torch.zeros_like(standing.y, dtype=torch.bool)
     if len(standing.x):
-        attack = DiversifiedPGD(threat, steps=20, diversify=1).exhaustive()
+        attack = DiversifiedPGD(threat, steps=20, diversify=1).without_early_stop()
         x_adv = attack(source, standing.x, standing.y, generator=standing.streams(f"transfer {name}"))
-        broken = losses.margin(logits_of(sample.model, x_adv), standing.y) > 0
+        broken = losses.margin(compute_logits(sample.model, x_adv), standing.y) > 0
     share = int(broken.sum()) / len(sample.x)
     return Finding(
         f"transfer_{name}",
@@ -248,5 +248,5 @@ def _broken_by(sample: Sample, attack: Attack) -> Tensor:
     if not len(sample.x):
         return torch.zeros(0, dtype=torch.bool)
     x_adv = attack(sample.model, sample.x, sample.y, generator=sample.streams(type(attack).__name__))
-    logits = logits_of(sample.model, x_adv)
+    logits = compute_logits(sample.model, x_adv)
     return (losses.margin(logits, sample.y) > 0) | ~torch.isfinite(logits).all(1)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from logitpair import losses
-from logitpair.attacks.base import gradient_of, logits_of
+from logitpair.attacks.base import gradient_of
 from logitpair.auditing.checks.finding import Finding
 from logitpair.auditing.checks.sample import Sample
+from logitpair.models.inference import compute_logits
 from logitpair.rng import uniform_like
 
 DIFFER = 1e-3  # of the logits' spread: more than float32 kernels differ by on other batch sizes
@@ -23,7 +24,7 @@ SAME = 0.5  # of images whose logits do not answer to noise that small
 
 def model_checks(sample: Sample) -> Iterator[Finding]:
     """Every check of the network, on images as they are."""
-    logits = logits_of(sample.model, sample.x)
+    logits = compute_logits(sample.model, sample.x)
     yield _repeatable(sample, logits)
     yield _alone(sample, logits)
     yield _probabilities(logits)
@@ -35,7 +36,7 @@ def model_checks(sample: Sample) -> Iterator[Finding]:
 
 
 def _repeatable(sample: Sample, logits: Tensor) -> Finding:
-    differ = max(_difference(logits, logits_of(sample.model, sample.x)) for _ in range(3))
+    differ = max(_difference(logits, compute_logits(sample.model, sample.x)) for _ in range(3))
     return Finding(
         "repeatable",
         differ <= DIFFER,
@@ -49,7 +50,7 @@ def _repeatable(sample: Sample, logits: Tensor) -> Finding:
 
 
 def _alone(sample: Sample, logits: Tensor) -> Finding:
-    alone = torch.cat([logits_of(sample.model, image[None]) for image in sample.x[:ALONE]])
+    alone = torch.cat([compute_logits(sample.model, image[None]) for image in sample.x[:ALONE]])
     differ = _difference(logits[:ALONE], alone)
     return Finding(
         "batch_independent",
@@ -104,7 +105,7 @@ def _scale(logits: Tensor, y: Tensor) -> Finding:
 def _gradients(sample: Sample, name: str, loss: losses.Loss) -> Finding:
     x = sample.x.clone().requires_grad_()
     with torch.enable_grad():
-        gradient = gradient_of(loss(logits_of(sample.model, x), sample.y).sum(), x).flatten(1)
+        gradient = gradient_of(loss(compute_logits(sample.model, x), sample.y).sum(), x).flatten(1)
     vanishing = (gradient == 0).all(1).float().mean().item()
     broken = (~torch.isfinite(gradient)).any(1).float().mean().item()
     return Finding(
@@ -121,7 +122,7 @@ def _gradients(sample: Sample, name: str, loss: losses.Loss) -> Finding:
 
 def _resolution(sample: Sample, logits: Tensor) -> Finding:
     noise = TINY * (2 * uniform_like(sample.x, sample.streams("resolution")) - 1)
-    moved = logits_of(sample.model, (sample.x + noise).clamp(0, 1))
+    moved = compute_logits(sample.model, (sample.x + noise).clamp(0, 1))
     same = (moved == logits).all(1).float().mean().item()
     return Finding(
         "resolution",

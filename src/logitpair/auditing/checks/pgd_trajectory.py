@@ -7,14 +7,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from logitpair.attacks import PGD
-from logitpair.attacks.base import Images, Labels, gradient_of, logits_of
+from logitpair.attacks.base import Images, Labels, gradient_of
 from logitpair.losses import margin, per_example
-from logitpair.rng import Generator
+from logitpair.models.inference import compute_logits
+from logitpair.rng import RandomSource
 
 Margins = Float[Tensor, "iterates batch"]
 
 
-def trace(model: nn.Module, attack: PGD, x: Images, y: Labels, generator: Generator, steps: int | None = None) -> Margins:
+def trace(model: nn.Module, attack: PGD, x: Images, y: Labels, generator: RandomSource, steps: int | None = None) -> Margins:
     """The margin (above 0: misclassified) at the start and after each step of one restart, ``[steps + 1, batch]``.
 
     Args:
@@ -28,10 +29,10 @@ def trace(model: nn.Module, attack: PGD, x: Images, y: Labels, generator: Genera
     with torch.enable_grad():
         for _ in range(attack.steps if steps is None else steps):
             x_adv = x_adv.detach().requires_grad_()
-            logits = logits_of(model, x_adv)
+            logits = compute_logits(model, x_adv)
             margins.append(margin(logits.detach(), y))
             gradient = gradient_of(per_example(attack.loss, logits, y).sum(), x_adv)
             x_adv = attack.threat.project(x_adv.detach() + attack.step_size * attack.threat.ascent(gradient), x)
     with torch.no_grad():
-        margins.append(margin(logits_of(model, x_adv), y))
+        margins.append(margin(compute_logits(model, x_adv), y))
     return torch.stack(margins).nan_to_num(nan=torch.inf)  # what is no number is no answer

@@ -16,7 +16,7 @@ from logitpair.cli.task_options import PATIENCE, add_subject, blaming, out_of, p
 from logitpair.config.recipes import FRACTION, fraction
 from logitpair.data import count
 from logitpair.errors import InputError
-from logitpair.runs.evaluation_task import Subject, sources_of
+from logitpair.runs.evaluation_task import EvaluationTask, sources_of
 from logitpair.runtime import distributed
 from logitpair.runtime.progress import console, print_rows
 from logitpair.storage.class_path import describe
@@ -108,7 +108,7 @@ def keep_finished(folder: Path, examples: int | None, threat: Linf) -> None:
         raise InputError(f"--examples: {held}, this one has {examples:,}; move that folder away first")
 
 
-def protocol_of(subject: Subject, arguments: Namespace) -> PGD:
+def protocol_of(subject: EvaluationTask, arguments: Namespace) -> PGD:
     """The attack whose number is judged.
 
     Raises:
@@ -138,7 +138,7 @@ def eps_of(text: str) -> float:
     return eps
 
 
-def claim_of(run: Path, subject: Subject, protocol: PGD) -> dict[str, Any] | None:
+def claim_of(run: Path, subject: EvaluationTask, protocol: PGD) -> dict[str, Any] | None:
     """What an evaluation of the same checkpoint on the same images says of the protocol; None where there is none."""
     weights = weights_of(subject.model)
     for path in sorted(run.glob("evaluation/*/results.json")):

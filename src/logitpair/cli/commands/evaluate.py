@@ -13,7 +13,7 @@ from logitpair.errors import InputError
 from logitpair.evaluation.evaluate import evaluate
 from logitpair.evaluation.result import Evaluation
 from logitpair.evaluation.verify import COLUMNS, verify
-from logitpair.runs.evaluation_task import Subject, refuse_overwriting, sources_of
+from logitpair.runs.evaluation_task import EvaluationTask, refuse_overwriting, sources_of
 from logitpair.runtime import distributed
 from logitpair.runtime.distributed import World
 from logitpair.runtime.progress import console, print_rows, print_table
@@ -83,7 +83,7 @@ def run(arguments: Namespace) -> None:
 
 
 def evaluate_subject(
-    subject: Subject,
+    subject: EvaluationTask,
     folder: Path,
     *,
     world: World,

@@ -15,7 +15,7 @@ from logitpair.errors import InputError
 from logitpair.evaluation.attack_run import check_name
 from logitpair.evaluation.transfer import transfer
 from logitpair.report import write_report
-from logitpair.runs.evaluation_task import Subject, of_run, refuse_overwriting
+from logitpair.runs.evaluation_task import EvaluationTask, of_run, refuse_overwriting
 from logitpair.runtime import distributed
 from logitpair.runtime.progress import console, print_rows
 
@@ -89,7 +89,7 @@ def run(arguments: Namespace) -> None:
         console.print(f"Wrote evaluation/{arguments.name}/results.json into each run, and {page}")
 
 
-def _under(attacks: Mapping[str, Attack], subject: Subject) -> Subject:
+def _under(attacks: Mapping[str, Attack], subject: EvaluationTask) -> EvaluationTask:
     """The subject under these attacks, without numbers that were published for others."""
     if attacks == subject.attacks:
         return subject
