@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from handmade_runs import ATTACK, CLASSES, X, entry
 
-from logitpair.storage.results import write_files
+from logitpair.storage.schema1 import write_files
 
 GRID = np.linspace(-1, 1, 5)
 

@@ -38,7 +38,7 @@ from logitpair.runtime.precision import Precision, exact, resolve
 from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import LedgerChunk
 from logitpair.storage.model_fingerprint import fingerprint
-from logitpair.storage.results import SCHEMA
+from logitpair.storage.schema1 import SCHEMA
 from logitpair.threat import Linf, check_threat
 from logitpair.validate import at_least, check_batch, check_labels, check_model, positive
 

@@ -11,7 +11,7 @@ import numpy as np
 from logitpair.errors import InputError
 from logitpair.evaluation.result import percent
 from logitpair.storage.ledger import PARTS, PartialLedger
-from logitpair.storage.results import read_ledger, read_results, write_files
+from logitpair.storage.schema1 import read_ledger, read_results, write_files
 
 COLUMNS = ("", "accuracy %", "95% interval", "correct", "gradients per image")
 

@@ -20,7 +20,7 @@ from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import LedgerChunk
 from logitpair.storage.model_fingerprint import fingerprint
-from logitpair.storage.results import NO_CLASS
+from logitpair.storage.schema1 import NO_CLASS
 from logitpair.validate import at_least, check_batch, check_labels
 
 WHITE_BOX = "white_box"

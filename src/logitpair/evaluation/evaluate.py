@@ -29,7 +29,7 @@ from logitpair.runtime.precision import exact
 from logitpair.runtime.progress import Progress
 from logitpair.storage.ledger import LedgerChunk, PartialLedger, merge, total
 from logitpair.storage.model_fingerprint import weights_of
-from logitpair.storage.results import SCHEMA
+from logitpair.storage.schema1 import SCHEMA
 from logitpair.validate import at_least, check_batch, check_model, warn_if_probabilities
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from logitpair.errors import InputError
 from logitpair.storage.ledger import PartialLedger
-from logitpair.storage.results import read_ledger, read_results, write_files
+from logitpair.storage.schema1 import read_ledger, read_results, write_files
 
 if TYPE_CHECKING:
     import pandas

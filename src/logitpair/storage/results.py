@@ -1,73 +1,377 @@
-"""``results.json`` and ``ledger.npz`` of an evaluation or an audit: written together, read back with checks. Imports no torch."""
+"""The one definition of what is on disk as JSON: every record, typed. They are written from these classes and read by them, and the
+tables of ``docs/results.md`` are generated from the lines below. Imports no torch.
+
+Accuracies are fractions; ``eps``, ``step_size`` and distances are in [0, 1] pixel scale; times are seconds. A field that has its default
+is left out of the file.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from typing import Annotated, Any, Literal
 
-import numpy as np
+from msgspec import Meta, Struct
 
-from logitpair.errors import InputError
-from logitpair.storage.atomic_files import atomic_write
+SCHEMA = 2  # changes when a key changes its meaning or goes away
+NO_CLASS = -1  # the prediction of an image whose logits are not finite
 
-SCHEMA = 1
-NO_CLASS = -1  # the prediction of an image whose logits are no numbers
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=0)]
+Amount = Annotated[float, Meta(ge=0)]
+Settings = dict[str, Any]  # as a recipe writes them: class_path and init_args
+Verdict = Literal["trustworthy", "overestimated", "inconclusive"]
 
 
-def write_files(folder: Path, results: Mapping[str, Any], ledger: Mapping[str, np.ndarray]) -> None:
-    """Write both files into the folder, each whole or not at all.
-
-    Raises:
-        OSError: for a full disk or a folder that cannot be written.
-    """
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **ledger)
-    content = {**results, "ledger_sha256": hashlib.sha256(buffer.getbuffer()).hexdigest()}  # the two belong together
-    atomic_write(folder / "ledger.npz", buffer.getbuffer())
-    atomic_write(folder / "results.json", json.dumps(content, indent=2) + "\n")
+class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Immutable, its fields given by name."""
 
 
-def read_results(path: Path, *, writer: str = "logitpair evaluate") -> dict[str, Any]:
-    """The content of a ``results.json``.
+class Accuracy(Record, frozen=True, kw_only=True):
+    """An accuracy."""
 
-    Args:
-        path: the file.
-        writer: the command that writes it.
-
-    Raises:
-        InputError: if it is missing or damaged, or of another schema.
-    """
-    try:
-        results = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"'{path}' is missing or damaged; run `{writer}` again") from error
-    schema = results.get("schema") if isinstance(results, dict) else None
-    if schema != SCHEMA:
-        raise InputError(f"'{path}' has schema {schema}, this version reads {SCHEMA}; run `{writer}` again")
-    return results
+    top1: Fraction  #: `correct / total`
+    correct: Count  #: count of examples
+    total: Count  #: count of examples
+    ci95: tuple[Fraction, Fraction]  #: the 95% confidence interval of `top1` (Wilson), for images drawn like these
+    top5: Fraction | None = None  #: share of examples whose true class is among the five largest logits; only with more than 5 classes
+    top5_is_upper_bound: bool | None = (
+        None  #: under attack: the search stopped once the first guess was wrong, so a longer one may leave less
+    )
 
 
-def read_ledger(path: Path, results: Mapping[str, Any], *, writer: str = "logitpair evaluate") -> dict[str, np.ndarray]:
-    """The arrays of a ``ledger.npz``.
+class Broken(Record, frozen=True, kw_only=True):
+    """Counts of the images classified right when clean and misclassified under an attack."""
 
-    Args:
-        path: the file.
-        results: the content of the ``results.json`` beside it.
-        writer: the command that writes it.
+    total: Count  #: that this attack broke
+    first: Count  #: that it was the first in the suite's order to break
+    alone: Count  #: that no other attack of the suite broke
 
-    Raises:
-        InputError: if it is missing or damaged, or of other results than ``results``.
-    """
-    try:
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != results.get("ledger_sha256"):
-            raise ValueError("not written together with results.json")
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise InputError(f"'{path}' is missing, damaged or of another evaluation ({error}); run `{writer}` again") from error
+
+class StillCorrect(Record, frozen=True, kw_only=True):
+    """How many images are still classified right as an attack goes on."""
+
+    steps: tuple[Count, ...] = ()  #: after 0, 1, ..., K gradient steps of the first restart (at 0 only the random start has broken any)
+    restarts: tuple[Count, ...] = ()  #: after 1, ..., R restarts
+
+
+class KeptImages(Record, frozen=True, kw_only=True):
+    """Where the adversarial images of an attack were kept."""
+
+    folder: str  #: below `adversarial/`
+    eps: Amount  #: the attack's radius
+
+
+class AttackAccuracy(Accuracy, frozen=True, kw_only=True):
+    """An accuracy under one attack, and:"""
+
+    parameters: Settings  #: the attack as a recipe writes it; one made for transfer searches to its last step
+    largest_distance: Amount  #: the largest distance between an image and what was scored in its place
+    gradient_evaluations_per_example: Amount  #: forward-and-backward passes of single images, divided by `examples`
+    forward_evaluations_per_example: Amount  #: forward passes of single images without a gradient, divided by `examples`
+    seconds: Amount  #: spent in the attack, by all processes together; for images taken from a cache, in reading them
+    broken: Broken | None = None  #: what it broke
+    still_correct: StillCorrect | None = None  #: white box only, and only of attacks that know it
+    images: KeptImages | None = None  #: where its adversarial images were kept
+
+
+class WorstCase(Accuracy, frozen=True, kw_only=True):
+    """The lowest accuracy under any attack, the paper's worst case; `top5` is the lowest of any attack."""
+
+    attack: str  #: name of the attack that gives it
+    confusion: tuple[tuple[Count, ...], ...] | None = None  #: white box, up to 50 classes: `[true][predicted]`, counts
+
+
+class BlackBox(WorstCase, frozen=True, kw_only=True):
+    """A worst case on images made against another network, and:"""
+
+    union: Accuracy  #: an example counts as correct only if it is correct under every attack
+    attacks: dict[str, AttackAccuracy]  #: by name
+
+
+class CurvePoint(Accuracy, frozen=True, kw_only=True):
+    """An accuracy at one radius, and:"""
+
+    eps: Amount  #: the radius; at 0 the unperturbed images
+    attack: str  #: the first one of the suite, its steps scaled with the radius
+
+
+class Hardware(Record, frozen=True, kw_only=True):
+    """What the work was done on."""
+
+    device: str  #: `cpu` or `cuda`
+    name: str  #: of the processor or GPU
+    threads: Count | None = None  #: on a CPU
+    instructions: str | None = None  #: on a CPU: vector instructions that PyTorch uses
+    count: Count | None = None  #: of GPUs
+    processes: Count | None = None  #: where several shared the work
+
+
+class Training(Record, frozen=True, kw_only=True):
+    """`training.json`, written when training ends."""
+
+    steps: Count  #: of the optimizer
+    seconds: Amount  #: all parts of an interrupted training, without what a kill lost
+    processes: Count  #: that took part
+    precision: str  #: of forward and backward passes
+    versions: dict[str, str]  #: `logitpair`, `torch`, `python`, `platform`
+    hardware: Hardware  #: what it ran on
+
+
+class Network(Record, frozen=True, kw_only=True):
+    """A network trained elsewhere, by the options that name it."""
+
+    name: str  #: `--model`
+    weights: str | None = None  #: `--weights`
+    pretrained: bool = False  #: `--pretrained`
+    classes: int | None = None  #: `--classes`
+    mean: tuple[float, ...] | None = None  #: `--mean`
+    std: tuple[float, ...] | None = None  #: `--std`
+    labels: str | None = None  #: `--labels`
+
+
+class DataSet(Record, frozen=True, kw_only=True):
+    """What was evaluated on."""
+
+    name: str  #: of the data set
+    split: str  #: `test`
+    class_names: tuple[str, ...]  #: in the order of the labels
+    size: int | None = None  #: of photos: height and width after the crop
+    resize: int | None = None  #: of photos: the shorter side before the crop
+
+
+class Published(Record, frozen=True, kw_only=True):
+    """What a paper reports, under that paper's attack alone; a measure that it does not give is absent."""
+
+    source: str  #: the paper and the place in it: `arXiv 1803.06373, Table 1`
+    clean: Fraction | None = None  #: accuracy
+    white_box: Fraction | None = None  #: accuracy
+    white_box_top5: Fraction | None = None  #: accuracy
+    black_box: Fraction | None = None  #: accuracy
+    black_box_top5: Fraction | None = None  #: accuracy
+    note: str | None = None  #: what a reader should know beside them
+
+
+class SourceRun(Record, frozen=True, kw_only=True):
+    """A run whose network black-box images were made against."""
+
+    run: str  #: its directory
+    step: Count  #: of its last checkpoint
+
+
+class Task(Record, frozen=True, kw_only=True):
+    """What the command line knows beside the model and the images; absent from results made in Python."""
+
+    recipe: str | None = None  #: that the run was trained by
+    scale: str | None = None  #: of the recipe
+    checkpoint: str | None = None  #: `last` or `best`
+    step: Count | None = None  #: optimizer steps behind it
+    network: Network | None = None  #: instead of a run
+    data: DataSet | None = None  #: what was evaluated on
+    sources: dict[str, SourceRun] = {}  #: the black-box sources by name
+    published: tuple[Published, ...] = ()  #: what papers report for the recipe at its own scale; none under other attacks than the recipe's
+    training: Training | None = None  #: absent while the training is not finished
+
+
+class Results(Task, frozen=True, kw_only=True):
+    """What the results of evaluations and audits have in common."""
+
+    schema: int  #: of this file, 2
+    name: str  #: of the evaluation, also its folder's
+    created: str  #: UTC time, ISO 8601
+    model: str  #: class name of the network
+    weights: str | None = None  #: a SHA-256 of the network's parameters and buffers
+    examples: Count  #: how many there are
+    classes: Count  #: how many logits the network has
+    clean: Accuracy  #: on the unperturbed images
+    seed: int  #: of all randomness
+    precision: str  #: that the attacks compute in; what counts is verified in float32
+    versions: dict[str, str]  #: `logitpair`, `torch`, `python`, `platform`
+    hardware: Hardware  #: what it ran on
+    wall_time_seconds: Amount  #: of one that was interrupted, its last part
+    cache_key: str | None = None  #: a hash of all that determines the numbers; absent where no folder was given
+    ledger_sha256: str | None = None  #: of the `ledger.npz` written with it; another one is refused
+
+
+class EvaluationResults(Results, frozen=True, kw_only=True, tag_field="kind", tag="evaluation"):
+    """`evaluation/NAME/results.json`"""
+
+    attacks: dict[str, AttackAccuracy]  #: white box, by name
+    white_box: WorstCase  #: the attack with the lowest accuracy
+    white_box_union: Accuracy  #: an example counts as correct only if it is correct under every attack
+    black_box: dict[str, BlackBox]  #: by source
+    curve: tuple[CurvePoint, ...] = ()  #: accuracy against eps
+    batch_size: Count  #: images attacked together; no result depends on it
+    transfer: bool = False  #: whether it is one of several networks evaluated on each other's images (`logitpair transfer`)
+
+
+class Finding(Record, frozen=True, kw_only=True):
+    """What a check came to."""
+
+    check: str  #: its name, explained in [audit.md](audit.md)
+    passed: bool  #: whether there is nothing to worry about
+    evidence: str  #: what was measured and the threshold, in words
+    advice: str  #: what to do where it did not pass
+    measured: dict[str, float | None] = {}  #: the numbers; null for one that is not finite
+    threshold: float | None = None  #: what they were held against
+    blocks: bool = False  #: whether no verdict but `inconclusive` is possible while it fails
+
+
+class SearchRound(Record, frozen=True, kw_only=True):
+    """One round of the search: a strategy on some of the images that are still correct."""
+
+    strategy: str  #: its name
+    repetition: Count  #: how many rounds it had before
+    attacked: Count  #: images
+    broken: Count  #: images
+    still_correct: Count  #: images, after it
+    gradients_per_example: Amount  #: spent by then
+    forwards_per_example: Amount  #: spent by then
+    seconds: Amount  #: spent by all processes together
+
+
+class ReferenceAccuracy(Accuracy, frozen=True, kw_only=True):
+    """An accuracy under the reference attack, whose number is judged, and:"""
+
+    parameters: Settings  #: the attack
+    measured: bool  #: whether it was measured by the audit; else it is what an evaluation reported
+    gradient_evaluations_per_example: Amount | None = None  #: spent by the attack
+    attack: str | None = None  #: its name in that evaluation
+    evaluation: str | None = None  #: the evaluation's name
+
+
+class EpsPoint(Record, frozen=True, kw_only=True):
+    """Accuracy of the checks' sample at one radius."""
+
+    eps: Amount  #: the radius
+    top1: Fraction  #: accuracy
+    examples: Count  #: of the sample
+
+
+class Passes(Record, frozen=True, kw_only=True):
+    """What something cost."""
+
+    gradient_evaluations_per_example: Amount  #: forward-and-backward passes of single images, divided by `examples`
+    forward_evaluations_per_example: Amount  #: forward passes without a gradient, divided by `examples`
+
+
+class AuditResults(Results, frozen=True, kw_only=True, tag_field="kind", tag="audit"):
+    """`audit/results.json`"""
+
+    threat: Settings  #: the threat model
+    verdict: Verdict  #: whether the reference attack's number can be believed
+    reason: str  #: why, in words
+    reference: ReferenceAccuracy  #: the number that is judged
+    robust_accuracy: Accuracy  #: what no search broke
+    robust_accuracy_8_bit: Accuracy  #: the same, where only breaks count that survive rounding to 8 bits
+    findings: tuple[Finding, ...]  #: the checks
+    rounds: tuple[SearchRound, ...]  #: the search
+    stop_reason: str  #: why the search ended
+    converged: bool  #: whether a tenth more of it was not expected to break one image in a thousand
+    eps_curve: tuple[EpsPoint, ...] = ()  #: accuracy of the checks' sample against eps
+    gradient_evaluations_per_example: Amount  #: spent by the search
+    forward_evaluations_per_example: Amount  #: spent by the search
+    checks: Passes  #: spent by the checks
+    budget: Amount  #: gradients an image that were allowed, a forward pass counting as a third
+
+
+class VerifiedAttack(Record, frozen=True, kw_only=True):
+    """What one attack's kept images did when they were tried again: counts of examples."""
+
+    setting: str  #: `white_box`, or the source that the images were made against
+    attack: str  #: its name
+    total: Count  #: all of them
+    recorded: Count  #: correct in the evaluation
+    again: Count  #: correct when tried again
+    eight_bit: Count  #: correct when rounded to 8 bits; an image that rounding moves out of the ball counts as unperturbed
+    differing: Count  #: other than in the evaluation
+    outside: Count  #: outside the ball or the box
+
+
+class VerificationResults(Record, frozen=True, kw_only=True, tag_field="kind", tag="verification"):
+    """`verification.json`"""
+
+    schema: int  #: of this file, 2
+    holds: bool  #: whether all is as the evaluation says
+    weights: str  #: of the network that was tried, as in `results.json`
+    attacks: tuple[VerifiedAttack, ...]  #: white box, then each source
+
+
+class Axis(Record, frozen=True, kw_only=True):
+    """An axis of a sweep."""
+
+    setting: str  #: dotted name
+    values: tuple[Any, ...]  #: in the order given
+
+
+class RunSeconds(Record, frozen=True, kw_only=True):
+    """What a run of a sweep took."""
+
+    training: Amount  #: of the training
+    evaluation: Amount  #: of the evaluation
+
+
+class AttackedTest(Accuracy, frozen=True, kw_only=True):
+    """An accuracy on test images under the worst attack, and:"""
+
+    attack: str  #: its name
+    parameters: Settings  #: the attack
+
+
+class SweepRun(Record, frozen=True, kw_only=True):
+    """A run of a sweep; the keys from `validation_clean` on are there once it is finished."""
+
+    path: str  #: of the run directory, within the sweep's folder
+    settings: Settings  #: the value of each axis
+    seed: int  #: of training
+    evaluation: Settings  #: what is asked for: `examples` and, as in `config.yaml`, `attacks`, `curve` and `curve_examples`
+    status: Literal["pending", "finished", "failed"]  #: the same command again tries failed runs again
+    message: str | None = None  #: why it failed
+    validation_clean: Fraction | None = None  #: on held-out training images, the last in `metrics.jsonl`
+    validation_white_box: Fraction | None = None  #: likewise
+    clean: Accuracy | None = None  #: on test images, from the run's `evaluation/test/results.json`
+    white_box: AttackedTest | None = None  #: likewise
+    evaluated: str | None = None  #: that file's `created`
+    seconds: RunSeconds | None = None  #: what it took
+    hardware: Hardware | None = None  #: as in `training.json`
+
+
+class Spread(Record, frozen=True, kw_only=True):
+    """Of a measure over the finished runs of a point."""
+
+    mean: float  #: their mean
+    min: float  #: the lowest
+    max: float  #: the highest
+    std: float | None = None  #: sample standard deviation, from two runs on
+
+
+class SweepPoint(Record, frozen=True, kw_only=True):
+    """The runs of one combination of the axes' values, together; a measure is absent while none is finished."""
+
+    settings: Settings  #: the value of each axis
+    runs: Count  #: how many it has
+    finished: Count  #: how many of them are finished
+    failed: Count  #: how many of them failed
+    validation_clean: Spread | None = None  #: on held-out training images
+    validation_white_box: Spread | None = None  #: likewise
+    clean: Spread | None = None  #: on test images
+    white_box: Spread | None = None  #: likewise
+
+
+class BestPoint(Record, frozen=True, kw_only=True):
+    """The point to choose."""
+
+    settings: Settings  #: the value of each axis
+    validation_white_box: Fraction  #: its mean
+
+
+class SweepResults(Record, frozen=True, kw_only=True, tag_field="kind", tag="sweep"):
+    """`sweep.json`"""
+
+    schema: int  #: of this file, 2
+    recipe: str  #: that all runs are trained by
+    scale: str  #: of the recipe
+    overrides: Settings  #: settings that differ from the recipe in all runs, by dotted name
+    axes: tuple[Axis, ...]  #: of the grid
+    seeds: tuple[int, ...]  #: of training, each at every point
+    runs: tuple[SweepRun, ...]  #: for each point and seed, the last axis varying fastest and then the seed
+    points: tuple[SweepPoint, ...]  #: for each combination of the axes' values
+    best: BestPoint | None = None  #: highest mean held-out white box among points whose runs all finished, the first of equals

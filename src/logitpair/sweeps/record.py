@@ -10,7 +10,7 @@ from typing import Any
 
 from logitpair.errors import InputError
 from logitpair.storage.atomic_files import atomic_write, read_json_lines
-from logitpair.storage.results import read_results
+from logitpair.storage.schema1 import read_results
 
 SCHEMA = 1
 MEASURES = ("validation_clean", "validation_white_box", "clean", "white_box")

@@ -25,7 +25,7 @@ from logitpair.report.text.commands import commands
 from logitpair.report.text.evaluation_summary import summarize
 from logitpair.report.text.format import call, duration, percent, radius, settings_text
 from logitpair.report.text.lead import lead
-from logitpair.storage.results import NO_CLASS
+from logitpair.storage.schema1 import NO_CLASS
 
 
 def page_of(runs: list[Path], tmp_path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from logitpair.storage.results import NO_CLASS
+from logitpair.storage.schema1 import NO_CLASS
 
 Images = NDArray[np.floating[Any]]
 

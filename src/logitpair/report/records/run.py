@@ -15,7 +15,7 @@ from logitpair.report.records.audit import Audit
 from logitpair.report.records.evaluation import Evaluation
 from logitpair.report.text.format import reason
 from logitpair.storage.atomic_files import read_json_lines
-from logitpair.storage.results import read_ledger, read_results
+from logitpair.storage.schema1 import read_ledger, read_results
 
 _Record = TypeVar("_Record", Evaluation, Audit)
 

@@ -1,0 +1,89 @@
+"""Records and ledgers as files: written together, each whole or not at all, and read back with checks. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+from zipfile import BadZipFile
+
+import msgspec
+import numpy as np
+
+from logitpair.errors import InputError
+from logitpair.storage.atomic_files import atomic_write
+from logitpair.storage.results import SCHEMA, Record, Results
+
+Kind = TypeVar("Kind", bound=Record)
+Ledger = Mapping[str, np.ndarray]
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record as indented JSON, whole or not at all.
+
+    Raises:
+        OSError: for a full disk or a folder that cannot be written.
+    """
+    atomic_write(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+
+
+def read_record(path: Path, kind: type[Kind], writer: str) -> Kind:
+    """Read a record, with every value checked.
+
+    Args:
+        path: the file.
+        kind: of the record.
+        writer: the command that writes it, for the error.
+
+    Raises:
+        InputError: if it is missing or damaged, of another kind or another schema.
+    """
+    try:
+        content = path.read_bytes()
+        schema = json.loads(content).get("schema", SCHEMA)
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"'{path}' is missing or damaged; run `{writer}` again") from error
+    if schema != SCHEMA:
+        raise InputError(f"'{path}' has schema {schema}, this version reads {SCHEMA}; run `{writer}` again")
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.ValidationError as error:
+        raise InputError(f"'{path}' is damaged or incomplete ({error}); run `{writer}` again") from error
+
+
+def write_results(folder: Path, results: Results, ledger: Ledger) -> Path:
+    """Write ``results.json`` and the ``ledger.npz`` that belongs to it, and return the path of the first.
+
+    Raises:
+        OSError: for a full disk or a folder that cannot be written.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **ledger)
+    atomic_write(folder / "ledger.npz", buffer.getbuffer())
+    bound = msgspec.structs.replace(results, ledger_sha256=hashlib.sha256(buffer.getbuffer()).hexdigest())
+    write_record(folder / "results.json", bound)
+    return folder / "results.json"
+
+
+def read_ledger(path: Path, results: Results, writer: str) -> dict[str, np.ndarray]:
+    """The arrays of a ``ledger.npz``.
+
+    Args:
+        path: the file.
+        results: those beside it.
+        writer: the command that writes it, for the error.
+
+    Raises:
+        InputError: if it is missing or damaged, or of other results.
+    """
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != results.ledger_sha256:
+            raise ValueError("not written together with results.json")
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise InputError(f"'{path}' is missing, damaged or of another evaluation ({error}); run `{writer}` again") from error
