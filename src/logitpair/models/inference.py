@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -70,7 +70,7 @@ def count_logits(model: nn.Module, image: Tensor) -> int:
 
 
 @contextmanager
-def frozen_eval(model: nn.Module) -> Iterator[None]:
+def frozen_eval(model: nn.Module) -> Generator[None]:
     """Run the model in eval mode with frozen parameters; on leaving, put back modes, ``requires_grad`` and buffers."""
     training = [module for module in model.modules() if module.training]
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
@@ -79,7 +79,7 @@ class FeaturePairing(AttackWarmup, WeightWarmup, SmoothedLabels):
 
 
 @contextmanager
-def recorded(model: nn.Module, layers: tuple[str, ...], images: int) -> Iterator[dict[str, Tensor]]:
+def recorded(model: nn.Module, layers: tuple[str, ...], images: int) -> Generator[dict[str, Tensor]]:
     """What the named modules return in the one forward of this block, by name.
 
     Raises:

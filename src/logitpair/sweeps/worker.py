@@ -12,7 +12,7 @@ import threading
 import traceback
 from typing import Any
 
-from logitpair.cli.main import main as cli
+from logitpair.cli import main as cli
 
 PREFIX = "logitpair: "
 

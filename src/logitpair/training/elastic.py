@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from logitpair.errors import InputError
+from logitpair.errors import InputError, first_line
 from logitpair.runtime.distributed import ProcessTeam, World, store
 from logitpair.validate import at_least, positive
 

@@ -16,9 +16,9 @@ from logitpair.report.figures.plots import accuracy_curves, training_charts
 from logitpair.report.records.evaluation import Accuracy, Evaluation
 from logitpair.report.records.run import Run
 from logitpair.report.records.transfer_matrix import transfer
+from logitpair.report.text import format as text
 from logitpair.report.text.commands import commands
 from logitpair.report.text.evaluation_summary import summarize
-from logitpair.report.text.format import format as text
 from logitpair.report.text.published import comparisons
 
 
