@@ -51,7 +51,7 @@ def resumable_map(
     distributed.wait(world)  # or the chunks of the fastest would be taken for done before
     position, chosen = None, data
     if ordered:
-        left = torch.from_numpy(np.setdiff1d(np.arange(examples) if positions is None else positions, done))
+        left = torch.from_numpy(np.setdiff1d(np.arange(examples or 0) if positions is None else positions, done))
         own = [batch for number, batch in enumerate(left.split(batch_size)) if number % world.size == world.rank]
         position = torch.cat([left[:0], *own])
         chosen = select(data, position.tolist())

@@ -32,7 +32,7 @@ def public_path(thing: Any) -> str:
     """The shortest path that ``thing`` is imported by: ``logitpair.attacks.PGD``, in whichever of the wing's files it stands."""
     name = getattr(thing, "__qualname__", type(thing).__name__)
     wing = thing.__module__.rpartition(".")[0]
-    exported = wing != "logitpair" and vars(sys.modules.get(wing, thing)).get(name) is thing
+    exported = wing != "logitpair" and getattr(sys.modules.get(wing), name, None) is thing
     return f"{wing if exported else thing.__module__}.{name}"
 
 

@@ -170,7 +170,7 @@ def test_processes_share_the_work_and_come_to_what_one_does(
 ) -> None:
     # the processes run one after the other here, so nobody may wait, nor see what those before him have done
     monkeypatch.setattr("logitpair.runtime.distributed.dist.barrier", lambda: None)
-    monkeypatch.setattr("logitpair.storage.ledger.Parts.done", lambda parts: np.zeros(0, dtype=np.int64))
+    monkeypatch.setattr("logitpair.storage.ledger.PartialLedger.done", lambda parts: np.zeros(0, dtype=np.int64))
     options = {"attacks": {"pgd": Watched()}}
     CALLS.reset()
     alone, images = evaluate(model, sample, **options), CALLS.images
@@ -206,7 +206,7 @@ def test_a_lost_part_is_noticed(model: nn.Module, sample: Pair, tmp_path: Path, 
     done = np.arange(40)
     sorted(tmp_path.glob("parts/*/*.npz"))[lost].unlink()
     with monkeypatch.context() as patch:
-        patch.setattr("logitpair.storage.ledger.Parts.done", lambda parts: done)  # as where another process deleted it meanwhile
+        patch.setattr("logitpair.storage.ledger.PartialLedger.done", lambda parts: done)  # as where another process deleted it meanwhile
         with pytest.raises(InputError, match="8 are missing"):
             evaluate(model, sample, tmp_path)
     same(whole, evaluate(model, sample, tmp_path))
