@@ -90,6 +90,13 @@ def at_least(name: str, value: float, least: float) -> None:
         raise InputError(f"{name} must be at least {least}, not {value}")
 
 
+def fraction(name: str, value: float, *, zero: bool = True, one: bool = True) -> None:
+    """Refuse a value outside [0, 1], and its ends where ``zero`` or ``one`` is False."""
+    _number(name, value)
+    if not 0 <= value <= 1 or (value == 0 and not zero) or (value == 1 and not one):
+        raise InputError(f"{name} must lie in {'[' if zero else '('}0, 1{']' if one else ')'}, not {value}")
+
+
 def whole(name: str, value: int, least: int) -> None:
     """Refuse what is not a whole number of at least ``least``."""
     _number(name, value)

@@ -34,7 +34,7 @@ from logitpair.models.inference import compute_logits, device_of, frozen_eval, t
 from logitpair.rng import derive_seed
 from logitpair.runtime import distributed, environment
 from logitpair.runtime.distributed import ALONE, World
-from logitpair.runtime.precision import Precision, exact, resolve
+from logitpair.runtime.precision import Precision, full_precision, resolve
 from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import LedgerChunk
 from logitpair.storage.model_fingerprint import fingerprint
@@ -146,7 +146,7 @@ def audit(
         world=world,
         progress=progress,
     )
-    with frozen_eval(model), torch.no_grad(), exact(device):
+    with frozen_eval(model), torch.no_grad(), full_precision(device):
         book, classes = _survey(quarry, examples)
         rounds, stop = _search(quarry, book, arms(threat, classes, sources or {}), budget, minutes, seed)
         judged, compared = judge(quarry, book, protocol, claim, seed, len(rounds))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import logging
 import os
 import re
 import sys
@@ -25,6 +26,7 @@ TRACEBACK = "LOGITPAIR_TRACEBACK"
 def main(argv: list[str] | None = None) -> int:
     """Run one command: 0 only for success, 2 for bad input, 3 for diverged training, 130 when interrupted."""
     warnings.showwarning = _warn
+    _show_log()
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are for us, not for users
     try:
         _run(sys.argv[1:] if argv is None else argv)
@@ -84,6 +86,16 @@ def _without_worker(message: str) -> str:
     """The message of an error that a data-loading process raised, without its traceback."""
     caught = re.match(r"Caught \w+ in DataLoader", message)  # InputError or a kind of it
     return message.strip().splitlines()[-1].partition(": ")[2] if caught else message
+
+
+def _show_log() -> None:
+    """Print what the library logs."""
+    from logitpair.runtime.progress import console
+
+    handler = logging.Handler()
+    handler.emit = lambda record: console.print(record.getMessage(), markup=False)  # type: ignore[method-assign]
+    logging.getLogger("logitpair").handlers = [handler]
+    logging.getLogger("logitpair").setLevel(logging.INFO)
 
 
 def _warn(message: Warning | str, *where: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,6 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from logitpair.data.dataset import Data, MemoryImages, batches, count, select
 from logitpair.data.evaluation_folder import LabelledPhotos
 from logitpair.data.image_dataset import ImageFiles, tell_files
-from logitpair.runtime.lazy_imports import samples_of
 
 LOOKED_AT = 64
 
@@ -53,5 +53,11 @@ def _files(source: Dataset[Any], positions: Sequence[int]) -> str:
     """All that is known of the files without reading them, wherever their folder lies; nothing where there are none."""
     if isinstance(source, ImageFiles):
         return source.source.told(positions)
-    files = source.files if isinstance(source, LabelledPhotos) else samples_of(source)
+    files = source.files if isinstance(source, LabelledPhotos) else _samples(source)
     return "" if files is None else tell_files([(str(path), int(label)) for path, label in (files[position] for position in positions)])
+
+
+def _samples(data: Any) -> Sequence[tuple[str, int]] | None:
+    """The files and labels of torchvision's ``DatasetFolder``; None for anything else, for which torchvision is not imported."""
+    torchvision = sys.modules.get("torchvision")
+    return data.samples if torchvision and isinstance(data, torchvision.datasets.DatasetFolder) else None

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import track
+from logitpair.runtime.progress import tracked
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -25,8 +23,3 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item], told: str)
     """
     with ThreadPool(min(os.cpu_count() or 1, 32)) as pool:
         yield from tracked(pool.imap(work, items, chunksize=64), told, len(items))
-
-
-def tracked(items: Iterable[Item], told: str, total: int | None = None) -> Iterable[Item]:
-    """The items, with a progress bar where there is a terminal."""
-    return track(items, told, total, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())

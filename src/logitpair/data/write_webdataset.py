@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from logitpair.data.image_folder import Folder, Split
-from logitpair.data.parallel import tracked
 from logitpair.data.webdataset import CLASSES
 from logitpair.errors import InputError
+from logitpair.runtime.progress import tracked
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.validate import whole
 

@@ -25,7 +25,7 @@ from logitpair.evaluation.result import Evaluation
 from logitpair.models.inference import device_of, frozen_eval, try_on
 from logitpair.runtime import distributed, environment
 from logitpair.runtime.distributed import ALONE, World
-from logitpair.runtime.precision import exact
+from logitpair.runtime.precision import full_precision
 from logitpair.runtime.progress import Progress
 from logitpair.storage.ledger import LedgerChunk, PartialLedger, merge, total
 from logitpair.storage.model_fingerprint import weights_of
@@ -103,10 +103,15 @@ def evaluate(
     request = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
     parts = PartialLedger(Path(folder), request) if folder is not None else None
     done = parts.done() if parts else np.zeros(0, dtype=np.int64)
-    distributed.wait(world)  # or the parts of the fastest would be taken for done before
+    distributed.barrier(world)  # or the parts of the fastest would be taken for done before
     made: list[LedgerChunk] = []
     shown = progress and world.is_main
-    with frozen_eval(model), torch.no_grad(), exact(device), Progress("evaluate", count(data), len(done), ", ".join(attacks), shown) as bar:
+    with (
+        frozen_eval(model),
+        torch.no_grad(),
+        full_precision(device),
+        Progress("evaluate", count(data), len(done), ", ".join(attacks), shown) as bar,
+    ):
         for number, (position, x, y) in enumerate(_remaining(data, done, batch_size, device, workers, world)):
             if not number:
                 _try(model, sources or {}, x)
@@ -118,9 +123,9 @@ def evaluate(
             else:
                 made.append(part)
             bar.advance(len(x) * world.size)
-    distributed.wait(world)
+    distributed.barrier(world)
     pieces = parts.read() if parts else [part.arrays() for part in made]
-    distributed.wait(world)  # before the main process, having saved the whole, deletes the parts
+    distributed.barrier(world)  # before the main process, having saved the whole, deletes the parts
     if not pieces:
         raise InputError("data: holds no examples")
     examples = count(data) if parts else sum(len(piece["y"]) for piece in pieces)

@@ -18,7 +18,7 @@ from logitpair.evaluation.adversarial_cache import AdversarialImages, Piece
 from logitpair.evaluation.attack_run import WHITE_BOX, Correctness
 from logitpair.evaluation.result import Evaluation, percent
 from logitpair.models.inference import compute_logits, device_of, frozen_eval
-from logitpair.runtime.precision import exact
+from logitpair.runtime.precision import full_precision
 from logitpair.runtime.progress import Progress
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.storage.model_fingerprint import weights_of
@@ -124,7 +124,7 @@ def verify(
         )
     verified: list[Verified] = []
     of_all = len(kept) * evaluation.results["examples"]
-    with frozen_eval(model), torch.no_grad(), exact(device), Progress("verify", of_all, shown=progress) as bar:
+    with frozen_eval(model), torch.no_grad(), full_precision(device), Progress("verify", of_all, shown=progress) as bar:
         right = _right(model, data, evaluation, batch_size, device)
         for victim, name, images in kept:
             pieces = store.pieces(images["folder"])

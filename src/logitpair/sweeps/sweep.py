@@ -17,7 +17,7 @@ from logitpair.config import recipes
 from logitpair.errors import InputError
 from logitpair.runs import run_directory as runs
 from logitpair.runtime import precision
-from logitpair.runtime.progress import console, progress_bar
+from logitpair.runtime.progress import Progress, console
 from logitpair.runtime.signals import GracefulStop
 from logitpair.sweeps import grid, record, runner as workers
 from logitpair.sweeps.grid import Axis
@@ -95,8 +95,7 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> dict[str,
     jobs = jobs or len(gpus) or 1
     crew = workers.environments(jobs, threads=max(1, torch.get_num_threads() // jobs), gpus=gpus)
     warned: set[str] = set()
-    with GracefulStop() as interrupt, progress_bar() as bar:
-        task = bar.add_task("runs", total=len(entries), completed=len(entries) - len(tasks), note="")
+    with GracefulStop() as interrupt, Progress("runs", len(entries), len(entries) - len(tasks), unit=None) as bar:
         try:
             with contextlib.closing(workers.carry_out(tasks, crew, lambda: interrupt.requested)) as answers:
                 for name, answer in answers:
@@ -111,7 +110,7 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> dict[str,
                     entries[name] |= record.failed(answer.message) if answer.code else record.finished(wanted.out / name)
                     content = record.write(wanted.out, head, list(entries.values()))
                     console.print(_line(entries[name]))
-                    bar.update(task, advance=1)
+                    bar.advance()
         except KeyboardInterrupt as error:
             done = sum(entry["status"] == "finished" for entry in entries.values())
             raise KeyboardInterrupt(f"stopped with {done} of {len(entries)} runs finished; the same command again goes on") from error

@@ -12,13 +12,14 @@ from jsonargparse import ArgumentParser, Namespace
 from logitpair.attacks import PGD
 from logitpair.auditing.audit import BUDGET, Audit, audit, standard_protocol
 from logitpair.cli.options import add_device, check_numbers, device_of
+from logitpair.cli.tables import print_rows
 from logitpair.cli.task_options import PATIENCE, add_subject, blaming, out_of, parse_sources, subject_of
 from logitpair.config.recipes import FRACTION, fraction
 from logitpair.data import count
 from logitpair.errors import InputError
 from logitpair.runs.evaluation_task import EvaluationTask, sources_of
 from logitpair.runtime import distributed
-from logitpair.runtime.progress import console, print_rows
+from logitpair.runtime.progress import console
 from logitpair.storage.class_path import describe
 from logitpair.storage.model_fingerprint import weights_of
 from logitpair.threat import Linf
@@ -62,7 +63,7 @@ def run(arguments: Namespace) -> None:
         raise InputError(f"--checkpoint: '{arguments.checkpoint}' is not accepted; accepted: last, best")
     check_numbers(arguments, ("examples", "batch_size"), least=1)
     sources = parse_sources(arguments.source or [])
-    with distributed.join(device_of(arguments.device), patience=PATIENCE) as world, blaming(arguments.model):
+    with distributed.join(device_of(arguments.device), timeout=PATIENCE) as world, blaming(arguments.model):
         subject = subject_of(arguments, world, arguments.examples, attacks)
         protocol = protocol_of(subject, arguments)
         keep_finished(folder, count(subject.test), protocol.threat)

@@ -8,12 +8,13 @@ from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.commands.evaluate import evaluate_subject
 from logitpair.cli.options import add_device, check_folder, device_of
+from logitpair.cli.tables import comparison_table
 from logitpair.config import recipes
 from logitpair.report import write_report
 from logitpair.runs import run_directory as runs
 from logitpair.runs.evaluation_task import of_run
 from logitpair.runtime.distributed import World
-from logitpair.runtime.progress import comparison_table, console
+from logitpair.runtime.progress import console
 from logitpair.training.train import train
 
 SUMMARY = "train plain, M-PGD and ALP on embedded digits, evaluate, report: a minute or two"

@@ -8,6 +8,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.options import add_device, check_folder_name, check_numbers, device_of, refuse_given
+from logitpair.cli.tables import print_rows, print_table
 from logitpair.cli.task_options import PATIENCE, add_subject, blaming, out_of, parse_sources, subject_of
 from logitpair.errors import InputError
 from logitpair.evaluation.evaluate import evaluate
@@ -16,7 +17,7 @@ from logitpair.evaluation.verify import COLUMNS, verify
 from logitpair.runs.evaluation_task import EvaluationTask, refuse_overwriting, sources_of
 from logitpair.runtime import distributed
 from logitpair.runtime.distributed import World
-from logitpair.runtime.progress import console, print_rows, print_table
+from logitpair.runtime.progress import console
 
 SUMMARY = "accuracy of a run, or of a model of yours: clean, white box, and black box from other runs"
 OF_ATTACKING = ("source", "attacks", "examples", "seed", "keep_adversarial")
@@ -61,7 +62,7 @@ def run(arguments: Namespace) -> None:
         refuse_given(arguments, OF_ATTACKING, "goes with attacking; --verify attacks nothing, and tries all images of the evaluation again")
     run = out_of(arguments)
     folder = run / "evaluation" / arguments.name
-    with distributed.join(device_of(arguments.device), patience=PATIENCE) as world, blaming(arguments.model):
+    with distributed.join(device_of(arguments.device), timeout=PATIENCE) as world, blaming(arguments.model):
         if arguments.verify:
             if world.is_main:
                 _verify(arguments, run, folder, world)

@@ -9,11 +9,12 @@ from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.commands import train
 from logitpair.cli.options import add_data_dir
+from logitpair.cli.tables import print_rows
 from logitpair.config import recipes
 from logitpair.config.run_config import RunConfig
 from logitpair.data import batches
 from logitpair.errors import InputError
-from logitpair.runtime.progress import console, print_rows
+from logitpair.runtime.progress import console
 from logitpair.training.cost_estimate import GIB, GPU, GPUS, RunCost, StepCost, run_cost, step_cost
 
 SUMMARY = "what training by a recipe will cost: operations, memory and hours on given GPUs"

@@ -11,13 +11,14 @@ from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.attacks import Attack
 from logitpair.cli.options import add_data_dir, add_device, check_folder, check_folder_name, check_numbers, device_of
+from logitpair.cli.tables import print_rows
 from logitpair.errors import InputError
 from logitpair.evaluation.attack_run import check_name
 from logitpair.evaluation.transfer import transfer
 from logitpair.report import write_report
 from logitpair.runs.evaluation_task import EvaluationTask, of_run, refuse_overwriting
 from logitpair.runtime import distributed
-from logitpair.runtime.progress import console, print_rows
+from logitpair.runtime.progress import console
 
 SUMMARY = "black box between several runs: images made against each, tried on all the others"
 PATIENCE = timedelta(days=7)  # of processes whose share is done
@@ -48,7 +49,7 @@ def run(arguments: Namespace) -> None:
         raise InputError(f"RUN: {len(arguments.runs)} given, {len(paths)} names; accepted: two or more, whose folders have different names")
     for name in paths:
         check_name("RUN", name)
-    with distributed.join(device_of(arguments.device), patience=PATIENCE) as world:
+    with distributed.join(device_of(arguments.device), timeout=PATIENCE) as world:
         subjects = {
             name: of_run(path, device=world.device, attacks=arguments.attacks, data_dir=arguments.data_dir, examples=arguments.examples)
             for name, path in paths.items()
