@@ -79,14 +79,14 @@ def warn_if_probabilities(logits: Tensor) -> bool:
 def positive(name: str, value: float) -> None:
     """Refuse a value that is not a finite number above 0."""
     _number(name, value)
-    if not 0 < value < float("inf"):
+    if not 0 < value < math.inf:
         raise InputError(f"{name} must be above 0, not {value}")
 
 
 def at_least(name: str, value: float, least: float) -> None:
-    """Refuse a value below ``least``."""
+    """Refuse a value below ``least``, or not finite."""
     _number(name, value)
-    if not least <= value < float("inf"):
+    if not least <= value < math.inf:
         raise InputError(f"{name} must be at least {least}, not {value}")
 
 
