@@ -40,7 +40,7 @@ class AttackRun:
         weights: the network's ``fingerprint``.
         attack: what is done.
         seed: of its random numbers, with each example's position.
-        data: what the examples are (``data.identity``), if known.
+        data: what the examples are (``data.fingerprint``), if known.
         examples: it is tried on so many, from the first; None for all.
     """
 

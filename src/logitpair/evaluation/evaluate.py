@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from logitpair.attacks import Attack
-from logitpair.data import Data, batches, check_data, count, identity, select
+from logitpair.data import Data, batches, check_data, count, fingerprint, select
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.aggregate import first_broken, summarize
 from logitpair.evaluation.attack_run import attack_batch, plan
 from logitpair.evaluation.result import Evaluation
-from logitpair.models.inference import device_of, frozen_eval, try_on
+from logitpair.models.inference import check_accepts, device_of, frozen_eval
 from logitpair.runtime import distributed, environment
 from logitpair.runtime.distributed import ALONE, World
 from logitpair.runtime.precision import exact
@@ -87,7 +87,7 @@ def evaluate(
     at_least("batch_size", batch_size, 1)
     at_least("curve_examples", curve_examples, 1)
     kept = bool(folder or adversarial or source_images)
-    of_data = identity(data) if kept else None
+    of_data = fingerprint(data) if kept else None
     if kept and of_data is None:
         raise InputError("data: a DataLoader or a stream has no order to go on from; pass its Dataset, or give no folder")
     if adversarial and source_images:
@@ -200,7 +200,7 @@ def _try(model: nn.Module, sources: Mapping[str, nn.Module], x: Tensor) -> None:
     check_batch(x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
     classes = {}
     for name, network in {"model": model, **{f"sources: '{name}'": source for name, source in sources.items()}}.items():
-        logits = try_on(name, network, x)
+        logits = check_accepts(name, network, x)
         classes[name] = logits.shape[1]
         if classes[name] != classes["model"]:
             raise InputError(f"{name} has {classes[name]} classes, the model {classes['model']}")

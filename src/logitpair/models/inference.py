@@ -25,7 +25,7 @@ def compute_logits(model: nn.Module, x: Images) -> Float[Tensor, "batch classes"
     return check_logits(model(x), x)
 
 
-def try_on(name: str, model: nn.Module, x: Images) -> Float[Tensor, "1 classes"]:
+def check_accepts(name: str, model: nn.Module, x: Images) -> Float[Tensor, "1 classes"]:
     """The logits of the first of the images, with a gradient where the model gives one.
 
     Raises:

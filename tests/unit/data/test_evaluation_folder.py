@@ -120,8 +120,8 @@ def test_every_kind_of_picture_becomes_rgb_the_right_way_up(tmp_path: Path) -> N
     Image.fromarray(np.dstack([ramp] * 3)).convert("CMYK").save(folder / "print.tif")
     test = data.Photos(root=tmp_path, size=16).test(1)
     assert len(test) == 6
-    for (image, _), (path, _) in zip(test, test.files, strict=True):
-        assert torch.equal(image, torch.from_numpy(ramp).expand(3, 16, 16)), path.name
+    for position, (image, _) in enumerate(test):
+        assert torch.equal(image, torch.from_numpy(ramp).expand(3, 16, 16)), test.source.name(position)
 
 
 def test_nested_and_hidden_files(tmp_path: Path) -> None:
@@ -133,7 +133,11 @@ def test_nested_and_hidden_files(tmp_path: Path) -> None:
     (tmp_path / "cat" / "deeper").mkdir()
     (tmp_path / "cat" / "0.jpg").rename(tmp_path / "cat" / "deeper" / "0.jpg")
     photos = data.Photos(root=tmp_path)
-    assert [path.relative_to(tmp_path).as_posix() for path, _ in photos.test(3).files][:2] == ["cat/1.jpg", "cat/deeper/0.jpg"]
+    paths = [Path(path).relative_to(tmp_path).as_posix() for path, _ in photos.test(3).source.samples]
+    assert paths[:2] == [
+        "cat/1.jpg",
+        "cat/deeper/0.jpg",
+    ]
     hidden = tmp_path / "owl" / ".thumbnails" / "deeper"
     hidden.mkdir(parents=True)
     Image.new("RGB", (20, 20)).save(hidden / "0.jpg")
@@ -164,7 +168,7 @@ def test_folders_laid_out_otherwise_are_refused(tmp_path: Path) -> None:
     photos_in(tmp_path / "training" / "train", ["cat"])
     (tmp_path / "empty").mkdir()
     assert refused(data.Photos()).startswith("--data-dir is not given; it must be a folder with one folder of images a class")
-    assert refused(data.Photos(root=tmp_path / "no")).startswith(f"--data-dir '{tmp_path / 'no'}' is not a folder")
+    assert refused(data.Photos(root=tmp_path / "no")).startswith(f"--data-dir: '{tmp_path / 'no'}' is not a folder")
     assert "empty' holds no folders" in refused(data.Photos(root=tmp_path / "empty"))
     assert "cat' holds no folders" in refused(data.Photos(root=tmp_path / "mine" / "cat"))
     assert "holds train/ but no val/ and no test/" in refused(data.Photos(root=tmp_path / "training"))
@@ -239,7 +243,7 @@ def test_wnids_stand_for_the_classes_of_imagenet() -> None:
 
 def test_real_photos_of_imagenet(imagenette: Path) -> None:
     test = data.Photos(root=imagenette, size=64, resize=72).test(1000)
-    assert sorted({label for _, label in test.files}) == [0, 217, 482, 491, 497, 566, 569, 571, 574, 701]  # as imagenette is documented
+    assert sorted(set(test.source.labels)) == [0, 217, 482, 491, 497, 566, 569, 571, 574, 701]  # as imagenette is documented
     x, y = next(data.batches(data.select(test, range(0, len(test), 25)), 8, CPU))
     assert x.shape == (8, 3, 64, 64)
     assert 0.1 < x.mean() < 0.9

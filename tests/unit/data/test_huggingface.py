@@ -132,14 +132,14 @@ def test_workers_see_the_same(library: SimpleNamespace) -> None:
     assert torch.equal(alone, shared)
 
 
-def test_identity_tells_them_apart(library: SimpleNamespace, splits: dict[str, Table]) -> None:
-    own = data.identity(insects().test())
-    assert own == data.identity(insects().test())
-    assert own != data.identity(insects().validation())
+def test_fingerprints_differ(library: SimpleNamespace, splits: dict[str, Table]) -> None:
+    own = data.fingerprint(insects().test())
+    assert own == data.fingerprint(insects().test())
+    assert own != data.fingerprint(insects().validation())
     splits["test"].rows[1]["kind"] = 2
-    assert own != (relabelled := data.identity(insects().test()))
+    assert own != (relabelled := data.fingerprint(insects().test()))
     splits["test"]._fingerprint = "other"
-    assert relabelled != data.identity(insects().test())
+    assert relabelled != data.fingerprint(insects().test())
 
 
 def test_damaged_rows_are_named_or_skipped(library: SimpleNamespace, splits: dict[str, Table], cache: Path) -> None:
@@ -209,7 +209,7 @@ def test_with_the_library_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert list(source.classes) == ["ant", "bee"]
     pixels = torch.frombuffer(bytearray(picture(103, 16, 16).tobytes()), dtype=torch.uint8).view(16, 16, 3).permute(2, 0, 1)
     assert torch.equal(source.test()[3][0], pixels)
-    assert data.identity(source.test()) == data.identity(insects(path=str(tmp_path / "saved")).test())
+    assert data.fingerprint(source.test()) == data.fingerprint(insects(path=str(tmp_path / "saved")).test())
     with pytest.raises(InputError, match="^data.path: cannot load 'nobody/nothing-here'") as caught:
         insects(path="nobody/nothing-here").test()
     assert len(str(caught.value).splitlines()) == 1

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from logitpair import InputError, data
 from logitpair.data.epoch_batches import epoch_batches
-from logitpair.data.image_file import open_picture
+from logitpair.data.image_file import open_image
 from logitpair.runtime.lazy_imports import import_torchvision
 
 CPU = torch.device("cpu")
@@ -121,7 +121,7 @@ def test_any_mode_comes_out_right_and_upright(tmp_path: Path, mode: str, suffix:
     exif = Image.Exif()
     exif[0x112] = ORIENTED
     image.save(tmp_path / f"it.{suffix}", **({"exif": exif} if turned else {}), **({"lossless": True} if suffix == "webp" else {}))
-    found = np.asarray(open_picture(tmp_path / f"it.{suffix}")).astype(int)
+    found = np.asarray(open_image(tmp_path / f"it.{suffix}")).astype(int)
     expected = stripes.astype(int)
     if turned:
         expected = np.rot90(expected, -1)
@@ -130,11 +130,11 @@ def test_any_mode_comes_out_right_and_upright(tmp_path: Path, mode: str, suffix:
 
 
 def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> None:
-    from logitpair.data.image_file import Damaged
+    from logitpair.data.image_file import DamagedImage
 
     with pytest.raises(InputError, match="cannot be read: No such file") as caught:
-        open_picture(tmp_path / "missing.jpg")
-    assert not isinstance(caught.value, Damaged)
+        open_image(tmp_path / "missing.jpg")
+    assert not isinstance(caught.value, DamagedImage)
 
 
 def test_the_command_line_tells_in_one_line_what_a_worker_met(folder: Path) -> None:
@@ -238,8 +238,8 @@ def test_shards_of_others_are_read(tmp_path: Path, cache: Path) -> None:
     ("members", "told"),
     [
         ({"a.png": b"1"}, "'a' without its label"),
-        ({"a.cls": b"1"}, "'a' without its picture"),
-        ({"a.png": b"1", "a.jpg": b"1", "a.cls": b"1"}, "two pictures"),
+        ({"a.cls": b"1"}, "'a' without its image"),
+        ({"a.png": b"1", "a.jpg": b"1", "a.cls": b"1"}, "two images"),
         ({"a.png": b"1", "a.cls": b"cat"}, "whole number"),
         ({"a.png": b"1", "a.cls": b"-1"}, "whole number"),
         ({"a.png": b"1", "a.cls": b"7"}, "label 7, and classes.txt only 3"),
@@ -339,26 +339,26 @@ def test_nothing_is_told_where_nothing_is_damaged(folder: Path, cache: Path) -> 
     assert len(data.Folder(root=folder, size=16, corrupt="skip").test()) == 9
 
 
-# --- identity ---
+# --- fingerprint ---
 
 
 @pytest.mark.parametrize("kind", ["folder", "shards"])
-def test_identity_tells_them_apart(folder: Path, shards: Path, kind: str) -> None:
+def test_fingerprints_differ(folder: Path, shards: Path, kind: str) -> None:
     root, build = (folder, data.Folder) if kind == "folder" else (shards, data.Shards)
     plain = build(root=root, size=16)
-    own = data.identity(plain.test())
-    assert own == data.identity(build(root=root, size=16).test())
+    own = data.fingerprint(plain.test())
+    assert own == data.fingerprint(build(root=root, size=16).test())
     others = {
         "validation": plain.validation(),
         "other crop": build(root=root, size=16, crop_pct=0.8).test(),
         "other size": build(root=root, size=15).test(),
         "a part": torch.utils.data.Subset(plain.test(), range(8)),
     }
-    found = {name: data.identity(dataset) for name, dataset in others.items()}
+    found = {name: data.fingerprint(dataset) for name, dataset in others.items()}
     assert len({own, *found.values()}) == 5
     path = root / "val" / "ant" / "ant.00.jpg" if kind == "folder" else root / "val-000000.tar"
     os.utime(path, (1e9, 1e9))
     touched = build(root=root, size=16)
-    assert data.identity(touched.test()) != own
+    assert data.fingerprint(touched.test()) != own
     shutil.copytree(root, root.parent / "elsewhere")
-    assert data.identity(build(root=root.parent / "elsewhere", size=16).test()) == data.identity(touched.test()), "wherever it lies"
+    assert data.fingerprint(build(root=root.parent / "elsewhere", size=16).test()) == data.fingerprint(touched.test()), "wherever it lies"

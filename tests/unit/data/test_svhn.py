@@ -101,7 +101,7 @@ def test_truncated_files_are_refused_in_one_line(root: Path, share: float) -> No
 def test_missing_files_and_bad_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="^--data-dir: no train_32x32.mat in"):
         data.SVHN(root=tmp_path).train()
-    with pytest.raises(InputError, match="^--data-dir .*is not a folder"):
+    with pytest.raises(InputError, match="^--data-dir: .*is not a folder"):
         data.SVHN(root=tmp_path / "missing").test()
     with pytest.raises(InputError, match="validation_fraction"):
         data.SVHN(validation_fraction=1.0)

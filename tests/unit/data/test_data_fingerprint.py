@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from logitpair import data
-from logitpair.data import MemoryImages, identity
+from logitpair.data import MemoryImages, fingerprint
 
 EXAMPLES = 200  # more than the 64 that are looked at where not all can be
 ELSEWHERE = 1  # which is none of them
@@ -38,16 +38,19 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_what_is_in_memory_every_pixel_and_label_counts(kind: str) -> None:
-    own = identity(KINDS[kind](*images()))
-    assert own == identity(KINDS[kind](*images()))
-    assert own != identity(KINDS[kind](*images(changed=True)))
-    assert own != identity(KINDS[kind](*images(relabelled=True)))
+    own = fingerprint(KINDS[kind](*images()))
+    assert own == fingerprint(KINDS[kind](*images()))
+    assert own != fingerprint(KINDS[kind](*images(changed=True)))
+    assert own != fingerprint(KINDS[kind](*images(relabelled=True)))
 
 
 def test_another_part_is_another_set() -> None:
     whole = MemoryImages(*images())
-    assert len({identity(whole), identity(whole.part(0, 100)), identity(whole.part(100, 200)), identity(Subset(whole, range(99)))}) == 4
-    assert identity(whole.part(0, 100)) == identity(Subset(whole, range(100)))
+    assert (
+        len({fingerprint(whole), fingerprint(whole.part(0, 100)), fingerprint(whole.part(100, 200)), fingerprint(Subset(whole, range(99)))})
+        == 4
+    )
+    assert fingerprint(whole.part(0, 100)) == fingerprint(Subset(whole, range(100)))
 
 
 def photos_in(folder: Path) -> Path:
@@ -68,7 +71,7 @@ def test_of_files_the_names_sizes_times_and_labels_count(tmp_path: Path, kind: s
 
     def own(root: Path = here) -> str | None:
         source = data.Photos(root=root, size=4).test(2) if kind == "photos" else data.Folder(root=root, size=4).test()
-        return identity(Subset(source, range(79)))
+        return fingerprint(Subset(source, range(79)))
 
     before = own()
     assert own() == before
@@ -87,7 +90,7 @@ def test_labels_of_photos_count_though_the_files_are_the_same(tmp_path: Path) ->
     root = photos_in(tmp_path / "photos")
     (tmp_path / "one.txt").write_text("cat\ndog\nowl")
     (tmp_path / "two.txt").write_text("cat\nowl\ndog")
-    one, two = (identity(data.Photos(root=root, size=4, labels=tmp_path / name).test(3)) for name in ("one.txt", "two.txt"))
+    one, two = (fingerprint(data.Photos(root=root, size=4, labels=tmp_path / name).test(3)) for name in ("one.txt", "two.txt"))
     assert one != two
 
 
@@ -107,7 +110,7 @@ class Read(Dataset[tuple[Tensor, Tensor]]):
 
 def test_of_anything_else_a_few_examples_are_read() -> None:
     source = Read()
-    assert identity(source)
+    assert fingerprint(source)
     assert len(source.read) == 64
     assert source.read[-1] == 999
-    assert identity(DataLoader(source)) is None
+    assert fingerprint(DataLoader(source)) is None
