@@ -31,8 +31,8 @@ KINDS = {
     "pair": lambda x, y: (x, y),
     "memory": MemoryImages,
     "tensors": TensorDataset,
-    "part": lambda x, y: Subset(MemoryImages(x, y), range(100)),
-    "part_of_a_part": lambda x, y: Subset(Subset(TensorDataset(x, y), range(150)), [3, 2, 1, *range(4, 100)]),
+    "subset": lambda x, y: Subset(MemoryImages(x, y), range(100)),
+    "subset_of_a_subset": lambda x, y: Subset(Subset(TensorDataset(x, y), range(150)), [3, 2, 1, *range(4, 100)]),
 }
 
 
@@ -44,7 +44,7 @@ def test_of_what_is_in_memory_every_pixel_and_label_counts(kind: str) -> None:
     assert own != fingerprint(KINDS[kind](*images(relabelled=True)))
 
 
-def test_another_part_is_another_set() -> None:
+def test_another_subset_is_another_set() -> None:
     whole = MemoryImages(*images())
     assert (
         len({fingerprint(whole), fingerprint(whole.part(0, 100)), fingerprint(whole.part(100, 200)), fingerprint(Subset(whole, range(99)))})
@@ -53,7 +53,7 @@ def test_another_part_is_another_set() -> None:
     assert fingerprint(whole.part(0, 100)) == fingerprint(Subset(whole, range(100)))
 
 
-def photos_in(folder: Path) -> Path:
+def images_in(folder: Path) -> Path:
     for name in ("cat", "dog"):
         (folder / name).mkdir(parents=True)
         for i in range(40):
@@ -66,7 +66,7 @@ def photos_in(folder: Path) -> Path:
 @pytest.mark.parametrize("kind", ["photos", "folder"])
 def test_of_files_the_names_sizes_times_and_labels_count(tmp_path: Path, kind: str) -> None:
     here = tmp_path / "here"
-    folder = photos_in(here / "val")
+    folder = images_in(here / "val")
     shutil.copytree(folder, here / "train")
 
     def own(root: Path = here) -> str | None:
@@ -86,8 +86,8 @@ def test_of_files_the_names_sizes_times_and_labels_count(tmp_path: Path, kind: s
     assert own() != before
 
 
-def test_labels_of_photos_count_though_the_files_are_the_same(tmp_path: Path) -> None:
-    root = photos_in(tmp_path / "photos")
+def test_labels_of_images_count_though_the_files_are_the_same(tmp_path: Path) -> None:
+    root = images_in(tmp_path / "photos")
     (tmp_path / "one.txt").write_text("cat\ndog\nowl")
     (tmp_path / "two.txt").write_text("cat\nowl\ndog")
     one, two = (fingerprint(data.Photos(root=root, size=4, labels=tmp_path / name).test(3)) for name in ("one.txt", "two.txt"))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from picture_folders import damage, image_folder, picture
+from image_folders import damage, image_folder, noise_image
 from PIL import Image
 from torch.utils.data import Dataset
 
@@ -215,17 +215,17 @@ def write_tar(path: Path, members: dict[str, bytes]) -> None:
 
 def encoded(seed: int, suffix: str = "PNG") -> bytes:
     buffer = io.BytesIO()
-    picture(seed).save(buffer, suffix)
+    noise_image(seed).save(buffer, suffix)
     return buffer.getvalue()
 
 
 def test_shards_of_others_are_read(tmp_path: Path, cache: Path) -> None:
     long = "directory/" * 20 + "x"  # more than a header holds
     write_tar(
-        tmp_path / "part-train-0.tar",
+        tmp_path / "mine-train-0.tar",
         {f"{long}.cls": b"2\n", f"{long}.json": b"{}", f"{long}.PNG": encoded(1), "a.b.cls.txt": b"9", "y.png": encoded(2), "y.cls": b"0"},
     )
-    write_tar(tmp_path / "part-val-0.tar", {"z.seg.png": b"?", "z.jpeg": encoded(3, "JPEG"), "z.cls": b"1"})
+    write_tar(tmp_path / "mine-val-0.tar", {"z.seg.png": b"?", "z.jpeg": encoded(3, "JPEG"), "z.cls": b"1"})
     shards = data.Shards(root=tmp_path, training="*-train-*.tar", testing="*-val-*.tar", size=24, validation_fraction=0.5)
     assert list(shards.classes) == ["0", "1", "2"]
     assert labels(shards.test()) == [1]
@@ -235,7 +235,7 @@ def test_shards_of_others_are_read(tmp_path: Path, cache: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("members", "told"),
+    ("members", "message"),
     [
         ({"a.png": b"1"}, "'a' without its label"),
         ({"a.cls": b"1"}, "'a' without its image"),
@@ -245,9 +245,9 @@ def test_shards_of_others_are_read(tmp_path: Path, cache: Path) -> None:
         ({"a.png": b"1", "a.cls": b"7"}, "label 7, and classes.txt only 3"),
     ],
 )
-def test_odd_members_are_refused_in_one_line(shards: Path, members: dict[str, bytes], told: str) -> None:
+def test_odd_members_are_refused_in_one_line(shards: Path, members: dict[str, bytes], message: str) -> None:
     write_tar(shards / "val-000000.tar", members)
-    with pytest.raises(InputError, match=f"^--data-dir: .*{told}") as caught:
+    with pytest.raises(InputError, match=f"^--data-dir: .*{message}") as caught:
         data.Shards(root=shards).test()
     assert len(str(caught.value).splitlines()) == 1
 
@@ -274,11 +274,11 @@ def test_damaged_tar_files_are_refused_in_one_line(shards: Path, damaged: str) -
     assert len(str(caught.value).splitlines()) == 1
 
 
-# --- damaged pictures ---
+# --- damaged images ---
 
 
 def damaged_root(folder: Path, tmp_path: Path, kind: str) -> tuple[Path, list[str]]:
-    """The folder or its shards with three damaged training pictures and one to test on, and what these are called."""
+    """The folder or its shards with three damaged training images and one to test on, and what these are called."""
     names = ["train/ant/ant.03.jpg", "train/bee/bee.01.png", "train/cow/cow.07.jpg", "val/bee/bee.02.jpg"]
     for name in names:
         damage(folder / name)
@@ -289,38 +289,38 @@ def damaged_root(folder: Path, tmp_path: Path, kind: str) -> tuple[Path, list[st
 
 
 @pytest.mark.parametrize("kind", ["folder", "shards"])
-def test_damaged_pictures_are_named_and_refused_unless_skipped(folder: Path, tmp_path: Path, cache: Path, kind: str) -> None:
+def test_damaged_images_are_named_and_refused_unless_skipped(folder: Path, tmp_path: Path, cache: Path, kind: str) -> None:
     build = data.Folder if kind == "folder" else data.Shards
     options = {"size": 16, "validation_fraction": 0.25, "augmentation": data.Augmentation(flip=False)}
     whole = data.Folder(root=folder, **options)
-    before = {part: [(x.numpy().tobytes(), y) for x, y in getattr(whole, part)()] for part in ("train", "validation", "test")}
+    before = {split: [(x.numpy().tobytes(), y) for x, y in getattr(whole, split)()] for split in ("train", "validation", "test")}
     root, names = damaged_root(folder, tmp_path, kind)
     with pytest.raises(InputError, match=f"--data-dir: '.*{names[3]}.*' is truncated or not an image"):
         pixels(build(root=root, **options).test())
 
     skipping = build(root=root, **options, corrupt="skip")
-    with pytest.warns(UserWarning, match="left out") as told:
-        after = {part: [(x.numpy().tobytes(), y) for x, y in getattr(skipping, part)()] for part in before}
-    messages = {str(warning.message) for warning in told}
+    with pytest.warns(UserWarning, match="left out") as warned:
+        after = {split: [(x.numpy().tobytes(), y) for x, y in getattr(skipping, split)()] for split in before}
+    messages = {str(warning.message) for warning in warned}
     assert len(messages) == 2, "one of the training and one of the test set"
     assert any("left out 3 of 24 images" in message and all(name in message for name in names[:3]) for message in messages)
     assert any("left out 1 of 9 images" in message and names[3] in message for message in messages)
-    for part, examples in after.items():
-        kept = iter(before[part])
+    for split, examples in after.items():
+        kept = iter(before[split])
         assert all(example in kept for example in examples), "the others are the same, in the same order"
     assert sum(map(len, before.values())) - sum(map(len, after.values())) == 4
     assert len(after["test"]) == 8
 
 
-def test_the_look_for_damaged_pictures_is_remembered_until_a_file_changes(
+def test_the_look_for_damaged_images_is_cached_until_a_file_changes(
     folder: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from logitpair.data import image_dataset as pictures
+    from logitpair.data import image_dataset
 
     root, _ = damaged_root(folder, tmp_path, "folder")
     looked: list[int] = []
-    look = pictures._is_damaged
-    monkeypatch.setattr(pictures, "_is_damaged", lambda source, position: looked.append(position) or look(source, position))
+    look = image_dataset._is_damaged
+    monkeypatch.setattr(image_dataset, "_is_damaged", lambda source, position: looked.append(position) or look(source, position))
 
     def test() -> Dataset:
         with warnings.catch_warnings():
@@ -329,13 +329,13 @@ def test_the_look_for_damaged_pictures_is_remembered_until_a_file_changes(
 
     assert len(test()) == len(test()) == 8
     assert sorted(looked) == list(range(9))
-    with pytest.warns(UserWarning, match="left out 1 of 9"):  # what is remembered is told again
+    with pytest.warns(UserWarning, match="left out 1 of 9"):  # what is cached is warned of again
         data.Folder(root=root, size=16, corrupt="skip").test()
     shutil.copy(root / "val" / "bee" / "bee.00.jpg", root / "val" / "bee" / "bee.02.jpg")
     assert len(test()) == 9
 
 
-def test_nothing_is_told_where_nothing_is_damaged(folder: Path, cache: Path) -> None:
+def test_no_warning_where_nothing_is_damaged(folder: Path, cache: Path) -> None:
     assert len(data.Folder(root=folder, size=16, corrupt="skip").test()) == 9
 
 
@@ -352,7 +352,7 @@ def test_fingerprints_differ(folder: Path, shards: Path, kind: str) -> None:
         "validation": plain.validation(),
         "other crop": build(root=root, size=16, crop_pct=0.8).test(),
         "other size": build(root=root, size=15).test(),
-        "a part": torch.utils.data.Subset(plain.test(), range(8)),
+        "a subset": torch.utils.data.Subset(plain.test(), range(8)),
     }
     found = {name: data.fingerprint(dataset) for name, dataset in others.items()}
     assert len({own, *found.values()}) == 5

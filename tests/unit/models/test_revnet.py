@@ -75,7 +75,7 @@ def test_logits_of_images_of_any_size_and_channels(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("units", "widths", "said"),
+    ("units", "widths", "message"),
     [
         ((1, 1), (8, 8), r"widths must be one number more than units, not 2 for 2"),
         ((), (8,), r"widths must be one number more"),
@@ -83,8 +83,8 @@ def test_logits_of_images_of_any_size_and_channels(size: int) -> None:
         ((0,), (8, 8), r"units must be a whole number of at least 1, not 0"),
     ],
 )
-def test_sizes_that_make_no_network(units: tuple[int, ...], widths: tuple[int, ...], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_sizes_that_make_no_network(units: tuple[int, ...], widths: tuple[int, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         RevNet(units, widths)
 
 
