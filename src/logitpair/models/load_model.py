@@ -72,7 +72,7 @@ def read_model(
 
 
 def image_size(name: str) -> int:
-    """Height and width in pixels of the images that a network is for: what timm says of it, 224 where nobody says.
+    """Height and width in pixels of the images that a network is for: what timm notes of it, 224 for any other.
 
     Raises:
         InputError: for a name that timm does not know.
@@ -82,7 +82,7 @@ def image_size(name: str) -> int:
     timm = require_timm(name.removeprefix(TIMM), "--model")
     try:
         return timm.get_pretrained_cfg(name.removeprefix(TIMM)).input_size[-1]
-    except RuntimeError:  # an unknown tag, which is told when the network is built
+    except RuntimeError:  # an unknown tag, which building the network refuses
         return 224
 
 
@@ -116,11 +116,10 @@ def _from_file(path: Path, weights: Path | None) -> nn.Module:
 
 
 def _from_import_path(name: str, weights: Path | None) -> nn.Module:
-    tensors = None if weights is None else _read_weights(weights)
     found = find(name)
     model = build(found, name)
-    if tensors is not None and weights is not None:
-        _load_weights(model, tensors, weights)
+    if weights is not None:
+        _load_weights(model, _read_weights(weights), weights)
     elif isinstance(found, type):  # a function may well have loaded some
         warnings.warn(f"--model: without --weights, {name} has the weights that it begins with, mostly random ones", stacklevel=3)
     return model
@@ -136,37 +135,34 @@ def _from_timm(name: str, weights: Path | None, classes: int | None, pretrained:
     published = config.num_classes
     if pretrained and classes not in (None, published):
         raise InputError(f"--classes: the published {name} has {published} logits, and --pretrained cannot make them {classes}")
-    tensors, logits = None, published if classes is None else classes
     if weights is not None:
         layer = config.classifier if isinstance(config.classifier, str) else next(iter(config.classifier or ()), "")
-        tensors = _without_prefix(_read_weights(weights), f"{layer}.weight")
-        logits = _count_logits(tensors, f"{layer}.weight", name, weights, classes)
+        return _timm_with_weights(name, f"{layer}.weight", weights, classes)
+    logits = published if classes is None else classes
     if not logits:
         raise InputError(
             f"--classes is not given, and timm's {name} comes without a classifier; accepted: the number of logits, at least 2"
         )
-    if weights is None and not pretrained:
+    if not pretrained:
         warnings.warn(f"--model: {TIMM}{name} has random weights; --weights FILE or --pretrained gives others", stacklevel=3)
     try:
-        network = Timm(name, logits, pretrained)
+        return Timm(name, logits, pretrained)
     except InputError as error:
         raise InputError(f"--{error} by --weights FILE") from error
-    if tensors is not None and weights is not None:
-        _load_weights(network.network.model, tensors, weights)
-    return network
 
 
-def _count_logits(tensors: dict[str, Tensor], layer: str, name: str, path: Path, classes: int | None) -> int:
-    """How many logits the weights of timm's network of this name are for."""
-    if layer in tensors:
-        found = len(tensors[layer])
-        if classes not in (None, found):
-            raise InputError(f"--classes is {classes}, but the weights '{path}' are for {found} ('{layer}')")
-        return found
-    if classes is not None:
-        return classes
-    first = ", ".join(list(tensors)[:3])
-    raise InputError(f"--weights: '{path}' has no '{layer}', the last layer of timm's {name}; is it the same network? It has {first}")
+def _timm_with_weights(name: str, layer: str, path: Path, classes: int | None) -> nn.Module:
+    """timm's network with as many logits as its last layer has in the weights."""
+    tensors = _without_prefix(_read_weights(path), layer)
+    logits = len(tensors[layer]) if layer in tensors else classes
+    if logits is None:
+        first = ", ".join(list(tensors)[:3])
+        raise InputError(f"--weights: '{path}' has no '{layer}', the last layer of timm's {name}; is it the same network? It has {first}")
+    if classes not in (None, logits):
+        raise InputError(f"--classes is {classes}, but the weights '{path}' are for {logits} ('{layer}')")
+    model = Timm(name, logits)
+    _load_weights(model.network.model, tensors, path)
+    return model
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
