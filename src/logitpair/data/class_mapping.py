@@ -41,12 +41,12 @@ def match_classes(folders: Sequence[str], logits: int, labels: Path | None = Non
     if labels is not None:
         return _by_file(folders, logits, labels)
     if logits == IMAGENET and all(WNID.fullmatch(folder) for folder in folders):
-        info = import_timm().data.ImageNetInfo()
-        wnids = info.label_names()
+        imagenet = _imagenet_names()
+        wnids = list(imagenet)
         for folder in folders:
-            if folder not in wnids:
+            if folder not in imagenet:
                 raise InputError(f"--labels is not given, and the folder '{folder}' is none of ImageNet-1k's 1000 classes")
-        return Matched([wnids.index(folder) for folder in folders], [info.label_name_to_description(wnid) for wnid in wnids])
+        return Matched([wnids.index(folder) for folder in folders], list(imagenet.values()))
     if len(folders) != logits:
         raise InputError(
             f"--labels is not given, and there are {len(folders)} folders ({', '.join(folders[:3])}{', ...' if len(folders) > 3 else ''}) "
@@ -66,8 +66,14 @@ def wnid_names(folders: Sequence[str]) -> list[str] | None:
     """English names of classes of ImageNet-1k given by their wnids; None if any is none of them."""
     if not all(WNID.fullmatch(folder) for folder in folders):
         return None
+    imagenet = _imagenet_names()
+    return [imagenet[folder] for folder in folders] if imagenet.keys() >= set(folders) else None
+
+
+def _imagenet_names() -> dict[str, str]:
+    """The English name of each wnid of ImageNet-1k, in the order of the logits."""
     info = import_timm().data.ImageNetInfo()
-    return [info.label_name_to_description(wnid) for wnid in folders] if set(folders) <= set(info.label_names()) else None
+    return {wnid: info.label_name_to_description(wnid) for wnid in info.label_names()}
 
 
 def _by_file(folders: Sequence[str], logits: int, path: Path) -> Matched:
