@@ -1,4 +1,4 @@
-"""The same work on many pictures, on all cores, with a progress bar."""
+"""The same work on many images, on all cores, with a progress bar."""
 
 from __future__ import annotations
 
@@ -13,13 +13,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_threads(work: Callable[[Item], Result], items: Sequence[Item], told: str) -> Iterator[Result]:
-    """The results in the order of the items. Pillow decodes outside Python's lock, so that threads do.
-
-    Args:
-        work: done on each.
-        items: what it is done on.
-        told: what it is called beside a progress bar, which there is in a terminal.
-    """
+def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item], description: str) -> Iterator[Result]:
+    """The results in the order of the items. Pillow decodes outside Python's lock, so that threads are enough."""
     with ThreadPool(min(os.cpu_count() or 1, 32)) as pool:
-        yield from tracked(pool.imap(work, items, chunksize=64), told, len(items))
+        yield from tracked(pool.imap(work, items, chunksize=64), description, len(items))

@@ -97,7 +97,7 @@ def verify(
         )
     verified: list[VerifiedAttack] = []
     bar = Progress("verify", len(kept) * record.examples, shown=progress)
-    with frozen_eval(model), torch.no_grad(), exact(device_of(model)), bar:
+    with frozen_eval(model), torch.no_grad(), full_precision(device_of(model)), bar:
         verifier = _Verifier(model, data, evaluation, batch_size)
         clean = verifier.clean()
         for setting, name, images in kept:

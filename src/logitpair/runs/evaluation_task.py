@@ -149,7 +149,7 @@ def of_model(
         "published": [],
     }
     chosen = _first(test, examples)
-    _tell_few([label for _, label in test.files[:examples]], len({label for _, label in test.files}))
+    _tell_few(test.source.labels[:examples].tolist(), len(set(test.source.labels.tolist())))
     return EvaluationTask(model, chosen, read_attacks(attacks), about=about)
 
 

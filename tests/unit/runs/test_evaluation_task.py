@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from picture_folders import image_folder
+from image_folders import image_folder
 from torch import nn
 
 import logitpair as lp

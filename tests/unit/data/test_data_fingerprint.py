@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from logitpair import data
-from logitpair.data import MemoryImages, identity
+from logitpair.data import MemoryImages, fingerprint
 
 EXAMPLES = 200  # more than the 64 that are looked at where not all can be
 ELSEWHERE = 1  # which is none of them
@@ -31,26 +31,29 @@ KINDS = {
     "pair": lambda x, y: (x, y),
     "memory": MemoryImages,
     "tensors": TensorDataset,
-    "part": lambda x, y: Subset(MemoryImages(x, y), range(100)),
-    "part_of_a_part": lambda x, y: Subset(Subset(TensorDataset(x, y), range(150)), [3, 2, 1, *range(4, 100)]),
+    "subset": lambda x, y: Subset(MemoryImages(x, y), range(100)),
+    "subset_of_a_subset": lambda x, y: Subset(Subset(TensorDataset(x, y), range(150)), [3, 2, 1, *range(4, 100)]),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_what_is_in_memory_every_pixel_and_label_counts(kind: str) -> None:
-    own = identity(KINDS[kind](*images()))
-    assert own == identity(KINDS[kind](*images()))
-    assert own != identity(KINDS[kind](*images(changed=True)))
-    assert own != identity(KINDS[kind](*images(relabelled=True)))
+    own = fingerprint(KINDS[kind](*images()))
+    assert own == fingerprint(KINDS[kind](*images()))
+    assert own != fingerprint(KINDS[kind](*images(changed=True)))
+    assert own != fingerprint(KINDS[kind](*images(relabelled=True)))
 
 
-def test_another_part_is_another_set() -> None:
+def test_another_subset_is_another_set() -> None:
     whole = MemoryImages(*images())
-    assert len({identity(whole), identity(whole.part(0, 100)), identity(whole.part(100, 200)), identity(Subset(whole, range(99)))}) == 4
-    assert identity(whole.part(0, 100)) == identity(Subset(whole, range(100)))
+    assert (
+        len({fingerprint(whole), fingerprint(whole.part(0, 100)), fingerprint(whole.part(100, 200)), fingerprint(Subset(whole, range(99)))})
+        == 4
+    )
+    assert fingerprint(whole.part(0, 100)) == fingerprint(Subset(whole, range(100)))
 
 
-def photos_in(folder: Path) -> Path:
+def images_in(folder: Path) -> Path:
     for name in ("cat", "dog"):
         (folder / name).mkdir(parents=True)
         for i in range(40):
@@ -63,12 +66,12 @@ def photos_in(folder: Path) -> Path:
 @pytest.mark.parametrize("kind", ["photos", "folder"])
 def test_of_files_the_names_sizes_times_and_labels_count(tmp_path: Path, kind: str) -> None:
     here = tmp_path / "here"
-    folder = photos_in(here / "val")
+    folder = images_in(here / "val")
     shutil.copytree(folder, here / "train")
 
     def own(root: Path = here) -> str | None:
         source = data.Photos(root=root, size=4).test(2) if kind == "photos" else data.Folder(root=root, size=4).test()
-        return identity(Subset(source, range(79)))
+        return fingerprint(Subset(source, range(79)))
 
     before = own()
     assert own() == before
@@ -83,11 +86,11 @@ def test_of_files_the_names_sizes_times_and_labels_count(tmp_path: Path, kind: s
     assert own() != before
 
 
-def test_labels_of_photos_count_though_the_files_are_the_same(tmp_path: Path) -> None:
-    root = photos_in(tmp_path / "photos")
+def test_labels_of_images_count_though_the_files_are_the_same(tmp_path: Path) -> None:
+    root = images_in(tmp_path / "photos")
     (tmp_path / "one.txt").write_text("cat\ndog\nowl")
     (tmp_path / "two.txt").write_text("cat\nowl\ndog")
-    one, two = (identity(data.Photos(root=root, size=4, labels=tmp_path / name).test(3)) for name in ("one.txt", "two.txt"))
+    one, two = (fingerprint(data.Photos(root=root, size=4, labels=tmp_path / name).test(3)) for name in ("one.txt", "two.txt"))
     assert one != two
 
 
@@ -107,7 +110,7 @@ class Read(Dataset[tuple[Tensor, Tensor]]):
 
 def test_of_anything_else_a_few_examples_are_read() -> None:
     source = Read()
-    assert identity(source)
+    assert fingerprint(source)
     assert len(source.read) == 64
     assert source.read[-1] == 999
-    assert identity(DataLoader(source)) is None
+    assert fingerprint(DataLoader(source)) is None

@@ -1,4 +1,4 @@
-"""Small folders of pictures to read."""
+"""Small folders of images to read."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 
-def picture(seed: int, height: int = 24, width: int = 30) -> Image.Image:
-    """Noise in colour, smooth enough that a crop of it is told from another."""
+def noise_image(seed: int, height: int = 24, width: int = 30) -> Image.Image:
+    """Noise in colour, so smooth that two crops of it differ."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BILINEAR)
 
@@ -21,7 +21,7 @@ def image_folder(root: Path, train: int = 8, val: int = 3) -> Path:
             (root / split / name).mkdir(parents=True)
             for i in range(count):
                 suffix = "png" if i == 1 else "jpg"
-                picture(1000 * number + i + 100 * len(split), 24 + i, 30).save(root / split / name / f"{name}.{i:02d}.{suffix}")
+                noise_image(1000 * number + i + 100 * len(split), 24 + i, 30).save(root / split / name / f"{name}.{i:02d}.{suffix}")
     return root
 
 
