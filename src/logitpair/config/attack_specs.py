@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any, cast
 from jsonargparse import ArgumentParser
 
 from logitpair.attacks import PGD, Attack, grid, paper_suite, parse
-from logitpair.config import recipes
+from logitpair.config.recipes import read_yaml
+from logitpair.config.refusals import refusals
 from logitpair.errors import InputError
 
 PAPER = "paper"
@@ -33,16 +33,19 @@ def read_attacks(text: str | Path, default: Attack | None = None) -> dict[str, A
     """
     is_file = Path(text).suffix in (".yaml", ".yml")
     try:
-        content = recipes.read_yaml(Path(text)) if is_file else str(text).split(",")
-        entries = content if isinstance(content, list) else [content]
-        named = [pair for entry in entries for pair in _attacks(entry, default)]
-        twice = [name for name, times in Counter(name for name, _ in named).items() if times > 1]
-        if twice or not named:
-            raise InputError(f"'{twice[0]}' names two attacks; accepted: every name once" if twice else "names no attack")
-        return dict(named)
+        content = read_yaml(Path(text)) if is_file else str(text).split(",")
+        attacks: dict[str, Attack] = {}
+        for entry in content if isinstance(content, list) else [content]:
+            for name, attack in _attacks(entry, default):
+                if name in attacks:
+                    raise InputError(f"'{name}' names two attacks; accepted: every name once")
+                attacks[name] = attack
+        if not attacks:
+            raise InputError("names no attack")
+        return attacks
     except InputError as error:
-        named_already = not is_file or str(text) in str(error)
-        raise InputError(f"--attacks: {error}" if named_already else f"--attacks: {text}: {error}") from error
+        names_the_file = not is_file or str(text) in str(error)
+        raise InputError(f"--attacks: {error}" if names_the_file else f"--attacks: {text}: {error}") from error
 
 
 def _attacks(entry: Any, default: Attack | None) -> Iterator[tuple[str, Attack]]:
@@ -79,7 +82,7 @@ def _named(name: str, value: object) -> Mapping[str, Attack]:
     if not isinstance(value, dict):
         raise InputError(f"'{value}' is no attack; accepted: {'its arguments' if name in SETS else '{class_path, init_args}, a shorthand'}")
     parser = ArgumentParser(exit_on_error=False)
-    with recipes.refusals():
+    with refusals():
         if name in SETS:
             unknown = [key for key in value if key not in signature(SETS[name]).parameters]
             if unknown:

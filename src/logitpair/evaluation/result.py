@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from logitpair.errors import InputError
 from logitpair.storage.ledger import PartialLedger
+from logitpair.storage.results import Task
 from logitpair.storage.schema1 import read_ledger, read_results, write_files
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ class Evaluation:
 
     results: dict[str, Any]
     ledger: dict[str, np.ndarray]
+
+    def with_task(self, task: Task) -> Evaluation:
+        """The same with what the command line knows beside the model and the images."""
+        return replace(self, results=self.results | msgspec.to_builtins(task))
 
     def save(self, folder: Path | str) -> Path:
         """Write ``results.json`` and ``ledger.npz`` into the folder, each whole or not at all.

@@ -80,6 +80,7 @@ def transfer(
     *,
     attacks: Mapping[str, Attack],
     folder: Path | str,
+    name: str = "transfer",
     seed: int = 0,
     batch_size: int = 256,
     workers: int = 0,
@@ -96,6 +97,7 @@ def transfer(
         data: as for ``evaluate``.
         attacks: by name; against a source they search to their last step.
         folder: for the images, and for what is done until it is finished.
+        name: of the evaluations, in reports.
         seed, batch_size, workers, world, progress: as for ``evaluate``.
 
     Raises:
@@ -107,8 +109,8 @@ def transfer(
         raise InputError(f"models: must be a mapping of networks by name, not a {type(models).__name__}")
     if len(models) < 2:
         raise InputError(f"models: {len(models)} given; a transfer is between two or more")
-    for name in models:
-        check_name("models", name)
+    for model_name in models:
+        check_name("models", model_name)
     folder = Path(folder)
     evaluations: dict[str, Evaluation] = {}
     for target, model in models.items():
@@ -116,11 +118,11 @@ def transfer(
             model,
             data,
             attacks=attacks,
-            sources={name: source for name, source in models.items() if name != target},
+            sources={other: source for other, source in models.items() if other != target},
             seed=seed,
             batch_size=batch_size,
             workers=workers,
-            name="transfer",
+            name=name,
             folder=folder / UNFINISHED / target,
             source_images=folder / "adversarial",
             world=world,

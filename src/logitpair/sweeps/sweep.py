@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from rich.table import Table
 
-from logitpair.config import recipes
+from logitpair.config import parsing, recipes
+from logitpair.config.parsing import Settings
 from logitpair.errors import InputError
 from logitpair.runs import run_directory as runs
 from logitpair.runtime import precision
@@ -160,13 +160,14 @@ def _plan(wanted: Sweep, recipe: recipes.Recipe, device: torch.device) -> tuple[
     limit = ["--examples", str(wanted.examples)] if wanted.examples else []
     entries: dict[str, dict[str, Any]] = {}
     tasks: dict[str, list[list[str]]] = {}
-    resolved: dict[str, recipes.Settings] = {}
+    resolved: dict[str, Settings] = {}
     for point in grid.points(wanted.axes):
         for seed in wanted.seeds:
             name = grid.folder(point, seed)
             overrides, resolved[name] = _resolve(wanted, recipe, point, seed, device)
-            evaluation = yaml.safe_load(resolved[name].text)["evaluation"]
-            del evaluation["batch_size"]  # no result depends on it
+            evaluation = {
+                key: value for key, value in resolved[name].values["evaluation"].items() if key != "batch_size"
+            }  # no result depends on it
             entries[name] = {
                 "path": name,
                 "settings": {setting: grid.value(text) for setting, text in point.items()},
@@ -185,25 +186,16 @@ def _plan(wanted: Sweep, recipe: recipes.Recipe, device: torch.device) -> tuple[
     return entries, tasks
 
 
-def _resolve(
-    wanted: Sweep, recipe: recipes.Recipe, point: grid.Point, seed: int, device: torch.device
-) -> tuple[list[str], recipes.Settings]:
+def _resolve(wanted: Sweep, recipe: recipes.Recipe, point: grid.Point, seed: int, device: torch.device) -> tuple[list[str], Settings]:
     """What overrides the recipe in a run, as ``logitpair train`` takes it, and the settings that result."""
     settings = recipe.at_scale(wanted.scale)
-    root = [f"--data.init_args.root={wanted.data_dir}"] if wanted.data_dir else []
     try:
-        changes = {key: _number(text) for key, text in {**wanted.fixed, **point, "seed": str(seed)}.items()}
-        overrides = [f"--{setting}={text}" for setting, text in changes.items()]
-        resolved = recipes.resolve(settings, [*overrides, *root])
+        overrides = [f"--{setting}={text}" for setting, text in {**wanted.fixed, **point, "seed": str(seed)}.items()]
+        resolved = parsing.resolve(settings, overrides, data_dir=wanted.data_dir)
     except InputError as error:
         raise InputError(f"{' '.join(f'--{setting} {text}' for setting, text in point.items())}: {error}") from error
     dtype = str(precision.resolve(resolved.config.precision, device)).removeprefix("torch.")
-    text = yaml.safe_dump(yaml.safe_load(resolved.text) | {"precision": dtype}, sort_keys=False)  # as training writes it down
-    return overrides, recipes.Settings(resolved.config, text)
-
-
-def _number(text: str) -> str:
-    return str(recipes.fraction(text)) if recipes.FRACTION.fullmatch(text) else text
+    return overrides, Settings(resolved.config, resolved.values | {"precision": dtype})  # as training writes it down
 
 
 def _gpus(device: torch.device) -> list[str]:
