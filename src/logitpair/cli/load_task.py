@@ -25,17 +25,7 @@ PATIENCE = timedelta(days=7)  # of processes that are done before the others: so
 
 
 def load_task(arguments: Namespace, device: torch.device, *, examples: int | None, attacks: str | None) -> EvaluationTask:
-    """The run, or the model on its images.
-
-    Args:
-        arguments: as ``add_task``'s parser parsed them.
-        device: where to put the network.
-        examples: the first so many images; None for all.
-        attacks: as ``--attacks`` names them; None for the recipe's, and for none with a model.
-
-    Raises:
-        InputError: for what cannot be read.
-    """
+    """The run, or the model on its images; ``attacks`` as ``--attacks`` names them, None for the recipe's and for none with a model."""
     if arguments.run is not None:
         return EvaluationTask.from_run(
             arguments.run,
@@ -61,11 +51,7 @@ def load_task(arguments: Namespace, device: torch.device, *, examples: int | Non
 
 @contextlib.contextmanager
 def joined(arguments: Namespace) -> Generator[World]:
-    """The processes that share the work, on the device of ``--device``; what the network of ``--model`` raises meanwhile is one line.
-
-    Raises:
-        InputError: for a device that there is not, and naming the network and what it raised.
-    """
+    """The processes that share the work, on the device of ``--device``; what the network of ``--model`` raises meanwhile is one line."""
     name = arguments.get("model")
     try:
         with distributed.join(device_of(arguments.device), patience=PATIENCE) as world:
@@ -80,11 +66,7 @@ def joined(arguments: Namespace) -> Generator[World]:
 
 
 def parse_sources(texts: Sequence[str] | None) -> dict[str, Path]:
-    """Every ``NAME=RUN``, by name.
-
-    Raises:
-        InputError: for anything else, and for a name that is given twice or is the ledger's own.
-    """
+    """Every ``NAME=RUN``, by name; refused are anything else, a name that is given twice, and one that the ledger needs."""
     pairs = [text.partition("=") for text in texts or ()]
     for name, equals, path in pairs:
         if not (name and equals and path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,11 +36,7 @@ def add_options(parser: ArgumentParser, *names: str, **changes: Any) -> None:
 
 
 def device_of(name: str) -> torch.device:
-    """The device that ``--device`` names.
-
-    Raises:
-        InputError: for a device that does not exist here.
-    """
+    """The device that ``--device`` names, refused where it does not exist."""
     import torch
 
     if name == "auto":
@@ -53,11 +50,7 @@ def device_of(name: str) -> torch.device:
 
 
 def check_options(arguments: Namespace) -> None:
-    """Refuse values of the options of a task that no command accepts.
-
-    Raises:
-        InputError: naming the first.
-    """
+    """Refuse values of a task's options that no command accepts."""
     for option in ("examples", "batch_size"):
         value = arguments.get(option)
         if value is not None and value < 1:
@@ -69,37 +62,32 @@ def check_options(arguments: Namespace) -> None:
 
 
 def check_choice(option: str, value: str | None, accepted: Sequence[str]) -> None:
-    """Refuse a value that is given and is none of those accepted.
-
-    Raises:
-        InputError: naming the option.
-    """
+    """Refuse a value that is given and is none of those accepted."""
     if value is not None and value not in accepted:
         raise InputError(f"{spelled(option)}: '{value}' is not accepted; accepted: {', '.join(accepted)}")
 
 
 def check_folder(path: Path | None) -> None:
-    """Refuse an ``--out`` that is to be a folder and is a file.
-
-    Raises:
-        InputError: with the path.
-    """
+    """Refuse an ``--out`` that is to be a folder and is a file."""
     if path is not None and path.exists() and not path.is_dir():
         raise InputError(f"--out: '{path}' is a file; accepted: a folder")
 
 
 def refuse_given(arguments: Namespace, options: Iterable[str], why: str) -> None:
-    """Refuse options that would be ignored.
-
-    Raises:
-        InputError: naming the first that is given, and ``why`` it must not be.
-    """
+    """Refuse options that would be ignored."""
     for option in options:
-        given = arguments.get(option)
-        if given is not None and given is not False:  # 0 is given
+        value = arguments.get(option)
+        if value is not None and value is not False:  # 0 is given
             raise InputError(f"{spelled(option)} {why}")
 
 
 def spelled(option: str) -> str:
     """An option as the command line writes it."""
     return f"--{option.replace('_', '-')}"
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """What to say of a name that nobody knows."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"accepted: {', '.join(known)}"

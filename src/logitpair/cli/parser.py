@@ -6,12 +6,13 @@ import contextlib
 import difflib
 import re
 from argparse import ArgumentError
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from importlib import import_module
 
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair import __version__
+from logitpair.cli.options import suggestion
 from logitpair.config.numbers import with_numbers
 from logitpair.config.refusals import refusals
 from logitpair.errors import InputError
@@ -31,15 +32,10 @@ COMMANDS = {
 
 
 def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
-    """The function that carries out the command, and its arguments.
-
-    Raises:
-        InputError: for a command or an option that there is not, naming the nearest one, and for values that are refused.
-        SystemExit: after ``--help`` and ``--version``.
-    """
+    """The function that carries out the command, and its arguments; ``--help`` and ``--version`` end in ``SystemExit``."""
     name, *arguments = argv or ["--help"]
     if name not in (*COMMANDS, "-h", "--help", "--version"):
-        raise InputError(f"no command '{name}'; {_nearest(name, COMMANDS) or 'accepted: ' + ', '.join(COMMANDS)}")
+        raise InputError(f"no command '{name}'; {suggestion(name, COMMANDS)}")
     parser = ArgumentParser(
         prog="logitpair",
         version=__version__,
@@ -73,11 +69,6 @@ def _plain_errors(parser: ArgumentParser, name: str) -> Generator[None]:
             raise InputError(message.replace(f" {name}.", " ")) from error
         unknown = re.fullmatch(r"unrecognized arguments: (--[\w.-]+).*", message, re.IGNORECASE | re.DOTALL)
         options = [option for action in parser._actions for option in action.option_strings]  # pyright: ignore[reportPrivateUsage]
-        if unknown and (hint := _nearest(unknown[1], options)):
-            raise InputError(f"no option {unknown[1]}; {hint}") from error
+        if unknown and (near := difflib.get_close_matches(unknown[1], options, n=1)):
+            raise InputError(f"no option {unknown[1]}; did you mean {near[0]}?") from error
         raise
-
-
-def _nearest(text: str, known: Iterable[str]) -> str | None:
-    near = difflib.get_close_matches(text, known, n=1)
-    return f"did you mean {near[0]}?" if near else None

@@ -32,11 +32,7 @@ def add_running(parser: ArgumentParser, seeds: int = 1) -> None:
 
 
 def recipe_first(arguments: list[str], command: str, usage: str = "[--option VALUE]") -> list[str]:
-    """The arguments with the recipe's settings, at its scale, between the recipe and the rest, so that the parser and ``--help`` see them.
-
-    Raises:
-        InputError: where no recipe comes first, or there is none of that name or scale.
-    """
+    """The arguments with the recipe's settings, at its scale, before those that override them, so that ``--help`` sees them too."""
     if not arguments or arguments[0].startswith("-"):
         raise InputError(f"the recipe comes first: logitpair {command} RECIPE {usage}; `logitpair recipes` lists them")
     scales = argparse.ArgumentParser(add_help=False, allow_abbrev=False)

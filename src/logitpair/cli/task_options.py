@@ -41,11 +41,7 @@ def add_task(parser: ArgumentParser) -> None:
 
 
 def results_folder(arguments: Namespace) -> Path:
-    """The folder of the results: the run's, or that of a model.
-
-    Raises:
-        InputError: for neither a run nor a model, both, or options of one given to the other.
-    """
+    """The folder of the results: the run's, or that of a model; options of one given to the other are refused."""
     if (arguments.run is None) == (arguments.model is None):
         raise InputError("RUN: give either a run directory or --model" + (", not both" if arguments.run else ""))
     if arguments.run is not None:

@@ -51,7 +51,12 @@ def read_attacks(text: str | Path, default: Attack | None = None) -> dict[str, A
 def _attacks(entry: Any, default: Attack | None) -> Iterator[tuple[str, Attack]]:
     """The attacks of one item of a list, with their names."""
     if isinstance(entry, str) and entry.strip() == PAPER:
-        yield from _paper(default).items()
+        if not isinstance(default, PGD):
+            found = "there is none" if default is None else f"{type(default).__name__} has no step_size and steps"
+            raise InputError(
+                f"'{PAPER}' takes its sizes from the recipe's first attack, but {found}; accepted: `paper_suite` in a YAML file"
+            )
+        yield from paper_suite(eps=default.threat.eps, step_size=default.step_size, steps=default.steps).items()
     elif isinstance(entry, str):
         try:
             yield entry.strip(), parse(entry.strip())
@@ -65,14 +70,6 @@ def _attacks(entry: Any, default: Attack | None) -> Iterator[tuple[str, Attack]]
                 raise InputError(f"{name}: {error}") from error
     else:
         raise InputError(f"'{entry}' is no attack; accepted: a mapping of attacks by name, or a list of mappings and shorthands")
-
-
-def _paper(default: Attack | None) -> dict[str, PGD]:
-    """The paper's eight attacks at the numbers of ``default``."""
-    if not isinstance(default, PGD):
-        found = "there is none" if default is None else f"{type(default).__name__} has no step_size and steps"
-        raise InputError(f"'{PAPER}' takes its sizes from the recipe's first attack, but {found}; accepted: `paper_suite` in a YAML file")
-    return paper_suite(eps=default.threat.eps, step_size=default.step_size, steps=default.steps)
 
 
 def _named(name: str, value: object) -> Mapping[str, Attack]:

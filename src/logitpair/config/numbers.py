@@ -10,19 +10,20 @@ from logitpair.errors import InputError
 FRACTION = re.compile(r"-?\d+(?:\.\d+)?/\d+(?:\.\d+)?")
 
 
-def parse_number(text: str) -> float:
-    """The number that a text stands for.
+def parse_number(text: str, option: str = "") -> float:
+    """The number that a text stands for; an error names the option that it was given to.
 
     Raises:
         InputError: for a text that is none, and for a zero denominator.
     """
     numerator, slash, denominator = text.partition("/")
+    prefix = f"{option}: " if option else ""
     try:
         return float(numerator) / float(denominator) if slash else float(text)
     except ValueError as error:
-        raise InputError(f"'{text}' is no number such as 0.3 or 8/255") from error
+        raise InputError(f"{prefix}'{text}' is no number such as 0.3 or 8/255") from error
     except ZeroDivisionError as error:
-        raise InputError(f"'{text}' divides by zero") from error
+        raise InputError(f"{prefix}'{text}' divides by zero") from error
 
 
 def with_numbers(arguments: Sequence[str]) -> list[str]:

@@ -37,12 +37,9 @@ def add_settings(parser: ArgumentParser) -> None:
 
 
 def resolve(run: Mapping[str, Any], overrides: Sequence[str] = (), *, data_dir: Path | None = None) -> Settings:
-    """Type-check the settings, apply ``--dotted.override VALUE`` arguments, and build the config.
+    """Type-check the settings of a recipe or a ``config.yaml``, apply ``--dotted.override VALUE`` arguments, and build the config.
 
-    Args:
-        run: the settings of a recipe or of a ``config.yaml``.
-        overrides: as the command line writes them.
-        data_dir: the data set's folder, instead of the one in ``run``.
+    The data set's folder is ``data_dir`` where it is given.
 
     Raises:
         InputError: naming the setting, the value and what is accepted.

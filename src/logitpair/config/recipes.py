@@ -46,11 +46,7 @@ class Recipe:
     scales: dict[str, dict[str, Any]]
 
     def at_scale(self, scale: str | None) -> dict[str, Any]:
-        """The settings at a scale; those of ``run`` where it is None or ``paper`` and nothing else is said.
-
-        Raises:
-            InputError: for a scale the recipe does not have.
-        """
+        """The settings at a scale, refused where there is none of that name; those of ``run`` for None, or an unchanged ``paper``."""
         if scale is None or (scale == "paper" and scale not in self.scales):
             return self.run
         if scale not in self.scales:
@@ -83,11 +79,7 @@ def load(recipe: str) -> Recipe:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file, fractions as numbers.
-
-    Raises:
-        InputError: if it is missing or not YAML.
-    """
+    """The content of a YAML file, fractions as numbers; one that is missing or not YAML is refused."""
     if not path.is_file():
         raise InputError(f"no file '{path}'")
     try:

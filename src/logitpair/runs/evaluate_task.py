@@ -24,16 +24,9 @@ def evaluate_task(
     seed: int = 0,
     keep_adversarial: bool = False,
 ) -> Evaluation:
-    """Evaluate, with the work in progress kept in ``folder``; not saved yet.
+    """Evaluate, with the work in progress and, on request, all adversarial images kept in ``folder``; not saved yet.
 
-    Args:
-        task: what to evaluate.
-        folder: of the results.
-        world: this process's place among those that share the work.
-        sources: runs to make black-box images against, by name.
-        batch_size: images attacked together, instead of the task's.
-        seed: of the attacks' randomness.
-        keep_adversarial: whether every adversarial image is kept, in ``folder``.
+    ``sources`` are runs to make black-box images against, by name.
 
     Raises:
         InputError: for a folder that holds a larger evaluation or another network's, or an option out of range.

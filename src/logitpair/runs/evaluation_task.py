@@ -68,15 +68,7 @@ class EvaluationTask:
         data_dir: Path | None = None,
         examples: int | None = None,
     ) -> Self:
-        """A run on its data set's test images.
-
-        Args:
-            run: its directory.
-            device: where to put the network.
-            which: of its checkpoints.
-            attacks: as ``attack_specs.read_attacks`` takes them; the recipe's if None.
-            data_dir: the data set's folder, instead of the recorded one.
-            examples: the first so many images; None for all.
+        """A run on the first ``examples`` of its data set's test images, by its recipe's attacks unless others are named.
 
         Raises:
             InputError: for a folder that holds no run, and for attacks or data that are refused.
@@ -86,9 +78,10 @@ class EvaluationTask:
         test = first_examples(config.data.test(), examples, len(config.data.classes))
         own = settings.attacks
         chosen = own if attacks is None else read_attacks(attacks, next(iter(own.values())))
-        model = run_directory.load_network(run, config, which, device)
+        training = run / "training.json"
+        _warn_if_unfinished(run)
         return cls(
-            model=model,
+            model=run_directory.load_network(run, config, which, device),
             test=test,
             attacks=chosen,
             curve=settings.curve if next(iter(chosen.values())).threat.eps else (),  # eps 0 cannot be scaled
@@ -102,7 +95,7 @@ class EvaluationTask:
                 step=_step_of(run, which),
                 data=DataSet(name=config.data.name, split="test", class_names=tuple(config.data.classes)),
                 published=published(content, chosen),
-                training=read_record(run / "training.json", Training, f"logitpair train --out {run}") if _is_trained(run) else None,
+                training=read_record(training, Training, "logitpair train") if training.exists() else None,
             ),
         )
 
@@ -131,37 +124,27 @@ class EvaluationTask:
 
 
 def published(content: Mapping[str, Any], attacks: Mapping[str, Attack]) -> tuple[Published, ...]:
-    """Published numbers for a run, accuracies as fractions: what its recipe says under ``about``, ``published``.
+    """Published numbers for a run, given the content of its ``config.yaml``: what its recipe says under ``about``, as fractions.
 
     None for a run at another scale, with other settings than the recipe's or under other attacks: it repeats nobody's experiment.
-
-    Args:
-        content: of the run's ``config.yaml``.
-        attacks: that it is evaluated by.
     """
     name = content["recipe"]
     if name not in recipes.names() or content["scale"] != "paper":
         return ()
     recipe = recipes.load(name)
-    entries = recipe.about.get("published", [])
-    if not entries:
-        return ()
     settings = parsing.resolve(recipe.run)
     differs = run_directory.differing(content["run"], settings, besides=("seed", "precision", "compile"))
     if differs or dict(attacks) != settings.config.evaluation.attacks:
         return ()
+    entries = recipe.about.get("published", [])
     fractions = [{key: value / 100 if isinstance(value, int | float) else value for key, value in entry.items()} for entry in entries]
     return msgspec.convert(fractions, tuple[Published, ...])
 
 
 def load_sources(paths: Mapping[str, Path], model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, SourceRun]]:
-    """The networks of other runs by name, and what ``results.json`` says of each.
+    """The networks of other runs by name, for images against ``model``, and what ``results.json`` says of each.
 
     Warns of runs that have not finished training, and of a source that is the network itself.
-
-    Args:
-        paths: the runs, by name.
-        model: the network that their images are for, on its device.
 
     Raises:
         InputError: for a folder that holds no run.
@@ -172,18 +155,15 @@ def load_sources(paths: Mapping[str, Path], model: nn.Module) -> tuple[dict[str,
             networks[name] = run_directory.load(path, device=device_of(model))
         except InputError as error:
             raise InputError(f"--source {name}: {error}") from error
-        _is_trained(path)
+        _warn_if_unfinished(path)
         if weights_of(networks[name]) == weights_of(model):
             warnings.warn(f"--source {name}: {path} holds the very weights that are evaluated; this is no black box", stacklevel=2)
     return networks, {name: SourceRun(run=path.as_posix(), step=_step_of(path, "last")) for name, path in paths.items()}
 
 
-def _is_trained(run: Path) -> bool:
-    """Whether its training has finished; warns where it has not."""
-    finished = (run / "training.json").exists()
-    if not finished:
+def _warn_if_unfinished(run: Path) -> None:
+    if not (run / "training.json").exists():
         warnings.warn(f"{run} has not finished training", stacklevel=3)
-    return finished
 
 
 def _step_of(run: Path, which: str) -> int:

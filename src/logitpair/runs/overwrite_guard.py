@@ -20,12 +20,6 @@ _Results = TypeVar("_Results", bound=Results)
 def refuse_overwriting_evaluation(folder: Path, task: EvaluationTask, sources: Collection[str] = (), keeps_images: bool = False) -> None:
     """Keep a finished evaluation from being written over.
 
-    Args:
-        folder: where the results are to go.
-        task: what is to be evaluated.
-        sources: the names of its sources.
-        keeps_images: whether its adversarial images are to be kept.
-
     Raises:
         InputError: if the folder holds one of more examples, with an attack or source that is missing now, with adversarial images that
             would not be kept, of another checkpoint or network, or one that cannot be read.

@@ -64,11 +64,7 @@ def differing(old: Mapping[str, Any], new: Settings, besides: tuple[str, ...] = 
 
 
 def load_config(run: Path, *, data_dir: Path | None = None) -> tuple[dict[str, Any], RunConfig]:
-    """The content of a run's ``config.yaml`` and the settings it describes.
-
-    Args:
-        run: the directory.
-        data_dir: the data set's folder, instead of the recorded one.
+    """The content of a run's ``config.yaml`` and the settings it describes, with the data in ``data_dir`` if given.
 
     Raises:
         InputError: if there is no such directory, or it holds no run.

@@ -14,7 +14,6 @@ COLOURS = {"trustworthy": "green", "overestimated": "red", "inconclusive": "yell
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Arguments of the command."""
     add_task(parser)
     parser.add_argument("--eps", type=str | None, default=None, help="radius in [0, 1] pixel scale, also 8/255 (default: the recipe's)")
     add_options(
@@ -37,7 +36,9 @@ def run(arguments: Namespace) -> None:
     out = results_folder(arguments)
     if arguments.model is not None and arguments.attacks is None and arguments.eps is None:
         raise InputError("--eps is not given; a model without a recipe needs it, such as --eps 8/255")
-    eps = None if arguments.eps is None else eps_of(arguments.eps)
+    eps = None if arguments.eps is None else parse_number(arguments.eps, option="--eps")
+    if eps is not None and not 0 < eps <= 1:
+        raise InputError(f"--eps: '{arguments.eps}' is no radius; accepted: above 0 and at most 1, the pixels' whole range")
     from msgspec.structs import replace
 
     from logitpair.auditing.audit import audit
@@ -84,18 +85,3 @@ def run(arguments: Namespace) -> None:
             if not finding["passed"]:
                 console.print(f"{finding['check']}: {finding['advice']}")
         console.print(f"Wrote {path}\nNext: logitpair report {out}")
-
-
-def eps_of(text: str) -> float:
-    """``0.3`` or ``8/255`` as a radius.
-
-    Raises:
-        InputError: for anything else.
-    """
-    try:
-        eps = parse_number(text)
-    except InputError as error:
-        raise InputError(f"--eps: {error}") from error
-    if not 0 < eps <= 1:
-        raise InputError(f"--eps: '{text}' is no radius; accepted: above 0 and at most 1, the pixels' whole range")
-    return eps

@@ -12,7 +12,6 @@ RECIPES = ("digits-plain", "digits-mpgd", "digits-alp")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Arguments of the command."""
     add_options(parser, "out", type=Path, default=Path("demo"), help="folder for the three runs and the report")
     add_options(parser, "seed", help="of training and attacks")
     add_options(parser, "device")

@@ -14,7 +14,6 @@ OF_ATTACKING = ("source", "attacks", "examples", "seed", "keep_adversarial")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Arguments of the command."""
     add_task(parser)
     add_options(
         parser,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
+from logitpair.cli.options import suggestion
 from logitpair.cli.recipe_options import add_recipe, recipe_first
 from logitpair.config.parsing import add_settings, build
 from logitpair.config.run_config import RunConfig
@@ -19,7 +18,6 @@ COUNTED = 2  # images that the costs are counted on
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The GPUs, and every setting of the run."""
     add_recipe(parser)
     parser.add_argument("--gpu", type=str, default="h200", help=f"one of {', '.join(GPUS)}")
     parser.add_argument("--gpus", type=int, default=1, help="how many of them, each with a share of every batch")
@@ -31,13 +29,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def expand(arguments: list[str]) -> list[str]:
-    """Put the recipe's settings before the overrides."""
     return recipe_first(arguments, "plan")
 
 
 def run(arguments: Namespace) -> None:
     """Count one step, and print what the run costs."""
-    gpu = gpu_of(arguments.gpu)
+    gpu = GPUS.get(arguments.gpu.lower())
+    if gpu is None:
+        raise InputError(f"--gpu: no '{arguments.gpu}' is known; {suggestion(arguments.gpu.lower(), GPUS)}")
     if arguments.share is not None and arguments.rate is not None:
         raise InputError("--share: is what --rate measures; give one of them")
     config = build(arguments, data_dir=arguments.data_dir).config
@@ -57,14 +56,6 @@ def run(arguments: Namespace) -> None:
         console.print("It does not fit: not even one image does.")
     elif cost.largest_batch < config.batch_size:
         console.print(f"It does not fit: --batch_size {cost.largest_batch} would, or a larger --accumulate, or more GPUs.")
-
-
-def gpu_of(name: str) -> GPU:
-    """The GPU of that name; one that is not known is refused."""
-    if name.lower() not in GPUS:
-        near = difflib.get_close_matches(name.lower(), GPUS, n=1)
-        raise InputError(f"--gpu: no '{name}' is known; {f'did you mean {near[0]}?' if near else 'accepted: ' + ', '.join(GPUS)}")
-    return GPUS[name.lower()]
 
 
 def sample(config: RunConfig, images: int | None, shape: str | None) -> tuple[torch.Tensor, torch.Tensor, int]:

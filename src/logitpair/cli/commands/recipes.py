@@ -9,7 +9,7 @@ from logitpair.runtime.progress import console
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """No arguments."""
+    pass
 
 
 def run(arguments: Namespace) -> None:

@@ -11,7 +11,6 @@ from logitpair.errors import InputError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Arguments of the command."""
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="run directories that `logitpair evaluate` has been through, or folders of sweeps"
     )

@@ -15,7 +15,6 @@ TARGETS = ("figure1",)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Arguments of the command."""
     parser.add_argument("target", type=str, help=f"what to reproduce: {', '.join(TARGETS)}")
     add_options(parser, "data-dir", "scale")
     add_options(parser, "out", help="folder of the runs, the figure and its table; reproduce/TARGET by default")

@@ -22,7 +22,6 @@ OWN = ("--out", "--scale", "--data-dir", "--device", "--seeds", "--jobs", "--exa
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The command's own arguments and, for ``--help``, every setting of a run."""
     parser.description = (
         f"{parser.description}. A setting with several values, separated by commas, is an axis of the grid: --objective.weight 0,0.1,0.5. "
         "Several axes make all combinations; a setting with one value holds for all runs."

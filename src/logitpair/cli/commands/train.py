@@ -18,7 +18,6 @@ from logitpair.training.train import train
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The command's own arguments and every setting of the run."""
     add_recipe(parser)
     add_options(parser, "out", help="run directory; runs/RECIPE by default")
     add_options(parser, "device")
@@ -26,7 +25,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def expand(arguments: list[str]) -> list[str]:
-    """Put the recipe's settings before the overrides."""
     return recipe_first(arguments, "train")
 
 

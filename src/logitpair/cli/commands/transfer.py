@@ -11,7 +11,6 @@ from logitpair.errors import InputError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Arguments of the command."""
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="two or more run directories, trained on one data set")
     add_options(parser, "attacks", help="as for `logitpair evaluate`; those of the first run's recipe by default")
     add_options(parser, "data-dir", "examples", "batch-size", "seed")
