@@ -17,7 +17,7 @@ from logitpair.models.inference import error_line
 from logitpair.models.model_file import NetworkFile, kind_of
 from logitpair.models.normalized import Normalized
 from logitpair.models.pretrained import Timm, require_timm
-from logitpair.storage.weights import put, read
+from logitpair.storage.weights import load_weights, read_weights
 
 TIMM = "timm:"
 FILES = (".pt", ".pth", ".pt2", ".ts", ".torchscript", ".jit", ".bin", ".ckpt", ".safetensors")
@@ -42,7 +42,7 @@ def read_model(
         name: ``timm:NAME``, timm's network with its normalisation inside; the path of a TorchScript file or an exported program;
             or an import path such as ``my_package.my_module.MyNet`` or ``my_module:make_net`` of a class or a function that is called
             without arguments. The current folder can be imported from.
-        weights: what ``storage.weights.read`` reads: a ``state_dict``, a ``.safetensors`` file or a run directory; for ``timm:`` and
+        weights: what ``read_weights`` reads: a ``state_dict``, a ``.safetensors`` file or a run directory; for ``timm:`` and
             import paths.
         classes: number of logits, for ``timm:`` only; None: as many as ``weights`` have, or else as the published network has.
         pretrained: load the weights that timm publishes (needs the network).
@@ -182,7 +182,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     if path.is_file() and kind_of(path):
         raise InputError(f"--weights: '{path}' holds a whole network; give it by --model, without --weights")
     try:
-        return read(path)
+        return read_weights(path)
     except InputError as error:
         raise InputError(f"--{error}") from error
 
@@ -192,7 +192,7 @@ def _put(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     if own is None:
         raise InputError(f"--weights: the network has no weights that '{path}' could replace")
     try:
-        put(network, _named_as(own, tensors), path)
+        load_weights(network, _named_as(own, tensors), path)
     except InputError as error:
         raise InputError(f"--{error}") from error
 

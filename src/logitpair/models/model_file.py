@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from logitpair.errors import InputError
-from logitpair.storage.weights import read
+from logitpair.storage.weights import read_weights
 
 ACCEPTED = "a TorchScript file (torch.jit.save) or an exported program (torch.export.save)"
 WITH_WEIGHTS = "name the network by --model, as timm:NAME or my_package.my_module.MyNet, and give this file by --weights"
@@ -83,7 +83,7 @@ def _exported(path: Path) -> nn.Module:
 def _refusal(path: Path) -> InputError:
     """Why a file that is no network cannot be ``--model``."""
     try:
-        read(path)
+        read_weights(path)
         return InputError(f"--model: '{path}' holds weights but no network; {WITH_WEIGHTS}")
     except InputError as error:
         with path.open("rb") as file:

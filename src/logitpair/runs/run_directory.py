@@ -15,8 +15,8 @@ from logitpair.config.old_names import modernized
 from logitpair.config.parsing import Settings
 from logitpair.config.run_config import RunConfig
 from logitpair.errors import InputError
-from logitpair.storage import weights
 from logitpair.storage.atomic_files import atomic_write
+from logitpair.storage.weights import load_weights, read_weights
 
 RESULT_NEUTRAL = (
     *("data.init_args.root", "evaluation", "workers", "checkpoint_every", "checkpoints_kept", "activation_checkpointing"),
@@ -102,7 +102,7 @@ def load_network(run: Path, config: RunConfig, which: Literal["last", "best"], d
     """``load``, for a run whose settings are known."""
     path = run / "checkpoints" / f"{which}.pt"
     model = config.model()
-    weights.put(model, weights.read(path), path)
+    load_weights(model, read_weights(path), path)
     return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 

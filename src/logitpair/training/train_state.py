@@ -105,7 +105,7 @@ def fine_tune(model: nn.Module, settings: FineTuning, resuming: bool) -> None:
             if not any(weights.within(name, (layer,)) for name in names):
                 raise InputError(f"fine_tuning.{option}: the model has no layer '{layer}'; it has {', '.join(names[:8])}, ...")
     if settings.weights is not None and not resuming:
-        weights.put(model, weights.read(settings.weights), settings.weights, settings.fresh)
+        weights.load_weights(model, weights.read_weights(settings.weights), settings.weights, settings.fresh)
     if settings.trainable:  # otherwise what a network of the user's freezes by itself stays frozen
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(weights.within(name, settings.trainable + settings.fresh))

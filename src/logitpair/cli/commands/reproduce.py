@@ -12,6 +12,9 @@ from logitpair.config import recipes
 from logitpair.errors import InputError
 
 TARGETS = ("figure1",)
+WEIGHT = {"objective.weight": ("0.05", "0.1", "0.2", "0.5", "1", "2")}
+# weight 0 is the noise alone, whose runs are the same whichever recipe trains them
+SWEEPS = {"mnist-clp": WEIGHT, "mnist-squeezing": WEIGHT, "mnist-noise": {}}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -29,20 +32,18 @@ def run(arguments: Namespace) -> None:
     if arguments.seed < 0:
         raise InputError(f"--seed must be at least 0, not {arguments.seed}")
     check_folder(arguments.out)
-    from logitpair.report.figures.paper_figure1 import CLP, NOISE, PAPER, SQUEEZING, TITLE, table
+    from logitpair.cli.sweep_table import print_sweep
+    from logitpair.report.figures.paper_figure1 import PAPER, TITLE, table
     from logitpair.report.pages.sweep_page import write_sweeps
     from logitpair.report.records.sweep import load_sweep
     from logitpair.runtime.progress import console
     from logitpair.storage.atomic_files import atomic_write
-    from logitpair.sweeps.grid import Axis
-    from logitpair.sweeps.sweep import Sweep, say, sweep
+    from logitpair.sweeps.sweep import Sweep, sweep
 
-    weight = [Axis("objective.weight", ("0.05", "0.1", "0.2", "0.5", "1", "2"))]
-    sweeps = {CLP: weight, SQUEEZING: weight, NOISE: []}  # weight 0 is the noise alone, whose runs no other recipe trains otherwise
-    for name in sweeps:
+    for name in SWEEPS:
         recipes.load(name).at_scale(arguments.scale)  # refused before anything is trained
     out = arguments.out or Path("reproduce") / arguments.target
-    contents = {
+    swept = {
         out / name: sweep(
             Sweep(
                 recipe=name,
@@ -57,12 +58,12 @@ def run(arguments: Namespace) -> None:
             jobs=arguments.jobs,
             device=device_of(arguments.device),
         )
-        for name, axes in sweeps.items()
+        for name, axes in SWEEPS.items()
     }
-    text = table([load_sweep(folder) for folder in contents])
+    text = table([load_sweep(folder) for folder in swept])
     atomic_write(out / "figure1.md", text)
-    for path in (out / "figure1.md", *write_sweeps(list(contents), out / "figure1.html", PAPER, TITLE)):
+    for path in (out / "figure1.md", *write_sweeps(list(swept), out / "figure1.html", PAPER, TITLE)):
         console.print(f"Wrote {path}")
     console.print(text, markup=False)
-    for folder, content in contents.items():
-        say(content, folder)
+    for folder, results in swept.items():
+        print_sweep(results, folder)

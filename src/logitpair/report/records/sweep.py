@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from logitpair.errors import InputError
 from logitpair.report.records.evaluation import Accuracy
 from logitpair.report.records.run import portable
 from logitpair.report.text.format import call, radius
+from logitpair.storage import results
 from logitpair.sweeps import record
 
 
@@ -108,24 +111,23 @@ def load_sweep(folder: Path) -> SweepRecord:
     Raises:
         InputError: if its ``sweep.json`` is missing, damaged or of another schema.
     """
-    content = record.read(folder)
+    swept = record.read(folder)
+    axes = {axis.setting: ordered(axis.values) for axis in swept.axes}
     try:
-        best = content["best"]
-        axes = {str(axis["setting"]): ordered(axis["values"]) for axis in content["axes"]}
-        points = sorted(map(_point, content["points"]), key=lambda point: [axes[key].index(point.settings[key]) for key in axes])
-        return SweepRecord(
-            name=str(content["recipe"]),
-            path=portable(folder),
-            scale=str(content["scale"]),
-            overrides=dict(content["overrides"]),
-            axes={setting: tuple(values) for setting, values in axes.items()},
-            seeds=tuple(map(int, content["seeds"])),
-            runs=tuple(map(_run, content["runs"])),
-            points=tuple(points),
-            best=dict(best["settings"]) if best else None,
-        )
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        points = sorted(map(_point, swept.points), key=lambda point: [axes[key].index(point.settings[key]) for key in axes])
+    except (ValueError, LookupError) as error:
         raise InputError(f"'{folder / 'sweep.json'}' is damaged or incomplete ({error}); run `logitpair sweep` again") from error
+    return SweepRecord(
+        name=swept.recipe,
+        path=portable(folder),
+        scale=swept.scale,
+        overrides=swept.overrides,
+        axes={setting: tuple(values) for setting, values in axes.items()},
+        seeds=swept.seeds,
+        runs=tuple(map(_run, swept.runs)),
+        points=tuple(points),
+        best=swept.best.settings if swept.best else None,
+    )
 
 
 def ordered(values: Sequence[Any]) -> list[Any]:
@@ -145,28 +147,29 @@ def settings_of(point: Mapping[str, Any]) -> str:
     return ", ".join(f"{setting} = {written(value)}" for setting, value in point.items())
 
 
-def _run(entry: Mapping[str, Any]) -> SweptRun:
-    done = entry["status"] == "finished"
+def _run(run: results.SweepRun) -> SweptRun:
+    held_out = run.validation_clean, run.validation_white_box
+    attacked, hardware = run.white_box, msgspec.to_builtins(run.hardware) if run.hardware else {}
     return SweptRun(
-        path=str(entry["path"]),
-        settings=dict(entry["settings"]),
-        seed=int(entry["seed"]),
-        status=str(entry["status"]),
-        message=entry["message"],
-        held_out=(float(entry["validation_clean"]), float(entry["validation_white_box"])) if done else None,
-        clean=Accuracy.read(entry["clean"]) if done else None,
-        white_box=Accuracy.read(entry["white_box"]) if done else None,
-        attack=f"{entry['white_box']['attack']}: {call(entry['white_box']['parameters'])}" if done else None,
-        hardware=" · ".join(f"{key} {value}" for key, value in entry["hardware"].items()) if done else None,
-        seconds=float(sum(entry["seconds"].values())) if done else 0.0,
+        path=run.path,
+        settings=run.settings,
+        seed=run.seed,
+        status=run.status,
+        message=run.message,
+        held_out=None if held_out[0] is None or held_out[1] is None else (held_out[0], held_out[1]),
+        clean=Accuracy.read(msgspec.to_builtins(run.clean)) if run.clean else None,
+        white_box=Accuracy.read(msgspec.to_builtins(attacked)) if attacked else None,
+        attack=f"{attacked.attack}: {call(attacked.parameters)}" if attacked else None,
+        hardware=" · ".join(f"{key} {value}" for key, value in hardware.items()) or None,
+        seconds=run.seconds.training + run.seconds.evaluation if run.seconds else 0.0,
     )
 
 
-def _point(entry: Mapping[str, Any]) -> Point:
-    spreads = {measure: entry[measure] for measure in record.MEASURES}
+def _point(point: results.SweepPoint) -> Point:
+    spreads = {measure: getattr(point, measure) for measure in record.MEASURES}
     return Point(
-        settings=dict(entry["settings"]),
-        runs=int(entry["runs"]),
-        finished=int(entry["finished"]),
-        spreads={m: Spread(float(s["mean"]), float(s["min"]), float(s["max"])) if s else None for m, s in spreads.items()},
+        settings=point.settings,
+        runs=point.runs,
+        finished=point.finished,
+        spreads={m: Spread(s.mean, s.min, s.max) if s else None for m, s in spreads.items()},
     )
