@@ -52,9 +52,9 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
         parser.parse_args([name])  # raises SystemExit
     command = import_module(f"logitpair.cli.commands.{name}")
     command.add_arguments(own[name])
-    if hasattr(command, "expand") and arguments[:1] not in (["-h"], ["--help"]):
-        arguments = command.expand(arguments)  # `train` puts its recipe's settings before the overrides
     with refusals(), _plain_errors(own[name], name):
+        if hasattr(command, "expand") and arguments[:1] not in (["-h"], ["--help"]):
+            arguments = command.expand(arguments)  # `train` puts its recipe's settings before the overrides
         return command.run, parser.parse_args([name, *with_numbers(arguments)])[name]
 
 

@@ -35,7 +35,7 @@ def recipe_first(arguments: list[str], command: str, usage: str = "[--option VAL
     """The arguments with the recipe's settings, at its scale, before those that override them, so that ``--help`` sees them too."""
     if not arguments or arguments[0].startswith("-"):
         raise InputError(f"the recipe comes first: logitpair {command} RECIPE {usage}; `logitpair recipes` lists them")
-    scales = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    scales = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     scales.add_argument("--scale")
     scale = scales.parse_known_args(arguments[1:])[0].scale
     return [arguments[0], "--config", json.dumps(recipes.load(arguments[0]).at_scale(scale)), *arguments[1:]]

@@ -85,8 +85,8 @@ def _verify(arguments: Namespace, out: Path, folder: Path) -> None:
         others = [path.parent.name for path in sorted(out.glob("evaluation/*/results.json"))]
         raise InputError(f"--name: '{out}' has no evaluation '{folder.name}'; it has {', '.join(others) or 'none'}")
     evaluation = Evaluation.load(folder)
-    arguments.checkpoint = arguments.checkpoint or evaluation.results.get("checkpoint")
-    task = load_task(arguments, device_of(arguments.device), examples=evaluation.results["examples"], attacks=None)
+    arguments.checkpoint = arguments.checkpoint or evaluation.record.checkpoint
+    task = load_task(arguments, device_of(arguments.device), examples=evaluation.record.examples, attacks=None)
     verification = verify(task.model, task.test, evaluation, folder / "adversarial", batch_size=arguments.batch_size or 256)
     print_rows(COLUMNS, verification.rows())
     console.print(f"Wrote {verification.save(folder)}")
