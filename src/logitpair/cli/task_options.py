@@ -33,7 +33,7 @@ def add_subject(parser: ArgumentParser) -> None:
         type=str | None,
         default=None,
         help="a network that logitpair did not train: timm:resnet18, a TorchScript file, or an import path; tested on the photos in "
-        "--data-dir (docs/own-models.md)",
+        "--data-dir (docs/how-to/own-models.md)",
     )
     parser.add_argument("--weights", type=Path | None, default=None, help="with --model: its state_dict (.pt, .safetensors)")
     parser.add_argument("--pretrained", action="store_true", help="with --model timm:NAME: the published weights, which are downloaded")

@@ -206,7 +206,7 @@ class EvaluationResults(Results, frozen=True, kw_only=True, tag_field="kind", ta
 class Finding(Record, frozen=True, kw_only=True):
     """What a check came to."""
 
-    check: str  #: its name, explained in [audit.md](audit.md)
+    check: str  #: its name, explained in [audit.md](reference/audit.md)
     passed: bool  #: whether there is nothing to worry about
     evidence: str  #: what was measured and the threshold, in words
     advice: str  #: what to do where it did not pass
