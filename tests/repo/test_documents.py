@@ -10,7 +10,6 @@ from pathlib import Path
 
 import documents
 import pytest
-from requirements import optional
 
 ROOT = documents.ROOT
 RECIPES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "src" / "logitpair" / "recipes").glob("*.yaml"))
@@ -59,8 +58,8 @@ def test_every_page_is_in_the_navigation() -> None:
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
-    optional("mkdocs")
-    optional("mkdocstrings")
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("mkdocstrings")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

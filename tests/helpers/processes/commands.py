@@ -6,6 +6,7 @@ A start costs milliseconds instead of seconds; what is tested is the same: a pro
 from __future__ import annotations
 
 import os
+import runpy
 import socket
 import sys
 import time
@@ -112,6 +113,7 @@ def _in_place(out: Path, err: Path, cwd: Path, environment: dict[str, str], work
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
     os.environ |= environment
     os.chdir(cwd)
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     torch.set_num_threads(1)
     work(*arguments)
 
@@ -120,3 +122,9 @@ def _command(arguments: list[str]) -> None:
     from logitpair.cli.main import main
 
     sys.exit(main(arguments))
+
+
+def script(path: Path, *arguments: str) -> None:
+    """Run a Python file as ``python path arguments`` would."""
+    sys.argv = [str(path), *arguments]
+    runpy.run_path(str(path), run_name="__main__")
