@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from devices import devices
 from jsonargparse import ArgumentParser
 from objective_examples import ATTACK, EXAMPLES, SOURCE, documented_total
 from torch import Tensor, nn
@@ -40,9 +41,6 @@ def concrete() -> dict[str, type]:
 CASES = [pytest.param(objective, id=f"{name}-{variant}") for name in concrete() for variant, objective in EXAMPLES.get(name, {}).items()]
 RANDOM_CASES = [case for case in CASES if not case.id.startswith("StandardTraining")]
 every_objective = pytest.mark.parametrize("objective", CASES)
-devices = pytest.mark.parametrize(
-    "device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
-)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -189,18 +187,15 @@ def test_at_grows_the_attack_from_small_to_full(objective: Objective) -> None:
         assert dataclasses.replace(objective.at(0.5 * objective.warmup), attack=ATTACK) == objective
 
 
-@every_objective
+@pytest.mark.parametrize("objective", [case for case in CASES if getattr(case.values[0], "weight_warmup", 0)])
 def test_at_grows_the_weight_from_nothing_to_full(objective: Objective) -> None:
-    if not getattr(objective, "weight_warmup", 0):
-        pytest.skip("its weight is constant")
     weights = [objective.at(share * objective.weight_warmup).weight for share in (0, 0.25, 0.5, 1, 2)]
     assert weights == pytest.approx([share * objective.weight for share in (0, 0.25, 0.5, 1, 1)])
 
 
-@every_objective
+# a network made in Python, such as the ensemble's, has no description; test_train.py reads sources from a recipe
+@pytest.mark.parametrize("objective", [case for case in CASES if not isinstance(case.values[0], EnsembleAdversarialTraining)])
 def test_its_description_builds_it_again(objective: Objective) -> None:
-    if isinstance(objective, EnsembleAdversarialTraining):
-        pytest.skip("a network made in Python has no description; test_train.py reads sources from a recipe")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--objective", type=Objective)
     described = json.loads(json.dumps(describe(objective)))

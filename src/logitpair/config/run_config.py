@@ -130,7 +130,7 @@ class RunConfig:
         batch_size: training images a step, over all processes; adversarial training adds as many adversarial ones.
         accumulate: micro-batches that each process computes its part of a step's batch in, one after the other, where all of it takes
             too much memory. The gradient is that of the whole batch, but for what works on a process's own part of it: a micro-batch
-            counts as a process there (``docs/training.md``).
+            counts as a process there (``docs/explanation/reproducibility.md``).
         precision: arithmetic of forward and backward passes. ``auto`` is bfloat16 autocast where the hardware computes it faster
             (GPUs, CPUs with AMX or AVX-512 bf16) and float32 elsewhere. Weights, losses and evaluation are always float32.
         compile: compile the network's training forward and backward by ``torch.compile``, which pays for long trainings on a GPU; attacks

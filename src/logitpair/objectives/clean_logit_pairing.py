@@ -21,7 +21,7 @@ class CleanLogitPairing(WeightWarmup, GaussianNoise):
     data-parallel training each process pairs its own images of the batch: these are the pairs of the whole batch where every process
     has an even number of images, and others where not.
 
-    This defense looks robust to weak attacks only: see ``docs/figure1.md``, and arXiv 1810.12042.
+    This defense looks robust to weak attacks only: see ``docs/explanation/figure1.md``, and arXiv 1810.12042.
 
     Args:
         weight: the paper's lambda, at least 0.

@@ -18,7 +18,7 @@ from logitpair.rng import RandomSource
 class LogitSqueezing(WeightWarmup, GaussianNoise):
     """Cross-entropy on noisy images plus ``weight`` times the mean size of their logits.
 
-    This defense looks robust to weak attacks only: see ``docs/figure1.md``, and arXiv 1810.12042.
+    This defense looks robust to weak attacks only: see ``docs/explanation/figure1.md``, and arXiv 1810.12042.
 
     Args:
         weight: the paper's lambda, at least 0.

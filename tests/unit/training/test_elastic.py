@@ -232,7 +232,7 @@ def test_commands_of_the_document_parse(monkeypatch: pytest.MonkeyPatch) -> None
     from logitpair.cli.commands import train
 
     monkeypatch.setattr(train, "run", lambda arguments: None)
-    document = (Path(__file__).parents[3] / "docs" / "elastic.md").read_text()
+    document = (Path(__file__).parents[3] / "docs" / "how-to" / "elastic.md").read_text()
     lines = [re.split(" >| &&", line)[0].split() for line in document.splitlines() if line.lstrip().startswith("logitpair ")]
     assert len(lines) == 4
     script = next(block for block in document.split("```") if block.startswith("bash\n"))

@@ -19,7 +19,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         parser,
         "attacks",
         help="instead of the recipe's: names such as pgd_76.5_2.55_40 (eps and step size in 1/255, steps) with commas between them, "
-        "paper (the paper's eight at the sizes of the recipe's first), or a YAML file; see docs/library.md",
+        "paper (the paper's eight at the sizes of the recipe's first), or a YAML file; see docs/reference/attacks.md",
     )
     add_options(
         parser,
