@@ -32,7 +32,7 @@ class Accuracy(Record, frozen=True, kw_only=True):
     correct: Count  #: count of examples
     total: Count  #: count of examples
     ci95: tuple[Fraction, Fraction]  #: the 95% confidence interval of `top1` (Wilson), for images drawn like these
-    top5: Fraction | None = None  #: share of examples whose true class is among the five largest logits; only with more than 5 classes
+    top5: Fraction | None = None  #: fraction of examples whose true class is among the five largest logits; only with more than 5 classes
     top5_is_upper_bound: bool | None = (
         None  #: under attack: the search stopped once the first guess was wrong, so a longer one may leave less
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from handmade_sweeps import entry, make_level, make_sweep
+from handmade_sweeps import entry, failed_entry, head, make_level, make_sweep
 
 from logitpair.cli.main import main
 from logitpair.errors import InputError
@@ -67,8 +67,7 @@ def test_figure_1_has_the_papers_numbers_beside_ours(tmp_path: Path) -> None:
 
 def test_two_axes_give_a_line_each(tmp_path: Path) -> None:
     runs = [entry({"objective.weight": w, "epochs": e}, 0, 0.5, 100) for w in (0, 1) for e in (3, 5)]
-    axes = [{"setting": "objective.weight", "values": [0, 1]}, {"setting": "epochs", "values": [3, 5]}]
-    record.write(tmp_path, {"recipe": "r", "scale": "paper", "overrides": {}, "axes": axes, "seeds": [0]}, runs)
+    record.write(tmp_path, head("r", {"objective.weight": [0, 1], "epochs": [3, 5]}, seeds=[0]), runs)
     chart = accuracy_chart([load_sweep(tmp_path)])
     assert chart is not None
     assert [line.label for line in chart.lines if line.label] == ["r, epochs = 3", "r, epochs = 5"]
@@ -82,9 +81,8 @@ def test_sweeps_over_different_settings_are_not_drawn_together(tmp_path: Path) -
 
 
 def test_a_sweep_that_has_not_begun_has_a_page_and_no_chart(tmp_path: Path) -> None:
-    pending = entry({"w": 0}, 0, 0, 0) | record.failed("step 3: the loss term clean_loss is not finite")
-    head = {"recipe": "r", "scale": "paper", "overrides": {}, "axes": [{"setting": "w", "values": [0, 1]}], "seeds": [0]}
-    record.write(tmp_path, head, [pending])
+    failed = failed_entry({"w": 0}, 0, "step 3: the loss term clean_loss is not finite")
+    record.write(tmp_path, head("r", {"w": [0, 1]}, seeds=[0]), [failed])
     assert accuracy_chart([load_sweep(tmp_path)], [Reference("x", 0.5, "r")]) is None
     (page,) = write_sweeps([tmp_path], tmp_path / "sweep.html")
     assert "clean_loss is not finite" in page.read_text()

@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.commands.sweep import add_running
 from logitpair.cli.options import add_data_dir, check_folder, device_of
+from logitpair.cli.sweep_table import print_sweep
 from logitpair.config import recipes
 from logitpair.errors import InputError
 from logitpair.report.figures.paper_figure1 import CLP, NOISE, PAPER, SQUEEZING, TITLE, table
@@ -15,14 +16,13 @@ from logitpair.report.pages.sweep_page import write_sweeps
 from logitpair.report.records.sweep import load_sweep
 from logitpair.runtime.progress import console
 from logitpair.storage.atomic_files import atomic_write
-from logitpair.sweeps.grid import Axis
-from logitpair.sweeps.sweep import Sweep, say, sweep
+from logitpair.sweeps.sweep import Sweep, sweep
 
 SUMMARY = "the paper's tables and figures, beside the paper's own numbers; the same command again resumes"
 TARGETS = ("figure1",)
-WEIGHT = Axis("objective.weight", ("0.05", "0.1", "0.2", "0.5", "1", "2"))
+WEIGHT = {"objective.weight": ("0.05", "0.1", "0.2", "0.5", "1", "2")}
 # weight 0 is the noise alone, whose runs are the same whichever recipe trains them
-SWEEPS = {CLP: [WEIGHT], SQUEEZING: [WEIGHT], NOISE: []}
+SWEEPS = {CLP: WEIGHT, SQUEEZING: WEIGHT, NOISE: {}}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def run(arguments: Namespace) -> None:
     for name in SWEEPS:
         recipes.load(name).at_scale(arguments.scale)  # refused before anything is trained
     out = arguments.out or Path("reproduce") / arguments.target
-    contents = {
+    swept = {
         out / name: sweep(
             Sweep(
                 recipe=name,
@@ -64,10 +64,10 @@ def run(arguments: Namespace) -> None:
         )
         for name, axes in SWEEPS.items()
     }
-    text = table([load_sweep(folder) for folder in contents])
+    text = table([load_sweep(folder) for folder in swept])
     atomic_write(out / "figure1.md", text)
-    for path in (out / "figure1.md", *write_sweeps(list(contents), out / "figure1.html", PAPER, TITLE)):
+    for path in (out / "figure1.md", *write_sweeps(list(swept), out / "figure1.html", PAPER, TITLE)):
         console.print(f"Wrote {path}")
     console.print(text, markup=False)
-    for folder, content in contents.items():
-        say(content, folder)
+    for folder, results in swept.items():
+        print_sweep(results, folder)

@@ -9,12 +9,13 @@ from pathlib import Path
 from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
 from logitpair.cli.options import add_data_dir, add_device, check_folder, device_of
+from logitpair.cli.sweep_table import print_sweep
 from logitpair.config import recipes
 from logitpair.errors import InputError
 from logitpair.report.pages.sweep_page import write_sweeps
 from logitpair.runtime.progress import console
 from logitpair.sweeps import grid
-from logitpair.sweeps.sweep import Sweep, say, sweep
+from logitpair.sweeps.sweep import Sweep, sweep
 
 SUMMARY = "train and evaluate a recipe at every point of a grid of settings; the same command again resumes"
 OWN = ("--out", "--scale", "--data-dir", "--device", "--seeds", "--jobs", "--examples")
@@ -72,13 +73,13 @@ def run(arguments: Namespace) -> None:
     check_folder(arguments.out)
     if not axes:
         raise InputError("no setting has several values; give at least one, such as --objective.weight 0,0.1,0.5")
-    if any(axis.setting == "seed" for axis in axes):
+    if "seed" in axes:
         raise InputError("--seed is one number, the first of --seeds N")
     first = fixed.pop("seed", "0")
     if not first.isdecimal():
         raise InputError(f"--seed: '{first}' is not a whole number of at least 0")
     out = arguments.out or Path("sweeps") / recipes.load(arguments.recipe).name
-    content = sweep(
+    results = sweep(
         Sweep(
             recipe=arguments.recipe,
             scale=arguments.scale,
@@ -94,4 +95,4 @@ def run(arguments: Namespace) -> None:
     )
     for path in (out / "sweep.json", *write_sweeps([out], out / "sweep.html")):
         console.print(f"Wrote {path}")
-    say(content, out)
+    print_sweep(results, out)

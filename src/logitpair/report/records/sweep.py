@@ -9,8 +9,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from logitpair.report.text.format import call, pairs
-from logitpair.storage.result_files import read_record
 from logitpair.storage.results import SweepPoint, SweepResults
+from logitpair.sweeps import record
 
 
 def load_sweep(folder: Path) -> SweepResults:
@@ -19,7 +19,7 @@ def load_sweep(folder: Path) -> SweepResults:
     Raises:
         InputError: if its ``sweep.json`` is missing, damaged or of another schema.
     """
-    sweep = read_record(folder / "sweep.json", SweepResults, "logitpair sweep")
+    sweep = record.read(folder)
     axes = tuple(replace(axis, values=tuple(ordered(axis.values))) for axis in sweep.axes)
     points = sorted(sweep.points, key=lambda point: [axis.values.index(point.settings[axis.setting]) for axis in axes])
     return replace(sweep, axes=axes, points=tuple(points))
