@@ -128,7 +128,7 @@ def largest_margin(ledger: Ledger) -> float:
 
 
 def _planes(ledger: Ledger) -> list[tuple[int, NDArray[Any]]]:
-    return list(zip(ledger.get("surface/position", ()), ledger.get("surface/margin", ()), strict=True))
+    return [(int(i), margin) for i, margin in zip(ledger.get("surface/position", ()), ledger.get("surface/margin", ()), strict=True)]
 
 
 def _colours(end: float) -> tuple[ListedColormap, BoundaryNorm]:
