@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import torch
 import yaml
 from torch import nn
@@ -27,6 +28,7 @@ from logitpair.runs import run_directory as runs
 from logitpair.storage import checkpoint
 from logitpair.storage.class_path import describe
 from logitpair.storage.model_fingerprint import weights_of
+from logitpair.storage.results import Network, Task
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,11 @@ def published(content: Mapping[str, Any], attacks: Mapping[str, Attack]) -> list
     return [{key: value / 100 if isinstance(value, int | float) else value for key, value in entry.items()} for entry in entries]
 
 
+def task_of(about: Mapping[str, Any]) -> Task:
+    """What ``results.json`` says besides, as a record."""
+    return msgspec.convert({key: value for key, value in about.items() if value is not None}, Task)
+
+
 def sources_of(paths: Mapping[str, Path], model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, dict[str, Any]]]:
     """The networks of other runs by name, and what ``results.json`` says of each: its ``run`` and ``step``.
 
@@ -247,6 +254,7 @@ def refuse_overwriting(folder: Path, subject: EvaluationTask, sources: Iterable[
     try:
         before = json.loads(path.read_text())
         total, of, which = int(before["examples"]), before.get("network"), before.get("checkpoint")
+        of = None if of is None else msgspec.structs.asdict(msgspec.convert(of, Network))
         made = {name: entry["parameters"] for name, entry in before["attacks"].items()}
         now = {name: describe(attack) for name, attack in subject.attacks.items()}
         lost = [f"attack '{name}'" for name, parameters in made.items() if now.get(name) != parameters]
@@ -256,8 +264,9 @@ def refuse_overwriting(folder: Path, subject: EvaluationTask, sources: Iterable[
         return
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"'{path}' is damaged; delete the folder or give another --name") from error
-    if of != about.get("network"):
-        raise InputError(f"--out: '{folder}' holds an evaluation of {_differing(of, about.get('network'))}; give another --out or --name")
+    network = None if about.get("network") is None else msgspec.structs.asdict(msgspec.convert(about["network"], Network))
+    if of != network:
+        raise InputError(f"--out: '{folder}' holds an evaluation of {_differing(of, network)}; give another --out or --name")
     if which != about.get("checkpoint"):
         raise InputError(
             f"--checkpoint: '{folder}' holds an evaluation of {which}, this one is of {about.get('checkpoint')}; give another --name"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -13,7 +12,7 @@ from logitpair.errors import InputError
 from logitpair.evaluation.evaluate import evaluate
 from logitpair.evaluation.result import Evaluation
 from logitpair.evaluation.verify import COLUMNS, verify
-from logitpair.runs.evaluation_task import EvaluationTask, refuse_overwriting, sources_of
+from logitpair.runs.evaluation_task import EvaluationTask, refuse_overwriting, sources_of, task_of
 from logitpair.runtime import distributed
 from logitpair.runtime.distributed import World
 from logitpair.runtime.progress import console, print_rows, print_table
@@ -114,7 +113,7 @@ def evaluate_subject(
         adversarial=folder / "adversarial" if keep_adversarial else None,
         world=world,
     )
-    return dataclasses.replace(evaluation, results={**evaluation.results, **subject.about, "sources": known})
+    return evaluation.with_task(task_of({**subject.about, "sources": known}))
 
 
 def _verify(arguments: Namespace, run: Path, folder: Path, world: World) -> None:

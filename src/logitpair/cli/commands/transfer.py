@@ -15,7 +15,7 @@ from logitpair.errors import InputError
 from logitpair.evaluation.attack_run import check_name
 from logitpair.evaluation.transfer import transfer
 from logitpair.report import write_report
-from logitpair.runs.evaluation_task import EvaluationTask, of_run, refuse_overwriting
+from logitpair.runs.evaluation_task import EvaluationTask, of_run, refuse_overwriting, task_of
 from logitpair.runtime import distributed
 from logitpair.runtime.progress import console, print_rows
 
@@ -69,6 +69,7 @@ def run(arguments: Namespace) -> None:
             seed=arguments.seed,
             batch_size=first.batch_size if arguments.batch_size is None else arguments.batch_size,
             workers=first.workers,
+            name=arguments.name,
             world=world,
         )
         if not world.is_main:
@@ -76,9 +77,7 @@ def run(arguments: Namespace) -> None:
         for name, evaluation in matrix.evaluations.items():
             others = {other: {"run": path.as_posix(), "step": subjects[other].about["step"]} for other, path in paths.items()}
             about = {**subjects[name].about, "sources": {other: known for other, known in others.items() if other != name}}
-            dataclasses.replace(evaluation, results={**evaluation.results, **about, "name": arguments.name}).save(
-                paths[name] / "evaluation" / arguments.name
-            )
+            evaluation.with_task(task_of(about)).save(paths[name] / "evaluation" / arguments.name)
         matrix.clear(arguments.out)
         page = arguments.out / "report.html"
         write_report(list(paths.values()), page)
