@@ -44,7 +44,7 @@ def test_convergence_begins_clean_and_has_a_point_a_search_beside_the_reference(
     assert "smooth broke 133 of 193: 30.0% after 4.0 gradients an image" in plot.svg()
     assert (reference.get_label(), reference.is_dashed()) == ("reference attack, 61.0%", True)
     assert reference.get_xydata().tolist() == [[0, 0.61], [6, 0.61]]
-    assert [label for _, label, _ in plot.legend] == ["smooth", "margin", "reference attack, 61.0%"]
+    assert list(plot.handles) == ["smooth", "margin", "reference attack, 61.0%"]
 
 
 def test_a_histogram_counts_everything_once_and_0_is_not_misclassified() -> None:

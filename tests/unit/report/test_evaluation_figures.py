@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from msgspec.structs import replace
 
 from logitpair.report.figures.evaluation_figures import attack_bars, eps_plot, evaluation_figures, search_plot
-from logitpair.report.figures.plot import COLOURS, Plot, svg_file
+from logitpair.report.figures.plot import COLOURS, Plot, css, svg_file
 from logitpair.report.figures.training_figures import training_plots
 from logitpair.storage.results import EvaluationResults, StillCorrect
 
@@ -39,7 +39,7 @@ def test_bars_are_as_long_as_the_accuracies_and_so_are_their_intervals() -> None
     middles = [bar.get_y() for bar in bars]
     assert middles == sorted(middles)
     assert plot.axes.yaxis_inverted()
-    assert [label for _, label, _ in plot.legend] == ["clean", "under one attack", "under any of them"]
+    assert list(plot.handles) == ["clean", "under one attack", "under any of them"]
 
 
 def test_curves_have_a_point_a_step_and_a_point_a_restart() -> None:
@@ -79,8 +79,8 @@ def test_accuracy_against_eps_has_bands_and_marks_the_radius_and_guessing() -> N
     band = plot.axes.collections[0].get_paths()[0].vertices
     assert {low, high} <= {y for x, y in band if x == pytest.approx(0.1)}
     assert {"evaluated at 0.2", "guessing, 33.3%"} <= set(texts(plot))
-    assert [dotted for _, _, dotted in plot.legend] == [False] * 6 + [True] * 2  # colours begin again
-    assert len(plot.legend) == 8  # also names that begin with an underscore
+    assert [css(artist)[1] for artist in plot.handles.values()] == [False] * 6 + [True] * 2  # colours begin again
+    assert len(plot.handles) == 8  # also names that begin with an underscore
     assert eps_plot([("a", 0, evaluation(curve=()))]) is None
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from logitpair.cli.main import main
 from logitpair.errors import InputError
 from logitpair.report.figures.paper_figure1 import CLP, NOISE, PAPER, SQUEEZING, table
-from logitpair.report.figures.plot import COLOURS, Plot
+from logitpair.report.figures.plot import COLOURS, Plot, css
 from logitpair.report.figures.sweep_figures import Reference, sweep_plot
 from logitpair.report.pages.sweep_page import write_sweeps
 from logitpair.report.records.sweep import load_sweep
@@ -38,7 +38,7 @@ def test_the_figure_names_every_weight_and_shows_every_seed(tmp_path: Path) -> N
     assert list(zip(seeds.get_xdata(), seeds.get_ydata(), strict=True))[2:4] == [(1, 0.5), (1, 0.55)]
     assert seeds.get_linestyle() == "None"
     assert "objective.weight = 0.5, seed 1: 55.0%" in plot.svg()
-    assert [label for _, label, _ in plot.legend] == ["clean", "white box"]
+    assert list(plot.handles) == ["clean", "white box"]
     low, high = (extent for extent in plot.axes.collections[1].get_paths()[0].get_extents().intervaly)
     assert (low, high) == pytest.approx((0.25, 0.95))  # from the lowest to the highest seed
 
@@ -52,7 +52,7 @@ def test_several_sweeps_levels_and_references_on_one_figure(tmp_path: Path) -> N
     for text in ("mnist-clp", "mnist-squeezing", "mnist-noise", "in the paper (about 25%)", "86.4%", ">0.5<", "Figure 1"):
         assert text in drawn, text
     plot = plot_of(*folders, references=PAPER)
-    colours = {label: colour for colour, label, _ in plot.legend}
+    colours = {label: css(artist)[0] for label, artist in plot.handles.items()}
     assert colours[PAPER[0].label] == colours["mnist-noise"]
     assert colours[PAPER[1].label] == colours["mnist-squeezing"]
     level = next(line for line in plot.axes.lines if line.get_label() == "mnist-noise")
@@ -73,7 +73,7 @@ def test_figure_1_has_the_papers_numbers_beside_ours(tmp_path: Path) -> None:
 def test_two_axes_give_a_line_each(tmp_path: Path) -> None:
     runs = [entry({"objective.weight": w, "epochs": e}, 0, 0.5, 100) for w in (0, 1) for e in (3, 5)]
     record.write(tmp_path, head("r", {"objective.weight": [0, 1], "epochs": [3, 5]}, seeds=[0]), runs)
-    assert [label for _, label, _ in plot_of(tmp_path).legend] == ["r, epochs = 3", "r, epochs = 5"]
+    assert list(plot_of(tmp_path).handles) == ["r, epochs = 3", "r, epochs = 5"]
 
 
 def test_sweeps_over_different_settings_are_not_drawn_together(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_numbers_that_are_not_at_the_papers_scale_say_so(tmp_path: Path) -> None
     assert "smaller networks or shorter trainings" in text
     assert "smaller networks" not in table([load_sweep(whole)])
     plot = plot_of(small, whole, references=PAPER)
-    assert [label for _, label, _ in plot.legend][:2] == ["mnist-squeezing (scale cpu)", "mnist-noise"]
+    assert list(plot.handles)[:2] == ["mnist-squeezing (scale cpu)", "mnist-noise"]
 
 
 def test_weights_are_in_order_of_size_whatever_the_sweep_s_order(tmp_path: Path) -> None:

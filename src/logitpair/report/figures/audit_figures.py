@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from logitpair.report.figures.evaluation_figures import accuracy_bars
-from logitpair.report.figures.plot import COLOURS, PANEL, WIDE, Plot, Size
+from logitpair.report.figures.plot import COLOURS, DASHED, PANEL, WIDE, Plot, Size, styled
 from logitpair.report.text.format import eps_of, percent, radius
 from logitpair.storage.results import AuditResults
 
@@ -82,7 +82,7 @@ def margin_histogram(ledger: Ledger, *, size: Size = PANEL) -> Plot | None:
             plot.note(bar, [f"{number * step:.3g} to {(number + 1) * step:.3g}: {count:,}"])
     plot.axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
     plot.axes.margins(x=0)
-    plot.axes.axvline(0, color=COLOURS["soft"], linewidth=1, linestyle=(0, (3, 4)))
+    plot.axes.axvline(0, color=COLOURS["soft"], linewidth=1, linestyle=DASHED)
     misclassified, missing = margins > 0, margins.size - finite.size
     first, any_of_them = percent(float(np.mean(misclassified[0]))), percent(float(np.mean(misclassified.any(0))))
     plot.description = f"Of {margins.shape[1]:,} images the first restart breaks {first}, all together {any_of_them}."
@@ -138,6 +138,7 @@ def _colours(end: float) -> tuple[ListedColormap, BoundaryNorm]:
     return ListedColormap(colours), BoundaryNorm(np.linspace(-end, end, 2 * LEVELS + 1), 2 * LEVELS)
 
 
+@styled
 def _draw_landscape(axes: Axes, margin: NDArray[Any], end: float, eps: str) -> None:
     """Columns go along the sign of the gradient, rows upwards along random signs; a margin that is not finite counts as misclassified."""
     colours, norm = _colours(end)
@@ -148,14 +149,15 @@ def _draw_landscape(axes: Axes, margin: NDArray[Any], end: float, eps: str) -> N
         axes.contour(across, up, values, [0], colors=COLOURS["ink"], linewidths=1.6)
     axes.plot(0, 0, marker="+", markersize=8, color=COLOURS["ink"])
     axes.set(facecolor=COLOURS["shade"], aspect="equal", xticks=[-1, 0, 1], yticks=[], xticklabels=[f"\N{MINUS SIGN}{eps}", "0", eps])
-    axes.set_xlabel("along the gradient\N{RIGHT SINGLE QUOTATION MARK}s sign \N{RIGHTWARDS ARROW}", fontsize=12, color=COLOURS["soft"])
-    axes.set_ylabel("along random signs \N{RIGHTWARDS ARROW}", fontsize=12, color=COLOURS["soft"])
+    axes.set_xlabel("along the gradient\N{RIGHT SINGLE QUOTATION MARK}s sign \N{RIGHTWARDS ARROW}")
+    axes.set_ylabel("along random signs \N{RIGHTWARDS ARROW}")
 
 
+@styled
 def _landscapes(audit: AuditResults, ledger: Ledger) -> Figure:
     """All planes side by side, with a bar of the colours."""
     planes, end, eps = _planes(ledger), largest_margin(ledger), eps_of(audit.threat)
-    figure = Figure(figsize=(3.2 * len(planes) + 0.6, 4), dpi=72, facecolor=COLOURS["page"], layout="constrained")
+    figure = Figure(figsize=(3.2 * len(planes) + 0.6, 4), layout="constrained")
     for axes, (position, margin) in zip(figure.subplots(1, len(planes), squeeze=False)[0], planes, strict=True):
         _draw_landscape(axes, margin, end, "eps" if eps is None else radius(eps))
         axes.set_title(f"image {position}", fontsize=12, color=COLOURS["ink"])

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from logitpair.report.figures.plot import COLOURS, PANEL, WIDE, Plot, Size
+from logitpair.report.figures.plot import COLOURS, PANEL, WIDE, Plot, Size, styled
 from logitpair.report.text.format import interval, percent, radii, radius
 from logitpair.storage.results import Accuracy, EvaluationResults
 
@@ -61,6 +61,7 @@ def attack_bars(evaluation: EvaluationResults, *, width: float = PANEL[0]) -> Pl
     return accuracy_bars("Accuracy under each attack", [*rows, ("any attack", "ink", evaluation.white_box_union)], keys, width)
 
 
+@styled
 def accuracy_bars(title: str, rows: Sequence[tuple[str, str, Accuracy]], keys: Mapping[str, str], width: float) -> Plot:
     """Bars with 95% intervals, one below the other, each with its name and its number above it.
 
@@ -75,10 +76,10 @@ def accuracy_bars(title: str, rows: Sequence[tuple[str, str, Accuracy]], keys: M
     plot.description = ", ".join(f"{label} {percent(accuracy.top1)}" for label, _, accuracy in rows) + "."
     axes, letters = plot.axes, int(width / 6.6) - 12
     axes.set(xlim=(0, 1), ylim=(height - 28, 0), yticks=[], xticks=[0, 0.25, 0.5, 0.75, 1], xticklabels=["0%", "25%", "50%", "75%", "100%"])
-    axes.grid(axis="x", color=COLOURS["rule"], linewidth=1)
+    axes.grid(axis="x")
     axes.get_xticklabels()[0].set_horizontalalignment("left")
     axes.get_xticklabels()[-1].set_horizontalalignment("right")
-    words: dict[str, Any] = {"fontsize": 12, "color": COLOURS["ink"], "va": "baseline", "parse_math": False}
+    words: dict[str, Any] = {"color": COLOURS["ink"], "va": "baseline"}
     for i, (label, colour, accuracy) in enumerate(rows):
         bottom = _ROW * (i + 1)
         shown = label if len(label) <= letters else f"{label[: letters - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -8,6 +8,7 @@ from logitpair.report.figures.sweep_figures import Reference
 from logitpair.report.records.sweep import attacks_and_hardware, best_point, name_of
 from logitpair.report.text.format import value_text
 from logitpair.storage.results import Spread, SweepPoint, SweepResults
+from logitpair.storage.text import markdown
 
 TITLE = "Figure 1: MNIST, PGD against the weight of the penalty"
 CLP, SQUEEZING, NOISE = "mnist-clp", "mnist-squeezing", "mnist-noise"
@@ -30,8 +31,8 @@ _SMALLER = " Scales other than the paper's are smaller networks or shorter train
 
 def table(sweeps: Sequence[SweepResults]) -> str:
     """Our numbers beside the paper's in Markdown: each method at its chosen weight, then every weight."""
-    chosen = [["MNIST", "weight", "white box %", "clean %", "paper: white box %", "paper: clean %", "runs"], ["---"] * 7]
-    every = [["method", "weight", "white box %", "clean %", "held-out white box %"], ["---"] * 5]
+    chosen = [["MNIST", "weight", "white box %", "clean %", "paper: white box %", "paper: clean %", "runs"]]
+    every = [["method", "weight", "white box %", "clean %", "held-out white box %"]]
     for sweep in sweeps:
         method, *paper = _METHODS.get(sweep.recipe, (sweep.recipe, "-", "-"))
         name, point = name_of(sweep).replace(sweep.recipe, method), best_point(sweep)
@@ -42,11 +43,7 @@ def table(sweeps: Sequence[SweepResults]) -> str:
     note = _NOTE + (_SMALLER if any(sweep.scale != "paper" for sweep in sweeps) else "")
     attacks, hardware = attacks_and_hardware(sweeps)
     ending = f"Attack: {'; '.join(attacks)}. Trained on: {'; '.join(hardware)}."
-    return "\n".join([*map(_line, chosen), "", note, "", *map(_line, every), "", ending]) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return "\n\n".join((markdown(chosen[0], chosen[1:]), note, markdown(every[0], every[1:]), ending)) + "\n"
 
 
 def _weight(point: SweepPoint | None) -> str:

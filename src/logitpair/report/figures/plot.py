@@ -17,16 +17,36 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-STYLE = Path(__file__).parents[1] / "pages" / "style.css"
-COLOURS = dict(re.findall(r"--([\w-]+): (#\w{6})", STYLE.read_text().split("@media")[0]))  # the page's in the light, by name
+_CSS = Path(__file__).parents[1] / "pages" / "style.css"
+COLOURS = dict(re.findall(r"--([\w-]+): (#\w{6})", _CSS.read_text().split("@media")[0]))  # the page's in the light, by name
 NAMES = {colour: name for name, colour in COLOURS.items()}
 RUN_COLOURS = 6  # after these they begin again, with dotted lines
 
 Size = tuple[float, float]
 WIDE, NARROW = (720.0, 390.0), (360.0, 300.0)  # in CSS pixels; drawn twice, so that the text has the same size on a phone
 PANEL = (360.0, 270.0)  # one of several side by side
-_DOTTED = (0, (0.1, 2.2))
+DASHED, _DOTTED = (0, (3, 4)), (0, (0.1, 2.2))
 _HREF = "{http://www.w3.org/1999/xlink}href"
+
+STYLE: dict[Any, Any] = {
+    "figure.dpi": 72,
+    "figure.facecolor": COLOURS["page"],
+    "font.size": 12,
+    "text.parse_math": False,  # names are no formulas
+    "axes.facecolor": "none",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": COLOURS["rule"],
+    "axes.labelcolor": COLOURS["soft"],
+    "xtick.labelcolor": COLOURS["soft"],
+    "ytick.labelcolor": COLOURS["soft"],
+    "xtick.bottom": False,
+    "ytick.left": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "logitpair",
+}
+styled = rc_context(STYLE)  # decorates whatever draws
 
 
 class Plot:
@@ -40,6 +60,7 @@ class Plot:
         margins: left, right, top and bottom of the axes.
     """
 
+    @styled
     def __init__(
         self,
         title: str,
@@ -52,24 +73,20 @@ class Plot:
         (width, height), (left, right, top, bottom) = size, margins
         self.title, self.description = title, ""
         self._notes: dict[str, Sequence[str]] = {}
-        with rc_context({"text.parse_math": False}):  # names are no formulas
-            self.figure = Figure(figsize=(width / 72, height / 72), dpi=72, facecolor=COLOURS["page"])
-            self.axes = axes = self.figure.subplots()
+        self.figure = Figure(figsize=(width / 72, height / 72))
+        self.axes = self.figure.subplots()
+        self.axes.spines[:].set_visible(False)
+        self.axes.tick_params(pad=7)
         self.figure.subplots_adjust(left=left / width, right=1 - right / width, top=1 - top / height, bottom=bottom / height)
-        axes.set_facecolor("none")
-        axes.set_axisbelow(True)
-        axes.grid(axis="y", color=COLOURS["rule"], linewidth=1)
-        axes.spines[:].set_visible(False)
-        axes.tick_params(left=False, bottom=False, labelsize=12, labelcolor=COLOURS["soft"], pad=7)
-        axes.xaxis.set_major_locator(MaxNLocator(8 if width > 500 else 5, steps=[1, 2, 2.5, 5, 10]))
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        for axis in (axes.xaxis, axes.yaxis):
+        for axis, most in ((self.axes.xaxis, 8 if width > 500 else 5), (self.axes.yaxis, 5)):
+            axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
             axis.set_major_formatter("{x:g}")
-        axes.set_xlabel(x_label, fontsize=12, color=COLOURS["soft"])
+        self.axes.set_xlabel(x_label)
         if fractions:
-            axes.set_ylim(0, 1)
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            self.axes.set_ylim(0, 1)
+            self.axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
+    @styled
     def line(
         self,
         label: str,
@@ -97,24 +114,20 @@ class Plot:
         if band:
             low, high = zip(*band, strict=True)
             self.axes.fill_between([x for x, _ in points], low, high, color=COLOURS[colour], alpha=0.15, linewidth=0)
-        (line,) = self.axes.plot(*zip(*points, strict=True), color=COLOURS[colour], linewidth=2.2, clip_on=False, solid_capstyle="round")
-        line.set(linestyle=(_DOTTED if dotted else "-") if joined else "none", dash_capstyle="round", solid_joinstyle="round")
+        style = (_DOTTED if dotted else "-") if joined else "none"
+        (line,) = self.axes.plot(*zip(*points, strict=True), color=COLOURS[colour], linestyle=style, linewidth=2.2, clip_on=False)
+        line.set(solid_capstyle="round", dash_capstyle="round")
         if label:
             line.set_label(label if label[0] != "_" else f"\N{ZERO WIDTH SPACE}{label}")  # matplotlib hides labels that begin so
         if notes:
             line.set(marker="o", markersize=6.4, markeredgecolor=COLOURS["page"], markeredgewidth=1.2)
             self.note(line, notes)
 
+    @styled
     def mark(self, text: str, *, x: float | None = None, y: float = 0) -> None:
         """Point out an x, or else a y, by a dashed line; only once the limits are set."""
-        line: dict[str, Any] = {"color": COLOURS["soft"], "linewidth": 1, "linestyle": (0, (3, 4))}
-        words: dict[str, Any] = {
-            "textcoords": "offset points",
-            "fontsize": 12,
-            "color": COLOURS["soft"],
-            "fontstyle": "italic",
-            "parse_math": False,
-        }
+        line: dict[str, Any] = {"color": COLOURS["soft"], "linewidth": 1, "linestyle": DASHED}
+        words: dict[str, Any] = {"textcoords": "offset points", "color": COLOURS["soft"], "fontstyle": "italic"}
         if x is None:
             self.axes.axhline(y, **line)
             self.axes.annotate(text, (1, y), (0, 6), xycoords=("axes fraction", "data"), ha="right", **words)
@@ -129,35 +142,22 @@ class Plot:
         self._notes[f"note-{len(self._notes)}"] = notes
 
     @property
-    def legend(self) -> list[tuple[str, str, bool]]:
-        """CSS colour, meaning, and whether it is dotted, of what has a label."""
-        keys: list[tuple[str, str, bool]] = []
-        for label, handle in self._handles().items():
-            line = isinstance(handle, Line2D)
-            colour = to_hex(handle.get_color() if line else handle.patches[0].get_facecolor())
-            keys.append((f"var(--{NAMES[colour]})", label, line and handle.is_dashed()))
-        return keys
-
-    def titled(self, title: str) -> Figure:
-        """The figure as a file of its own, larger by a title and by the legend."""
-        labels, handles = self._handles().keys(), self._handles().values()
-        width, height = self.figure.get_size_inches()
-        columns = max(1, int(72 * width / (60 + 7 * max(map(len, labels), default=1))))
-        self.figure.set_size_inches(width, height + (40 + 22 * -(-len(labels) // columns)) / 72)
-        self.axes.set_title(title, loc="left", pad=14, fontsize=15, fontweight="bold", color=COLOURS["ink"], parse_math=False)
-        if labels:
-            legend = self.figure.legend(
-                handles, labels, loc="outside lower left", ncols=columns, frameon=False, fontsize=12, labelcolor=COLOURS["ink"]
-            )
-            for text in legend.get_texts():
-                text.set_parse_math(False)
-        self.figure.set_layout_engine("constrained", w_pad=0.14, h_pad=0.1)
-        return self.figure
-
-    def _handles(self) -> dict[str, Any]:
-        """What the legend shows, by its label; bars that mean the same once."""
+    def handles(self) -> dict[str, Any]:
+        """The artists of the legend by label; bars that mean the same once."""
         handles, labels = self.axes.get_legend_handles_labels()
         return dict(zip(labels, handles, strict=True))
+
+    @styled
+    def titled(self, title: str) -> Figure:
+        """The figure as a file of its own, larger by a title and by the legend."""
+        handles, (width, height) = self.handles, self.figure.get_size_inches()
+        columns = max(1, int(72 * width / (60 + 7 * max(map(len, handles), default=1))))
+        self.figure.set_size_inches(width, height + (40 + 22 * -(-len(handles) // columns)) / 72)
+        self.axes.set_title(title, loc="left", pad=14, fontsize=15, fontweight="bold", color=COLOURS["ink"])
+        if handles:
+            self.figure.legend(handles.values(), handles, loc="outside lower left", ncols=columns, frameon=False, labelcolor=COLOURS["ink"])
+        self.figure.set_layout_engine("constrained", w_pad=0.14, h_pad=0.1)
+        return self.figure
 
     def svg(self, style: str = "") -> Markup:
         """The figure as an element of a page: without ids and fonts, its colours CSS variables, each note the title of its shape.
@@ -168,32 +168,36 @@ class Plot:
         self.figure.patch.set_visible(False)
         root = ElementTree.fromstring(svg_file(self.figure).replace(' xmlns="http://www.w3.org/2000/svg"', ""))  # noqa: S314  (our own)
         shapes = {f"#{path.get('id')}": path.get("d", "") for path in root.iter("path")}
+        drawn: list[ElementTree.Element] = []
         for group in root.iter("g"):
-            marked = [*group.iter("use")] or [*group.iter("path")]
-            for shape, note in zip(marked, self._notes.get(group.get("id", ""), ()), strict=False):
+            paths, marks = group.findall("path"), group.findall("g/use")
+            for shape, note in zip(marks or paths, self._notes.get(group.get("id", ""), ()), strict=False):
                 ElementTree.SubElement(shape, "title").text = note
-        for parent in [*root.iter()]:
-            for unused in [*parent.findall("defs"), *parent.findall("metadata")]:
-                parent.remove(unused)
-        drawn = [element for element in root.iter() if element.tag in ("path", "use", "text") and element.get("style") != "fill: none"]
-        for element in drawn:
-            element.tail, element.text = None, element.text if element.tag == "text" else None
-            if element.tag == "use":
-                moved, shape = f"translate({element.get('x')} {element.get('y')})", shapes[element.get(_HREF, "")]
-                element.tag, element.attrib = "path", {"d": shape, "transform": moved, "style": element.get("style", "")}
-            known = {name: _in_page(value) for name, value in element.attrib.items() if name not in ("id", "clip-path")}
-            element.attrib = {name: value for name, value in known.items() if value}
+            drawn += [*(path for path in paths if path.get("style") != "fill: none"), *marks, *group.findall("text")]
+        for shape in drawn:
+            if shape.tag == "use":
+                shape.tag, place = "path", f"translate({shape.attrib.pop('x')} {shape.attrib.pop('y')})"
+                shape.attrib |= {"d": shapes[shape.attrib.pop(_HREF)], "transform": place}
+            known = {name: _in_page(value) for name, value in shape.items() if name not in ("id", "clip-path")}
+            shape.attrib, shape.tail = {name: value for name, value in known.items() if value}, None
         root[:] = drawn
         label = f"{self.title}. {self.description}"
         root.attrib = {"class": f"chart {style}".rstrip(), "viewBox": root.get("viewBox", ""), "role": "img", "aria-label": label}
         return Markup(ElementTree.tostring(root, encoding="unicode"))  # noqa: S704  (escaped by ElementTree)
 
 
+def css(artist: Any) -> tuple[str, bool]:
+    """The colour of a line or of bars as a CSS variable, and whether it is dotted."""
+    line = isinstance(artist, Line2D)
+    colour = to_hex(artist.get_color() if line else artist.patches[0].get_facecolor())
+    return f"var(--{NAMES[colour]})", line and artist.is_dashed()
+
+
+@styled
 def svg_file(figure: Figure) -> str:
     """The figure as the content of an SVG file: its texts as text, and the same bytes each time."""
     file = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "logitpair", "text.parse_math": False}):
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return file.getvalue()
 
 

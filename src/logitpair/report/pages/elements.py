@@ -8,7 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from logitpair.report.figures.plot import Plot
+from logitpair.report.figures.plot import Plot, css
 from logitpair.report.text.format import percent, span
 from logitpair.storage.results import Accuracy
 
@@ -95,7 +95,8 @@ def key(style: str = "", colour: str = "") -> Markup:
 
 def legend(plot: Plot) -> Markup:
     """The meaning of a plot's colours."""
-    return tag("ul", *(tag("li", key("dotted" if dotted else "", colour), label) for colour, label, dotted in plot.legend), class_="legend")
+    keys = ((label, *css(artist)) for label, artist in plot.handles.items())
+    return tag("ul", *(tag("li", key("dotted" if dotted else "", colour), label) for label, colour, dotted in keys), class_="legend")
 
 
 def wide_plot(plots: Sequence[Plot], *notes: str) -> Markup:
