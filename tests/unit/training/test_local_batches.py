@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from logitpair.config import recipes
+from logitpair.config import parsing, recipes
 from logitpair.training.local_batches import LocalBatches
 
 
 def local_batches() -> LocalBatches:
-    config = recipes.resolve(recipes.load("digits-plain").run).config
+    config = parsing.resolve(recipes.load("digits-plain").run).config
     return LocalBatches(config, config.data.train(), torch.device("cpu"))
 
 
