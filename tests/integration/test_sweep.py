@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 import logitpair as lp
 from logitpair.cli.main import main
-from logitpair.report.records.run import load_run
+from logitpair.runs.run_directory import load_config
 from logitpair.storage.result_files import read_record
 from logitpair.storage.results import Axis, EvaluationResults, SweepResults, Training
 from logitpair.sweeps import record
@@ -74,7 +74,7 @@ def test_each_run_is_an_ordinary_run(swept: Path) -> None:
         assert run.white_box.parameters == evaluation.attacks["pgd"].parameters
         assert run.hardware == training.hardware
         assert training.hardware.threads == max(1, torch.get_num_threads() // 2)
-        settings = load_run(folder).settings
+        settings = load_config(folder)[0]["run"]
         assert settings["seed"] == run.seed
         assert settings["objective"]["init_args"]["weight"] == run.settings["objective.weight"]
         assert lp.load(folder)(torch.zeros(1, 1, 8, 8)).shape == (1, 10)

@@ -1,7 +1,9 @@
-"""``python -m logitpair.sweeps.child COMMAND ...``: the command line, ended at once when the sweep that began it is gone."""
+"""One run of a sweep, ``python -m logitpair.sweeps.child '[["train", ...], ["evaluate", ...]]'``: commands until one fails."""
 
+import json
 import os
 import runpy
+import sys
 import threading
 
 
@@ -14,4 +16,10 @@ def end_with_parent() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=end_with_parent, daemon=True).start()
-    runpy.run_module("logitpair", run_name="__main__")
+    for arguments in json.loads(sys.argv[1]):
+        sys.argv[1:] = arguments
+        try:
+            runpy.run_module("logitpair", run_name="__main__")  # which exits
+        except SystemExit as end:
+            if end.code:
+                raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -69,7 +69,7 @@ def still_finished(run: SweepRun, folder: Path) -> bool:
         return False
 
 
-def summarize(runs: Sequence[SweepRun]) -> list[SweepPoint]:
+def summarize(runs: Iterable[SweepRun]) -> list[SweepPoint]:
     """One entry a grid point: how many runs finished and failed, and each measure over the finished ones."""
     groups: dict[str, list[SweepRun]] = {}
     for run in runs:
@@ -109,7 +109,7 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(mean=statistics.fmean(values), min=min(values), max=max(values), std=deviation)
 
 
-def write(folder: Path, head: SweepResults, runs: Sequence[SweepRun]) -> SweepResults:
+def write(folder: Path, head: SweepResults, runs: Iterable[SweepRun]) -> SweepResults:
     """Write ``sweep.json``, whole or not at all, and return its content.
 
     Args:
@@ -117,8 +117,9 @@ def write(folder: Path, head: SweepResults, runs: Sequence[SweepRun]) -> SweepRe
         head: recipe, scale, overrides, axes and seeds.
         runs: as they are now.
     """
-    points = summarize(runs)
-    results = replace(head, runs=tuple(runs), points=tuple(points), best=best(points))
+    runs = tuple(runs)
+    points = tuple(summarize(runs))
+    results = replace(head, runs=runs, points=points, best=best(points))
     write_record(folder / "sweep.json", results)
     return results
 

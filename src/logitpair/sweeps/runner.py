@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import signal
@@ -15,15 +16,15 @@ from dataclasses import dataclass
 
 POLL = 0.2  # seconds between two looks at a process, and at whether to stop
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes of the command line
-PREFIX = "logitpair: "  # of the command line's own lines on standard error
+PREFIX, WARNING = "logitpair: ", "warning: "  # how the command line's own lines on standard error begin
 
 Commands = Sequence[Sequence[str]]
-"""``logitpair`` command lines without the program's name, carried out one after the other until one fails."""
+"""``logitpair`` command lines without the program's name, carried out by one process until one of them fails."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run's commands: the exit code of the one that failed or 0, its line of error, and what they warned of."""
+    """What became of a run's commands: the exit code of the one that failed or 0, its line of error, and what was warned of."""
 
     code: int
     message: str = ""
@@ -53,16 +54,11 @@ def run_all(runs: Mapping[str, Commands], jobs: Sequence[Mapping[str, str]], sto
         idle.put(environment)
 
     def run(commands: Commands) -> Outcome:
-        environment, code, lines = idle.get(), 0, list[str]()
+        environment = idle.get()
         try:
-            for command in commands:
-                code, errors = (INTERRUPTED, "") if signals else _run(command, environment, signals)
-                lines += errors.splitlines()
-                if code:
-                    break
+            return Outcome(INTERRUPTED) if signals else _run(commands, environment, signals)
         finally:
             idle.put(environment)
-        return _outcome(code, lines)
 
     with ThreadPoolExecutor(len(jobs)) as pool:
         pending = {pool.submit(run, commands): name for name, commands in runs.items()}
@@ -82,12 +78,11 @@ def run_all(runs: Mapping[str, Commands], jobs: Sequence[Mapping[str, str]], sto
                 raise
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str], signals: Sequence[signal.Signals]) -> tuple[int, str]:
-    """The exit code of a process and what it wrote to standard error."""
+def _run(commands: Commands, environment: Mapping[str, str], signals: Sequence[signal.Signals]) -> Outcome:
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(  # noqa: S603  (our own command line)
-            [sys.executable, "-m", "logitpair.sweeps.child", *command],
+            [sys.executable, "-m", "logitpair.sweeps.child", json.dumps(commands)],
             env={**os.environ, **environment, "LOGITPAIR_TRACEBACK": ""},  # an error is one line
             stdin=subprocess.PIPE,  # open as long as this process lives
             stdout=subprocess.DEVNULL,
@@ -103,16 +98,17 @@ def _run(command: Sequence[str], environment: Mapping[str, str], signals: Sequen
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(POLL)
         errors.seek(0)
-        return process.returncode, errors.read()
+        return _outcome(process.returncode, errors.read().splitlines())
 
 
 def _outcome(code: int, lines: Sequence[str]) -> Outcome:
+    """From the exit code and the lines on standard error."""
     own = [line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)]
-    warnings = [line.removeprefix("warning: ") for line in own if line.startswith("warning: ")]
-    errors = [line.removeprefix("error: ") for line in own if not line.startswith("warning: ")]
+    warnings = tuple(line.removeprefix(WARNING) for line in own if line.startswith(WARNING))
+    errors = [line.removeprefix("error: ") for line in own if not line.startswith(WARNING)]
     if code < 0:
         errors = [f"its process ended by signal {-code}"]
-    elif code and not errors:  # an error of ours, whose traceback ends by naming it
+    elif code and not errors:  # an error that the command line did not expect: its traceback ends by naming it
         errors = [lines[-1] if lines else f"its process ended with exit code {code}"]
-        sys.stderr.write("\n".join([*lines, ""]))
-    return Outcome(code, errors[-1] if code else "", tuple(warnings))
+        sys.stderr.writelines(f"{line}\n" for line in lines)
+    return Outcome(code, errors[-1] if code else "", warnings)

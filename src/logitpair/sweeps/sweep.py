@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -10,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from msgspec.structs import replace
 
-from logitpair.config import recipes
+from logitpair.config import parsing, recipes
+from logitpair.config.parsing import Settings
 from logitpair.errors import InputError
 from logitpair.runs import run_directory
 from logitpair.runtime import precision
-from logitpair.runtime.progress import progress_bar
+from logitpair.runtime.progress import Progress
 from logitpair.runtime.signals import GracefulStop
 from logitpair.storage.results import SCHEMA, Axis, SweepResults, SweepRun
 from logitpair.sweeps import grid, record
-from logitpair.sweeps.runner import BAD_INPUT, INTERRUPTED, Commands, environments, run_all
+from logitpair.sweeps.runner import BAD_INPUT, INTERRUPTED, Commands, Outcome, environments, run_all
 
 LOG = logging.getLogger("logitpair")
 
@@ -64,43 +65,45 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResu
             data and its network, naming the run; or for a folder that holds another sweep or a run.
         KeyboardInterrupt: after SIGINT or SIGTERM, when the runs under way are saved.
     """
-    recipe, head = _check(wanted, jobs)
-    runs, commands = _plan(wanted, recipe, device, _begun(wanted.out, head))
-    results = record.write(wanted.out, head, list(runs.values()))
+    _check(wanted, jobs)
+    recipe = recipes.load(wanted.recipe)
+    head = SweepResults(
+        schema=SCHEMA,
+        recipe=recipe.name,
+        scale=wanted.scale or "paper",
+        overrides={setting: grid.value(text) for setting, text in wanted.fixed.items()},
+        axes=tuple(Axis(setting=setting, values=tuple(map(grid.value, texts))) for setting, texts in wanted.axes.items()),
+        seeds=tuple(wanted.seeds),
+        runs=(),
+        points=(),
+    )
+    runs, commands = _plan(wanted, recipe, device, begun=_begun(wanted.out, head))
+    results = record.write(wanted.out, head, runs.values())
     before = len(runs) - len(commands)
     LOG.info(f"{len(runs)} runs, {before} of them finished before -> {wanted.out}")
     gpus = _gpus(device)
     jobs = jobs or len(gpus) or 1
-    crew = environments(jobs, threads=max(1, torch.get_num_threads() // jobs), gpus=gpus)
+    slots = environments(jobs, threads=max(1, torch.get_num_threads() // jobs), gpus=gpus)
     warned: set[str] = set()
-    with GracefulStop() as interrupt, progress_bar() as bar:
-        task = bar.add_task("runs", total=len(runs), completed=before, note="")
+    with GracefulStop() as interrupt, Progress("runs", len(runs), before, unit=None) as bar:
         try:
-            with contextlib.closing(run_all(commands, crew, lambda: interrupt.requested)) as outcomes:
+            with contextlib.closing(run_all(commands, slots, lambda: interrupt.requested)) as outcomes:
                 for name, outcome in outcomes:
                     for warning in dict.fromkeys(outcome.warnings):
                         if warning not in warned:
                             LOG.warning(warning)
-                    warned |= set(outcome.warnings)
-                    if outcome.code == BAD_INPUT:
-                        raise InputError(f"{name}: {outcome.message}")
-                    if outcome.code == INTERRUPTED:
-                        raise KeyboardInterrupt
-                    if outcome.code:
-                        runs[name] = replace(runs[name], status="failed", message=outcome.message)
-                    else:
-                        runs[name] = record.finished(runs[name], wanted.out / name)
-                    results = record.write(wanted.out, head, list(runs.values()))
+                    warned.update(outcome.warnings)
+                    runs[name] = _after(runs[name], outcome, wanted.out / name)
+                    results = record.write(wanted.out, head, runs.values())
                     LOG.info(_line(runs[name]))
-                    bar.update(task, advance=1)
+                    bar.advance()
         except KeyboardInterrupt as error:
             done = sum(run.status == "finished" for run in runs.values())
             raise KeyboardInterrupt(f"stopped with {done} of {len(runs)} runs finished; the same command again goes on") from error
     return results
 
 
-def _check(wanted: Sweep, jobs: int | None) -> tuple[recipes.Recipe, SweepResults]:
-    """The recipe, and what ``sweep.json`` says of all runs."""
+def _check(wanted: Sweep, jobs: int | None) -> None:
     if "RANK" in os.environ:
         raise InputError("sweep: start it without torchrun; it uses several GPUs by itself")
     for option, number in (("--seeds", len(wanted.seeds)), ("--jobs", jobs), ("--examples", wanted.examples)):
@@ -108,17 +111,6 @@ def _check(wanted: Sweep, jobs: int | None) -> tuple[recipes.Recipe, SweepResult
             raise InputError(f"{option} must be at least 1, not {number}")
     if (wanted.out / "config.yaml").exists():
         raise InputError(f"--out: {wanted.out} holds a single run; give the sweep a folder of its own")
-    recipe = recipes.load(wanted.recipe)
-    return recipe, SweepResults(
-        schema=SCHEMA,
-        recipe=recipe.name,
-        scale=wanted.scale or "paper",
-        overrides={setting: grid.value(text) for setting, text in wanted.fixed.items()},
-        axes=tuple(Axis(setting=setting, values=tuple(map(grid.value, values))) for setting, values in wanted.axes.items()),
-        seeds=tuple(wanted.seeds),
-        runs=(),
-        points=(),
-    )
 
 
 def _begun(out: Path, head: SweepResults) -> dict[str, SweepRun]:
@@ -147,20 +139,17 @@ def _plan(
     limit = ["--examples", str(wanted.examples)] if wanted.examples else []
     runs: dict[str, SweepRun] = {}
     commands: dict[str, Commands] = {}
-    resolved: dict[str, recipes.Settings] = {}
-    for point in grid.points(wanted.axes):
-        for seed in wanted.seeds:
-            name = grid.folder(point, seed)
-            overrides, resolved[name] = _resolve(wanted, recipe, point, seed, device)
-            evaluation = {"examples": wanted.examples, **yaml.safe_load(resolved[name].text)["evaluation"]}
-            del evaluation["batch_size"]  # no result depends on it
-            settings = {setting: grid.value(text) for setting, text in point.items()}
-            runs[name] = SweepRun(path=name, settings=settings, seed=seed, evaluation=evaluation, status="pending")
-            folder = wanted.out / name
-            commands[name] = [
-                ["train", wanted.recipe, *common, *scale, "--out", str(folder), *overrides],
-                ["evaluate", str(folder), *common, *limit],
-            ]
+    resolved: dict[str, Settings] = {}
+    for point, seed in itertools.product(grid.points(wanted.axes), wanted.seeds):
+        name = grid.folder(point, seed)
+        overrides, resolved[name] = _resolve(wanted, recipe, point, seed, device)
+        evaluation = {"examples": wanted.examples, **resolved[name].values["evaluation"]}
+        del evaluation["batch_size"]  # no result depends on it
+        settings = {setting: grid.value(text) for setting, text in point.items()}
+        runs[name] = SweepRun(path=name, settings=settings, seed=seed, evaluation=evaluation, status="pending")
+        folder = str(wanted.out / name)
+        train = ["train", wanted.recipe, *common, *scale, "--out", folder, *overrides]
+        commands[name] = [train, ["evaluate", folder, *common, *limit]]
     for name, settings in resolved.items():
         folder = wanted.out / name
         run_directory.prepare(folder, recipe.name, wanted.scale, settings)
@@ -170,24 +159,15 @@ def _plan(
     return runs, commands
 
 
-def _resolve(
-    wanted: Sweep, recipe: recipes.Recipe, point: grid.Point, seed: int, device: torch.device
-) -> tuple[list[str], recipes.Settings]:
+def _resolve(wanted: Sweep, recipe: recipes.Recipe, point: grid.Point, seed: int, device: torch.device) -> tuple[list[str], Settings]:
     """What overrides the recipe in a run, as ``logitpair train`` takes it, and the settings that result."""
-    root = [f"--data.init_args.root={wanted.data_dir}"] if wanted.data_dir else []
     try:
-        changes = {**wanted.fixed, **point, "seed": str(seed)}
-        overrides = [f"--{setting}={_number(text)}" for setting, text in changes.items()]
-        resolved = recipes.resolve(recipe.at_scale(wanted.scale), [*overrides, *root])
+        overrides = [f"--{setting}={text}" for setting, text in {**wanted.fixed, **point, "seed": str(seed)}.items()]
+        resolved = parsing.resolve(recipe.at_scale(wanted.scale), overrides, data_dir=wanted.data_dir)
     except InputError as error:
         raise InputError(f"{' '.join(f'--{setting} {text}' for setting, text in point.items())}: {error}") from error
     dtype = str(precision.resolve(resolved.config.precision, device)).removeprefix("torch.")
-    text = yaml.safe_dump(yaml.safe_load(resolved.text) | {"precision": dtype}, sort_keys=False)  # as training writes it down
-    return overrides, recipes.Settings(resolved.config, text)
-
-
-def _number(text: str) -> str:
-    return str(recipes.fraction(text)) if recipes.FRACTION.fullmatch(text) else text
+    return overrides, Settings(resolved.config, resolved.values | {"precision": dtype})  # as training writes it down
 
 
 def _gpus(device: torch.device) -> list[str]:
@@ -197,6 +177,15 @@ def _gpus(device: torch.device) -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
     return [names[device.index]] if ":" in str(device) else names
+
+
+def _after(run: SweepRun, outcome: Outcome, folder: Path) -> SweepRun:
+    """The run with what became of it."""
+    if outcome.code == BAD_INPUT:
+        raise InputError(f"{run.path}: {outcome.message}")
+    if outcome.code == INTERRUPTED:
+        raise KeyboardInterrupt
+    return replace(run, status="failed", message=outcome.message) if outcome.code else record.finished(run, folder)
 
 
 def _line(run: SweepRun) -> str:
