@@ -31,9 +31,7 @@ class Linf:
     def __post_init__(self) -> None:
         at_least("eps", self.eps, 0)
         if self.eps > 1:
-            raise InputError(
-                f"eps must be at most 1, a pixel's whole range, not {self.eps:g}; for one in 1/255 write {self.eps:g}/255"
-            )
+            raise InputError(f"eps must be at most 1, a pixel's whole range, not {self.eps:g}; for one in 1/255 write {self.eps:g}/255")
 
     def project(self, x_adv: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """The nearest point to ``x_adv`` that is in the ball around ``x`` and in the box."""
