@@ -1,4 +1,4 @@
-"""``sweep.json``: what became of every run, and what the runs of a point say together. Imports no torch."""
+"""``sweep.json``: what became of every run, and what the runs of a point have in common. Imports no torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ACCURACY = ("top1", "correct", "total", "ci95")
 
 
 def finished(run: SweepRun, folder: Path) -> SweepRun:
-    """The run with what the files of its ``folder`` say, once it is trained and evaluated.
+    """The run with the numbers in the files of its ``folder``, once it is trained and evaluated.
 
     Raises:
         InputError: if one of them is missing or damaged.
@@ -57,7 +57,7 @@ def finished(run: SweepRun, folder: Path) -> SweepRun:
 
 
 def same_request(old: SweepRun, new: SweepRun) -> bool:
-    """Whether two entries ask for the same run and the same evaluation, whatever became of them."""
+    """Whether two entries mean the same run and the same evaluation, whatever became of them."""
     return (old.path, old.settings, old.seed, old.evaluation) == (new.path, new.settings, new.seed, new.evaluation)
 
 

@@ -1,4 +1,4 @@
-"""Sweeps without training: the grid, what is refused, and what runs say together."""
+"""Sweeps without training: the grid, what is refused, and what runs have in common."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_bad_input_is_one_line_before_anything_is_written(
     monkeypatch.chdir(tmp_path)
     assert main(["sweep", "digits-alp", *options]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert all(part in line for part in expected), line
+    assert all(text in line for text in expected), line
     assert not list(tmp_path.iterdir())
 
 
