@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from logitpair.config import recipes
+from logitpair.config import parsing, recipes
 from logitpair.config.run_config import RunConfig
 from logitpair.runtime import environment, precision
 from logitpair.runtime.distributed import ProcessTeam, World
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if device.type != "cuda" and asked.out == RECORDED:
         parser.error(f"--out: {RECORDED} is for numbers of a GPU; name another file")
     most = asked.most or (None if device.type == "cuda" else asked.batch)
-    configs = {name: recipes.resolve(recipes.load(name).at_scale(asked.scale), settings).config for name in asked.recipes}
+    configs = {name: parsing.resolve(recipes.load(name).at_scale(asked.scale), settings).config for name in asked.recipes}
     found: dict[str, Any] = {
         "asked": {"scale": asked.scale or "paper", "settings": settings, "steps": asked.steps, "matrix": asked.matrix, "images": "random"},
         "versions": environment.versions(),

@@ -120,6 +120,10 @@ class LabelledPhotos(Dataset[tuple[Tensor, int]]):
         path, label = self.files[index]
         return self.photos.read(path), label
 
+    def label(self, index: int) -> int:
+        """The label alone, without opening the photo."""
+        return self.files[index][1]
+
 
 def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

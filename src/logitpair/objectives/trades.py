@@ -67,8 +67,8 @@ class TRADES(AttackWarmup, WeightWarmup, SmoothedLabels):
             with precision.exact(x.device):  # what the noise changes is below what bfloat16 can tell; a whole step is not
                 with torch.no_grad():
                     clean = compute_logits(model, x)
-                x_adv, _ = replace(attack, steps=1).climb(model, x, y, clean, start)
-            return replace(attack, steps=attack.steps - 1).climb(model, x, y, clean, x_adv)[0] if attack.steps > 1 else x_adv
+                x_adv, _ = replace(attack, steps=1).ascend(model, x, y, clean, start)
+            return replace(attack, steps=attack.steps - 1).ascend(model, x, y, clean, x_adv)[0] if attack.steps > 1 else x_adv
 
 
 def _drift(logits: Tensor, clean: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from logitpair.config.numbers import parse_number
 from logitpair.errors import InputError
 
 Axes = Mapping[str, Sequence[str]]
@@ -68,9 +69,8 @@ def value(text: str) -> Any:
     """What the command line's text means: a number, which may be written ``8/255``, other JSON, or else the text."""
     if re.fullmatch(r"[-+]?\d+", text):
         return int(text)
-    numerator, _, denominator = text.partition("/")
-    with contextlib.suppress(ValueError, ZeroDivisionError):
-        if math.isfinite(number := float(numerator) / float(denominator or 1)):
+    with contextlib.suppress(InputError):
+        if math.isfinite(number := parse_number(text)):
             return number
     try:
         return json.loads(text)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from msgspec.structs import replace
 
-from logitpair.config import recipes
+from logitpair.config import parsing, recipes
+from logitpair.config.parsing import Settings
 from logitpair.errors import InputError
 from logitpair.runs import run_directory
 from logitpair.runtime import precision
@@ -140,11 +140,11 @@ def _plan(
     limit = ["--examples", str(wanted.examples)] if wanted.examples else []
     runs: dict[str, SweepRun] = {}
     commands: dict[str, Commands] = {}
-    resolved: dict[str, recipes.Settings] = {}
+    resolved: dict[str, Settings] = {}
     for point, seed in itertools.product(grid.points(wanted.axes), wanted.seeds):
         name = grid.folder(point, seed)
         overrides, resolved[name] = _resolve(wanted, recipe, point, seed, device)
-        evaluation = {"examples": wanted.examples, **yaml.safe_load(resolved[name].text)["evaluation"]}
+        evaluation = {"examples": wanted.examples, **resolved[name].values["evaluation"]}
         del evaluation["batch_size"]  # no result depends on it
         settings = {setting: grid.value(text) for setting, text in point.items()}
         runs[name] = SweepRun(path=name, settings=settings, seed=seed, evaluation=evaluation, status="pending")
@@ -160,24 +160,15 @@ def _plan(
     return runs, commands
 
 
-def _resolve(
-    wanted: Sweep, recipe: recipes.Recipe, point: grid.Point, seed: int, device: torch.device
-) -> tuple[list[str], recipes.Settings]:
+def _resolve(wanted: Sweep, recipe: recipes.Recipe, point: grid.Point, seed: int, device: torch.device) -> tuple[list[str], Settings]:
     """What overrides the recipe in a run, as ``logitpair train`` takes it, and the settings that result."""
-    root = [f"--data.init_args.root={wanted.data_dir}"] if wanted.data_dir else []
     try:
-        changes = {**wanted.fixed, **point, "seed": str(seed)}
-        overrides = [f"--{setting}={_number(text)}" for setting, text in changes.items()]
-        resolved = recipes.resolve(recipe.at_scale(wanted.scale), [*overrides, *root])
+        overrides = [f"--{setting}={text}" for setting, text in {**wanted.fixed, **point, "seed": str(seed)}.items()]
+        resolved = parsing.resolve(recipe.at_scale(wanted.scale), overrides, data_dir=wanted.data_dir)
     except InputError as error:
         raise InputError(f"{' '.join(f'--{setting} {text}' for setting, text in point.items())}: {error}") from error
     dtype = str(precision.resolve(resolved.config.precision, device)).removeprefix("torch.")
-    text = yaml.safe_dump(yaml.safe_load(resolved.text) | {"precision": dtype}, sort_keys=False)  # as training writes it down
-    return overrides, recipes.Settings(resolved.config, text)
-
-
-def _number(text: str) -> str:
-    return str(recipes.fraction(text)) if recipes.FRACTION.fullmatch(text) else text
+    return overrides, Settings(resolved.config, resolved.values | {"precision": dtype})  # as training writes it down
 
 
 def _gpus(device: torch.device) -> list[str]:

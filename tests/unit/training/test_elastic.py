@@ -14,7 +14,7 @@ import torch
 
 from logitpair import InputError
 from logitpair.cli.main import main
-from logitpair.config import recipes
+from logitpair.config import parsing, recipes
 from logitpair.runs import run_directory as runs
 from logitpair.runtime.distributed import ProcessTeam, World
 from logitpair.training.elastic import Elastic, Workers, _take
@@ -25,7 +25,7 @@ SHORT = ["--epochs", "0.05", "--validation.examples", "10"]
 
 
 def feed(*overrides: str) -> LocalBatches:
-    config = recipes.resolve(recipes.load("digits-plain").run, list(overrides)).config
+    config = parsing.resolve(recipes.load("digits-plain").run, list(overrides)).config
     return LocalBatches(config, config.data.train())
 
 
@@ -98,16 +98,16 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_workers_may_be_more_or_fewer_when_a_run_goes_on(tmp_path: Path) -> None:
     recipe = recipes.load("digits-plain").run
-    runs.prepare(tmp_path / "run", "digits-plain", None, recipes.resolve(recipe, ["--elastic.workers", "2"]))
+    runs.prepare(tmp_path / "run", "digits-plain", None, parsing.resolve(recipe, ["--elastic.workers", "2"]))
     (tmp_path / "run" / "checkpoints").mkdir()
     (tmp_path / "run" / "checkpoints" / "last.pt").touch()
-    runs.prepare(tmp_path / "run", "digits-plain", None, recipes.resolve(recipe, ["--elastic.workers", "3"]))
-    runs.prepare(tmp_path / "run", "digits-plain", None, recipes.resolve(recipe))
+    runs.prepare(tmp_path / "run", "digits-plain", None, parsing.resolve(recipe, ["--elastic.workers", "3"]))
+    runs.prepare(tmp_path / "run", "digits-plain", None, parsing.resolve(recipe))
 
 
 def test_a_run_may_be_begun_while_another_worker_writes_its_settings(tmp_path: Path) -> None:
     (tmp_path / ".config.yaml.half").touch()
-    runs.prepare(tmp_path, "digits-plain", None, recipes.resolve(recipes.load("digits-plain").run))
+    runs.prepare(tmp_path, "digits-plain", None, parsing.resolve(recipes.load("digits-plain").run))
     assert (tmp_path / "config.yaml").exists()
 
 
