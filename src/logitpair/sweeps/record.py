@@ -56,15 +56,11 @@ def finished(run: SweepRun, folder: Path) -> SweepRun:
     )
 
 
-def same_request(old: SweepRun, new: SweepRun) -> bool:
-    """Whether two entries mean the same run and the same evaluation, whatever became of them."""
-    return (old.path, old.settings, old.seed, old.evaluation) == (new.path, new.settings, new.seed, new.evaluation)
-
-
-def still_finished(run: SweepRun, folder: Path) -> bool:
-    """Whether the files that a finished run's entry was made from are still there, and its evaluation still the same."""
+def still_finished(old: SweepRun, new: SweepRun, folder: Path) -> bool:
+    """Whether the ``old`` run is what the ``new`` one asks for, and its files are still there, with the same evaluation."""
+    same = (old.path, old.settings, old.seed, old.evaluation) == (new.path, new.settings, new.seed, new.evaluation)
     try:
-        return run.status == "finished" and finished(run, folder).evaluated == run.evaluated
+        return same and old.status == "finished" and finished(old, folder).evaluated == old.evaluated
     except InputError:
         return False
 
@@ -110,13 +106,7 @@ def spread(values: Sequence[float]) -> Spread | None:
 
 
 def write(folder: Path, head: SweepResults, runs: Iterable[SweepRun]) -> SweepResults:
-    """Write ``sweep.json``, whole or not at all, and return its content.
-
-    Args:
-        folder: of the sweep.
-        head: recipe, scale, overrides, axes and seeds.
-        runs: as they are now.
-    """
+    """Write ``sweep.json``, whole or not at all: the ``head``, the runs as they are now, and what they have in common. Returns it."""
     runs = tuple(runs)
     points = tuple(summarize(runs))
     results = replace(head, runs=runs, points=points, best=best(points))
