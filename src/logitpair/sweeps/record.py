@@ -35,19 +35,21 @@ def finished(run: SweepRun, folder: Path) -> SweepRun:
     Raises:
         InputError: if one of them is missing or damaged.
     """
-    validations = [line for line in read_json_lines(folder / "metrics.jsonl") if "validation_white_box" in line]
-    if not validations:
-        raise InputError(f"'{folder}' holds a damaged or unfinished run; delete it and start the sweep again")
     training = read_record(folder / "training.json", Training, "logitpair sweep")
     results = read_record(folder / "evaluation" / "test" / "results.json", EvaluationResults, "logitpair sweep")
     worst = results.white_box
-    parameters = results.attacks[worst.attack].parameters
+    try:
+        last = [line for line in read_json_lines(folder / "metrics.jsonl") if "validation_white_box" in line][-1]
+        clean, white_box = last["validation_clean"], last["validation_white_box"]
+        parameters = results.attacks[worst.attack].parameters
+    except LookupError as error:
+        raise InputError(f"'{folder}' holds a damaged or unfinished run; delete it and start the sweep again") from error
     return replace(
         run,
         status="finished",
         message=None,
-        validation_clean=validations[-1]["validation_clean"],
-        validation_white_box=validations[-1]["validation_white_box"],
+        validation_clean=clean,
+        validation_white_box=white_box,
         clean=Accuracy(**{key: getattr(results.clean, key) for key in ACCURACY}),
         white_box=AttackedTest(**{key: getattr(worst, key) for key in ACCURACY}, attack=worst.attack, parameters=parameters),
         evaluated=results.created,

@@ -166,6 +166,10 @@ def test_a_run_is_finished_as_long_as_its_files_and_its_request_are_the_same(tmp
     assert record.still_finished(run, planned, tmp_path)
     assert not record.still_finished(planned, planned, tmp_path)
     assert not record.still_finished(run, replace(planned, evaluation={"examples": 100}), tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    with pytest.raises(InputError, match="unfinished run; delete it"):
+        record.finished(planned, tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 2, "validation_clean": 0.9, "validation_white_box": 0.25}\n')
     write_record(path, replace(EVALUATION, created="2027-01-01T00:00:00+00:00"))
     assert not record.still_finished(run, planned, tmp_path)
     path.unlink()
