@@ -188,6 +188,15 @@ class Results(Task, frozen=True, kw_only=True):
     cache_key: str | None = None  #: a hash of all that determines the numbers; absent where no folder was given
     ledger_sha256: str | None = None  #: of the `ledger.npz` written with it; another one is refused
 
+    def __post_init__(self) -> None:
+        if len(self.class_names) != self.classes:
+            raise ValueError(f"{len(self.class_names)} class names for {self.classes} classes")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, or their numbers where none are given."""
+        return (self.data.class_names if self.data else ()) or tuple(map(str, range(self.classes)))
+
 
 class EvaluationResults(Results, frozen=True, kw_only=True, tag_field="kind", tag="evaluation"):
     """`evaluation/NAME/results.json`"""
@@ -199,6 +208,14 @@ class EvaluationResults(Results, frozen=True, kw_only=True, tag_field="kind", ta
     curve: tuple[CurvePoint, ...] = ()  #: accuracy against eps
     batch_size: Count  #: images attacked together; no result depends on it
     transfer: bool = False  #: whether it is one of several networks evaluated on each other's images (`logitpair transfer`)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for worst, attacks in ((self.white_box, self.attacks), *((source, source.attacks) for source in self.black_box.values())):
+            if worst.attack not in attacks:
+                raise ValueError(f"the worst attack '{worst.attack}' is not among the attacks")
+            if worst.confusion and {len(worst.confusion), *map(len, worst.confusion)} != {self.classes}:
+                raise ValueError(f"the confusion counts are not {self.classes} by {self.classes}")
 
 
 class Finding(Record, frozen=True, kw_only=True):
