@@ -68,7 +68,7 @@ COMMON: dict[str, Any] = {
     "created": "2026-01-02T03:04:05+00:00",
     "model": "SmallConvNet",
     "examples": 200,
-    "classes": 10,
+    "classes": 2,
     "clean": ACCURACY,
     "seed": 0,
     "precision": "float32",
