@@ -28,7 +28,7 @@ from logitpair.evaluation.confidence import accuracy
 from logitpair.rng import ExampleStreams
 from logitpair.runs.evaluation_task import EvaluationTask
 from logitpair.runtime import environment
-from logitpair.runtime.precision import exact
+from logitpair.runtime.precision import full_precision
 from logitpair.storage.atomic_files import atomic_write
 
 Attacker = Callable[[Tensor, Tensor, int], Tensor]  # images, labels and the position of the first: adversarial images
@@ -61,7 +61,7 @@ def main() -> None:
             continue
         torch.manual_seed(0)  # the peers draw from the global generator
         began, right, start = time.perf_counter(), [], 0
-        with exact(device):
+        with full_precision(device):
             for x, y in track(list(lp.data.batches(subject.test, 256, device)), description=name):
                 x_adv = attacker(x, y, start)
                 start += len(x)

@@ -27,7 +27,7 @@ from logitpair.attacks.base import QueryCounter
 from logitpair.models.inference import compute_logits
 from logitpair.runs.evaluation_task import EvaluationTask
 from logitpair.runtime import environment
-from logitpair.runtime.precision import exact
+from logitpair.runtime.precision import full_precision
 from logitpair.storage.atomic_files import atomic_write
 
 TOOLS = ("audit", "autoattack")
@@ -89,7 +89,7 @@ def attack(key: str, model: nn.Module, test: lp.data.Data, threat: lp.Linf, devi
             continue
         counted = QueryCounter(model)
         cpu, wall = time.process_time(), time.perf_counter()
-        with exact(device):
+        with full_precision(device):
             x_adv = autoattack(counted, x, y, threat)
         entry["cpu_seconds"] += time.process_time() - cpu
         entry["wall_seconds"] += time.perf_counter() - wall

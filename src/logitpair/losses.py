@@ -144,11 +144,6 @@ def kl_to_clean(clean: Logits, other: Logits) -> PerExample:
     return kl_from_clean(other, clean)
 
 
-def uniform_cross_entropy(logits: Logits) -> PerExample:
-    """Softmax cross-entropy with the uniform distribution over all classes, ``[batch]``, in nats."""
-    return -logits.log_softmax(1).mean(1)
-
-
 def boosted_cross_entropy(logits: Logits, y: Labels) -> PerExample:
     """Cross-entropy with ``y`` minus log(1 - largest probability of another class), ``[batch]``, in nats.
 

@@ -43,7 +43,7 @@ class DiversifiedPGD(Attack):
             ``target_rank`` that the model has no class for.
 
     Source: diversified starts: Tashiro et al. 2020, arXiv 2003.06878, section 3.1. Smoothing, the choice of starts and their putting
-    together: ours, measured in docs/audit.md.
+    together: ours, measured in docs/explanation/audit.md.
     """
 
     threat: Linf

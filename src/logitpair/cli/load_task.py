@@ -21,7 +21,7 @@ from logitpair.runtime import distributed
 from logitpair.runtime.distributed import World
 from logitpair.storage.results import Network
 
-PATIENCE = timedelta(days=7)  # of processes that are done before the others: some images take many times as long as others
+TIMEOUT = timedelta(days=7)  # of processes that are done before the others: some images take many times as long as others
 
 
 def load_task(arguments: Namespace, device: torch.device, *, examples: int | None, attacks: str | None) -> EvaluationTask:
@@ -54,7 +54,7 @@ def joined(arguments: Namespace) -> Generator[World]:
     """The processes that share the work, on the device of ``--device``; what the network of ``--model`` raises meanwhile is one line."""
     name = arguments.get("model")
     try:
-        with distributed.join(device_of(arguments.device), patience=PATIENCE) as world:
+        with distributed.join(device_of(arguments.device), timeout=TIMEOUT) as world:
             yield world
     except (InputError, OSError):
         raise

@@ -23,7 +23,7 @@ def add_task(parser: ArgumentParser) -> None:
         type=str | None,
         default=None,
         help="a network that logitpair did not train: timm:resnet18, a TorchScript file, or an import path; tested on the photos in "
-        "--data-dir (docs/own-models.md)",
+        "--data-dir (docs/how-to/own-models.md)",
     )
     for name, kind, meaning in (
         ("weights", Path, "its state_dict (.pt, .safetensors)"),

@@ -70,7 +70,7 @@ class AttackRun:
         weights: the network's ``fingerprint``.
         attack: the search.
         seed: of its random numbers, with each example's position.
-        data: what the examples are (``data.identity``), if known.
+        data: what the examples are (``data.fingerprint``), if known.
         examples: only so many of the first are attacked; None for all.
     """
 

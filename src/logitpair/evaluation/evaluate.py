@@ -14,17 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from logitpair.attacks import Attack
-from logitpair.data import Data, check_data, count, identity
+from logitpair.data import Data, check_data, count, fingerprint
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.aggregate import first_broken, summarize
 from logitpair.evaluation.attack_run import attack_batch, plan
 from logitpair.evaluation.result import Evaluation
 from logitpair.evaluation.resumable import resumable_map
-from logitpair.models.inference import device_of, frozen_eval, try_on
+from logitpair.models.inference import check_accepts, device_of, frozen_eval
 from logitpair.runtime import environment
 from logitpair.runtime.distributed import ALONE, World
-from logitpair.runtime.precision import exact
+from logitpair.runtime.precision import full_precision
 from logitpair.runtime.progress import Progress
 from logitpair.storage.ledger import LedgerChunk, PartialLedger, merge, total
 from logitpair.storage.model_fingerprint import weights_of
@@ -86,7 +86,7 @@ def evaluate(
     _check_kinds(model, data, attacks, sources)
     at_least("batch_size", batch_size, 1)
     at_least("curve_examples", curve_examples, 1)
-    data_key = identity(data) if folder or adversarial else None
+    data_key = fingerprint(data) if folder or adversarial else None
     if (folder or adversarial) and data_key is None:
         raise InputError("data: a DataLoader or a stream has no order to resume by; pass its Dataset, or give no folder")
     if folder is None and world.size > 1:
@@ -111,7 +111,7 @@ def evaluate(
         return chunk
 
     bar = Progress("evaluate", count(data), len(partial.done()) if partial else 0, ", ".join(attacks), progress and world.is_main)
-    with frozen_eval(model), torch.no_grad(), exact(device), bar:
+    with frozen_eval(model), torch.no_grad(), full_precision(device), bar:
         chunks = resumable_map(work, data, bar, partial=partial, batch_size=batch_size, device=device, workers=workers, world=world)
     if not chunks:
         raise InputError("data: holds no examples")
@@ -166,7 +166,7 @@ def _check_networks(networks: Mapping[str, nn.Module], x: Tensor) -> None:
     """
     classes: dict[str, int] = {}
     for name, network in networks.items():
-        logits = try_on(name, network, x)
+        logits = check_accepts(name, network, x)
         classes[name] = logits.shape[1]
         if classes[name] != classes["model"]:
             raise InputError(f"{name} has {classes[name]} classes, the model {classes['model']}")

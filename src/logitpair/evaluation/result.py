@@ -97,9 +97,9 @@ class Evaluation:
 
         ``attacks``: accuracy under each attack; ``eps``: against the radius; ``steps`` and ``restarts``: against the length of the search.
         """
-        from logitpair.report.figures.standalone import plots  # here, because importing it takes time
+        from logitpair.report.figures.evaluation_figures import evaluation_figures  # here, because importing matplotlib takes time
 
-        return plots(self.results)  # type: ignore[return-value]
+        return evaluation_figures(self.record)
 
     def to_pandas(self) -> pandas.DataFrame:
         """The ledger's columns as a table with one row an example, by its position in the data; without the gallery's images.

@@ -48,7 +48,7 @@ def resumable_map(
     examples = count(data)
     ordered = examples is not None and not isinstance(data, DataLoader)
     done = partial.done() if partial else np.zeros(0, dtype=np.int64)
-    distributed.wait(world)  # or the chunks of the fastest would be taken for done before
+    distributed.barrier(world)  # or the chunks of the fastest would be taken for done before
     position, chosen = None, data
     if ordered:
         left = torch.from_numpy(np.setdiff1d(np.arange(examples or 0) if positions is None else positions, done))
@@ -70,7 +70,7 @@ def resumable_map(
         else:
             made.append(chunk.arrays())
         progress.advance(len(x) * world.size)
-    distributed.wait(world)
+    distributed.barrier(world)
     chunks = partial.read() if partial else made
-    distributed.wait(world)  # before the main process, having saved the whole, deletes the chunks
+    distributed.barrier(world)  # before the main process, having saved the whole, deletes the chunks
     return chunks

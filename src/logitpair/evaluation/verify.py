@@ -17,7 +17,7 @@ from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.attack_run import WHITE_BOX, Correctness
 from logitpair.evaluation.result import Evaluation
 from logitpair.models.inference import compute_logits, device_of, frozen_eval
-from logitpair.runtime.precision import exact
+from logitpair.runtime.precision import full_precision
 from logitpair.runtime.progress import Progress
 from logitpair.storage.ledger import POSITION, Columns
 from logitpair.storage.model_fingerprint import weights_of
@@ -97,7 +97,7 @@ def verify(
         )
     verified: list[VerifiedAttack] = []
     bar = Progress("verify", len(kept) * record.examples, shown=progress)
-    with frozen_eval(model), torch.no_grad(), exact(device_of(model)), bar:
+    with frozen_eval(model), torch.no_grad(), full_precision(device_of(model)), bar:
         verifier = _Verifier(model, data, evaluation, batch_size)
         clean = verifier.clean()
         for setting, name, images in kept:

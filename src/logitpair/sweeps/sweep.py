@@ -18,7 +18,7 @@ from logitpair.config.parsing import Settings
 from logitpair.errors import InputError
 from logitpair.runs import run_directory
 from logitpair.runtime import precision
-from logitpair.runtime.progress import progress_bar
+from logitpair.runtime.progress import Progress
 from logitpair.runtime.signals import GracefulStop
 from logitpair.storage.results import SCHEMA, Axis, SweepResults, SweepRun
 from logitpair.sweeps import grid, record
@@ -85,8 +85,7 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResu
     jobs = jobs or len(gpus) or 1
     slots = environments(jobs, threads=max(1, torch.get_num_threads() // jobs), gpus=gpus)
     warned: set[str] = set()
-    with GracefulStop() as interrupt, progress_bar() as bar:
-        task = bar.add_task("runs", total=len(runs), completed=before, note="")
+    with GracefulStop() as interrupt, Progress("runs", len(runs), before, unit=None) as bar:
         try:
             with contextlib.closing(run_all(commands, slots, lambda: interrupt.requested)) as outcomes:
                 for name, outcome in outcomes:
@@ -97,7 +96,7 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResu
                     runs[name] = _after(runs[name], outcome, wanted.out / name)
                     results = record.write(wanted.out, head, runs.values())
                     LOG.info(_line(runs[name]))
-                    bar.update(task, advance=1)
+                    bar.advance()
         except KeyboardInterrupt as error:
             done = sum(run.status == "finished" for run in runs.values())
             raise KeyboardInterrupt(f"stopped with {done} of {len(runs)} runs finished; the same command again goes on") from error

@@ -78,8 +78,7 @@ def test_a_source_that_cannot_be_built_is_one_line() -> None:
     ("model", "settings"),
     [
         ("RevNet9", ["channels", "1", "width", "64", "reversible", "false"]),
-        ("RevNet38", ["classes", "10"]),
-        ("RevNet", ["units", "[1,2]", "widths", "[8,8,16]", "bottleneck", "true"]),
+        ("RevNet", ["units", "[1,2]", "widths", "[8,8,16]", "reversible", "false"]),
         ("InceptionV3", ["classes", "10", "size", "75"]),
         ("ResNet101", ["classes", "10", "pretrained", "true"]),
         ("ResNetV2_50", ["classes", "200", "small_stem", "true"]),

@@ -62,3 +62,15 @@ def test_a_trained_network_is_read_when_needed_and_draws_no_random_numbers(tmp_p
     assert torch.equal(torch.get_rng_state(), before)
     torch.testing.assert_close(logits, lp.load(tmp_path / "run").double()(x))
     assert not any(parameter.requires_grad for parameter in source.parameters())
+
+
+def test_workers_may_be_more_or_fewer_when_a_run_goes_on(tmp_path: Path) -> None:
+    recipe = begun(tmp_path / "run")
+    for workers in ("2", "3", "null"):
+        runs.prepare(tmp_path / "run", "digits-alp", None, parsing.resolve(recipe, ["--elastic.workers", workers]))
+
+
+def test_a_run_may_be_begun_while_another_worker_writes_its_settings(tmp_path: Path) -> None:
+    (tmp_path / ".config.yaml.half").touch()
+    runs.prepare(tmp_path, "digits-plain", None, parsing.resolve(recipes.load("digits-plain").run))
+    assert (tmp_path / "config.yaml").exists()

@@ -12,7 +12,7 @@ class Finding:
     """One check: what was measured, whether it passed, and what to do where it did not.
 
     Args:
-        check: its name, explained in docs/audit.md.
+        check: its name, explained in docs/reference/audit.md.
         passed: whether there is nothing to worry about.
         evidence: what was measured and the threshold, in words.
         advice: what to do where it did not pass.

@@ -44,11 +44,12 @@ def run(arguments: Namespace) -> None:
     from logitpair.auditing.audit import audit
     from logitpair.auditing.result import COLUMNS
     from logitpair.cli.load_task import joined, load_task, parse_sources
+    from logitpair.cli.tables import print_rows
     from logitpair.data import count
     from logitpair.runs.audit_task import reference_of, reported_accuracy
     from logitpair.runs.evaluation_task import load_sources
     from logitpair.runs.overwrite_guard import refuse_overwriting_audit
-    from logitpair.runtime.progress import console, print_rows
+    from logitpair.runtime.progress import console
 
     folder = out / "audit"
     sources = parse_sources(arguments.source)

@@ -21,13 +21,14 @@ def run(arguments: Namespace) -> None:
     """Train, evaluate white box and black box (each from the other two), report."""
     check_folder(arguments.out)
     device = device_of(arguments.device)
+    from logitpair.cli.tables import comparison_table
     from logitpair.config import parsing, recipes
     from logitpair.report import write_report
     from logitpair.runs import run_directory
     from logitpair.runs.evaluate_task import evaluate_task
     from logitpair.runs.evaluation_task import EvaluationTask
     from logitpair.runtime.distributed import World
-    from logitpair.runtime.progress import comparison_table, console
+    from logitpair.runtime.progress import console
     from logitpair.training.train import train
 
     folders = {name: arguments.out / name for name in RECIPES}

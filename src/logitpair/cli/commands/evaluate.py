@@ -19,7 +19,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         parser,
         "attacks",
         help="instead of the recipe's: names such as pgd_76.5_2.55_40 (eps and step size in 1/255, steps) with commas between them, "
-        "paper (the paper's eight at the sizes of the recipe's first), or a YAML file; see docs/library.md",
+        "paper (the paper's eight at the sizes of the recipe's first), or a YAML file; see docs/reference/attacks.md",
     )
     add_options(
         parser,
@@ -47,8 +47,9 @@ def run(arguments: Namespace) -> None:
             "--attacks is not given; a model without a recipe needs it, such as pgd_4_1_10 (eps and step size in 1/255, steps)"
         )
     from logitpair.cli.load_task import joined, load_task, parse_sources
+    from logitpair.cli.tables import print_table
     from logitpair.runs.evaluate_task import evaluate_task
-    from logitpair.runtime.progress import console, print_table
+    from logitpair.runtime.progress import console
 
     folder = out / "evaluation" / arguments.name
     sources = parse_sources(arguments.source)
@@ -77,9 +78,10 @@ def _verify(arguments: Namespace, out: Path, folder: Path) -> None:
     """Try the kept images again; an error where they do not do what the evaluation says."""
     from logitpair.cli.load_task import load_task
     from logitpair.cli.options import device_of
+    from logitpair.cli.tables import print_rows
     from logitpair.evaluation.result import Evaluation
     from logitpair.evaluation.verify import COLUMNS, verify
-    from logitpair.runtime.progress import console, print_rows
+    from logitpair.runtime.progress import console
 
     if not (folder / "results.json").exists():
         others = [path.parent.name for path in sorted(out.glob("evaluation/*/results.json"))]

@@ -7,11 +7,12 @@ from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.options import suggestion
 from logitpair.cli.recipe_options import add_recipe, recipe_first
+from logitpair.cli.tables import print_rows
 from logitpair.config.parsing import add_settings, build
 from logitpair.config.run_config import RunConfig
 from logitpair.data import batches
 from logitpair.errors import InputError
-from logitpair.runtime.progress import console, print_rows
+from logitpair.runtime.progress import console
 from logitpair.training.cost_estimate import GIB, GPU, GPUS, RunCost, StepCost, run_cost, step_cost
 
 COUNTED = 2  # images that the costs are counted on

@@ -29,12 +29,13 @@ def run(arguments: Namespace) -> None:
     from msgspec.structs import replace
 
     from logitpair.cli.load_task import joined
+    from logitpair.cli.tables import print_rows
     from logitpair.evaluation.attack_run import check_name
     from logitpair.evaluation.transfer import transfer
     from logitpair.report import write_report
     from logitpair.runs.evaluation_task import EvaluationTask
     from logitpair.runs.overwrite_guard import refuse_overwriting_evaluation
-    from logitpair.runtime.progress import console, print_rows
+    from logitpair.runtime.progress import console
     from logitpair.storage.results import SourceRun
 
     for name in paths:
