@@ -12,7 +12,6 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from logitpair.data.batching import Data, batches, count, select
-from logitpair.data.dataset import MemoryImages
 from logitpair.data.image_dataset import ImageFiles
 from logitpair.data.image_source import file_signature
 
@@ -33,7 +32,7 @@ def fingerprint(data: Data) -> str | None:
     digest = hashlib.sha256(str(examples).encode())
     if not isinstance(data, tuple):
         whole, positions = _without_subsets(data, range(examples))
-        if not isinstance(whole, MemoryImages | TensorDataset):
+        if not isinstance(whole, TensorDataset):
             data = select(data, np.unique(np.linspace(0, max(0, examples - 1), READ).astype(int)).tolist())
             digest.update(_signature(whole, positions).encode())
     for x, y in batches(data, 256, torch.device("cpu")) if examples else ():

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from logitpair.errors import InputError
 
@@ -42,7 +42,7 @@ class ImageData(ABC):
         """What results are reported on."""
 
 
-class MemoryImages(Dataset[tuple[Tensor, Tensor]]):
+class MemoryImages(TensorDataset):
     """Images held in memory as uint8; a whole batch is indexed at once.
 
     Args:
@@ -51,16 +51,12 @@ class MemoryImages(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(self, images: UInt8[Tensor, "n channels height width"], labels: Int[Tensor, " n"]) -> None:
+        super().__init__(images, labels)
         self.images, self.labels = images, labels
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
-        return self.images[index], self.labels[index]
-
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        return self[torch.as_tensor(indices, dtype=torch.int64)]
+        index = torch.as_tensor(indices, dtype=torch.int64)
+        return self.images[index], self.labels[index]
 
     def part(self, start: int, stop: int) -> MemoryImages:
         """The examples from ``start`` to before ``stop``."""

@@ -55,9 +55,7 @@ class Shards(ImageFileData):
     @property
     def classes(self) -> Sequence[str]:
         names = self._class_names()
-        if names is not None:
-            return names
-        return [str(label) for label in range(1 + max(_greatest(self._train), _greatest(self._test)))]
+        return names if names is not None else list(map(str, range(1 + max(_greatest(self._train), _greatest(self._test)))))
 
     def source(self, split: Split) -> TarSource:
         pattern = self.training if split == "train" else self.testing

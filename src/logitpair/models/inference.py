@@ -81,7 +81,7 @@ def count_logits(model: nn.Module, image: Tensor) -> int:
     image = image.to(device_of(model))
     image = image.float() / 255 if image.dtype == torch.uint8 else image
     _user_logits(model, image[None])
-    logits = _user_logits(model, torch.stack([image, image]))  # attacks leave out what they have done, so that batches have any size
+    logits = _user_logits(model, torch.stack([image, image]))  # attacks run on the active examples alone: batches of any size
     if not torch.isfinite(logits).all():
         raise InputError("--model: returns logits that are not finite; are these its weights, and is this its normalisation?")
     return logits.shape[1]
