@@ -35,7 +35,7 @@ def test_unknown_recipe_gives_near_matches(capsys: pytest.CaptureFixture[str], t
         (["--objective.attack.steps", "many"], ["steps", "many"]),
         (["--objective.attack.restarts", "0"], ["restarts", "at least 1"]),
         (["--objective.weight", "-1"], ["weight", "-1"]),
-        (["--objective.clean_weight", "1"], ["clean_weight", "below 1"]),
+        (["--objective.clean_weight", "1"], ["clean_weight", "[0, 1)"]),
         (["--batch_size", "0"], ["batch_size", "at least 1"]),
         (["--epochs", "0"], ["epochs", "above 0"]),
         (["--ema", "1.5"], ["ema", "1.5"]),
