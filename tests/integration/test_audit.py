@@ -69,7 +69,7 @@ def test_the_number_of_an_evaluation_is_judged(run: Path, tmp_path: Path, capsys
     assert protocol["evaluation"] == "claim"
     assert not protocol["measured"]
     assert protocol["correct"] == json.loads((run / "evaluation" / "claim" / "results.json").read_text())["white_box"]["correct"]
-    assert {"recipe", "sources", "step"} <= results(run).keys()
+    assert {"recipe", "step"} <= results(run).keys()
     before = (run / "audit" / "results.json").read_bytes()
     for other, said in ((["--examples", "20"], "--examples"), (["--examples", "40", "--eps", "0.2"], "--eps")):
         assert main(["audit", str(run), *options[:2], *other]) == 2
