@@ -24,17 +24,16 @@ from logitpair.auditing.scheduler import RULES, Round, Stop, next_arm
 from logitpair.auditing.search import AuditContext, Search, over, seconds
 from logitpair.auditing.strategies import SearchStrategy, arms
 from logitpair.auditing.verdict import verdict
-from logitpair.data import Data, batches, count
-from logitpair.data.fingerprint import identity
+from logitpair.data import Data, batches, count, fingerprint as fingerprint_of_data
 from logitpair.errors import InputError
 from logitpair.evaluation.attack_run import check_name
 from logitpair.evaluation.confidence import accuracy
 from logitpair.losses import margin
-from logitpair.models.inference import compute_logits, device_of, frozen_eval, try_on
+from logitpair.models.inference import check_accepts, compute_logits, device_of, frozen_eval
 from logitpair.rng import derive_seed
 from logitpair.runtime import distributed, environment
 from logitpair.runtime.distributed import ALONE, World
-from logitpair.runtime.precision import Precision, exact, resolve
+from logitpair.runtime.precision import Precision, full_precision, resolve
 from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import LedgerChunk
 from logitpair.storage.model_fingerprint import fingerprint
@@ -122,7 +121,7 @@ def audit(
     asked = [
         SCHEMA,
         RULES,
-        identity(data),
+        fingerprint_of_data(data),
         fingerprint(model),
         describe(threat),
         describe(protocol),
@@ -146,7 +145,7 @@ def audit(
         world=world,
         progress=progress,
     )
-    with frozen_eval(model), torch.no_grad(), exact(device):
+    with frozen_eval(model), torch.no_grad(), full_precision(device):
         book, classes = _survey(quarry, examples)
         rounds, stop = _search(quarry, book, arms(threat, classes, sources or {}), budget, minutes, seed)
         judged, compared = judge(quarry, book, protocol, claim, seed, len(rounds))
@@ -206,7 +205,7 @@ def _survey(quarry: AuditContext, examples: int) -> tuple[AuditLedger, int]:
 
     def look(x: Tensor, y: Tensor, position: Tensor) -> LedgerChunk:
         check_batch(x, y)
-        try_on("model", quarry.model, x)
+        check_accepts("model", quarry.model, x)
         logits = compute_logits(quarry.model, x)
         check_labels(y, logits.shape[1])
         part = LedgerChunk(position)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from logitpair.errors import InputError
 from logitpair.evaluation.result import percent
 from logitpair.storage.ledger import PARTS, PartialLedger
+from logitpair.storage.results import Task
 from logitpair.storage.schema1 import read_ledger, read_results, write_files
 
 COLUMNS = ("", "accuracy %", "95% interval", "correct", "gradients per image")
@@ -39,6 +41,10 @@ class Audit:
     def robust_accuracy(self) -> float:
         """What no search broke, as a fraction of the examples."""
         return self.results["robust_accuracy"]["top1"]
+
+    def with_task(self, task: Task) -> Audit:
+        """The same with what the command line knows beside the model and the images."""
+        return replace(self, results=self.results | msgspec.to_builtins(task))
 
     def save(self, folder: Path | str) -> Path:
         """Write ``results.json`` and ``ledger.npz`` into the folder, each whole or not at all.

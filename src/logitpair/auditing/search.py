@@ -69,7 +69,7 @@ def over(quarry: AuditContext, stage: int, positions: np.ndarray, work: Work, to
     """
     world, parts = quarry.world, quarry.parts(stage)
     done = parts.done() if parts else np.zeros(0, dtype=np.int64)
-    distributed.wait(world)
+    distributed.barrier(world)
     left = torch.from_numpy(np.setdiff1d(positions, done))
     own = [piece for number, piece in enumerate(left.split(quarry.batch_size)) if number % world.size == world.rank]
     position = torch.cat([left[:0], *own])
@@ -90,9 +90,9 @@ def over(quarry: AuditContext, stage: int, positions: np.ndarray, work: Work, to
             else:
                 made.append(part.arrays())
             bar.advance(len(x) * world.size)
-    distributed.wait(world)
+    distributed.barrier(world)
     found = parts.read() if parts else made
-    distributed.wait(world)
+    distributed.barrier(world)
     return found
 
 
