@@ -65,7 +65,12 @@ FAULTS = (
         "gradient_of(loss if self.target is None else -loss, x_adv)",
         "gradient_of(-loss if self.target is None else loss, x_adv)",
     ),
-    Fault("attacks/pgd.py", "a step is not projected", "x_adv = self.threat.project(ahead, x)", "x_adv = ahead"),
+    Fault(
+        "attacks/pgd.py",
+        "a step is not projected",
+        "at.x_adv = self.threat.project(at.x_adv + self.step_size * self.threat.ascent(gradient), at.x)",
+        "at.x_adv = at.x_adv + self.step_size * self.threat.ascent(gradient)",
+    ),
     Fault(
         "attacks/pgd.py",
         "a step is lost",
@@ -85,7 +90,12 @@ FAULTS = (
         "replace(found, x_adv=found.x_adv.detach())",
     ),
     Fault("attacks/apgd.py", "the first step is as long as the radius", "2 * self.threat.eps", "self.threat.eps"),
-    Fault("attacks/square.py", "a worse square is kept too", "kept = standing[better]", "kept = standing"),
+    Fault(
+        "attacks/square.py",
+        "a worse square is kept too",
+        "kept = active[better]\n            x_adv[kept], loss[kept], broken[kept] = candidate[better], new_loss[better], breaks[better]",
+        "x_adv[active], loss[active], broken[active] = candidate, new_loss, breaks",
+    ),
     Fault("attacks/targets.py", "the target may be the true class", "return draw + (draw >= y)", "return draw"),
     Fault(
         "attacks/targets.py",
@@ -102,7 +112,12 @@ FAULTS = (
         "                pass\n",
     ),
     # defenses
-    Fault("objectives/adversarial_training.py", "training attacks end early", "self.attack.without_early_stop()", "self.attack"),
+    Fault(
+        "objectives/warmup.py",
+        "training attacks end early",
+        "self.attack.without_early_stop()(self.source_model",
+        "self.attack(self.source_model",
+    ),
     Fault(
         "objectives/adversarial_logit_pairing.py",
         "no gradient through the clean side of the pair",
@@ -119,8 +134,8 @@ FAULTS = (
     Fault(
         "objectives/mixup.py",
         "labels are not mixed",
-        "(1 - share) * self.cross_entropy(logits, y[partner])",
-        "(1 - share) * self.cross_entropy(logits, y)",
+        "(1 - own) * self.cross_entropy(logits, y[partner])",
+        "(1 - own) * self.cross_entropy(logits, y)",
     ),
     Fault(
         "objectives/mart.py",
@@ -144,11 +159,21 @@ FAULTS = (
     Fault(
         "evaluation/attack_run.py",
         "an image wrong without an attack may become right by one",
-        "after = before & Correctness.of(attacked, y)",
-        "after = Correctness.of(attacked, y)",
+        "correct = batch.correct & Correctness.of(logits, batch.y)",
+        "correct = Correctness.of(logits, batch.y)",
     ),
-    Fault("evaluation/aggregate.py", "the best attack is reported as the worst", "worst = min(entries,", "worst = max(entries,"),
-    Fault("evaluation/aggregate.py", "the union counts what any attack leaves", "left = np.all([", "left = np.any(["),
+    Fault(
+        "evaluation/aggregate.py",
+        "the best attack is reported as the worst",
+        "name, worst = min(attacks.items(),",
+        "name, worst = max(attacks.items(),",
+    ),
+    Fault(
+        "evaluation/aggregate.py",
+        "the union counts what any attack leaves",
+        "accuracy(np.all([_correct(run",
+        "accuracy(np.any([_correct(run",
+    ),
     Fault(
         "evaluation/resumable.py",
         "what is done is done again",
@@ -159,31 +184,34 @@ FAULTS = (
     Fault(
         "auditing/scheduler.py",
         "cost is forgotten",
-        "AGAIN * before.broken / before.attacked) / arm.cost",
-        "AGAIN * before.broken / before.attacked)",
+        "DECAY * last.broken / last.attacked) / strategy.cost",
+        "DECAY * last.broken / last.attacked)",
     ),
     Fault(
-        "auditing/audit_ledger.py", "a later break is written over the first", '& (self.columns["broken_by"][part[POSITION]] == STANDS)', ""
+        "auditing/audit_ledger.py",
+        "a later break is written over the first",
+        'column(chunks, "broken") & self.still_correct[position]',
+        'column(chunks, "broken")',
     ),
     Fault(
         "auditing/audit_ledger.py",
         "the furthest examples are attacked",
-        '(-self.columns["margin"][standing] / scale)',
-        '(self.columns["margin"][standing] / scale)',
+        '(-self.columns["margin"][active] / scale)',
+        '(self.columns["margin"][active] / scale)',
     ),
     Fault(
         "auditing/verdict.py",
         "a reported accuracy below the interval is called overestimated",
-        'protocol["top1"] > high and gap >= MATERIAL',
-        'protocol["top1"] < low and gap >= MATERIAL',
+        "reference.top1 > high and gap >= MATERIAL",
+        "reference.top1 < low and gap >= MATERIAL",
     ),
     # training and what it leaves
     Fault("training/train_step.py", "gradients of the step before are kept", "    state.optimizer.zero_grad()\n", ""),
     Fault(
         "training/train_step.py",
         "a non-finite loss reaches the weights",
-        "    refuse_non_finite(averaged, state.step, checkpoints, world)\n",
-        "",
+        "if distributed.any_process(not finite.all(), team.world):",
+        "if False:",
     ),
     Fault("optim.py", "biases are decayed too", "groups[parameter.ndim > 1]", "groups[parameter.ndim > 0]"),
     Fault("optim.py", "the schedule never reaches 0", "min(1.0, epoch / epochs)", "min(1.0, epoch / (epochs + 1))"),

@@ -33,6 +33,7 @@ TARGETS: dict[str, tuple[int, list[list[str]]]] = {
     "attacks/shorthand.py": (3, [["tests/unit/attacks/test_shorthand.py"]]),
     "models/inference.py": (3, [["tests/unit/models"], contract("PGD")]),
     "objectives/base.py": (4, [DEFENSES, ["tests/contract"]]),
+    "objectives/warmup.py": (3, [DEFENSES, contract("AdversarialTraining")]),
     "objectives/adversarial_training.py": (3, [DEFENSES, contract("AdversarialTraining")]),
     "objectives/adversarial_logit_pairing.py": (3, [DEFENSES, contract("AdversarialLogitPairing")]),
     "objectives/clean_logit_pairing.py": (3, [DEFENSES, contract("CleanLogitPairing")]),
@@ -47,7 +48,7 @@ TARGETS: dict[str, tuple[int, list[list[str]]]] = {
     "evaluation/verify.py": (4, [EVALUATION]),
     "auditing/scheduler.py": (9, [["tests/unit/auditing/test_scheduler.py"]]),
     "auditing/verdict.py": (5, [["tests/unit/auditing/test_verdict.py"], AUDITING]),
-    "auditing/audit_ledger.py": (6, [["tests/unit/auditing/test_scheduler.py"], AUDITING]),
+    "auditing/audit_ledger.py": (6, [["tests/unit/auditing/test_audit_ledger.py"], AUDITING]),
     "training/train_step.py": (
         5,
         [["tests/unit/training"], ["tests/integration/test_train.py", "tests/integration/test_many_processes.py"]],
