@@ -40,8 +40,8 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
     The weights are the same whether or not the run was interrupted on the way (on the CPU, with as many threads): data order,
     noise and random starts are functions of the seed, the step and the image's position in the step's batch, and a checkpoint holds all
     the rest. So they are on any number of processes, to rounding, also where a run goes on with fewer or more of them, but for
-    BatchNorm, dropout and mixup, which work on a process's own images of the batch (``docs/training.md``). With ``config.elastic`` this
-    process is one of several workers that may be lost and come back on the way (``docs/elastic.md``).
+    BatchNorm, dropout and mixup, which work on a process's own images of the batch (``docs/explanation/reproducibility.md``). With
+    ``config.elastic`` this process is one of several workers that may be lost and come back on the way (``docs/how-to/elastic.md``).
 
     Args:
         config: the settings.
