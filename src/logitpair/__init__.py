@@ -10,7 +10,9 @@ Images are float32 in [0, 1], ``[batch, channels, height, width]``; a model maps
 """
 
 from logitpair import attacks, data, losses, models, objectives
-from logitpair.auditing.audit import Audit, audit, standard_protocol
+from logitpair.auditing.audit import audit
+from logitpair.auditing.reference import reference_attack, standard_protocol
+from logitpair.auditing.result import Audit
 from logitpair.errors import InputError
 from logitpair.evaluation.evaluate import evaluate
 from logitpair.evaluation.result import Evaluation
@@ -35,6 +37,7 @@ __all__ = [
     "losses",
     "models",
     "objectives",
+    "reference_attack",
     "standard_protocol",
     "transfer",
     "verify",

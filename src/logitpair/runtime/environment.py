@@ -14,7 +14,7 @@ def versions() -> dict[str, str]:
     """Versions of what a number depends on."""
     return {
         "logitpair": version("logitpair"),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
     }

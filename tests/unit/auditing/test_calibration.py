@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from audited import EPS, MASKS, PROTOCOL, THREAT, Masked, failed
+from audited import EPS, MASKS, REFERENCE, THREAT, Masked, failed
 from torch import Tensor, nn
 
 import logitpair as lp
@@ -47,7 +47,7 @@ def robust(digits: Pair) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def honest(plain: nn.Module, sample: Pair) -> lp.Audit:
-    return lp.audit(plain, sample, threat=THREAT, protocol=PROTOCOL, progress=False)
+    return lp.audit(plain, sample, threat=THREAT, reference_attack=REFERENCE, progress=False)
 
 
 @pytest.mark.filterwarnings("ignore:model. returns probabilities")
@@ -55,19 +55,20 @@ def honest(plain: nn.Module, sample: Pair) -> lp.Audit:
 def test_every_mask_is_noticed_by_the_check_that_is_for_it(name: str, plain: nn.Module, sample: Pair, honest: lp.Audit) -> None:
     mask, checks = MASKS[name]
     torch.manual_seed(0)
-    audit = lp.audit(Masked(plain, mask), sample, threat=THREAT, protocol=PROTOCOL, budget=100, progress=False)
+    audit = lp.audit(Masked(plain, mask), sample, threat=THREAT, reference_attack=REFERENCE, budget=100, progress=False)
     assert checks <= failed(audit)
     if name not in ("argmax", "dead unit"):  # what leaves no gradient at all is searched blindly
         assert audit.robust_accuracy <= honest.robust_accuracy + 0.05
     assert audit.robust_accuracy < 0.6
-    claimed = audit.results["protocol"]["top1"]
-    assert audit.verdict != "trustworthy" or claimed < 0.1
+    assert audit.verdict != "trustworthy" or audit.record.reference.top1 < 0.1
 
 
 @pytest.mark.parametrize("network", ["plain", "robust"])
 def test_honest_networks_raise_no_alarm(network: str, sample: Pair, request: pytest.FixtureRequest) -> None:
     model = request.getfixturevalue(network)
-    audit = lp.audit(model, sample, threat=THREAT, protocol=PROTOCOL, budget=2000, progress=False)  # on few images Square is dear
+    audit = lp.audit(
+        model, sample, threat=THREAT, reference_attack=REFERENCE, budget=2000, progress=False
+    )  # on few images Square is expensive
     assert not failed(audit) - {"eight_bit"}
     assert audit.verdict == "trustworthy", audit.results["reason"]
     if network == "robust":
@@ -77,7 +78,7 @@ def test_honest_networks_raise_no_alarm(network: str, sample: Pair, request: pyt
 def test_it_leaves_no_more_than_pgd_with_many_restarts(robust: nn.Module, sample: Pair) -> None:
     strong = lp.attacks.PGD(THREAT, step_size=0.02, steps=50, restarts=10, loss=lp.losses.margin)
     pgd = lp.evaluate(robust, sample, attacks={"pgd": strong}, progress=False).results["white_box"]
-    audit = lp.audit(robust, sample, threat=THREAT, protocol=PROTOCOL, progress=False)
+    audit = lp.audit(robust, sample, threat=THREAT, reference_attack=REFERENCE, progress=False)
     assert audit.results["robust_accuracy"]["correct"] <= pgd["correct"]
     assert audit.results["gradient_evaluations_per_example"] < pgd["top1"] * 500
     assert audit.results["rounds"][0]["gradients_per_example"] <= 12

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.attacks import PGD
-from logitpair.auditing.audit import BUDGET, Audit, audit, standard_protocol
+from logitpair.auditing.audit import BUDGET, audit
+from logitpair.auditing.reference import reference_attack
+from logitpair.auditing.result import Audit
 from logitpair.cli.options import add_device, check_numbers, device_of
 from logitpair.cli.task_options import PATIENCE, add_subject, blaming, out_of, parse_sources, subject_of
 from logitpair.config.recipes import FRACTION, fraction
@@ -21,6 +23,7 @@ from logitpair.runtime import distributed
 from logitpair.runtime.progress import console, print_rows
 from logitpair.storage.class_path import describe
 from logitpair.storage.model_fingerprint import weights_of
+from logitpair.storage.results import Task
 from logitpair.threat import Linf
 
 SUMMARY = "what a run, or a model of yours, really withstands, and whether its robust accuracy can be believed"
@@ -73,8 +76,8 @@ def run(arguments: Namespace) -> None:
             threat=protocol.threat,
             budget=arguments.budget,
             minutes=arguments.minutes,
-            protocol=protocol,
-            claim=claim_of(run, subject, protocol),
+            reference_attack=protocol,
+            reported_accuracy=claim_of(run, subject, protocol),
             sources=networks,
             seed=arguments.seed,
             batch_size=subject.batch_size if arguments.batch_size is None else arguments.batch_size,
@@ -84,8 +87,7 @@ def run(arguments: Namespace) -> None:
             world=world,
         )
         if world.is_main:
-            found = dataclasses.replace(found, results={**found.results, **subject.about, "sources": known})
-            path = found.save(folder)
+            path = found.with_task(msgspec.convert({**subject.about, "sources": known}, Task)).save(folder)
             print_audit(found)
             console.print(f"Wrote {path}\nNext: logitpair report {run}")
 
@@ -117,7 +119,7 @@ def protocol_of(subject: EvaluationTask, arguments: Namespace) -> PGD:
     first = next(iter(subject.attacks.values()))
     eps = None if arguments.eps is None else eps_of(arguments.eps)
     if eps is not None and (not isinstance(first, PGD) or not first.threat.eps or (arguments.model and arguments.attacks is None)):
-        first = standard_protocol(Linf(eps))
+        first = reference_attack(Linf(eps))
     if not isinstance(first, PGD) or first.target is not None:
         raise InputError("--attacks: the first one must be an untargeted PGD, such as pgd_76.5_2.55_40; its number is what is judged")
     return first if eps is None else first.scaled(eps / first.threat.eps)
