@@ -43,7 +43,6 @@ def few_checks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("logitpair.auditing.checks.run_checks.SAMPLE", 8)
         patch.setattr("logitpair.auditing.checks.attack_checks.QUERIES", 20)
-        patch.setattr("logitpair.auditing.loss_landscape.GRID", 5)
         yield
 
 
