@@ -26,9 +26,9 @@ from torch import Tensor
 import logitpair as lp
 from logitpair.evaluation.confidence import accuracy
 from logitpair.rng import ExampleStreams
-from logitpair.runs.evaluation_task import of_run
+from logitpair.runs.evaluation_task import EvaluationTask
 from logitpair.runtime import environment
-from logitpair.runtime.precision import exact
+from logitpair.runtime.precision import full_precision
 from logitpair.storage.atomic_files import atomic_write
 
 Attacker = Callable[[Tensor, Tensor, int], Tensor]  # images, labels and the position of the first: adversarial images
@@ -46,13 +46,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/agreement.json"))
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    subject = of_run(arguments.run, device=device, data_dir=arguments.data_dir, examples=arguments.examples)
-    asked = {name: getattr(arguments, name) for name in ("eps", "step_size", "steps", "examples")} | {"step": subject.about["step"]}
+    subject = EvaluationTask.from_run(arguments.run, device=device, data_dir=arguments.data_dir, examples=arguments.examples)
+    asked = {name: getattr(arguments, name) for name in ("eps", "step_size", "steps", "examples")} | {"step": subject.record.step}
     found = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     if found.get("asked") != asked:
         found = {"asked": asked, "accuracy": {}, "seconds": {}}
     found |= {
-        "recipe": subject.about["recipe"],
+        "recipe": subject.record.recipe,
         "versions": environment.versions() | {name: version(name) for name in ("foolbox", "torchattacks")},
         "hardware": environment.hardware(device),
     }
@@ -61,7 +61,7 @@ def main() -> None:
             continue
         torch.manual_seed(0)  # the peers draw from the global generator
         began, right, start = time.perf_counter(), [], 0
-        with exact(device):
+        with full_precision(device):
             for x, y in track(list(lp.data.batches(subject.test, 256, device)), description=name):
                 x_adv = attacker(x, y, start)
                 start += len(x)

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 import logitpair as lp
 from logitpair.attacks.base import QueryCounter
 from logitpair.models.inference import compute_logits
-from logitpair.runs.evaluation_task import EvaluationTask, of_run
+from logitpair.runs.evaluation_task import EvaluationTask
 from logitpair.runtime import environment
-from logitpair.runtime.precision import exact
+from logitpair.runtime.precision import full_precision
 from logitpair.storage.atomic_files import atomic_write
 
 TOOLS = ("audit", "autoattack")
@@ -51,9 +51,9 @@ def main() -> None:
         "hardware": environment.hardware(device),
     }
     for run in arguments.runs:
-        subject = of_run(run, device=device, data_dir=arguments.data_dir, examples=arguments.examples)
+        subject = EvaluationTask.from_run(run, device=device, data_dir=arguments.data_dir, examples=arguments.examples)
         for tool in arguments.tools:
-            key = f"{subject.about['recipe']}, {run.name}, step {subject.about['step']}, eps {arguments.eps:g}, {tool}"
+            key = f"{subject.record.recipe}, {run.name}, step {subject.record.step}, eps {arguments.eps:g}, {tool}"
             if tool == "audit":
                 audit(key, subject, lp.Linf(arguments.eps), found, arguments.out)
             else:
@@ -89,7 +89,7 @@ def attack(key: str, model: nn.Module, test: lp.data.Data, threat: lp.Linf, devi
             continue
         counted = QueryCounter(model)
         cpu, wall = time.process_time(), time.perf_counter()
-        with exact(device):
+        with full_precision(device):
             x_adv = autoattack(counted, x, y, threat)
         entry["cpu_seconds"] += time.process_time() - cpu
         entry["wall_seconds"] += time.perf_counter() - wall

@@ -17,7 +17,7 @@ import torch
 
 import logitpair as lp
 from logitpair.attacks import bim, fgsm
-from logitpair.runs.evaluation_task import of_run
+from logitpair.runs.evaluation_task import EvaluationTask
 from logitpair.runtime import environment
 from logitpair.storage.atomic_files import atomic_write
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/batch_sizes.json"))
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    subject = of_run(arguments.run, device=device, data_dir=arguments.data_dir, examples=arguments.examples)
+    subject = EvaluationTask.from_run(arguments.run, device=device, data_dir=arguments.data_dir, examples=arguments.examples)
     threat, sizes = lp.Linf(arguments.eps), {"step_size": arguments.step_size, "steps": arguments.steps}
     attacks = {
         **lp.attacks.paper_suite(eps=arguments.eps, **sizes),
@@ -44,8 +44,8 @@ def main() -> None:
         "pgd": lp.attacks.PGD(threat, **sizes),
     }
     found = {
-        "asked": {name: getattr(arguments, name) for name in ("eps", "step_size", "steps", "examples")} | {"step": subject.about["step"]},
-        "recipe": subject.about["recipe"],
+        "asked": {name: getattr(arguments, name) for name in ("eps", "step_size", "steps", "examples")} | {"step": subject.record.step},
+        "recipe": subject.record.recipe,
         "correct": {},
         "seconds": {},
         "versions": environment.versions(),

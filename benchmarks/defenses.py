@@ -34,7 +34,7 @@ def defenses(source: nn.Module) -> dict[str, Objective]:
     objectives = lp.objectives
     return {
         "plain": objectives.StandardTraining(),
-        "label smoothing": objectives.LabelSmoothing(),
+        "label smoothing": objectives.StandardTraining(label_smoothing=0.1),
         "mixup": objectives.Mixup(),
         "Gaussian noise": objectives.GaussianNoise(),
         "clean logit pairing": objectives.CleanLogitPairing(),

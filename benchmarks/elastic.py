@@ -170,7 +170,7 @@ def until(condition: Callable[[], bool]) -> None:
 def record_steps(log: Path) -> None:
     """Let the trainings of this process append to ``log``, after each commit, the step, a hash of the state and the time."""
     module = importlib.import_module("logitpair.training.train")
-    take = module.take_step
+    take = module.train_step
 
     def recorded(config: Any, state: Any, *rest: Any) -> Any:
         measures = take(config, state, *rest)
@@ -179,7 +179,7 @@ def record_steps(log: Path) -> None:
                 file.write(f"{state.step} {digest(state)} {time.time()}\n")
         return measures
 
-    module.take_step = recorded
+    module.train_step = recorded
 
 
 def digest(state: Any) -> str:

@@ -3,7 +3,7 @@
     python benchmarks/throughput.py --out results/benchmarks/throughput.json
     python benchmarks/throughput.py --compile true --out results/benchmarks/throughput-compiled.json
 
-Whole steps are timed as training takes them (``training.train_step.take_step``: attack, loss, backward pass, optimizer, average), in the
+Whole steps are timed as training takes them (``training.train_step.train_step``: attack, loss, backward pass, optimizer, average), in the
 recipe's precision, on random images, without loading any. The batch begins at the paper's 32 a GPU and doubles until the memory is
 full. ``matmul`` is the fastest product of two square matrices in the same arithmetic in the same run; ``share`` is what the step's matrix
 products and convolutions, as ``training.cost_estimate.step_cost`` counts them, reach of it. Other options are settings of the recipes.
@@ -25,16 +25,17 @@ from typing import Any
 
 import torch
 
-from logitpair.config import recipes
+from logitpair.config import parsing, recipes
 from logitpair.config.run_config import RunConfig
 from logitpair.runtime import environment, precision
-from logitpair.runtime.distributed import ProcessTeam, World
+from logitpair.runtime.distributed import World
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.training.activation_checkpointing import checkpoint_activations
 from logitpair.training.cost_estimate import step_cost
 from logitpair.training.local_batches import LocalBatch
-from logitpair.training.train_state import State, initial_state
-from logitpair.training.train_step import take_step
+from logitpair.training.process_team import ProcessTeam
+from logitpair.training.train_state import TrainState, initial_state
+from logitpair.training.train_step import train_step
 
 RECIPES = ("imagenet-alp-inception_v3", "imagenet-alp-resnet101")
 RECORDED = Path("results/benchmarks/throughput.json")
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if device.type != "cuda" and asked.out == RECORDED:
         parser.error(f"--out: {RECORDED} is for numbers of a GPU; name another file")
     most = asked.most or (None if device.type == "cuda" else asked.batch)
-    configs = {name: recipes.resolve(recipes.load(name).at_scale(asked.scale), settings).config for name in asked.recipes}
+    configs = {name: parsing.resolve(recipes.load(name).at_scale(asked.scale), settings).config for name in asked.recipes}
     found: dict[str, Any] = {
         "asked": {"scale": asked.scale or "paper", "settings": settings, "steps": asked.steps, "matrix": asked.matrix, "images": "random"},
         "versions": environment.versions(),
@@ -141,24 +142,24 @@ def measure(config: RunConfig, batch: int, *, steps: int, device: torch.device) 
     if config.activation_checkpointing:
         checkpoint_activations(state.model)
     network: Any = torch.compile(state.model) if config.compile else state.model
-    share = LocalBatch(x, y, torch.arange(batch), batch)
+    local_batch = LocalBatch(x, y, torch.arange(batch), batch)
     for _ in range(WARM_UP):
-        step(config, state, network, share)
+        step(config, state, network, local_batch)
     wait(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     began = time.perf_counter()
     for _ in range(steps):
-        step(config, state, network, share)
+        step(config, state, network, local_batch)
     wait(device)
     seconds = (time.perf_counter() - began) / steps
     return Speed(batch, seconds, torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None)
 
 
-def step(config: RunConfig, state: State, network: torch.nn.Module, share: LocalBatch) -> None:
+def step(config: RunConfig, state: TrainState, network: torch.nn.Module, batch: LocalBatch) -> None:
     """One step of training, as ``logitpair.training.train`` takes it."""
-    world = World(rank=0, size=1, device=share.x.device)
-    take_step(config, state, network, share, config.epochs / 2, world, ProcessTeam(world), Path("checkpoints"))
+    team = ProcessTeam(World(rank=0, size=1, device=batch.x.device), state)
+    train_step(config, state, network, batch, config.epochs / 2, team, Path("checkpoints"))
 
 
 def matmul_peak(size: int, dtype: torch.dtype, device: torch.device, times: int = 20, rounds: int = 5) -> float:

@@ -12,6 +12,7 @@ import jaxtyping
 import pytest
 from beartype import BeartypeConf, beartype
 from beartype.roar import BeartypeDecorHintPep673Exception
+from filelock import FileLock
 from hypothesis import settings
 
 # the same examples in each run, and as much time for them as a busy machine takes
@@ -44,6 +45,32 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "error")
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:(?!logitpair)")  # what other libraries say about each other
     config.addinivalue_line("filterwarnings", "ignore::ResourceWarning:tensorboard")
+
+
+# With CI=true or LOGITPAIR_REQUIRE_ALL=1 skips hide nothing: a library that is missing there is a failure. A machine may lack these two.
+REQUIRE_ALL = os.environ.get("LOGITPAIR_REQUIRE_ALL") == "1" or os.environ.get("CI", "").lower() == "true"
+MAY_BE_MISSING = ("no GPU", "set LOGITPAIR_DATA")
+
+
+def refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Make a skip a failure where nothing may be missing."""
+    reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+    if REQUIRE_ALL and report.skipped and not hasattr(report, "wasxfail") and not any(part in reason for part in MAY_BE_MISSING):
+        report.outcome, report.longrepr = "failed", f"skipped where no library may be missing: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    report = yield
+    refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    report = yield
+    refuse_skip(report)
+    return report
 
 
 @pytest.fixture
@@ -84,6 +111,20 @@ def tiny_imagenet_root() -> Path:
 def imagenette_root() -> Path:
     """Ten classes of ImageNet."""
     return data_root("imagenette", "train/n01440764")
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``digits-plain`` after one epoch, trained once for all test processes; copy it before you write to it."""
+    import commands
+
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "digits-run"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "run" / "training.json").exists():
+            done = commands.run(folder, "train", "digits-plain", "--epochs", "1", "--out", "run")
+            assert done.code == 0, done.stderr
+    return folder / "run"
 
 
 @pytest.fixture

@@ -7,19 +7,24 @@
     print(lp.evaluate(model, (x, y), attacks={"pgd": attack}))
 
 Images are float32 in [0, 1], ``[batch, channels, height, width]``; a model maps them to logits ``[batch, classes]``.
+Everything is imported on first use (PEP 562), so that what needs no PyTorch does not wait for it.
 """
 
-from logitpair import attacks, data, losses, models, objectives
-from logitpair.auditing.audit import audit
-from logitpair.auditing.reference import reference_attack, standard_protocol
-from logitpair.auditing.result import Audit
-from logitpair.errors import InputError
-from logitpair.evaluation.evaluate import evaluate
-from logitpair.evaluation.result import Evaluation
-from logitpair.evaluation.transfer import Transfer, transfer
-from logitpair.evaluation.verify import Verification, verify
-from logitpair.runs.run_directory import load
-from logitpair.threat import Linf
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from logitpair import attacks, data, losses, models, objectives
+    from logitpair.auditing.audit import audit
+    from logitpair.auditing.reference import reference_attack, standard_protocol
+    from logitpair.auditing.result import Audit
+    from logitpair.errors import InputError
+    from logitpair.evaluation.evaluate import evaluate
+    from logitpair.evaluation.result import Evaluation
+    from logitpair.evaluation.transfer import Transfer, transfer
+    from logitpair.evaluation.verify import Verification, verify
+    from logitpair.runs.run_directory import load
+    from logitpair.threat import Linf
 
 __version__ = "0.1.0"
 __all__ = [
@@ -42,3 +47,35 @@ __all__ = [
     "transfer",
     "verify",
 ]
+_MODULES = ("attacks", "data", "errors", "losses", "models", "objectives", "optim", "rng", "threat", "validate")
+_HOMES = {
+    "Audit": "auditing.result",
+    "Evaluation": "evaluation.result",
+    "InputError": "errors",
+    "Linf": "threat",
+    "Transfer": "evaluation.transfer",
+    "Verification": "evaluation.verify",
+    "audit": "auditing.audit",
+    "evaluate": "evaluation.evaluate",
+    "load": "runs.run_directory",
+    "reference_attack": "auditing.reference",
+    "standard_protocol": "auditing.reference",
+    "transfer": "evaluation.transfer",
+    "verify": "evaluation.verify",
+}
+
+if not TYPE_CHECKING:  # a type checker sees the imports above, and reports any other name
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            found = getattr(import_module(f"logitpair.{_HOMES[name]}"), name)
+        elif name in _MODULES:
+            found = import_module(f"logitpair.{name}")
+        else:
+            raise AttributeError(f"module 'logitpair' has no attribute '{name}'")
+        globals()[name] = found
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -19,6 +19,8 @@ Logits = Float[Tensor, "batch classes"]
 Labels = Int[Tensor, " batch"]
 PerExample = Float[Tensor, " batch"]
 
+_LEAST_SPREAD = 1e-12  # of the logits that a ratio divides by
+
 Loss = Callable[..., Any]
 """``loss(logits, y) -> [batch]`` or ``pairing(a, b) -> [batch]``; typed loosely, so that a recipe may name any function."""
 
@@ -36,7 +38,7 @@ def per_example(loss: Loss, logits: Logits, *compared: Tensor) -> PerExample:
     except (TypeError, AttributeError) as error:
         raise InputError(f"loss: {name} cannot be called with logits and labels ({first_line(error)}); {accepted}") from error
     if not isinstance(values, Tensor) or values.shape != logits.shape[:1]:
-        found = list(values.shape) if isinstance(values, Tensor) else f"{type(values).__name__}"
+        found = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise InputError(f"loss: {name} gives {found}; {accepted}")
     return values
 
@@ -46,8 +48,10 @@ def cross_entropy(logits: Logits, y: Labels) -> PerExample:
     return F.cross_entropy(logits, y, reduction="none")
 
 
-def margin(logits: Logits, y: Labels) -> PerExample:
+def misclassification_margin(logits: Logits, y: Labels) -> PerExample:
     """The largest other logit minus the logit of ``y``, ``[batch]``: positive exactly when misclassified.
+
+    The usual margin has the other sign.
 
     Source: Carlini and Wagner 2017, arXiv 1608.04644, section V (loss f6, without its floor).
     """
@@ -56,13 +60,16 @@ def margin(logits: Logits, y: Labels) -> PerExample:
     return others.amax(1) - true
 
 
+margin = misclassification_margin  # the name in settings of version 0.1
+
+
 def targeted_margin(logits: Logits, y: Labels, target: Labels) -> PerExample:
     """The logit of ``target`` minus that of ``y``, ``[batch]``: positive only when misclassified."""
     return (logits.gather(1, target[:, None]) - logits.gather(1, y[:, None])).squeeze(1)
 
 
 def dlr(logits: Logits, y: Labels) -> PerExample:
-    """The difference of logits ratio: ``margin`` over the largest logit minus the third largest, ``[batch]``.
+    """The difference of logits ratio: ``misclassification_margin`` over the largest logit minus the third largest, ``[batch]``.
 
     It is positive exactly when misclassified, and the same for logits shifted or scaled, so that no scale hides its gradient. Where the
     three largest are equal they are taken to differ by 1e-12.
@@ -72,8 +79,8 @@ def dlr(logits: Logits, y: Labels) -> PerExample:
 
     Source: Croce and Hein 2020, arXiv 2003.01690, section 5.
     """
-    top = _largest(logits, 3, "dlr", "margin")
-    return margin(logits, y) / (top[:, 0] - top[:, 2]).clamp(min=_LEAST_SPREAD)
+    top = _largest(logits, 3, "dlr", "misclassification_margin")
+    return misclassification_margin(logits, y) / (top[:, 0] - top[:, 2]).clamp(min=_LEAST_SPREAD)
 
 
 def targeted_dlr(logits: Logits, y: Labels, target: Labels) -> PerExample:
@@ -88,9 +95,6 @@ def targeted_dlr(logits: Logits, y: Labels, target: Labels) -> PerExample:
     """
     top = _largest(logits, 4, "targeted_dlr", "targeted_margin")
     return targeted_margin(logits, y, target) / (top[:, 0] - top[:, 2:].mean(1)).clamp(min=_LEAST_SPREAD)
-
-
-_LEAST_SPREAD = 1e-12
 
 
 def _largest(logits: Logits, count: int, loss: str, instead: str) -> Float[Tensor, "batch {count}"]:
@@ -138,11 +142,6 @@ def kl_from_clean(clean: Logits, other: Logits) -> PerExample:
 def kl_to_clean(clean: Logits, other: Logits) -> PerExample:
     """The other direction, KL(q || p) with p the clean prediction and q the other one, ``[batch]``, in nats."""
     return kl_from_clean(other, clean)
-
-
-def uniform_cross_entropy(logits: Logits) -> PerExample:
-    """Softmax cross-entropy with the uniform distribution over all classes, ``[batch]``, in nats."""
-    return -logits.log_softmax(1).mean(1)
 
 
 def boosted_cross_entropy(logits: Logits, y: Labels) -> PerExample:

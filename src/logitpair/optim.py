@@ -1,8 +1,4 @@
-"""Learning-rate schedules and the moving average of the weights: pure functions of where training stands.
-
-A schedule keeps no state, so that resuming needs none. Optimizers are those of ``torch.optim``, named by their import path, and
-``RMSProp`` as TensorFlow computes it.
-"""
+"""Learning-rate schedules, which keep no state so that resuming needs none, an optimizer, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -12,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from logitpair.errors import InputError
-from logitpair.validate import at_least, positive
+from logitpair.runtime.lazy_imports import import_timm
+from logitpair.validate import at_least, fraction, positive
 
 
 class Schedule(ABC):
@@ -39,11 +35,7 @@ class Constant(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine(Schedule):
-    """Linear warm-up, times half a cosine from 1 to 0 over the whole training (arXiv 1608.03983, without restarts).
-
-    Args:
-        warmup: epochs of warm-up.
-    """
+    """Linear warm-up over ``warmup`` epochs, times half a cosine from 1 to 0 over all of training (arXiv 1608.03983, no restarts)."""
 
     warmup: float = 0.0
 
@@ -57,12 +49,7 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class Steps(Schedule):
-    """Multiply by ``gamma`` at each of the ``milestones``.
-
-    Args:
-        milestones: epochs, in rising order.
-        gamma: the factor.
-    """
+    """Multiply by ``gamma`` at each of the ``milestones``, which are epochs in rising order."""
 
     milestones: tuple[float, ...]
     gamma: float = 0.1
@@ -104,16 +91,10 @@ class Exponential(Schedule):
 
 
 class RMSProp(Optimizer):
-    """RMSProp as TensorFlow computes it, which the paper's ImageNet networks were trained with.
+    """timm's ``RMSpropTF``: RMSProp as TensorFlow computes it, which the paper's ImageNet networks were trained with.
 
-    With the mean square ``s`` (1 at first) and the velocity ``v`` (0 at first) of a weight ``w`` of gradient ``g``::
-
-        s = decay * s + (1 - decay) * g**2
-        v = momentum * v + lr * g / sqrt(s + eps)
-        w = w - v
-
-    ``torch.optim.RMSprop`` starts with ``s`` = 0, adds ``eps`` outside the root, and multiplies by ``lr`` after the momentum, so that a
-    changed rate acts at once on all of the velocity. timm's ``RMSpropTF`` is the same; recipes can name this one without its import.
+    ``torch.optim.RMSprop`` starts with a mean square of 0 instead of 1, adds ``eps`` outside the root, and multiplies by ``lr`` after the
+    momentum, so that a changed rate acts at once on all of the velocity.
 
     Args:
         params: the weights, or groups of them.
@@ -130,44 +111,21 @@ class RMSProp(Optimizer):
     of the InceptionV3 that it trains, arXiv 1512.00567, section 8.
     """
 
-    def __init__(
-        self,
+    def __new__(  # pyright: ignore[reportInconsistentConstructor]  (timm is imported when an optimizer is made, not to read settings)
+        cls,
         params: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
         lr: float = 0.045,
         decay: float = 0.9,
         momentum: float = 0.9,
         eps: float = 1.0,
         weight_decay: float = 0.0,
-    ) -> None:
+    ) -> Any:
         positive("optimizer.lr", lr)
         positive("optimizer.eps", eps)
         at_least("optimizer.weight_decay", weight_decay, 0)
-        for name, value in (("decay", decay), ("momentum", momentum)):
-            if not 0 <= value < 1:
-                raise InputError(f"optimizer.{name} must be at least 0 and below 1, not {value}")
-        super().__init__(params, {"lr": lr, "decay": decay, "momentum": momentum, "eps": eps, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        """Move the weights once; ``closure``, if any, computes the loss and its gradients anew, and its value is returned."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._move(weight, weight.grad.add(weight, alpha=group["weight_decay"]), group)
-        return loss
-
-    def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[weight]
-        if not state:
-            state["mean_square"], state["velocity"] = torch.ones_like(weight), torch.zeros_like(weight)
-        mean_square, velocity = state["mean_square"], state["velocity"]
-        mean_square.lerp_(gradient.square(), 1 - group["decay"])
-        velocity.mul_(group["momentum"]).addcdiv_(gradient, (mean_square + group["eps"]).sqrt_(), value=group["lr"])
-        weight.sub_(velocity)
+        fraction("optimizer.decay", decay, one=False)
+        fraction("optimizer.momentum", momentum, one=False)
+        return import_timm().optim.RMSpropTF(params, lr=lr, alpha=decay, momentum=momentum, eps=eps, weight_decay=weight_decay)
 
 
 def decayed_apart(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
@@ -183,13 +141,12 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
 
     Args:
         model: the network.
-        decay: share of the old average kept at each update; early on at most (1 + t) / (10 + t), as TensorFlow does it.
+        decay: how much of the old average is kept at each update; early on at most (1 + t) / (10 + t), as TensorFlow does it.
 
     Raises:
         InputError: for a decay outside (0, 1).
     """
-    if not 0 < decay < 1:
-        raise InputError(f"ema must lie between 0 and 1, not {decay}")
+    fraction("ema", decay, zero=False, one=False)
 
     def update(averages: Any, weights: Any, updates: Tensor | int) -> None:
         t = int(updates)  # read from the device once for all parameters

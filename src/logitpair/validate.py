@@ -79,15 +79,22 @@ def warn_if_probabilities(logits: Tensor) -> bool:
 def positive(name: str, value: float) -> None:
     """Refuse a value that is not a finite number above 0."""
     _number(name, value)
-    if not 0 < value < float("inf"):
+    if not 0 < value < math.inf:
         raise InputError(f"{name} must be above 0, not {value}")
 
 
 def at_least(name: str, value: float, least: float) -> None:
-    """Refuse a value below ``least``."""
+    """Refuse a value below ``least``, or not finite."""
     _number(name, value)
-    if not least <= value < float("inf"):
+    if not least <= value < math.inf:
         raise InputError(f"{name} must be at least {least}, not {value}")
+
+
+def fraction(name: str, value: float, *, zero: bool = True, one: bool = True) -> None:
+    """Refuse a value outside [0, 1], and its ends where ``zero`` or ``one`` is False."""
+    _number(name, value)
+    if not 0 <= value <= 1 or (value == 0 and not zero) or (value == 1 and not one):
+        raise InputError(f"{name} must lie in {'[' if zero else '('}0, 1{']' if one else ')'}, not {value}")
 
 
 def whole(name: str, value: int, least: int) -> None:

@@ -1,4 +1,4 @@
-"""What the training engine asks of every objective: shares that add up to the batch, smoothed labels, an auxiliary classifier."""
+"""What the training engine asks of every objective: local batches that add up to the whole, smoothed labels, an auxiliary classifier."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from torch import Tensor, nn
 
 import logitpair as lp
 from logitpair import InputError
-from logitpair.objectives import MART, LabelSmoothing, Mixup, Objective, StandardTraining
-from logitpair.objectives.base import SmoothedLabels
+from logitpair.objectives import MART, Mixup, Objective, StandardTraining
 from logitpair.rng import ExampleStreams
 
 ALL = {f"{kind}-{name}": example for kind, examples in EXAMPLES.items() for name, example in examples.items()}
-SMOOTHED = {name: example for name, example in ALL.items() if isinstance(example, SmoothedLabels)}
 
 
 def batch(images: int = 40) -> tuple[Tensor, Tensor]:
@@ -35,41 +33,35 @@ def gradient(objective: Objective, model: nn.Module, first: int = 0, size: int =
 
 @pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize("name", [name for name, example in ALL.items() if not isinstance(example, Mixup)])
-def test_the_gradients_of_the_shares_make_up_that_of_the_batch(name: str, size: int, conv: nn.Module) -> None:
+def test_the_gradients_of_local_batches_make_up_that_of_the_whole(name: str, size: int, conv: nn.Module) -> None:
     model = conv.double().train()
     whole = gradient(ALL[name], model)
     assert whole.abs().max() > 1e-4
-    shares = [gradient(ALL[name], model, first, size) for first in range(size)]
-    torch.testing.assert_close(torch.stack(shares).mean(0), whole, rtol=1e-9, atol=1e-9)
+    local = [gradient(ALL[name], model, first, size) for first in range(size)]
+    torch.testing.assert_close(torch.stack(local).mean(0), whole, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", SMOOTHED)
+@pytest.mark.parametrize("name", ALL)
 def test_labels_are_smoothed_in_every_cross_entropy(name: str, conv: nn.Module) -> None:
     x, y = batch(6)
     model = conv.double()
     exact, smoothed = (
-        replace(SMOOTHED[name], label_smoothing=share)(model, x, y, generator=torch.Generator().manual_seed(0)) for share in (0.0, 0.2)
+        replace(ALL[name], label_smoothing=smoothing)(model, x, y, generator=torch.Generator().manual_seed(0)) for smoothing in (0.0, 0.2)
     )
     assert not torch.equal(exact.total, smoothed.total)
     for kind, logits in smoothed.logits.items():
         torch.testing.assert_close(logits, exact.logits[kind])
         if f"{kind}_loss" in smoothed.terms:
             torch.testing.assert_close(smoothed.terms[f"{kind}_loss"], F.cross_entropy(logits, y, label_smoothing=0.2))
-    if isinstance(SMOOTHED[name], MART):
+    if isinstance(ALL[name], MART):
         change = F.cross_entropy(smoothed.logits["adversarial"], y, label_smoothing=0.2) - F.cross_entropy(exact.logits["adversarial"], y)
         torch.testing.assert_close(smoothed.terms["boosted_loss"] - exact.terms["boosted_loss"], change)
 
 
-def test_label_smoothing_is_plain_training_with_smoothed_labels(conv: nn.Module) -> None:
-    x, y = batch(6)
-    model = conv.double()
-    torch.testing.assert_close(LabelSmoothing(smoothing=0.3)(model, x, y).total, StandardTraining(label_smoothing=0.3)(model, x, y).total)
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.0])
-def test_bad_smoothing_is_refused(share: float) -> None:
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0])
+def test_bad_smoothing_is_refused(smoothing: float) -> None:
     with pytest.raises(InputError, match="label_smoothing"):
-        lp.objectives.AdversarialTraining(ATTACK, label_smoothing=share)
+        lp.objectives.AdversarialTraining(ATTACK, label_smoothing=smoothing)
 
 
 class TwoHeads(nn.Module):
@@ -103,10 +95,9 @@ def test_an_auxiliary_classifier_adds_its_cross_entropy(name: str) -> None:
     torch.testing.assert_close(found.total, plain.total + 0.4 * found.terms["auxiliary"])
     logits = model.auxiliary_logits
     assert logits is not None
-    if isinstance(objective, LabelSmoothing):
-        torch.testing.assert_close(found.terms["auxiliary"], F.cross_entropy(logits, y, label_smoothing=objective.smoothing))
-    elif not isinstance(objective, Mixup):
-        torch.testing.assert_close(found.terms["auxiliary"], F.cross_entropy(logits, torch.cat([y] * (len(logits) // 6))))
+    if not isinstance(objective, Mixup):
+        expected = F.cross_entropy(logits, torch.cat([y] * (len(logits) // 6)), label_smoothing=objective.label_smoothing)
+        torch.testing.assert_close(found.terms["auxiliary"], expected)
     found.total.backward()
     assert model.side.weight.grad is not None
     assert model.side.weight.grad.abs().max() > 0

@@ -9,60 +9,106 @@ from typing import Any
 
 import numpy as np
 import yaml
+from msgspec.structs import replace
 
 from logitpair.evaluation.confidence import wilson
-from logitpair.evaluation.result import Evaluation
 from logitpair.report import write_report
+from logitpair.storage.result_files import write_record, write_results
+from logitpair.storage.results import (
+    Accuracy,
+    AttackAccuracy,
+    BlackBox,
+    Broken,
+    CurvePoint,
+    DataSet,
+    EvaluationResults,
+    Hardware,
+    SourceRun,
+    StillCorrect,
+    Training,
+    WorstCase,
+)
 
 ATTACK = {
     "class_path": "logitpair.attacks.PGD",
     "init_args": {"threat": {"class_path": "logitpair.threat.Linf", "init_args": {"eps": 0.2}}, "step_size": 0.02, "steps": 40},
 }
 WRITTEN = {"class_path": "logitpair.attacks.PGD", "init_args": {"threat": {"eps": 0.2}, "step_size": 0.02, "steps": 40}}
-CLASSES = ["cat", "<script>alert(1)</script>", "dog"]
+CLASSES = ("cat", "<script>alert(1)</script>", "dog")
 X = np.linspace(0, 1, 2 * 16, dtype=np.float32).reshape(2, 1, 4, 4)
+HARDWARE = Hardware(device="cpu", name="a processor", threads=1)
+STEPS, RESTARTS = (190, 180, 150, 140), (140, 120, 110)
 
 
-def entry(correct: int, total: int = 200) -> dict[str, Any]:
-    """An accuracy's entry."""
-    return {"top1": correct / total, "correct": correct, "total": total, "ci95": list(wilson(correct, total))}
+def counts(correct: int, total: int = 200) -> dict[str, Any]:
+    """The fields of an accuracy."""
+    return {"top1": correct / total, "correct": correct, "total": total, "ci95": wilson(correct, total)}
 
 
-def attacked(correct: int, total: int = 200, **changes: Any) -> dict[str, Any]:
-    """An attack's entry."""
-    cost = {"gradient_evaluations_per_example": 31.5, "seconds": 12.0, "largest_distance": 0.2}
-    return entry(correct, total) | {"parameters": ATTACK} | cost | changes
+def accuracy(correct: int, total: int = 200) -> Accuracy:
+    return Accuracy(**counts(correct, total))
 
 
-def results(standing: int = 137, **changes: Any) -> dict[str, Any]:
-    """The content of a results.json."""
-    attack = attacked(standing)
-    white_box = entry(standing) | {"attack": "pgd", "confusion": [[40, 20, 10], [5, 50, 9], [1, 2, 63]]}
-    transfer = entry(171) | {"attack": "pgd", "union": entry(171), "attacks": {"pgd": attack | entry(171)}}
-    return {
-        "schema": 1,
-        "kind": "evaluation",
+def attack(correct: int, total: int = 200, **changes: Any) -> AttackAccuracy:
+    """An accuracy under an attack."""
+    cost = {"gradient_evaluations_per_example": 31.5, "forward_evaluations_per_example": 1.0, "seconds": 12.0, "largest_distance": 0.2}
+    return AttackAccuracy(**(counts(correct, total) | {"parameters": ATTACK} | cost | changes))
+
+
+def worst(correct: int, name: str = "pgd", **changes: Any) -> WorstCase:
+    return WorstCase(**counts(correct), attack=name, **changes)
+
+
+def curve(**points: int) -> tuple[CurvePoint, ...]:
+    """Counts of correct images by radius: ``eps0_1=160``."""
+    radii = {float(name.removeprefix("eps").replace("_", ".")): correct for name, correct in points.items()}
+    return tuple(CurvePoint(**counts(correct), eps=eps, attack="pgd") for eps, correct in radii.items())
+
+
+def black_box(correct: int, *attacks: tuple[str, int]) -> BlackBox:
+    """A worst case on images made against another network."""
+    known = {name: attack(count) for name, count in attacks or (("pgd", correct),)}
+    return BlackBox(**counts(correct), attack=next(iter(known)), union=accuracy(correct), attacks=known)
+
+
+def evaluation(still_correct: int = 137, **changes: Any) -> EvaluationResults:
+    """Results of one attack in the white box and the black box."""
+    fields: dict[str, Any] = {
+        "schema": 2,
         "name": "test",
         "created": "2026-01-02T03:04:05+00:00",
+        "model": "Net",
         "examples": 200,
         "classes": 3,
-        "clean": entry(193),
-        "attacks": {"pgd": attack},
-        "white_box": white_box,
-        "white_box_union": entry(standing),
-        "black_box": {"other": transfer},
-        "curve": [{"eps": eps, **entry(correct)} for eps, correct in ((0.0, 193), (0.1, 160), (0.2, standing), (0.5, 0))],
+        "clean": accuracy(193),
+        "attacks": {"pgd": attack(still_correct)},
+        "white_box": worst(still_correct, confusion=((40, 20, 10), (5, 50, 9), (1, 2, 63))),
+        "white_box_union": accuracy(still_correct),
+        "black_box": {"other": black_box(171)},
+        "curve": curve(eps0=193, eps0_1=160, eps0_2=still_correct, eps0_5=0),
+        "batch_size": 100,
         "seed": 7,
+        "precision": "float32",
         "versions": {"torch": "2.13.0"},
-        "hardware": {"name": "a processor"},
+        "hardware": HARDWARE,
         "wall_time_seconds": 90.0,
-        "data": {"name": "pets", "split": "test", "class_names": CLASSES},
-        "sources": {"other": {"run": "/somewhere/else/other", "step": 9}},
+        "data": DataSet(name="pets", split="test", class_names=CLASSES),
+        "sources": {"other": SourceRun(run="/somewhere/else/other", step=9)},
         "checkpoint": "last",
-    } | changes
+    }
+    return EvaluationResults(**(fields | changes))
 
 
-def make_run(folder: Path, **changes: Any) -> Path:
+def suite(**changes: Any) -> EvaluationResults:
+    """An evaluation with two attacks, one of which recorded how it went."""
+    attacks = {
+        "pgd": attack(110, still_correct=StillCorrect(steps=STEPS, restarts=RESTARTS), broken=Broken(total=83, first=83, alone=60)),
+        "step": attack(150, broken=Broken(total=43, first=20, alone=7)),
+    }
+    return replace(evaluation(), **({"attacks": attacks, "white_box": worst(110), "white_box_union": accuracy(90)} | changes))
+
+
+def make_run(folder: Path, results: EvaluationResults | None = None) -> Path:
     """A run that was trained and evaluated."""
     settings = {
         "data": {"class_path": "logitpair.data.Folder", "init_args": {"root": "/home/somebody/pets"}},
@@ -76,35 +122,23 @@ def make_run(folder: Path, **changes: Any) -> Path:
     lines = [{"step": 20, "epoch": 1.0, "loss": 1.5, "clean_loss": 1.2, "pairing": 0.3, "clean_accuracy": 0.5}]
     lines += [{"step": 40, "epoch": 2.0, "loss": 0.5, "clean_loss": 0.4, "pairing": 0.1, "clean_accuracy": 0.9, "validation_clean": 0.8}]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (folder / "training.json").write_text(json.dumps({"steps": 40, "seconds": 300.0, "precision": "float32", "processes": 1}))
-    return add_evaluation(folder, results(**changes))
+    training = Training(steps=40, seconds=300.0, precision="float32", processes=1, versions={"torch": "2.13.0"}, hardware=HARDWARE)
+    write_record(folder / "training.json", training)
+    return add_evaluation(folder, results or evaluation())
 
 
-def add_evaluation(folder: Path, content: dict[str, Any]) -> Path:
-    """Another evaluation of the run, or its first."""
-    ledger = {"y": [0, 1, 2], "clean/prediction": [0, 1, 0], "white_box/pgd/prediction": [2, 1, 0]}
-    images = {"gallery/x": X, "gallery/white_box/pgd": np.clip(X + 0.2, 0, 1)}
-    columns = {name: np.asarray(column) for name, column in (ledger | images).items()}
-    Evaluation(content, columns).save(folder / "evaluation" / content["name"])
+def add_evaluation(folder: Path, results: EvaluationResults, **columns: Any) -> Path:
+    """Another evaluation of the run, or its first; names of columns with ``__`` for the slash."""
+    ledger: dict[str, Any] = {"y": [0, 1, 2], "clean__prediction": [0, 1, 0], "white_box__pgd__prediction": [2, 1, 0]}
+    ledger |= {"gallery__x": X, "gallery__white_box__pgd": np.clip(X + 0.2, 0, 1)} | columns
+    arrays = {name.replace("__", "/"): np.asarray(column) for name, column in ledger.items()}
+    write_results(folder / "evaluation" / results.name, results, arrays)
     return folder
 
 
-STANDING = {"steps": [190, 180, 150, 140], "restarts": [140, 120, 110]}
-
-
-def suite(**changes: Any) -> dict[str, Any]:
-    """An evaluation with two attacks, one of which tells how it went."""
-    attacks = {
-        "pgd": attacked(110, standing=STANDING, broken={"total": 83, "first": 83, "alone": 60}),
-        "step": attacked(150, broken={"total": 43, "first": 20, "alone": 7}),
-    }
-    return results(attacks=attacks, white_box=entry(110) | {"attack": "pgd"}, white_box_union=entry(90)) | changes
-
-
-def victim(correct: int, *attacks: tuple[str, int]) -> dict[str, Any]:
-    """A source's part of an evaluation."""
-    entries = {name: attacked(count) for name, count in attacks or (("pgd", correct),)}
-    return entry(correct) | {"attack": next(iter(entries)), "union": entry(correct), "attacks": entries}
+def damage(path: Path, **changes: Any) -> None:
+    """Change keys of a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def page_of(runs: list[Path], tmp_path: Path) -> str:

@@ -15,7 +15,6 @@ from logitpair.objectives import (
     EnsembleAdversarialTraining,
     FeaturePairing,
     GaussianNoise,
-    LabelSmoothing,
     LogitSqueezing,
     Mixup,
     Objective,
@@ -37,7 +36,7 @@ def other_network() -> nn.Module:
 SOURCE = other_network()
 
 EXAMPLES: dict[str, dict[str, Objective]] = {
-    "StandardTraining": {"default": StandardTraining()},
+    "StandardTraining": {"default": StandardTraining(), "smoothed": StandardTraining(label_smoothing=0.1)},
     "AdversarialTraining": {
         "mixed": AdversarialTraining(ATTACK),
         "pgd_training": AdversarialTraining(ATTACK, clean_weight=0),
@@ -70,7 +69,6 @@ EXAMPLES: dict[str, dict[str, Objective]] = {
         "default": EnsembleAdversarialTraining(ATTACK, sources=(SOURCE,)),
         "mostly_clean": EnsembleAdversarialTraining(ATTACK, sources=(SOURCE, SOURCE), clean_weight=0.7, warmup=2),
     },
-    "LabelSmoothing": {"default": LabelSmoothing(), "none": LabelSmoothing(smoothing=0)},
     "Mixup": {"default": Mixup(), "hardly": Mixup(alpha=0.2)},
     "VirtualAdversarialTraining": {
         "default": VirtualAdversarialTraining(eps=1),
@@ -91,12 +89,15 @@ def documented_total(objective: Objective, terms: dict[str, Tensor], examples: i
     match objective:
         case StandardTraining():
             return terms["clean_loss"]
+        case AdversarialLogitPairing(clean_weight=share, weight=weight):
+            return share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"] + weight * terms["pairing"]
+        case FeaturePairing(clean_weight=share, weight=weight, logit_weight=logit_weight):
+            total = share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"] + weight * terms["pairing_model"]
+            return total + logit_weight * terms["pairing"]
         case AdversarialTraining(clean_weight=0):
             return terms["adversarial_loss"]
         case AdversarialTraining(clean_weight=share):
             return share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"]
-        case AdversarialLogitPairing(clean_weight=share, weight=weight):
-            return share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"] + weight * terms["pairing"]
         case CleanLogitPairing(weight=weight):
             return terms["noisy_loss"] + weight * terms["pairing"]
         case LogitSqueezing(weight=weight):
@@ -107,13 +108,6 @@ def documented_total(objective: Objective, terms: dict[str, Tensor], examples: i
             replaced = max(1, round(share * examples))
             weights = torch.tensor([examples - replaced, weight * replaced], dtype=terms["kept_loss"].dtype)
             return (weights[0] * terms["kept_loss"] + weights[1] * terms["replaced_loss"]) / weights.sum()
-        case EnsembleAdversarialTraining(clean_weight=share):
-            return share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"]
-        case FeaturePairing(clean_weight=share, weight=weight, logit_weight=logit_weight):
-            total = share * terms["clean_loss"] + (1 - share) * terms["adversarial_loss"] + weight * terms["pairing_model"]
-            return total + logit_weight * terms["pairing"]
-        case LabelSmoothing(smoothing=share):
-            return (1 - share) * terms["clean_loss"] + share * terms["uniform_loss"]
         case Mixup():
             return terms["mixed_loss"]
         case VirtualAdversarialTraining(weight=weight) | TRADES(weight=weight):

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
+import commands
 import numpy as np
 import pytest
 import torch
@@ -23,16 +21,12 @@ UNEQUAL = ("created", "wall_time_seconds", "seconds", "hardware", "ledger_sha256
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("run") / "plain"
-    assert main(["train", "digits-plain", "--epochs", "1", "--out", str(out)]) == 0
-    return out
+def run(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(digits_run, tmp_path_factory.mktemp("run") / "plain")
 
 
-def command(run: Path, *options: str, processes: int = 1) -> list[str]:
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
-    shared = ["--examples", "60", "--batch-size", "8", "--budget", "40", "--device", "cpu", "--eps", "0.1"]
-    return [sys.executable, *launch, "-m", "logitpair", "audit", str(run), *shared, *options]
+def command(run: Path) -> list[str]:
+    return ["audit", str(run), "--examples", "40", "--batch-size", "8", "--budget", "30", "--device", "cpu", "--eps", "0.1"]
 
 
 def results(run: Path) -> Any:
@@ -45,22 +39,17 @@ def results(run: Path) -> Any:
 
 
 def test_killed_shared_by_two_processes_and_alone_it_comes_to_the_same(run: Path, tmp_path: Path) -> None:
-    subprocess.run(command(run), check=True, capture_output=True, timeout=200)
+    assert commands.run(tmp_path / "whole", *command(run)).code == 0
     alone = results(run)
     (run / "audit").rename(tmp_path / "alone")
     run = shutil.copytree(run, tmp_path / "run")
-    process = subprocess.Popen(command(run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while len(list((run / "audit").glob("parts/*/*.npz"))) < 9:
-            assert process.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    killed = commands.start(tmp_path / "killed", *command(run))
+    killed.wait_until(lambda: len(list((run / "audit").glob("parts/*/*.npz"))) >= 7)
+    killed.signal(signal.SIGKILL)
+    assert killed.wait().code == -signal.SIGKILL
     assert not (run / "audit" / "results.json").exists()
-    subprocess.run(command(run, processes=2), check=True, capture_output=True, timeout=200)
+    done = commands.run(tmp_path / "shared", *command(run), processes=2)
+    assert done.code == 0, done.stderr
     assert results(run) == alone
     assert not (run / "audit" / "parts").exists()
     ledger, before = lp.Audit.load(run / "audit").ledger, lp.Audit.load(tmp_path / "alone").ledger
@@ -69,11 +58,12 @@ def test_killed_shared_by_two_processes_and_alone_it_comes_to_the_same(run: Path
 
 
 def test_the_number_of_an_evaluation_is_judged(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--attacks", "pgd_25_5_10", "--examples", "60"]
+    options = ["--attacks", "pgd_25_5_10", "--examples", "40"]
     run = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("audit"))
-    assert main(["evaluate", str(run), *options, "--name", "reported"]) == 0
-    assert main(["audit", str(run), *options, "--budget", "60"]) == 0
-    said = capsys.readouterr().out
+    assert commands.run(tmp_path / "evaluate", "evaluate", str(run), *options, "--name", "reported").code == 0
+    done = commands.run(tmp_path / "audit", "audit", str(run), *options, "--budget", "30")
+    assert done.code == 0, done.stderr
+    said = done.stdout
     assert any(verdict in said for verdict in ("trustworthy", "overestimated", "inconclusive"))
     reference = results(run)["reference"]
     assert reference["evaluation"] == "reported"
@@ -81,11 +71,11 @@ def test_the_number_of_an_evaluation_is_judged(run: Path, tmp_path: Path, capsys
     assert reference["correct"] == json.loads((run / "evaluation" / "reported" / "results.json").read_text())["white_box"]["correct"]
     assert {"recipe", "step"} <= results(run).keys()
     before = (run / "audit" / "results.json").read_bytes()
-    for other, said in ((["--examples", "20"], "--examples"), (["--examples", "60", "--eps", "0.2"], "--eps")):
+    for other, said in ((["--examples", "20"], "--examples"), (["--examples", "40", "--eps", "0.2"], "--eps")):
         assert main(["audit", str(run), *options[:2], *other]) == 2
         error = capsys.readouterr().err
         assert f"{said}: " in error
-        assert "holds an audit of 60 images at eps 0.098" in error
+        assert "holds an audit of 40 images at eps 0.098" in error
     assert (run / "audit" / "results.json").read_bytes() == before
 
 
@@ -108,7 +98,8 @@ def test_a_network_and_photos_of_ones_own(tmp_path: Path) -> None:
         "--out",
         str(tmp_path / "out"),
     ]
-    assert main(["audit", "--model", str(tmp_path / "net.pt"), *where, "--eps", "8/255", "--budget", "60"]) == 0
+    done = commands.run(tmp_path / "logs", "audit", "--model", str(tmp_path / "net.pt"), *where, "--eps", "8/255", "--budget", "30")
+    assert done.code == 0, done.stderr
     found = lp.Audit.load(tmp_path / "out" / "audit")
     assert found.results["threat"]["init_args"]["eps"] == pytest.approx(8 / 255)
     assert found.results["network"]["name"].endswith("net.pt")

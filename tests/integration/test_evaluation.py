@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
+import commands
 import numpy as np
 import pytest
 
@@ -21,16 +19,13 @@ UNEQUAL = ("created", "wall_time_seconds", "seconds", "hardware", "ledger_sha256
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("run") / "plain"
-    assert main(["train", "digits-plain", "--epochs", "1", "--out", str(out)]) == 0
-    return out
+def run(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(digits_run, tmp_path_factory.mktemp("run") / "plain")
 
 
-def command(run: Path, name: str, *options: str, processes: int = 1) -> list[str]:
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+def command(run: Path, name: str, *options: str) -> list[str]:
     shared = ["--attacks", SLOW, "--batch-size", "8", "--device", "cpu", "--source", f"itself={run}"]
-    return [sys.executable, *launch, "-m", "logitpair", "evaluate", str(run), "--name", name, *shared, *options]
+    return ["evaluate", str(run), "--name", name, *shared, *options]
 
 
 def results(run: Path, name: str) -> Any:
@@ -56,42 +51,36 @@ def same(run: Path, one: str, other: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(run: Path) -> Path:
-    subprocess.run(command(run, "whole", "--examples", "80"), check=True, capture_output=True, timeout=200)
+def whole(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    assert commands.run(tmp_path_factory.mktemp("logs"), *command(run, "whole", "--examples", "80")).code == 0
     return run
 
 
-def test_killed_in_the_middle_it_goes_on_to_the_same_results(whole: Path) -> None:
+def test_killed_in_the_middle_it_goes_on_to_the_same_results(whole: Path, tmp_path: Path) -> None:
     parts = whole / "evaluation" / "killed" / "parts"
-    process = subprocess.Popen(command(whole, "killed", "--examples", "80"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while len(list(parts.glob("*/*.npz"))) < 2:
-            assert process.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+    killed = commands.start(tmp_path, *command(whole, "killed", "--examples", "80"))
+    killed.wait_until(lambda: len(list(parts.glob("*/*.npz"))) >= 2)
+    killed.signal(signal.SIGKILL)
+    assert killed.wait().code == -signal.SIGKILL
     before = len(list(parts.glob("*/*.npz")))
     assert 2 <= before < 10
     assert not (whole / "evaluation" / "killed" / "results.json").exists(), "nothing partial is taken for whole"
-    subprocess.run(command(whole, "killed", "--examples", "80"), check=True, capture_output=True, timeout=200)
+    assert commands.run(tmp_path, *command(whole, "killed", "--examples", "80")).code == 0
     same(whole, "whole", "killed")
     assert not parts.exists()
 
 
-def test_four_processes_come_to_the_results_of_one(whole: Path) -> None:
-    done = subprocess.run(command(whole, "four", "--examples", "80", processes=4), check=False, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+def test_four_processes_come_to_the_results_of_one(whole: Path, tmp_path: Path) -> None:
+    done = commands.run(tmp_path, *command(whole, "four", "--examples", "80"), processes=4)
+    assert done.code == 0, done.stderr
     assert done.stdout.count("Wrote") == 1
     same(whole, "whole", "four")
 
 
 def test_the_images_that_two_processes_keep_are_all_of_them(run: Path, tmp_path: Path) -> None:
-    made_by_two = command(run, "shared", "--examples", "20", "--attacks", "pgd_25_5_5", "--keep-adversarial", processes=2)
-    done = subprocess.run(made_by_two, check=False, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
+    made_by_two = command(run, "shared", "--examples", "20", "--attacks", "pgd_25_5_5", "--keep-adversarial")
+    done = commands.run(tmp_path, *made_by_two, processes=2)
+    assert done.code == 0, done.stderr
     assert main(["evaluate", str(run), "--name", "shared", "--verify"]) == 0
     verification = json.loads((run / "evaluation" / "shared" / "verification.json").read_text())
     assert [(attack["victim"], attack["total"]) for attack in verification["attacks"]] == [("white_box", 20), ("itself", 20)]
@@ -99,7 +88,7 @@ def test_the_images_that_two_processes_keep_are_all_of_them(run: Path, tmp_path:
 
 
 def test_kept_images_are_verified_against_the_checkpoint(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--attacks", "pgd_25_5_10,pgdll_25_5_10", "--examples", "50", "--name", "kept"]
+    options = ["--attacks", "pgd_25_5_10,pgdll_25_5_10", "--examples", "20", "--name", "kept"]
     assert main(["evaluate", str(run), *options]) == 0
     assert main(["evaluate", str(run), "--name", "kept", "--verify"]) == 2
     assert "--keep-adversarial" in capsys.readouterr().err
@@ -159,8 +148,8 @@ def test_more_examples_than_there_are_and_names_that_are_not_there(run: Path, ca
 
 def test_a_transfer_between_runs(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = tmp_path / "other"
-    assert main(["train", "digits-plain", "--epochs", "1", "--seed", "1", "--out", str(other)]) == 0
-    options = ["--attacks", "pgd_25_5_5,fgsm_25", "--examples", "40", "--out", str(tmp_path / "matrix")]
+    assert main(["train", "digits-plain", "--epochs", "0.2", "--validation.examples", "10", "--seed", "1", "--out", str(other)]) == 0
+    options = ["--attacks", "pgd_25_5_5,fgsm_25", "--examples", "20", "--out", str(tmp_path / "matrix")]
     assert main(["transfer", str(run), str(other), *options]) == 0
     assert "made against" in capsys.readouterr().out
     ours = results(run, "transfer")["black_box"]["other"]

@@ -12,7 +12,8 @@ from torch import nn
 
 import logitpair as lp
 from logitpair.cli.main import main
-from logitpair.runs.evaluation_task import of_model
+from logitpair.runs.evaluation_task import EvaluationTask
+from logitpair.storage.results import Network
 
 ATTACKS = ["--attacks", "pgd_4_2_3,fgsm_4", "--device", "cpu"]
 
@@ -77,9 +78,7 @@ def test_a_state_dict_in_a_network_of_one_s_own(photos: Path, tmp_path: Path, ca
         patch.chdir(tmp_path)
         model = ["--model", "nets:Grey", "--weights", "wrapped.pt", "--size", "8"]
         assert main(["evaluate", *model, "--data-dir", str(photos), "--out", str(out), *ATTACKS]) == 0
-        assert results(out)["network"] == {
-            "name": "nets:Grey", "weights": "wrapped.pt", "pretrained": False, "classes": None, "mean": None, "std": None, "labels": None,
-        }  # fmt: skip
+        assert results(out)["network"] == {"name": "nets:Grey", "weights": "wrapped.pt"}
         again = ["evaluate", *model, "--data-dir", str(photos), "--out", str(out), *ATTACKS]
         assert main([*again, "--mean", "0.5", "--std", "0.5"]) == 2
         assert "holds an evaluation of nets:Grey with --mean None" in capsys.readouterr().err
@@ -133,12 +132,13 @@ def test_what_the_network_raises_later_is_one_line(photos: Path, tmp_path: Path,
 
 
 def test_the_first_photos_of_some_classes_alone_are_warned_about(photos: Path) -> None:
+    network, images = Network(name="colours"), lp.data.Photos(root=photos, size=8)
     given = {"device": torch.device("cpu"), "attacks": "fgsm_1"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("logitpair.runs.evaluation_task.read_model", lambda *_, **__: Colours())
         with pytest.warns(UserWarning, match="^--examples 4: only 2 of 3 classes are among the first 4 photos; they come in the order"):
-            of_model("colours", lp.data.Photos(root=photos, size=8), examples=4, **given)
-        of_model("colours", lp.data.Photos(root=photos, size=8), examples=7, **given)
+            EvaluationTask.from_model(network, images, examples=4, **given)
+        EvaluationTask.from_model(network, images, examples=7, **given)
 
 
 def test_a_file_is_no_folder_for_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import signal
 import subprocess
@@ -13,21 +13,21 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 import logitpair as lp
 from logitpair.cli.main import main
-from logitpair.report.records.run import load_run
+from logitpair.runs.run_directory import load_config
+from logitpair.storage.result_files import read_record
+from logitpair.storage.results import Axis, EvaluationResults, SweepResults, Training
 from logitpair.sweeps import record
-from logitpair.sweeps.worker import carry_out
 
 TINY = ["digits-alp", "--scale", "smoke", "--epochs", "0.2", "--examples", "40"]
 GRID = [*TINY, "--objective.weight", "0,0.5", "--seeds", "2", "--jobs", "2"]
 
 
-def without_times(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: without_times(value) for key, value in content.items() if key not in ("seconds", "evaluated")}
-    return [without_times(value) for value in content] if isinstance(content, list) else content
+def without_times(results: SweepResults) -> SweepResults:
+    return replace(results, runs=tuple(replace(run, seconds=None, evaluated=None) for run in results.runs))
 
 
 def start(arguments: list[str], out: Path) -> subprocess.Popen[str]:
@@ -47,7 +47,7 @@ def wait_until(condition: Any) -> None:
 
 
 def finished(out: Path) -> int:
-    return sum(run["status"] == "finished" for run in record.read(out)["runs"])
+    return sum(run.status == "finished" for run in record.read(out).runs)
 
 
 @pytest.fixture(scope="module")
@@ -58,22 +58,25 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_each_run_is_an_ordinary_run(swept: Path) -> None:
-    content = record.read(swept)
-    assert content["axes"] == [{"setting": "objective.weight", "values": [0, 0.5]}]
-    assert content["overrides"] == {"epochs": 0.2}
-    assert [run["path"] for run in content["runs"]] == [f"objective.weight={w}/seed-{s}" for w in ("0", "0.5") for s in (0, 1)]
-    for run in content["runs"]:
-        folder = swept / run["path"]
-        results = json.loads((folder / "evaluation" / "test" / "results.json").read_text())
-        assert run["white_box"]["correct"] == results["white_box"]["correct"]
-        assert run["white_box"]["total"] == 40
-        assert run["clean"]["ci95"] == results["clean"]["ci95"]
-        assert run["white_box"]["parameters"] == results["attacks"]["pgd"]["parameters"]
-        assert run["hardware"] == json.loads((folder / "training.json").read_text())["hardware"]
-        assert run["hardware"]["threads"] == max(1, torch.get_num_threads() // 2)
-        settings = load_run(folder).settings
-        assert settings["seed"] == run["seed"]
-        assert settings["objective"]["init_args"]["weight"] == run["settings"]["objective.weight"]
+    results = record.read(swept)
+    assert results.axes == (Axis(setting="objective.weight", values=(0, 0.5)),)
+    assert results.overrides == {"epochs": 0.2}
+    assert [run.path for run in results.runs] == [f"objective.weight={w}/seed-{s}" for w in ("0", "0.5") for s in (0, 1)]
+    for run in results.runs:
+        folder = swept / run.path
+        evaluation = read_record(folder / "evaluation" / "test" / "results.json", EvaluationResults, "logitpair evaluate")
+        training = read_record(folder / "training.json", Training, "logitpair train")
+        assert run.clean is not None
+        assert run.white_box is not None
+        assert run.white_box.correct == evaluation.white_box.correct
+        assert run.white_box.total == 40
+        assert run.clean.ci95 == evaluation.clean.ci95
+        assert run.white_box.parameters == evaluation.attacks["pgd"].parameters
+        assert run.hardware == training.hardware
+        assert training.hardware.threads == max(1, torch.get_num_threads() // 2)
+        settings = load_config(folder)[0]["run"]
+        assert settings["seed"] == run.seed
+        assert settings["objective"]["init_args"]["weight"] == run.settings["objective.weight"]
         assert lp.load(folder)(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
     assert (swept / "sweep.html").exists()
     assert (swept / "sweep.svg").exists()
@@ -93,13 +96,14 @@ def test_seeds_differ_and_a_run_equals_a_single_training(swept: Path, tmp_path: 
     assert not all(torch.equal(value, other[key]) for key, value in alone.items())
 
 
-def test_the_same_command_again_does_nothing(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_command_again_does_nothing(swept: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "logitpair")
     before = {path: path.stat().st_mtime_ns for path in swept.rglob("*") if path.name in ("results.json", "last.pt", "training.json")}
-    content = record.read(swept)
+    results = record.read(swept)
     assert main(["sweep", *GRID, "--out", str(swept)]) == 0
-    assert "4 of them finished before" in capsys.readouterr().out
+    assert "4 of them finished before" in caplog.text
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
-    assert record.read(swept) == content
+    assert record.read(swept) == results
 
 
 @pytest.mark.slow
@@ -126,18 +130,19 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     (line,) = errors.strip().splitlines()
     assert "0 of 2 runs finished" in line
     assert "same command again" in line
-    assert (metrics.parent / "checkpoints" / "last.pt").exists()  # the worker saved before it ended
-    assert {run["status"] for run in record.read(out)["runs"]} == {"pending"}
+    assert (metrics.parent / "checkpoints" / "last.pt").exists()  # the process saved before it ended
+    assert {run.status for run in record.read(out).runs} == {"pending"}
 
 
 def test_a_run_that_diverges_is_recorded_and_the_others_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "sweep"
     diverging = [*TINY, "--objective.weight", "1e30,0", "--objective.warmup", "0"]
     assert main(["sweep", *diverging, "--out", str(out)]) == 3
-    failed, other = record.read(out)["runs"]
-    assert failed["status"] == "failed"
-    assert "not finite" in failed["message"]
-    assert other["status"] == "finished"
+    failed, other = record.read(out).runs
+    assert failed.status == "failed"
+    assert failed.message is not None
+    assert "not finite" in failed.message
+    assert other.status == "finished"
     captured = capsys.readouterr()
     assert "1 of 2 runs failed" in captured.err
     assert "not finite" in captured.err
@@ -157,7 +162,7 @@ def test_a_mistake_that_only_a_run_can_see_names_the_run_and_may_be_dropped(tmp_
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "objective.layers=-nolayer-/seed-0: " in line
     assert main([*sweep, "--objective.layers", '["conv2"],["hidden"]']) == 0
-    assert [run["status"] for run in record.read(tmp_path / "s")["runs"]] == ["finished", "finished"]
+    assert [run.status for run in record.read(tmp_path / "s").runs] == ["finished", "finished"]
     capsys.readouterr()
     assert main([*sweep, "--objective.layers", '["conv1"],["hidden"]']) == 2, "conv2 has begun"
     assert "keep those and add to them" in capsys.readouterr().err
@@ -169,10 +174,3 @@ def test_other_settings_in_the_same_folder_are_refused(swept: Path, capsys: pyte
     assert main(["sweep", *changed, "--out", str(swept)]) == 2
     assert "epochs" in capsys.readouterr().err
     assert (swept / "sweep.json").read_bytes() == before
-
-
-def test_a_worker_answers_with_the_code_and_the_line(tmp_path: Path) -> None:
-    answer = carry_out([["train", "digits-apl"], ["recipes"]])
-    assert answer["code"] == 2
-    assert "digits-apl" in answer["message"]
-    assert carry_out([["recipes"]]) == {"code": 0, "message": "", "warnings": []}

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
+import commands
 import pytest
 import torch
 from torch import Tensor
@@ -99,18 +97,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(uninterrup
 def test_a_killed_run_resumes_to_the_same_weights(uninterrupted: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     last = run / "checkpoints" / "last.pt"
-    process = subprocess.Popen([sys.executable, "-m", "logitpair", *command(run)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 100
-        while not last.exists():
-            assert process.poll() is None, "it ended before its first checkpoint"
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-    finally:
-        process.kill()
-        process.wait()
+    killed = commands.start(tmp_path / "logs", *command(run))
+    killed.wait_until(last.exists)
+    killed.signal(signal.SIGKILL)
+    assert killed.wait().code == -signal.SIGKILL, "it ended before it was killed"
     reached = checkpoint.load(last)["step"]
-    assert 3 <= reached < STEPS, "it ended before it was killed"
+    assert 3 <= reached < STEPS
     assert not (run / "training.json").exists()
     assert main(command(run)) == 0
     same_training(run, uninterrupted)

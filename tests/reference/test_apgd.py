@@ -226,7 +226,7 @@ def test_two_classes(linear: nn.Module, middle: Pair) -> None:
     targeted = replace(attack, loss=losses.targeted_margin, target_rank=1)
     found = [model(each(model, x, y, generator=streams(x))).argmax(1) for each in (attack, targeted)]
     assert torch.equal(found[0], found[1])
-    with pytest.raises(InputError, match="dlr needs at least 3 classes.*use margin"):
+    with pytest.raises(InputError, match="dlr needs at least 3 classes.*use misclassification_margin"):
         replace(attack, loss=losses.dlr)(model, x, y)
     with pytest.raises(InputError, match="target_rank must be at most 1"):
         replace(targeted, target_rank=2)(model, x, y)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from logitpair.objectives import LossTerms, Mixup
 from logitpair.objectives.mixup import symmetric_beta
 from logitpair.runtime.distributed import World
-from logitpair.training.metrics import Window, measured, summary
+from logitpair.training.metrics import Window, summary
+from logitpair.training.train_step import measured
 
 
 def seeded(seed: int = 0) -> torch.Generator:

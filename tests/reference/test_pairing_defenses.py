@@ -201,7 +201,7 @@ def test_steps_of_varied_length_stop_at_the_walls_like_steps_of_that_eps(trained
         torch.testing.assert_close(image_adv, step(trained, image, label), atol=1e-6, rtol=0)
 
 
-def test_ensemble_draws_its_victims_evenly_and_by_the_seed(conv: nn.Module) -> None:
+def test_ensemble_draws_its_source_models_evenly_and_by_the_seed(conv: nn.Module) -> None:
     torch.manual_seed(1)
     sources = (lp.models.SmallConvNet(width=2).eval(), lp.models.SmallConvNet(width=3).eval())
     objective = EnsembleAdversarialTraining(ATTACK, sources=sources)
@@ -214,7 +214,7 @@ def test_ensemble_draws_its_victims_evenly_and_by_the_seed(conv: nn.Module) -> N
         ran.clear()
         objective(conv, x, y, generator=seeded(seed))
         counts[ran[0]] += 1
-        assert set(ran[:-1]) == {ran[0]}, "one batch, one victim"
+        assert set(ran[:-1]) == {ran[0]}, "one batch, one source model"
         assert ran[-1] == 0, "the network in training learns from it"
     assert min(counts) > 15, counts
 
@@ -225,11 +225,11 @@ def test_ensemble_examples_are_made_against_the_source_and_leave_it_alone(conv: 
     objective = EnsembleAdversarialTraining(ATTACK, sources=(source,), clean_weight=0.3)
     x, y = torch.rand(4, 1, 8, 8, generator=seeded(1)), torch.tensor([0, 1, 2, 3])
     expected = []
-    for victim in (conv, source):
+    for source_model in (conv, source):
         for seed in range(8):
             generator = seeded(seed)
-            torch.rand((), dtype=torch.float64, generator=generator)  # the draw of the victim, one for the whole batch
-            x_adv = ATTACK.without_early_stop()(victim, x, y, generator=generator)
+            torch.rand((), dtype=torch.float64, generator=generator)  # the draw of the source model, one for the whole batch
+            x_adv = ATTACK.without_early_stop()(source_model, x, y, generator=generator)
             expected.append((0.3 * F.cross_entropy(conv(x), y) + 0.7 * F.cross_entropy(conv(x_adv), y)).item())
     totals = []
     for seed in range(8):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import logitpair as lp
 from logitpair.runs.evaluation_task import EvaluationTask
+from logitpair.storage.results import Task
 
 EPS, STEP, STEPS = 0.15, 0.03, 10
 OURS = lp.attacks.PGD(lp.Linf(EPS), step_size=STEP, steps=STEPS, random_start=False).without_early_stop()
@@ -150,7 +151,8 @@ def test_the_benchmark_of_agreement_computes_in_full_precision(
         seen.append(torch.backends.mkldnn.matmul.fp32_precision)
         return x
 
-    monkeypatch.setattr(agreement, "of_run", lambda *_, **__: EvaluationTask(trained, sample, {}, about={"step": 1, "recipe": None}))
+    task = EvaluationTask(model=trained, test=sample, record=Task(step=1))
+    monkeypatch.setattr(agreement.EvaluationTask, "from_run", lambda *_, **__: task)
     monkeypatch.setattr(agreement, "build", lambda *_: {"ours": attacker})
     monkeypatch.setattr(sys, "argv", ["agreement.py", "run", "--device", "cpu", "--out", str(tmp_path / "out.json")])
     before = torch.get_float32_matmul_precision()

@@ -163,7 +163,7 @@ def test_what_an_example_meets_does_not_depend_on_the_batch_size(loss: losses.Lo
         assert torch.equal(alone.forwards, together.forwards[part])
 
 
-@pytest.mark.parametrize(("options", "said"), [({"queries": 0}, "queries"), ({"p": 0.0}, "p must"), ({"p": 1.5}, "p must be at most 1")])
+@pytest.mark.parametrize(("options", "said"), [({"queries": 0}, "queries"), ({"p": 0.0}, "p must"), ({"p": 1.5}, "p must lie in")])
 def test_bad_settings_are_refused(options: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
         Square(lp.Linf(0.1), **options)

@@ -1,4 +1,4 @@
-"""docs/cluster.md: its script and manifest parse, their commands name what exists, and the script requeues when it should."""
+"""docs/how-to/cluster.md: its script and manifest parse, their commands name what exists, and the script requeues when it should."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser
 
 from logitpair.cli.commands import train
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text()
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "how-to" / "cluster.md").read_text()
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = {language: text for language, text in BLOCK.findall(DOCUMENT) if language in ("bash", "yaml")}
 LINES = [line for language, text in BLOCK.findall(DOCUMENT) if language == "console" for line in text.splitlines()]

@@ -35,12 +35,12 @@ def throughput() -> ModuleType:
 def test_steps_of_the_recipe_are_timed(throughput: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
 
-    def counted(config: object, state: object, network: object, share: object, *others: object) -> object:
-        taken.append(len(share))  # type: ignore[arg-type]
-        return take_step(config, state, network, share, *others)
+    def counted(config: object, state: object, network: object, batch: object, *others: object) -> object:
+        taken.append(len(batch))  # type: ignore[arg-type]
+        return train_step(config, state, network, batch, *others)
 
-    take_step = throughput.take_step
-    monkeypatch.setattr(throughput, "take_step", counted)
+    train_step = throughput.train_step
+    monkeypatch.setattr(throughput, "train_step", counted)
     throughput.main([*TINY, "--most", "4", "--precision", "float32", "--out", str(tmp_path / "found.json")])
     found = json.loads((tmp_path / "found.json").read_text())
     assert taken == [2] * 4 + [4] * 4

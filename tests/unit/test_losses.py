@@ -108,7 +108,7 @@ def test_dlr_and_its_gradient_are_numbers_on_ties(logits: Tensor, loss: losses.L
 
 def test_dlr_of_too_few_classes_is_refused_with_what_to_use_instead() -> None:
     y = torch.tensor([0, 1])
-    with pytest.raises(InputError, match="dlr needs at least 3 classes and the model has 2; use margin"):
+    with pytest.raises(InputError, match="dlr needs at least 3 classes and the model has 2; use misclassification_margin"):
         losses.dlr(A[:, :2], y)
     with pytest.raises(InputError, match="targeted_dlr needs at least 4 classes and the model has 3; use targeted_margin"):
         losses.targeted_dlr(A, y, 1 - y)

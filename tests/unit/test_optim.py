@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from logitpair import InputError
+from logitpair.config.old_names import modernized_optimizer
 from logitpair.optim import Constant, Cosine, Exponential, RMSProp, Steps, decayed_apart, moving_average
-from logitpair.runtime.lazy_imports import import_timm
 
 
 def test_constant_is_one() -> None:
@@ -112,19 +112,6 @@ def test_rmsprop_by_hand(weight_decay: float) -> None:
         assert weight.tolist() == pytest.approx(w, rel=1e-12)
 
 
-def test_rmsprop_is_that_of_timm() -> None:
-    import_timm()
-    from timm.optim import RMSpropTF
-
-    ours, theirs = (nn.Parameter(torch.linspace(-1, 1, 12, dtype=torch.float64).view(3, 4)) for _ in range(2))
-    optimizers = RMSProp([ours], weight_decay=0.01), RMSpropTF([theirs], lr=0.045, alpha=0.9, eps=1.0, momentum=0.9, weight_decay=0.01)
-    for step in range(5):
-        for weight, optimizer in zip((ours, theirs), optimizers, strict=True):
-            weight.grad = torch.cos(step * weight.detach() + step)
-            optimizer.step()
-    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-
-
 def test_rmsprop_goes_on_where_it_was() -> None:
     weights = [nn.Parameter(torch.tensor([1.0, 2.0])) for _ in range(2)]
     first, second = (RMSProp([weight]) for weight in weights)
@@ -136,6 +123,22 @@ def test_rmsprop_goes_on_where_it_was() -> None:
             weight.grad = torch.tensor([step - 2.0, 0.5])
             optimizer.step() if weight is weights[0] or step >= 3 else None
     assert torch.equal(*weights)
+
+
+def test_rmsprop_goes_on_from_a_checkpoint_of_version_0_1() -> None:
+    weight = nn.Parameter(torch.tensor([1.0, 2.0]))
+    optimizer = RMSProp([weight], lr=0.1, eps=0.1)
+    settings = {"lr": 0.1, "decay": 0.9, "momentum": 0.9, "eps": 0.1, "weight_decay": 0.0, "initial_lr": 0.1, "params": [0]}
+    memory = {"mean_square": torch.tensor([0.5, 0.8]), "velocity": torch.tensor([0.1, -0.2])}
+    saved = {"state": {0: memory}, "param_groups": [settings]}
+    optimizer.load_state_dict(modernized_optimizer(saved, optimizer.state_dict()))
+    weight.grad = torch.tensor([1.0, -1.0])
+    optimizer.step()
+    mean_square = 0.9 * torch.tensor([0.5, 0.8]) + 0.1
+    velocity = 0.9 * torch.tensor([0.1, -0.2]) + 0.1 * weight.grad / (mean_square + 0.1).sqrt()
+    torch.testing.assert_close(weight.detach(), torch.tensor([1.0, 2.0]) - velocity)
+    again = optimizer.state_dict()
+    assert modernized_optimizer(again, again) is again
 
 
 def test_bad_settings_are_refused() -> None:

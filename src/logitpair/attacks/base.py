@@ -1,4 +1,4 @@
-"""What every attack is: a frozen dataclass called with ``(model, x, y, generator=)`` that leaves no trace on the model."""
+"""The interface of every attack: a frozen dataclass called with ``(model, x, y, generator=)`` that leaves the model as it was."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Labels = Int[Tensor, " batch"]
 
 @dataclass(frozen=True)
 class AttackResult:
-    """What a search came to, example by example.
+    """What a search found, example by example.
 
     Args:
-        x_adv: where it ended.
-        restart: the restart, from 0, that ``x_adv`` comes from; -1 where the attack cannot tell.
-        step: gradient steps taken in that restart; -1 where the attack cannot tell.
+        x_adv: the images found.
+        restart: the restart, from 0, that ``x_adv`` comes from; -1 where unknown.
+        step: gradient steps taken in that restart; -1 where unknown.
         gradients: forward and backward passes spent on the image.
         forwards: forward passes without a backward one.
     """
@@ -42,7 +42,8 @@ class AttackResult:
 class Attack(ABC):
     """A search for misclassified images in a threat model.
 
-    Subclasses are frozen dataclasses whose fields are the hyper-parameters; they implement ``search``.
+    Subclasses are frozen dataclasses whose fields are the hyper-parameters; they implement ``search``. One that stops at success has a
+    field ``early_stop``.
     """
 
     threat: Linf
@@ -63,7 +64,7 @@ class Attack(ABC):
         return self.find(model, x, y, generator=generator).x_adv
 
     def find(self, model: nn.Module, x: Images, y: Labels, *, generator: RandomSource | None = None) -> AttackResult:
-        """``x_adv`` as a call returns it, with what the search can tell of each example; arguments and errors as there."""
+        """``x_adv`` as a call returns it, with each example's restart, step and cost; arguments and errors as there."""
         check_model("model", model)
         check_batch(x, y)
         with torch.inference_mode(False), frozen_eval(model):
@@ -71,23 +72,23 @@ class Attack(ABC):
             counted = QueryCounter(model)
             found = self.search(counted, x, y, generator) if len(x) else x.clone()
             if isinstance(found, Tensor):
-                found = counted.shared_by(found)
+                found = counted.result(found)
             return replace(found, x_adv=self.threat.project(found.x_adv.detach(), x))
 
     @abstractmethod
     def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> Images | AttackResult:
         """Find ``x_adv`` for checked input; the model is frozen and in eval mode.
 
-        An attack that returns images alone is recorded as having spent the same on each, and as one that cannot tell restart and step.
+        For an attack that returns images alone, restart and step are recorded as unknown, and the cost as the same for each.
         """
 
-    @abstractmethod
     def scaled(self, factor: float) -> Self:
-        """The same attack in a ball ``factor`` times as large, its steps scaled alike."""
+        """The same attack in a ball ``factor`` times as large; an attack with lengths of its own scales them too."""
+        return replace(self, threat=self.threat.scaled(factor))  # type: ignore[type-var]
 
     def without_early_stop(self) -> Self:
-        """The same attack searching to its last step, broken or not: what training and transfer to another model need."""
-        return self
+        """The same attack searching each example to its last step, as training and transfer to another model need."""
+        return replace(self, early_stop=False) if hasattr(self, "early_stop") else self  # type: ignore[type-var]
 
 
 class QueryCounter(nn.Module):
@@ -106,8 +107,8 @@ class QueryCounter(nn.Module):
             self.forwards += len(x)
         return self.model(x)
 
-    def shared_by(self, x_adv: Images) -> AttackResult:
-        """The images as found, the count shared evenly."""
+    def result(self, x_adv: Images) -> AttackResult:
+        """The images as found, with the mean count for each."""
         unknown = torch.full((len(x_adv),), -1, device=x_adv.device)
         each = torch.ones(len(x_adv), dtype=torch.float64, device=x_adv.device) / max(1, len(x_adv))
         return AttackResult(x_adv, unknown, unknown, each * self.gradients, each * self.forwards)

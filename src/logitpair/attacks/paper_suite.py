@@ -5,21 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from logitpair.attacks.pgd import PGD, bim, fgsm, r_step
-from logitpair.attacks.shorthand import ITERATED, ONE_STEP, spell
-from logitpair.attacks.targets import LeastLikely, RandomTarget
+from logitpair.attacks.pgd import PGD
+from logitpair.attacks.shorthand import ITERATED, ONE_STEP, build, spell
 from logitpair.errors import InputError
-from logitpair.threat import Linf
 
-PAPER = ("stepll", "steprnd", "rstepll", "rsteprnd", "iterll", "iterrnd", "pgdll", "pgdrnd")
+PAPER = {
+    "step_ll": "stepll",
+    "step_rand": "steprnd",
+    "r_step_ll": "rstepll",
+    "r_step_rand": "rsteprnd",
+    "iter_ll": "iterll",
+    "iter_rand": "iterrnd",
+    "pgd_ll": "pgdll",
+    "pgd_rand": "pgdrnd",
+}
 
 
 def paper_suite(*, eps: float, step_size: float, steps: int) -> dict[str, PGD]:
-    """The paper's eight targeted attacks by name: one step or many, with or without noise, at the least likely or a random class.
+    """The paper's eight targeted attacks by name: one step or many, with or without noise, towards the least likely or a random class.
 
     Args:
-        eps: radius of the ball, in the pixels' unit; also the length of the one-step attacks.
-        step_size: length of a step of Iter and PGD, in the pixels' unit.
+        eps: radius of the ball, in [0, 1] pixel scale; also the length of the one-step attacks.
+        step_size: length of a step of Iter and PGD, likewise.
         steps: gradient steps of Iter and PGD.
 
     Raises:
@@ -29,26 +36,17 @@ def paper_suite(*, eps: float, step_size: float, steps: int) -> dict[str, PGD]:
     Departs from it in leaving an example at the first iterate that is misclassified (and R+Step's noise is one);
     ``without_early_stop`` goes on to the last step, which top-5 accuracy needs.
     """
-    ball = Linf(eps)
-    least_likely, random = LeastLikely(), RandomTarget()
-    return {
-        "step_ll": fgsm(ball, target=least_likely),
-        "step_rand": fgsm(ball, target=random),
-        "r_step_ll": r_step(ball, target=least_likely),
-        "r_step_rand": r_step(ball, target=random),
-        "iter_ll": bim(ball, step_size=step_size, steps=steps, target=least_likely),
-        "iter_rand": bim(ball, step_size=step_size, steps=steps, target=random),
-        "pgd_ll": PGD(ball, step_size=step_size, steps=steps, target=least_likely),
-        "pgd_rand": PGD(ball, step_size=step_size, steps=steps, target=random),
-    }
+    return {name: build(kind, eps, step_size, steps) for name, kind in PAPER.items()}
 
 
-def grid(*, eps: Sequence[float], step_size: Sequence[float], steps: Sequence[int], kinds: Sequence[str] = PAPER) -> dict[str, PGD]:
+def grid(
+    *, eps: Sequence[float], step_size: Sequence[float], steps: Sequence[int], kinds: Sequence[str] = tuple(PAPER.values())
+) -> dict[str, PGD]:
     """Attacks at every combination of sizes, by shorthand (``pgdll_16_2_10``); of one-step attacks, at every ``eps``.
 
     Args:
-        eps: radii, in the pixels' unit.
-        step_size: lengths of a step, in the pixels' unit.
+        eps: radii, in [0, 1] pixel scale.
+        step_size: lengths of a step, likewise.
         steps: numbers of gradient steps.
         kinds: names as in ``parse``; the paper's eight by default.
 
@@ -63,8 +61,4 @@ def grid(*, eps: Sequence[float], step_size: Sequence[float], steps: Sequence[in
     unknown = [kind for kind in kinds if kind not in ONE_STEP | ITERATED]
     if unknown:
         raise InputError(f"kinds: no attack '{unknown[0]}'; accepted: {', '.join(ONE_STEP | ITERATED)}")
-    attacks: dict[str, PGD] = {}
-    for kind, radius, length, number in product(kinds, eps, step_size, steps):
-        name, ball = spell(kind, radius, length, number), Linf(radius)
-        attacks[name] = ONE_STEP[kind](ball) if kind in ONE_STEP else ITERATED[kind](ball, step_size=length, steps=number)
-    return attacks
+    return {spell(*sizes): build(*sizes) for sizes in product(kinds, eps, step_size, steps)}

@@ -6,10 +6,10 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Self
 
 import torch
-from jaxtyping import Int
 from torch import Tensor, nn
 
 from logitpair import losses
+from logitpair.attacks.active_set import ActiveSet, Ascent
 from logitpair.attacks.base import Attack, AttackResult, Images, Labels, gradient_of
 from logitpair.attacks.starts import SignStart
 from logitpair.attacks.targets import Target
@@ -28,11 +28,11 @@ class PGD(Attack):
 
     Args:
         threat: the ball to search.
-        step_size: length of a step, in the pixels' unit.
+        step_size: length of a step, in [0, 1] pixel scale.
         steps: gradient steps of each restart.
         random_start: begin at a uniform point of the ball (True: PGD), at the image itself (False: BIM) or as a ``SignStart`` does.
         restarts: independent starts; an example broken in one is not searched in the next.
-        target: aim at this class and descend its loss; None ascends the loss of the true class.
+        target: class whose loss is descended; None ascends the loss of the true class.
         loss: ``loss(logits, classes) -> [batch]``.
         early_stop: False searches on to the last step, as training and transfer need (see ``without_early_stop``).
 
@@ -60,73 +60,47 @@ class PGD(Attack):
     def scaled(self, factor: float) -> Self:
         return replace(self, threat=self.threat.scaled(factor), step_size=self.step_size * factor)
 
-    def without_early_stop(self) -> Self:
-        return replace(self, early_stop=False)
-
     def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> AttackResult:
-        aim, forwards = y, 0
+        target, forwards = y, 0
         if self.target is not None:
             with torch.no_grad():
                 clean = compute_logits(model, x)
             check_labels(y, clean.shape[1])
-            aim, forwards = self.target.choose(clean, y, generator), 1
-        if self.restarts == 1 and not self.early_stop:
-            x_adv, taken = self.climb(model, x, y, aim, self.start(x, generator))
-            return AttackResult(
-                x_adv, restart=torch.zeros_like(taken), step=taken, gradients=taken, forwards=torch.full_like(taken, forwards)
-            )
-
-        best, best_score = x.clone(), torch.full_like(x[:, 0, 0, 0], -torch.inf)
-        standing = torch.arange(len(x), device=x.device)
-        in_restart, at_step, gradients = (torch.zeros_like(standing) for _ in range(3))
-        scored = torch.full_like(standing, forwards)
-        for restart in range(self.restarts):
-            start = self.start(x, generator)[standing]  # drawn for all, so that nobody's noise depends on who is left
-            x_adv, taken = self.climb(model, x[standing], y[standing], aim[standing], start)
-            with torch.no_grad():
-                logits = compute_logits(model, x_adv)
-            score = losses.margin(logits, y[standing]).nan_to_num(nan=torch.inf)  # above 0 exactly when misclassified
-            gradients[standing] += (taken + 1).clamp_(max=self.steps)  # who leaves early does so by looking at one gradient more
-            scored[standing] += 1
-            better = score > best_score[standing]
-            best[standing[better]], best_score[standing[better]] = x_adv[better], score[better]
-            in_restart[standing[better]], at_step[standing[better]] = restart, taken[better]
-            if self.early_stop:
-                standing = standing[~clearly_misclassified(logits, y[standing])]
-            if not len(standing):
-                break
-        return AttackResult(best, restart=in_restart, step=at_step, gradients=gradients, forwards=scored)
+            target, forwards = self.target.choose(clean, y, generator), 1
+        if self.restarts == 1 and not self.early_stop:  # as in training: nothing to choose from, so no forward is spent on a score
+            x_adv, taken = self.ascend(model, x, y, target, self.start(x, generator))
+            return AttackResult(x_adv, torch.zeros_like(taken), step=taken, gradients=taken, forwards=torch.full_like(taken, forwards))
+        active = ActiveSet.begin(x, y, forwards)
+        for _ in active.restarts(self.restarts):
+            start, rows = self.start(x, generator), active.rows  # noise is drawn for all examples, independent of the active set
+            x_adv, taken = self.ascend(model, x[rows], y[rows], target[rows], start[rows])
+            active.end_restart(model, x_adv, taken, steps=self.steps, early_stop=self.early_stop)
+        return active.best
 
     def start(self, x: Images, generator: RandomSource | None) -> Images:
+        """Where a restart begins."""
         if isinstance(self.random_start, SignStart):
             return self.random_start.draw(self.threat, x, generator)
         return self.threat.random_start(x, generator) if self.random_start else x
 
-    def climb(self, model: nn.Module, x: Images, y: Labels, aim: Tensor, x_adv: Images) -> tuple[Images, Int[Tensor, " batch"]]:
-        """One restart from ``x_adv``: the iterate that each example stopped at, and after how many steps.
+    def ascend(self, model: nn.Module, x: Images, y: Labels, target: Tensor, start: Images) -> tuple[Images, Labels]:
+        """One restart: the iterate that each example stopped at, and after how many steps.
 
-        ``aim`` ``[batch, ...]`` is what ``loss`` compares with.
+        ``target`` ``[batch, ...]`` is what ``loss`` compares the logits with.
         """
-        end, taken = x_adv.clone(), torch.full((len(x),), self.steps, device=x.device)
-        rows = torch.arange(len(x), device=x.device)  # where the examples still searched stand in ``end``
+        at = Ascent(x, y, start, steps=self.steps, early_stop=self.early_stop)
         for step in range(self.steps):
-            x_adv = x_adv.detach().requires_grad_()
+            x_adv = at.x_adv.detach().requires_grad_()
             logits = compute_logits(model, x_adv)
             if step == 0:
                 check_labels(y, logits.shape[1])
-            going = slice(None)
-            if self.early_stop and (fooled := clearly_misclassified(logits.detach(), y)).any():
-                end[rows[fooled]], taken[rows[fooled]] = x_adv.detach()[fooled], step
-                going = torch.nonzero(~fooled).squeeze(1)
-                if not len(going):
-                    return end, taken
-            loss = losses.per_example(self.loss, logits[going], aim[going]).sum()
-            gradient = gradient_of(loss if self.target is None else -loss, x_adv)
-            x, y, aim, rows = x[going], y[going], aim[going], rows[going]
-            ahead = x_adv.detach()[going] + self.step_size * self.threat.ascent(gradient[going])
-            x_adv = self.threat.project(ahead, x)
-        end[rows] = x_adv
-        return end, taken
+            active = at.drop_misclassified(logits, step)
+            if not len(at.rows):
+                break
+            loss = losses.per_example(self.loss, logits[active], target[at.rows]).sum()
+            gradient = gradient_of(loss if self.target is None else -loss, x_adv)[active]
+            at.x_adv = self.threat.project(at.x_adv + self.step_size * self.threat.ascent(gradient), at.x)
+        return at.result()
 
 
 def fgsm(threat: Linf, *, target: Target | None = None) -> PGD:
@@ -134,7 +108,7 @@ def fgsm(threat: Linf, *, target: Target | None = None) -> PGD:
 
     Args:
         threat: the ball; its ``eps`` is the step.
-        target: descend this class's loss; None ascends the loss of the true class.
+        target: class whose loss is descended; None ascends the loss of the true class.
 
     Raises:
         InputError: for ``eps`` 0.
@@ -151,7 +125,7 @@ def r_step(threat: Linf, *, target: Target | None = None) -> PGD:
 
     Args:
         threat: the ball; its ``eps`` is the two steps together.
-        target: descend this class's loss; None ascends the loss of the true class.
+        target: class whose loss is descended; None ascends the loss of the true class.
 
     Raises:
         InputError: for ``eps`` 0.
@@ -168,9 +142,9 @@ def bim(threat: Linf, *, step_size: float, steps: int, target: Target | None = N
 
     Args:
         threat: the ball.
-        step_size: length of a step, in the pixels' unit.
+        step_size: length of a step, in [0, 1] pixel scale.
         steps: gradient steps.
-        target: descend this class's loss; None ascends the loss of the true class.
+        target: class whose loss is descended; None ascends the loss of the true class.
 
     Raises:
         InputError: for ``step_size`` not above 0, or ``steps`` below 1.
@@ -178,9 +152,3 @@ def bim(threat: Linf, *, step_size: float, steps: int, target: Target | None = N
     Source: Kurakin et al. 2017, arXiv 1607.02533, section 2.
     """
     return PGD(threat, step_size=step_size, steps=steps, random_start=False, target=target)
-
-
-def clearly_misclassified(logits: Tensor, y: Labels) -> Tensor:
-    """Whether another class leads by more than rounding, ``[batch]``: who leaves the search here is still broken when verified."""
-    led = losses.margin(logits, y) > 100 * torch.finfo(logits.dtype).eps * logits.abs().amax(1)
-    return led | ~torch.isfinite(logits).all(1)  # what is no number is no answer either

@@ -47,20 +47,17 @@ def parse(text: str) -> PGD:
         InputError: for anything else, for a size or number out of range, and for restarts of an attack that would repeat itself.
 
     Source: the released code of arXiv 1803.06373, which knows ``pgd``, ``pgdll`` and ``pgdrnd``. Departs from it in ascending the loss of
-    the true class, not of the predicted one, in ``pgd``, and in never aiming at the true class.
+    the true class, not of the predicted one, in ``pgd``, and in that the true class is never the target.
     """
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"{text!r} is no text; accepted: {ACCEPTED}")
     kind, eps, step_size, steps, restarts = match.groups("") if (match := _FORM.fullmatch(text)) else [""] * 5
     try:
-        if eps and float(eps) > 255:
-            raise InputError(f"eps is in 1/255 and at most 255, not {eps}")
-        if kind in ONE_STEP and not steps:
-            attack = ONE_STEP[kind](Linf(float(eps) / 255))
-        elif kind in ITERATED and steps:
-            attack = ITERATED[kind](Linf(float(eps) / 255), step_size=float(step_size) / 255, steps=int(steps))
-        else:
+        if not (kind in ONE_STEP and not steps) and not (kind in ITERATED and steps):
             raise InputError(f"no such attack; accepted: {ACCEPTED}")
+        if float(eps) > 255:
+            raise InputError(f"eps is in 1/255 and at most 255, not {eps}")
+        attack = build(kind, float(eps) / 255, float(step_size or 0) / 255, int(steps or 1))
         if restarts and not attack.random_start:
             raise InputError(f"{kind} starts at the image, where a restart would repeat it; accepted: {text.rpartition('x')[0]}")
         return replace(attack, restarts=int(restarts or 1))
@@ -68,7 +65,12 @@ def parse(text: str) -> PGD:
         raise InputError(f"'{text}': {error}") from error
 
 
+def build(kind: str, eps: float, step_size: float, steps: int) -> PGD:
+    """The attack of a kind, sizes in [0, 1] pixel scale; one of a single step ignores ``step_size`` and ``steps``."""
+    return ONE_STEP[kind](Linf(eps)) if kind in ONE_STEP else ITERATED[kind](Linf(eps), step_size=step_size, steps=steps)
+
+
 def spell(kind: str, eps: float, step_size: float, steps: int) -> str:
-    """The shorthand of an attack whose sizes are given in the pixels' unit; of one step, ``KIND_EPS``."""
+    """The shorthand of what ``build`` makes of the same arguments."""
     name = f"{kind}_{255 * eps:.12g}"
     return name if kind in ONE_STEP else f"{name}_{255 * step_size:.12g}_{steps}"

@@ -1,26 +1,23 @@
-"""Square Attack: random squares, kept where they help. It needs no gradient, so that no gradient that misleads can stop it."""
+"""Square Attack: random squares, kept where they help. It uses no gradient, so that no misleading gradient can stop it."""
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from math import sqrt
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from logitpair import losses
+from logitpair.attacks.active_set import clearly_misclassified
 from logitpair.attacks.base import Attack, AttackResult, Images, Labels
-from logitpair.attacks.pgd import clearly_misclassified
-from logitpair.errors import InputError
 from logitpair.models.inference import compute_logits
 from logitpair.rng import RandomSource, uniform_like
 from logitpair.threat import Linf
-from logitpair.validate import check_labels, positive, whole
+from logitpair.validate import check_labels, fraction, whole
 
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries
-PerExample = Float[Tensor, " batch"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class Square(Attack):
         queries: forward passes for each image, the first of them on the stripes.
         p: fraction of the image's pixels in the first squares, in (0, 1]; it is halved nine times on the way.
         loss: ``loss(logits, y) -> [batch]``, to be raised.
-        early_stop: False searches on to the last query; a misclassified image is then given up only for another one.
+        early_stop: False searches on to the last query; a misclassified image is then replaced only by another one.
 
     Raises:
         InputError: for ``queries`` below 1, or ``p`` not in (0, 1].
@@ -48,20 +45,12 @@ class Square(Attack):
     _: KW_ONLY
     queries: int = 1000
     p: float = 0.8
-    loss: losses.Loss = losses.margin
+    loss: losses.Loss = losses.misclassification_margin
     early_stop: bool = True
 
     def __post_init__(self) -> None:
         whole("queries", self.queries, 1)
-        positive("p", self.p)
-        if self.p > 1:
-            raise InputError(f"p must be at most 1, the whole image, not {self.p:g}")
-
-    def scaled(self, factor: float) -> Self:
-        return replace(self, threat=self.threat.scaled(factor))
-
-    def without_early_stop(self) -> Self:
-        return replace(self, early_stop=False)
+        fraction("p", self.p, zero=False)
 
     @torch.no_grad()
     def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> AttackResult:
@@ -69,23 +58,23 @@ class Square(Attack):
         logits = compute_logits(model, x_adv)
         check_labels(y, logits.shape[1])
         loss, broken = self.loss(logits, y), clearly_misclassified(logits, y)
-        spent = torch.ones_like(y)
-        standing = torch.arange(len(x), device=x.device)
+        forwards = torch.ones_like(y)
+        active = torch.arange(len(x), device=x.device)
         for query in range(1, self.queries):
-            draw = uniform_like(x.new_empty(len(x), 2 + x.shape[1]), generator)  # for all, so that nobody's depends on who is left
+            draw = uniform_like(x.new_empty(len(x), 2 + x.shape[1]), generator)  # for all examples, independent of the active set
             if self.early_stop:
-                standing = torch.nonzero(~broken).squeeze(1)
-            if not len(standing):
+                active = torch.nonzero(~broken).squeeze(1)
+            if not len(active):
                 break
-            candidate = self.threat.project(x_adv[standing] + self.squares(draw[standing], self.side(query, x), x), x[standing])
+            candidate = self.threat.project(x_adv[active] + self.squares(draw[active], self.side(query, x), x), x[active])
             logits = compute_logits(model, candidate)
-            new_loss, newly = self.loss(logits, y[standing]), clearly_misclassified(logits, y[standing])
-            better = torch.where(newly == broken[standing], losses.clearly_above(new_loss, loss[standing]), newly)
-            kept = standing[better]
-            x_adv[kept], loss[kept], broken[kept] = candidate[better], new_loss[better], newly[better]
-            spent[standing] += 1
+            new_loss, breaks = self.loss(logits, y[active]), clearly_misclassified(logits, y[active])
+            better = torch.where(breaks == broken[active], losses.clearly_above(new_loss, loss[active]), breaks)
+            kept = active[better]
+            x_adv[kept], loss[kept], broken[kept] = candidate[better], new_loss[better], breaks[better]
+            forwards[active] += 1
         unknown = torch.full_like(y, -1)
-        return AttackResult(x_adv, restart=unknown, step=unknown, gradients=torch.zeros_like(y), forwards=spent)
+        return AttackResult(x_adv, restart=unknown, step=unknown, gradients=torch.zeros_like(y), forwards=forwards)
 
     def stripes(self, x: Images, generator: RandomSource | None) -> Images:
         """Where the search begins: every column of every channel moved by ``eps`` up or down."""
@@ -97,8 +86,8 @@ class Square(Attack):
         p = self.p / 2 ** sum(10_000 * query > after * self.queries for after in HALVED_AFTER)
         return min(max(round(sqrt(p * height * width)), 1), height, width)
 
-    def squares(self, draw: Float[Tensor, "standing numbers"], side: int, x: Images) -> Float[Tensor, "standing channels height width"]:
-        """``2 eps`` up or down, by channel, in a square at a place of each image's own; 0 elsewhere."""
+    def squares(self, draw: Float[Tensor, "active numbers"], side: int, x: Images) -> Float[Tensor, "active channels height width"]:
+        """``2 eps`` up or down, by channel, in a square whose position is drawn for each image; 0 elsewhere."""
         rows, columns = (within(draw[:, i], side, x.shape[2 + i]) for i in (0, 1))
         return 2 * self.threat.eps * corners(draw[:, 2:, None, None]) * rows[:, None, :, None] * columns[:, None, None, :]
 
@@ -108,7 +97,7 @@ def corners(draw: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
     return torch.where(draw < 0.5, -torch.ones_like(draw), torch.ones_like(draw))
 
 
-def within(draw: PerExample, side: int, length: int) -> Bool[Tensor, "batch length"]:
+def within(draw: Float[Tensor, " batch"], side: int, length: int) -> Bool[Tensor, "batch length"]:
     """Which of ``length`` positions lie in a window of ``side`` that begins anywhere it fits."""
     first = (draw * (length - side + 1)).long().clamp_(max=length - side)[:, None]
     position = torch.arange(length, device=draw.device)

@@ -15,10 +15,10 @@ BLOCKS = (1 / 28, 1 / 14, 1 / 7, 1 / 4, 1 / 2)  # of the height
 
 @dataclass(frozen=True)
 class SignStart:
-    """A step of ``alpha = eps/2`` up or down in every pixel, by the toss of a coin: what "R+" stands for.
+    """A step of ``alpha = eps/2`` up or down in every pixel, at random: the "R+" of R+FGSM.
 
     Source: Tramer et al. 2018, arXiv 1705.07204 (RAND+FGSM), ``x + alpha * sign(N(0, I))``. Departs from it in clipping to the box
-    already here, so that the model never sees an image that is none.
+    already here, so that the model never sees a pixel outside [0, 1].
     """
 
     def draw(self, threat: Linf, x: Images, generator: RandomSource | None) -> Images:
@@ -31,7 +31,7 @@ class SignStart:
 class BlockStart:
     """A corner of the ball: up or down by eps, the same over square blocks whose size is drawn for each image.
 
-    The blocks are 1/28, 1/14, 1/7, 1/4 or 1/2 of the image's height: networks that ignore noise of single pixels answer to patches.
+    The blocks are 1/28, 1/14, 1/7, 1/4 or 1/2 of the image's height: networks that ignore noise of single pixels react to patches.
     """
 
     def draw(self, threat: Linf, x: Images, generator: RandomSource | None) -> Images:
@@ -39,8 +39,8 @@ class BlockStart:
         height, width = x.shape[2:]
         up = uniform_like(x, generator) < 0.5
         chosen = (uniform_like(x[:, 0, 0, 0], generator) * len(BLOCKS)).long()
-        for number, share in enumerate(BLOCKS):
-            size = max(1, round(share * height))
+        for number, size_of_height in enumerate(BLOCKS):
+            size = max(1, round(size_of_height * height))
             rows = (chosen == number).nonzero().squeeze(1)
             of_row = torch.arange(height, device=x.device) // size
             of_column = torch.arange(width, device=x.device) // size

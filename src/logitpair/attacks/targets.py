@@ -1,4 +1,4 @@
-"""Which class a targeted attack aims at; never the true one."""
+"""The target class of a targeted attack; never the true one."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
+from logitpair.losses import Labels, Logits
 from logitpair.rng import RandomSource, uniform_like
 
 
 class Target(ABC):
-    """Chooses the class that a targeted attack drives each example towards."""
+    """Chooses the target class of each example."""
 
     @abstractmethod
-    def choose(
-        self, logits: Float[Tensor, "batch classes"], y: Int[Tensor, " batch"], generator: RandomSource | None
-    ) -> Int[Tensor, " batch"]:
+    def choose(self, logits: Logits, y: Labels, generator: RandomSource | None) -> Labels:
         """Target classes ``[batch]``, none equal to ``y``.
 
         Args:
@@ -35,9 +32,7 @@ class LeastLikely(Target):
     Source: Kurakin et al. 2017, arXiv 1611.01236, section 2.2. Departs from it in leaving the true class out.
     """
 
-    def choose(
-        self, logits: Float[Tensor, "batch classes"], y: Int[Tensor, " batch"], generator: RandomSource | None
-    ) -> Int[Tensor, " batch"]:
+    def choose(self, logits: Logits, y: Labels, generator: RandomSource | None) -> Labels:
         return logits.scatter(1, y[:, None], torch.inf).argmin(1)
 
 
@@ -45,9 +40,7 @@ class LeastLikely(Target):
 class RandomTarget(Target):
     """A class drawn uniformly from all but the true one ("Rand")."""
 
-    def choose(
-        self, logits: Float[Tensor, "batch classes"], y: Int[Tensor, " batch"], generator: RandomSource | None
-    ) -> Int[Tensor, " batch"]:
+    def choose(self, logits: Logits, y: Labels, generator: RandomSource | None) -> Labels:
         others = logits.shape[1] - 1
         draw = (uniform_like(logits[:, :1].float(), generator).squeeze(1) * others).long().clamp_(max=others - 1)
         return draw + (draw >= y)

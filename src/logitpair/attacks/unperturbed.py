@@ -1,9 +1,8 @@
-"""The attack that changes nothing: what a curve starts from."""
+"""The attack that changes nothing, at the beginning of a curve of accuracy against eps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 from torch import nn
 
@@ -17,9 +16,6 @@ class Unperturbed(Attack):
     """The images themselves, at eps 0."""
 
     threat: Linf = Linf(0.0)
-
-    def scaled(self, factor: float) -> Self:
-        return self
 
     def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> Images:
         return x.clone()

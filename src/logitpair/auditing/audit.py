@@ -24,15 +24,14 @@ from logitpair.auditing.scheduler import RULES
 from logitpair.auditing.search import AuditContext, search_rounds, survey
 from logitpair.auditing.strategies import strategies_for
 from logitpair.auditing.verdict import decide
-from logitpair.data import Data, batches, count
-from logitpair.data.fingerprint import identity
+from logitpair.data import Data, batches, count, fingerprint as fingerprint_of_data
 from logitpair.errors import InputError
 from logitpair.evaluation.attack_run import check_name
 from logitpair.evaluation.confidence import accuracy
 from logitpair.models.inference import device_of, frozen_eval
 from logitpair.runtime import environment
 from logitpair.runtime.distributed import ALONE, World
-from logitpair.runtime.precision import Precision, exact, resolve
+from logitpair.runtime.precision import Precision, full_precision, resolve
 from logitpair.storage.class_path import describe
 from logitpair.storage.model_fingerprint import fingerprint
 from logitpair.storage.results import SCHEMA, Accuracy, AuditResults, Hardware
@@ -104,7 +103,18 @@ def audit(
     attack = check_reference(reference_attack, threat)
     reported = None if reported_accuracy is None else parse_reported(reported_accuracy, attack)
     data, examples = _in_memory(data)
-    key = [SCHEMA, RULES, identity(data), fingerprint(model), describe(threat), describe(attack), reported is None, budget, seed, precision]
+    key = [
+        SCHEMA,
+        RULES,
+        fingerprint_of_data(data),
+        fingerprint(model),
+        describe(threat),
+        describe(attack),
+        reported is None,
+        budget,
+        seed,
+        precision,
+    ]
     key += [[name, fingerprint(source)] for name, source in sources.items()]
     device, began = device_of(model), time.perf_counter()
     context = AuditContext(
@@ -121,7 +131,7 @@ def audit(
         world=world,
         progress=progress,
     )
-    with frozen_eval(model), torch.no_grad(), exact(device):
+    with frozen_eval(model), torch.no_grad(), full_precision(device):
         ledger, classes = survey(context, examples)
         rounds, stop = search_rounds(context, ledger, strategies_for(threat, classes, sources), budget, minutes)
         reference, audited = (reported, None) if reported else measure(context, ledger, attack, len(rounds))

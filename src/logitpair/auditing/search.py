@@ -18,7 +18,7 @@ from logitpair.auditing.strategies import FORWARD, SearchStrategy
 from logitpair.data import Data, batches, select
 from logitpair.evaluation.resumable import Work, resumable_map
 from logitpair.losses import margin
-from logitpair.models.inference import compute_logits, try_on
+from logitpair.models.inference import check_accepts, compute_logits
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.runtime import distributed
 from logitpair.runtime.distributed import World
@@ -96,7 +96,7 @@ def survey(context: AuditContext, examples: int) -> tuple[AuditLedger, int]:
 
     def clean(x: Tensor, y: Tensor, position: Tensor) -> LedgerChunk:
         check_batch(x, y)
-        try_on("model", context.model, x)
+        check_accepts("model", context.model, x)
         logits = compute_logits(context.model, x)
         check_labels(y, logits.shape[1])
         chunk = LedgerChunk(position)

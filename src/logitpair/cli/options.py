@@ -1,33 +1,44 @@
-"""Options that several commands share."""
+"""The options that several commands share, each defined once, and what is refused of their values. Imports no torch by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.errors import InputError
-from logitpair.validate import at_least
+
+if TYPE_CHECKING:
+    import torch
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "attacks": {"type": str | None, "default": None},
+    "batch-size": {"type": int | None, "default": None, "help": "images attacked together (no result depends on it)"},
+    "checkpoint": {"type": str | None, "default": None},
+    "data-dir": {"type": Path | None, "default": None, "help": "folder of the data set, instead of the recipe's"},
+    "device": {"type": str, "default": "auto", "help": "auto (a GPU where there is one), cpu, cuda or cuda:1"},
+    "examples": {"type": int | None, "default": None, "help": "the first N test images only"},
+    "name": {"type": str},
+    "out": {"type": Path | None, "default": None},
+    "scale": {"type": str | None, "default": None, "help": "a smaller version of the recipe, where it has one: smoke, cpu"},
+    "seed": {"type": int, "default": 0, "help": "of the attacks' randomness"},
+    "source": {"action": "append", "type": str, "metavar": "NAME=RUN", "help": "another run, whose images are tried too; repeatable"},
+}
 
 
-def add_device(parser: ArgumentParser) -> None:
-    """``--device``."""
-    parser.add_argument("--device", type=str, default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:1")
-
-
-def add_data_dir(parser: ArgumentParser) -> None:
-    """``--data-dir``."""
-    parser.add_argument("--data-dir", type=Path | None, default=None, help="folder of the data set, instead of the recipe's")
+def add_options(parser: ArgumentParser, *names: str, **changes: Any) -> None:
+    """Add options by name, with ``changes`` to what ``OPTIONS`` says of them, such as another ``help`` or ``default``."""
+    for name in names:
+        parser.add_argument(f"--{name}", **{**OPTIONS[name], **changes})
 
 
 def device_of(name: str) -> torch.device:
-    """The device that ``--device`` names.
+    """The device that ``--device`` names, refused where it does not exist."""
+    import torch
 
-    Raises:
-        InputError: for a device that does not exist here.
-    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -38,45 +49,45 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def check_folder_name(option: str, name: str) -> None:
-    """Refuse what is not the name of one folder.
+def check_options(arguments: Namespace) -> None:
+    """Refuse values of a task's options that no command accepts."""
+    for option in ("examples", "batch_size"):
+        value = arguments.get(option)
+        if value is not None and value < 1:
+            raise InputError(f"{spelled(option)} must be at least 1, not {value}")
+    check_choice("checkpoint", arguments.get("checkpoint"), ("last", "best"))
+    name = arguments.get("name")
+    if name is not None and (not name or Path(name).name != name or name == ".."):
+        raise InputError(f"--name: '{name}' is not the name of a folder")
 
-    Raises:
-        InputError: naming the option.
-    """
-    if not name or Path(name).name != name or name == "..":
-        raise InputError(f"{option}: '{name}' is not the name of a folder")
 
-
-def check_numbers(arguments: Namespace, options: Iterable[str], least: int) -> None:
-    """Refuse options that are given and below ``least``.
-
-    Raises:
-        InputError: naming the first.
-    """
-    for option in options:
-        value = getattr(arguments, option)
-        if value is not None:
-            at_least(f"--{option.replace('_', '-')}", value, least)
+def check_choice(option: str, value: str | None, accepted: Sequence[str]) -> None:
+    """Refuse a value that is given and is none of those accepted."""
+    if value is not None and value not in accepted:
+        raise InputError(f"{spelled(option)}: '{value}' is not accepted; accepted: {', '.join(accepted)}")
 
 
 def check_folder(path: Path | None) -> None:
-    """Refuse an ``--out`` that is to be a folder and is a file.
-
-    Raises:
-        InputError: with the path.
-    """
+    """Refuse an ``--out`` that is to be a folder and is a file."""
     if path is not None and path.exists() and not path.is_dir():
         raise InputError(f"--out: '{path}' is a file; accepted: a folder")
 
 
 def refuse_given(arguments: Namespace, options: Iterable[str], why: str) -> None:
-    """Refuse options that would be ignored.
-
-    Raises:
-        InputError: naming the first that is given, and ``why`` it must not be.
-    """
+    """Refuse options that would be ignored."""
     for option in options:
-        given = getattr(arguments, option)
-        if given is not None and given is not False:  # 0 is given
-            raise InputError(f"--{option.replace('_', '-')} {why}")
+        value = arguments.get(option)
+        if value is not None and value is not False:  # 0 is given
+            raise InputError(f"{spelled(option)} {why}")
+
+
+def spelled(option: str) -> str:
+    """An option as the command line writes it."""
+    return f"--{option.replace('_', '-')}"
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """What to say of a name that nobody knows."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"accepted: {', '.join(known)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any, cast
 from jsonargparse import ArgumentParser
 
 from logitpair.attacks import PGD, Attack, grid, paper_suite, parse
-from logitpair.config import recipes
+from logitpair.config.recipes import read_yaml
+from logitpair.config.refusals import refusals
 from logitpair.errors import InputError
 
 PAPER = "paper"
@@ -33,22 +33,30 @@ def read_attacks(text: str | Path, default: Attack | None = None) -> dict[str, A
     """
     is_file = Path(text).suffix in (".yaml", ".yml")
     try:
-        content = recipes.read_yaml(Path(text)) if is_file else str(text).split(",")
-        entries = content if isinstance(content, list) else [content]
-        named = [pair for entry in entries for pair in _attacks(entry, default)]
-        twice = [name for name, times in Counter(name for name, _ in named).items() if times > 1]
-        if twice or not named:
-            raise InputError(f"'{twice[0]}' names two attacks; accepted: every name once" if twice else "names no attack")
-        return dict(named)
+        content = read_yaml(Path(text)) if is_file else str(text).split(",")
+        attacks: dict[str, Attack] = {}
+        for entry in content if isinstance(content, list) else [content]:
+            for name, attack in _attacks(entry, default):
+                if name in attacks:
+                    raise InputError(f"'{name}' names two attacks; accepted: every name once")
+                attacks[name] = attack
+        if not attacks:
+            raise InputError("names no attack")
+        return attacks
     except InputError as error:
-        named_already = not is_file or str(text) in str(error)
-        raise InputError(f"--attacks: {error}" if named_already else f"--attacks: {text}: {error}") from error
+        names_the_file = not is_file or str(text) in str(error)
+        raise InputError(f"--attacks: {error}" if names_the_file else f"--attacks: {text}: {error}") from error
 
 
 def _attacks(entry: Any, default: Attack | None) -> Iterator[tuple[str, Attack]]:
     """The attacks of one item of a list, with their names."""
     if isinstance(entry, str) and entry.strip() == PAPER:
-        yield from _paper(default).items()
+        if not isinstance(default, PGD):
+            found = "there is none" if default is None else f"{type(default).__name__} has no step_size and steps"
+            raise InputError(
+                f"'{PAPER}' takes its sizes from the recipe's first attack, but {found}; accepted: `paper_suite` in a YAML file"
+            )
+        yield from paper_suite(eps=default.threat.eps, step_size=default.step_size, steps=default.steps).items()
     elif isinstance(entry, str):
         try:
             yield entry.strip(), parse(entry.strip())
@@ -64,14 +72,6 @@ def _attacks(entry: Any, default: Attack | None) -> Iterator[tuple[str, Attack]]
         raise InputError(f"'{entry}' is no attack; accepted: a mapping of attacks by name, or a list of mappings and shorthands")
 
 
-def _paper(default: Attack | None) -> dict[str, PGD]:
-    """The paper's eight attacks at the numbers of ``default``."""
-    if not isinstance(default, PGD):
-        found = "there is none" if default is None else f"{type(default).__name__} has no step_size and steps"
-        raise InputError(f"'{PAPER}' takes its sizes from the recipe's first attack, but {found}; accepted: `paper_suite` in a YAML file")
-    return paper_suite(eps=default.threat.eps, step_size=default.step_size, steps=default.steps)
-
-
 def _named(name: str, value: object) -> Mapping[str, Attack]:
     """The attack of this name, or the attacks of a set."""
     if isinstance(value, str) and name not in SETS:
@@ -79,7 +79,7 @@ def _named(name: str, value: object) -> Mapping[str, Attack]:
     if not isinstance(value, dict):
         raise InputError(f"'{value}' is no attack; accepted: {'its arguments' if name in SETS else '{class_path, init_args}, a shorthand'}")
     parser = ArgumentParser(exit_on_error=False)
-    with recipes.refusals():
+    with refusals():
         if name in SETS:
             unknown = [key for key in value if key not in signature(SETS[name]).parameters]
             if unknown:

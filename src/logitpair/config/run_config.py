@@ -15,8 +15,7 @@ from logitpair.errors import InputError
 from logitpair.objectives import Objective
 from logitpair.optim import Constant, Schedule
 from logitpair.runtime.precision import Precision
-from logitpair.training.elastic import Elastic
-from logitpair.validate import at_least, positive
+from logitpair.validate import at_least, fraction, positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +90,31 @@ class FineTuning:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ElasticConfig:
+    """Which workers share each step, where they may be lost on the way; needs ``pip install 'logitpair[elastic]'``.
+
+    Args:
+        workers: how many share a step's batch; those beyond are standbys. By default training is an ordinary one.
+        lighthouse: address of torchft's server, such as ``http://host:29510``; the environment's ``TORCHFT_LIGHTHOUSE`` by default.
+        timeout: seconds after which a worker that does not answer within a step is given up.
+
+    Raises:
+        InputError: for less than one worker or no time, or an address without workers.
+    """
+
+    workers: int | None = None
+    lighthouse: str | None = None
+    timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.workers is not None:
+            at_least("elastic.workers", self.workers, 1)
+        elif self.lighthouse is not None:
+            raise InputError(f"elastic.lighthouse is {self.lighthouse} but elastic.workers is not given; say how many share a step")
+        positive("elastic.timeout", self.timeout)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that determines a training run.
 
@@ -106,7 +130,7 @@ class RunConfig:
         batch_size: training images a step, over all processes; adversarial training adds as many adversarial ones.
         accumulate: micro-batches that each process computes its part of a step's batch in, one after the other, where all of it takes
             too much memory. The gradient is that of the whole batch, but for what works on a process's own part of it: a micro-batch
-            counts as a process there (``docs/training.md``).
+            counts as a process there (``docs/explanation/reproducibility.md``).
         precision: arithmetic of forward and backward passes. ``auto`` is bfloat16 autocast where the hardware computes it faster
             (GPUs, CPUs with AMX or AVX-512 bf16) and float32 elsewhere. Weights, losses and evaluation are always float32.
         compile: compile the network's training forward and backward by ``torch.compile``, which pays for long trainings on a GPU; attacks
@@ -144,7 +168,7 @@ class RunConfig:
     workers: int = 0
     checkpoint_every: int = 500
     checkpoints_kept: int = 2
-    elastic: Elastic = field(default_factory=Elastic)
+    elastic: ElasticConfig = field(default_factory=ElasticConfig)
 
     def __post_init__(self) -> None:
         positive("epochs", self.epochs)
@@ -155,5 +179,5 @@ class RunConfig:
         at_least("workers", self.workers, 0)
         at_least("checkpoint_every", self.checkpoint_every, 1)
         at_least("checkpoints_kept", self.checkpoints_kept, 1)
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise InputError(f"ema must lie between 0 and 1, not {self.ema}")
+        if self.ema is not None:
+            fraction("ema", self.ema, zero=False, one=False)

@@ -1,9 +1,10 @@
 """Data sets, one a file, each yielding uint8 or [0, 1] float images ``[channels, height, width]`` and integer labels."""
 
-from logitpair.data.dataset import Data, ImageData, MemoryImages, batches, check_data, collate, count, first, select, to_pixels
+from logitpair.data.batching import Data, batches, collate, count, first, select, to_pixels
+from logitpair.data.data_fingerprint import fingerprint
+from logitpair.data.dataset import ImageData, MemoryImages, check_data
 from logitpair.data.digits import Digits
 from logitpair.data.evaluation_folder import Photos
-from logitpair.data.fingerprint import identity
 from logitpair.data.huggingface import HuggingFace
 from logitpair.data.image_folder import Folder
 from logitpair.data.imagenet import ImageNet
@@ -11,8 +12,7 @@ from logitpair.data.mnist import MNIST
 from logitpair.data.svhn import SVHN
 from logitpair.data.tiny_imagenet import TinyImageNet
 from logitpair.data.transforms import Augmentation
-from logitpair.data.webdataset import Shards
-from logitpair.data.write_webdataset import write_shards
+from logitpair.data.webdataset import Shards, write_shards
 
 __all__ = [
     "MNIST",
@@ -32,8 +32,8 @@ __all__ = [
     "check_data",
     "collate",
     "count",
+    "fingerprint",
     "first",
-    "identity",
     "select",
     "to_pixels",
     "write_shards",

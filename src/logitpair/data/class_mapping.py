@@ -1,4 +1,4 @@
-"""Which logit of a network the folder of a class stands for."""
+"""Which logit of a network the folder of a class has for its label."""
 
 from __future__ import annotations
 
@@ -16,12 +16,7 @@ WNID = re.compile(r"n\d{8}")
 
 
 class Matched(NamedTuple):
-    """Folders of classes matched with a network's logits.
-
-    Args:
-        labels: the logit of each folder.
-        names: of the classes, in the order of the logits.
-    """
+    """Folders of classes matched with a network's logits: the logit of each folder, and the classes' names in the order of the logits."""
 
     labels: list[int]
     names: list[str]
@@ -30,7 +25,7 @@ class Matched(NamedTuple):
 def match_classes(folders: Sequence[str], logits: int, labels: Path | None = None) -> Matched:
     """Match the folders of classes with a network's logits.
 
-    By the file ``labels``, if it is given. Otherwise folders that are all named by an ImageNet wnid (``n01440764``) stand for those
+    By the file ``labels``, if it is given. Otherwise folders that are all named by an ImageNet wnid (``n01440764``) mean those
     of the 1,000 classes of ImageNet-1k if there are 1,000 logits. All others are the classes in sorted order, as in torchvision's
     ``ImageFolder``, and must be as many as the logits.
 
@@ -44,19 +39,14 @@ def match_classes(folders: Sequence[str], logits: int, labels: Path | None = Non
             or if there is none and the numbers differ.
     """
     if labels is not None:
-        names = _read(labels)
-        if len(names) != logits:
-            raise InputError(
-                f"--labels: '{labels}' has {len(names)} lines, and the network {logits} logits; accepted: one class name for each"
-            )
-        return Matched([_line_of(folder, names, labels) for folder in folders], names)
+        return _by_file(folders, logits, labels)
     if logits == IMAGENET and all(WNID.fullmatch(folder) for folder in folders):
-        info = import_timm().data.ImageNetInfo()
-        wnids = info.label_names()
+        imagenet = _imagenet_names()
+        wnids = list(imagenet)
         for folder in folders:
-            if folder not in wnids:
+            if folder not in imagenet:
                 raise InputError(f"--labels is not given, and the folder '{folder}' is none of ImageNet-1k's 1000 classes")
-        return Matched([wnids.index(folder) for folder in folders], [info.label_name_to_description(wnid) for wnid in wnids])
+        return Matched([wnids.index(folder) for folder in folders], list(imagenet.values()))
     if len(folders) != logits:
         raise InputError(
             f"--labels is not given, and there are {len(folders)} folders ({', '.join(folders[:3])}{', ...' if len(folders) > 3 else ''}) "
@@ -76,25 +66,29 @@ def wnid_names(folders: Sequence[str]) -> list[str] | None:
     """English names of classes of ImageNet-1k given by their wnids; None if any is none of them."""
     if not all(WNID.fullmatch(folder) for folder in folders):
         return None
+    imagenet = _imagenet_names()
+    return [imagenet[folder] for folder in folders] if imagenet.keys() >= set(folders) else None
+
+
+def _imagenet_names() -> dict[str, str]:
+    """The English name of each wnid of ImageNet-1k, in the order of the logits."""
     info = import_timm().data.ImageNetInfo()
-    return [info.label_name_to_description(wnid) for wnid in folders] if set(folders) <= set(info.label_names()) else None
+    return {wnid: info.label_name_to_description(wnid) for wnid in info.label_names()}
 
 
-def _read(path: Path) -> list[str]:
+def _by_file(folders: Sequence[str], logits: int, path: Path) -> Matched:
     try:
-        text = path.read_text(encoding="utf-8-sig").rstrip()
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
     except FileNotFoundError as error:
         raise InputError(f"--labels: no file '{path}'") from error
     except (UnicodeDecodeError, IsADirectoryError) as error:
         raise InputError(f"--labels: '{path}' is not a text file of one class name a line") from error
-    return [line.strip() for line in text.splitlines()]
-
-
-def _line_of(folder: str, names: list[str], path: Path) -> int:
-    """The line that names a folder, from 0."""
-    lines = [number for number, name in enumerate(names) if name == folder]
-    if not lines:
-        raise InputError(f"--labels: '{path}' has no line '{folder}', the name of a folder; its lines begin {', '.join(names[:3])}")
-    if len(lines) > 1:
-        raise InputError(f"--labels: '{path}' names '{folder}' in the lines {lines[0] + 1} and {lines[1] + 1}; accepted: once")
-    return lines[0]
+    if len(names) != logits:
+        raise InputError(f"--labels: '{path}' has {len(names)} lines, and the network {logits} logits; accepted: one class name for each")
+    for folder in folders:
+        lines = [number for number, name in enumerate(names, 1) if name == folder]
+        if not lines:
+            raise InputError(f"--labels: '{path}' has no line '{folder}', the name of a folder; its lines begin {', '.join(names[:3])}")
+        if len(lines) > 1:
+            raise InputError(f"--labels: '{path}' names '{folder}' in the lines {lines[0]} and {lines[1]}; accepted: once")
+    return Matched([names.index(folder) for folder in folders], names)

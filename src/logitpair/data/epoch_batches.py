@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from logitpair.data.dataset import MemoryImages, collate
+from logitpair.data.batching import collate
+from logitpair.data.dataset import MemoryImages
 from logitpair.rng import derive_seed
 
 
@@ -27,14 +28,14 @@ class _Seeded(Dataset[tuple[Tensor, int | Tensor]]):
 
 
 def steps_per_epoch(dataset: Dataset[Any], batch_size: int) -> int:
-    """Batches in an epoch, the last one as small as it comes out."""
+    """Batches in an epoch; the last one may be smaller."""
     return -(-len(dataset) // batch_size)  # type: ignore[arg-type]
 
 
 def epoch_batches(
     dataset: Dataset[Any], batch_size: int, *, seed: int, epoch: int, start: int = 0, rank: int = 0, size: int = 1, workers: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The epoch's batches from number ``start`` on; of each, the share of process ``rank`` among ``size``.
+    """The epoch's batches from number ``start`` on; of each, the examples of process ``rank`` among ``size``.
 
     Args:
         dataset: a map-style data set of ``(image, label)``.
@@ -42,7 +43,7 @@ def epoch_batches(
         seed: of the run.
         epoch: counted from 0.
         start: batches already done in this epoch.
-        rank, size: this process's place.
+        rank, size: this process's rank, and the number of processes.
         workers: processes that load images.
     """
     shuffled = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(derive_seed(seed, "order", epoch)))  # type: ignore[arg-type]

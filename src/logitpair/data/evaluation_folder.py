@@ -1,21 +1,22 @@
-"""Photos of one's own in one folder a class, to test a network on."""
+"""A custom folder of images, one folder a class, to test a network on."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from jaxtyping import UInt8
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from logitpair.data.class_mapping import match_classes
-from logitpair.data.dataset import require_folder
-from logitpair.data.image_file import SUFFIXES, read_picture
+from logitpair.data.image_dataset import ImageFiles
+from logitpair.data.image_file import SUFFIXES, open_image
+from logitpair.data.image_source import FileSource
+from logitpair.data.splits import require_folder
+from logitpair.data.transforms import Transform, center_crop
 from logitpair.errors import InputError
 from logitpair.validate import whole
 
@@ -24,9 +25,9 @@ LAYOUT = "a folder with one folder of images a class, or with such folders under
 
 @dataclass(frozen=True, kw_only=True)
 class Photos:
-    """Photos to test on, and no others: ``root/<class>/*.jpg``, or the same under ``root/val`` or ``root/test``.
+    """Images to test on, and no others: ``root/<class>/*.jpg``, or the same under ``root/val`` or ``root/test``.
 
-    Which logit a folder stands for depends on the network, so that the data set is made by ``test``. Files and folders whose names
+    Which logit a folder is the label of depends on the network, so that the data set is made by ``test``. Files and folders whose names
     begin with a dot are left out.
 
     Args:
@@ -58,81 +59,54 @@ class Photos:
         return list(self._files)
 
     def first(self) -> UInt8[Tensor, "3 size size"]:
-        """The first photo, to try a network on before the labels are matched."""
-        return self.read(next(iter(self._files.values()))[0])
+        """The first image, to try a network on before the labels are matched."""
+        return self._transform(open_image(next(iter(self._files.values()))[0]))
 
-    def test(self, logits: int) -> LabelledPhotos:
-        """All photos, with the labels they have for a network of so many logits (``match_classes``).
+    def test(self, logits: int) -> ImageFiles:
+        """All images, with the labels they have for a network of so many logits (``match_classes``).
 
         Raises:
             InputError: if the folders cannot be matched with the logits.
         """
         matched = match_classes(self.folders, logits, self.labels)
-        files = [(path, label) for label, paths in zip(matched.labels, self._files.values(), strict=True) for path in paths]
-        return LabelledPhotos(self, files, matched.names)
+        samples = [(str(path), label) for label, paths in zip(matched.labels, self._files.values(), strict=True) for path in paths]
+        return ImageFiles(FileSource(samples, matched.names), self._transform)
 
-    def read(self, path: Path) -> UInt8[Tensor, "3 size size"]:
-        """The pixels of a photo, as the network sees it.
-
-        Raises:
-            InputError: for a file that is damaged or no image.
-        """
-        return read_picture(path, self.size, self.resize or self.size)
+    @property
+    def _transform(self) -> Transform:
+        return center_crop(self.size, self.resize or self.size)
 
     @cached_property
     def _files(self) -> dict[str, list[Path]]:
-        """The photos of each class."""
-        folder = self._folder()
-        classes = {path.name: _photos(path) for path in _subfolders(folder)}
-        if not classes:
-            raise InputError(f"--data-dir: '{folder}' holds no folders; it must be {LAYOUT}")
-        for name, photos in classes.items():
-            if not photos:
-                raise InputError(f"--data-dir: '{folder / name}' holds no images; accepted: {', '.join(SUFFIXES)}")
-        return classes
-
-    def _folder(self) -> Path:
-        root = require_folder(self.root, "--data-dir", LAYOUT)
+        """The images of each class."""
+        root = require_folder(self.root, LAYOUT)
         splits = [root / name for name in ("val", "test") if (root / name).is_dir() and _subfolders(root / name)]
         if len(splits) > 1:
             raise InputError(f"--data-dir: '{root}' holds both val/ and test/; name one of them, such as --data-dir {splits[1]}")
         if not splits and (root / "train").is_dir():
             raise InputError(f"--data-dir: '{root}' holds train/ but no val/ and no test/ with one folder a class")
-        return splits[0] if splits else root
-
-
-class LabelledPhotos(Dataset[tuple[Tensor, int]]):
-    """Photos with their labels, read from their files when they are asked for.
-
-    Args:
-        photos: how they are read.
-        files: of each photo, with its label.
-        classes: names of the network's classes, in the order of its logits.
-    """
-
-    def __init__(self, photos: Photos, files: Sequence[tuple[Path, int]], classes: Sequence[str]) -> None:
-        self.photos, self.files, self.classes = photos, files, classes
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        path, label = self.files[index]
-        return self.photos.read(path), label
+        folder = splits[0] if splits else root
+        classes = {path.name: _image_files(path) for path in _subfolders(folder)}
+        if not classes:
+            raise InputError(f"--data-dir: '{folder}' holds no folders; it must be {LAYOUT}")
+        for name, files in classes.items():
+            if not files:
+                raise InputError(f"--data-dir: '{folder / name}' holds no images; accepted: {', '.join(SUFFIXES)}")
+        return classes
 
 
 def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _photos(folder: Path) -> list[Path]:
+def _image_files(folder: Path) -> list[Path]:
     """The images in a folder and in those below it, in a fixed order."""
     files: list[Path] = []
     for where, below, names in os.walk(folder, followlinks=True):
         below[:] = [name for name in below if not name.startswith(".")]  # which os.walk then leaves out
         files += [Path(where) / name for name in names if not name.startswith(".")]
-    photos = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
-    others = sorted(set(files) - set(photos))
-    if others and photos:
+    images = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
+    others = sorted(set(files) - set(images))
+    if others and images:
         warnings.warn(f"--data-dir: left out {len(others)} files of '{folder}' that are no images, such as {others[0].name}", stacklevel=2)
-    return photos
+    return images

@@ -19,11 +19,8 @@ class ImageNet(Folder):
 
     Args:
         root: holds ``train/`` and ``val/``, each with one folder a class, named by its wnid.
-        size: height and width of the images the network sees, in pixels.
-        crop_pct: the share of the shorter side that evaluation's centre crop keeps: it is first resized to ``floor(size / crop_pct)``.
-        augmentation: the random crop's scale and ratio, and whether to mirror.
-        validation_fraction: share of the training images kept for validation, drawn once by a fixed seed; of ImageNet-1k 12,812.
-        corrupt: ``refuse`` or ``skip`` damaged files, as for ``ImageFileData``.
+        size, crop_pct, augmentation, corrupt: as for ``ImageFileData``.
+        validation_fraction: fraction of the training images kept for validation, drawn once by a fixed seed; of ImageNet-1k 12,812.
 
     Raises:
         InputError: as for ``Folder``.

@@ -11,26 +11,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from logitpair.data.dataset import ImageData, MemoryImages, check_fraction, none_left, require_folder
+from logitpair.data.dataset import ImageData, MemoryImages
+from logitpair.data.splits import check_fraction, require_folder, training_count
 from logitpair.errors import InputError
 
 OFFICIAL = {"train": 73_257, "test": 26_032, "extra": 531_131}
-_HOLDS = "the folder of train_32x32.mat and test_32x32.mat (http://ufldl.stanford.edu/housenumbers)"
-_PIXELS = (32, 32, 3)
+LAYOUT = "the folder of train_32x32.mat and test_32x32.mat (http://ufldl.stanford.edu/housenumbers)"
+PIXELS = (32, 32, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SVHN(ImageData):
-    """SVHN as its authors publish it: ``root/{train,test}_32x32.mat``, and ``extra_32x32.mat`` where it is asked for.
+    """SVHN as its authors publish it: ``root/{train,test}_32x32.mat``, and ``extra_32x32.mat`` with ``extra``.
 
-    Any file of that form is taken; one that has not as many images as the official one is told in a warning. The validation images
-    are the last of the training file, whose digits come photo by photo, so that no photo is in both. A file is read once an instance,
-    into memory: 0.3 GB for all of train and test, 1.6 GB more for ``extra``, and twice that while it is read.
+    Any file of that form is taken, with a warning if it has not as many images as the official one. The validation images are the last
+    of the training file, whose digits come photo by photo, so that no photo is in both. A file is read once an instance, into memory:
+    0.3 GB for all of train and test, 1.6 GB more for ``extra``, and twice that while it is read.
 
     Args:
         root: folder that holds the files.
         extra: train on the 531,131 easier images of ``extra_32x32.mat`` too.
-        validation_fraction: share of the training file kept for validation.
+        validation_fraction: fraction of the training file kept for validation.
 
     Raises:
         InputError: for a ``validation_fraction`` outside [0, 1); and, when used, for files that are missing, truncated, or of another form.
@@ -49,8 +50,6 @@ class SVHN(ImageData):
         return [str(digit) for digit in range(10)]
 
     def train(self) -> MemoryImages:
-        if not 0 < self._kept < len(self._train):
-            raise none_left(self.validation_fraction, len(self._train))
         kept = self._train.part(0, self._kept)
         if not self.extra:
             return kept
@@ -65,7 +64,7 @@ class SVHN(ImageData):
 
     @property
     def _kept(self) -> int:
-        return len(self._train) - round(self.validation_fraction * len(self._train))
+        return training_count(len(self._train), self.validation_fraction)
 
     @cached_property
     def _train(self) -> MemoryImages:
@@ -76,9 +75,9 @@ class SVHN(ImageData):
         return self._read("test")
 
     def _read(self, split: str) -> MemoryImages:
-        path = require_folder(self.root, "--data-dir", _HOLDS) / f"{split}_32x32.mat"
+        path = require_folder(self.root, LAYOUT) / f"{split}_32x32.mat"
         if not path.is_file():
-            raise InputError(f"--data-dir: no {path.name} in '{self.root}'; it must be {_HOLDS}")
+            raise InputError(f"--data-dir: no {path.name} in '{self.root}'; it must be {LAYOUT}")
         images, labels = _matrices(path)
         if len(labels) != OFFICIAL[split]:
             warnings.warn(
@@ -103,12 +102,11 @@ def _matrices(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if missing:
         raise InputError(f"--data-dir: '{path}' holds no {' and no '.join(missing)}; accepted: X [32, 32, 3, n] and y [n, 1]")
     images, labels = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1)
-    if images.shape == _PIXELS:  # MATLAB drops the last axis of a single image
+    if images.shape == PIXELS:  # MATLAB drops the last axis of a single image
         images = images[..., None]
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != _PIXELS or not len(labels):
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != PIXELS or not len(labels):
         raise InputError(f"--data-dir: X in '{path}' is {images.dtype} {list(images.shape)}; accepted: uint8 [32, 32, 3, n]")
     if labels.dtype.kind not in "iuf" or len(labels) != images.shape[3] or not np.isin(labels, range(1, 11)).all():
-        raise InputError(
-            f"--data-dir: y in '{path}' is not one label from 1 to 10 (10 is the digit 0) for each of {images.shape[3]} images"
-        )
+        accepted = f"one label from 1 to 10 (10 is the digit 0) for each of {images.shape[3]} images"
+        raise InputError(f"--data-dir: y in '{path}' is not {accepted}")
     return images, labels.astype(np.int64)

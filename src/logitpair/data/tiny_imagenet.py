@@ -13,16 +13,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from logitpair.data.dataset import ImageData, MemoryImages, check_fraction, held_out, none_left, require_folder
-from logitpair.data.image_dataset import Corrupt, check_corrupt, tell_skipped
-from logitpair.data.image_file import Damaged, open_picture
-from logitpair.data.parallel import in_threads
+from logitpair.data.dataset import ImageData, MemoryImages
+from logitpair.data.image_dataset import Corrupt, check_corrupt, warn_of_skipped
+from logitpair.data.image_file import DamagedImage, open_image
+from logitpair.data.parallel import map_in_threads
+from logitpair.data.splits import check_fraction, held_out, require_folder
+from logitpair.data.transforms import Transform
 from logitpair.errors import InputError
 from logitpair.runtime.lazy_imports import import_torchvision
 from logitpair.validate import whole
 
 SIZE = 64
-_HOLDS = "what tiny-imagenet-200.zip unpacks to: train/, val/, wnids.txt and words.txt"
+LAYOUT = "what tiny-imagenet-200.zip unpacks to: train/, val/, wnids.txt and words.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +37,9 @@ class TinyImageNet(ImageData):
 
     Args:
         root: the folder ``tiny-imagenet-200``.
-        padding: in training, black pixels put around an image before a random 64x64 crop; 0: no crop.
+        padding: in training, black pixels added around an image before a random 64x64 crop; 0: no crop.
         flip: in training, mirror every second image.
-        validation_fraction: share of the training images kept for validation.
+        validation_fraction: fraction of the training images kept for validation.
         corrupt: ``refuse`` ends with a line that names the first damaged file; ``skip`` leaves damaged files out, with a warning.
 
     Raises:
@@ -63,12 +65,12 @@ class TinyImageNet(ImageData):
         return [names.get(wnid, wnid).split(",")[0].strip() for wnid in self._wnids]
 
     def train(self) -> Dataset[Any]:
-        self._test  # noqa: B018  what evaluation will need is looked at before hours of training
+        self.test()  # what evaluation will need is looked at before hours of training
         images, kept = self._train
-        if not 0 < kept < len(images):
-            raise none_left(self.validation_fraction, len(images))
-        training = images.part(0, kept)
-        return CropAndFlip(training, self.padding, self.flip) if self.padding or self.flip else training
+        v2 = import_torchvision().transforms.v2
+        crop = [v2.RandomCrop(SIZE, padding=self.padding)] if self.padding else []
+        steps = [*crop, v2.RandomHorizontalFlip()] if self.flip else crop
+        return AugmentedImages(images.part(0, kept), v2.Compose(steps)) if steps else images.part(0, kept)
 
     def validation(self) -> MemoryImages:
         images, kept = self._train
@@ -92,56 +94,50 @@ class TinyImageNet(ImageData):
             folder = self._root / "train" / wnid / "images"
             found = sorted(folder.glob("*.JPEG"))
             if not found:
-                raise InputError(f"--data-dir: no images '{folder}/*.JPEG', though wnids.txt names {wnid}; it must be {_HOLDS}")
+                raise InputError(f"--data-dir: no images '{folder}/*.JPEG', though wnids.txt names {wnid}; it must be {LAYOUT}")
             files += [(path, label) for path in found]
         kept, held = held_out(len(files), self.validation_fraction)
-        images, there = self._decode([files[position] for position in [*kept, *held]])
-        return images, int(there[: len(kept)].sum())
+        images, intact = self._decode([files[position] for position in [*kept, *held]])
+        return images, int(intact[: len(kept)].sum())
 
     @cached_property
     def _test(self) -> MemoryImages:
-        labels = {wnid: label for label, wnid in enumerate(self._wnids)}
         files: list[tuple[Path, int]] = []
         for line in self._lines("val/val_annotations.txt"):
             name, wnid = [*line.split("\t"), ""][:2]
-            if wnid not in labels:
+            if wnid not in self._wnids:
                 raise InputError(f"--data-dir: val_annotations.txt has a line '{line}' that names none of wnids.txt's classes")
-            files.append((self._root / "val" / "images" / name, labels[wnid]))
+            files.append((self._root / "val" / "images" / name, self._wnids.index(wnid)))
         return self._decode(files)[0]
 
     def _decode(self, files: Sequence[tuple[Path, int]]) -> tuple[MemoryImages, np.ndarray]:
         """The images in this order, without damaged ones where these are skipped, and which of the files are among them."""
         images = torch.zeros(len(files), 3, SIZE, SIZE, dtype=torch.uint8)
+        labels = torch.tensor([label for _, label in files])
 
         def decode(position: int) -> bool:
-            pixels = self._pixels(files[position][0])
-            if pixels is not None:
-                images[position] = pixels
-            return pixels is not None
+            path = files[position][0]
+            try:
+                image = open_image(path)
+            except DamagedImage:
+                if self.corrupt == "refuse":
+                    raise
+                return False
+            if image.size != (SIZE, SIZE):
+                found = "{}x{}".format(*image.size)
+                raise InputError(f"--data-dir: '{path}' is {found} pixels; accepted: {SIZE}x{SIZE} (others: logitpair.data.Folder)")
+            images[position] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+            return True
 
-        there = np.fromiter(in_threads(decode, range(len(files)), "decoding Tiny ImageNet"), bool, len(files))
-        labels = torch.tensor([label for _, label in files])
-        if there.all():
-            return MemoryImages(images, labels), there
-        tell_skipped([str(path) for (path, _), found in zip(files, there, strict=True) if not found], len(files))
-        return MemoryImages(images[torch.from_numpy(there)], labels[torch.from_numpy(there)]), there
-
-    def _pixels(self, path: Path) -> Tensor | None:
-        """uint8 ``[3, 64, 64]``; None for a damaged file that is to be skipped."""
-        try:
-            picture = open_picture(path)
-        except Damaged:
-            if self.corrupt == "skip":
-                return None
-            raise
-        if picture.size != (SIZE, SIZE):
-            width, height = picture.size
-            raise InputError(f"--data-dir: '{path}' is {width}x{height} pixels; accepted: {SIZE}x{SIZE} (others: logitpair.data.Folder)")
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        intact = np.fromiter(map_in_threads(decode, range(len(files)), "decoding Tiny ImageNet"), bool, len(files))
+        if not intact.all():
+            warn_of_skipped([str(path) for (path, _), found in zip(files, intact, strict=True) if not found], len(files))
+            images, labels = images[torch.from_numpy(intact)], labels[torch.from_numpy(intact)]
+        return MemoryImages(images, labels), intact
 
     @property
     def _root(self) -> Path:
-        return require_folder(self.root, "--data-dir", _HOLDS)
+        return require_folder(self.root, LAYOUT)
 
     def _lines(self, name: str) -> list[str]:
         """The lines of a text file that are not empty."""
@@ -149,22 +145,14 @@ class TinyImageNet(ImageData):
         try:
             return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         except (FileNotFoundError, UnicodeDecodeError) as error:
-            raise InputError(f"--data-dir: no text file '{path}'; the folder must be {_HOLDS}") from error
+            raise InputError(f"--data-dir: no text file '{path}'; the folder must be {LAYOUT}") from error
 
 
-class CropAndFlip(Dataset[tuple[Tensor, Tensor]]):
-    """Images held in memory, each shifted and mirrored anew; random numbers are PyTorch's global ones.
+class AugmentedImages(Dataset[tuple[Tensor, Tensor]]):
+    """Images held in memory, each transformed anew whenever it is read."""
 
-    Args:
-        images: uint8.
-        padding: black pixels put around an image before a random crop of its own size.
-        flip: mirror every second image.
-    """
-
-    def __init__(self, images: MemoryImages, padding: int, flip: bool) -> None:
-        v2 = import_torchvision().transforms.v2
-        crop = [v2.RandomCrop(images.images.shape[-2:], padding=padding)] if padding else []
-        self.images, self.transform = images, v2.Compose([*crop, *([v2.RandomHorizontalFlip()] if flip else [])])
+    def __init__(self, images: MemoryImages, transform: Transform) -> None:
+        self.images, self.transform = images, transform
 
     def __len__(self) -> int:
         return len(self.images)

@@ -1,4 +1,4 @@
-"""How the pixels that a network sees are cut out of a picture."""
+"""How the pixels that a network sees are cut out of an image."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Transform = Callable[[Any], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What training changes about a picture, by torchvision's ``transforms.v2``.
+    """What training changes about an image, by torchvision's ``transforms.v2``.
 
     Args:
-        scale: least and greatest share of the picture's area that a random crop keeps; None: the centre, as in evaluation.
+        scale: least and greatest fraction of the image's area that a random crop keeps; None: the centre, as in evaluation.
         ratio: least and greatest width / height of that crop, before it is resized to a square.
-        flip: mirror every second picture, left to right; not for text or digits.
+        flip: mirror every second image, left to right; not for text or digits.
 
     Raises:
-        InputError: for shares that are not 0 < least <= greatest <= 1, and ratios that are not 0 < least <= greatest.
+        InputError: for fractions that are not 0 < least <= greatest <= 1, and ratios that are not 0 < least <= greatest.
     """
 
     scale: tuple[float, float] | None = None
@@ -38,28 +38,16 @@ class Augmentation:
         if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
             raise InputError(f"data.augmentation.ratio: accepted is 0 < least <= greatest, not {list(self.ratio)}")
 
-    def transform(self, size: int, crop_pct: float) -> Transform:
-        """From an RGB picture of Pillow to uint8 ``[3, size, size]``; random numbers are PyTorch's global ones."""
+    def transform(self, size: int, resize: int) -> Transform:
+        """From an RGB image of Pillow to uint8 ``[3, size, size]``, as ``center_crop``; random numbers are PyTorch's global ones."""
         v2 = import_torchvision().transforms.v2
-        crop = _centre(size, crop_pct) if self.scale is None else [v2.RandomResizedCrop(size, scale=self.scale, ratio=self.ratio)]
-        return v2.Compose([*crop, *([v2.RandomHorizontalFlip()] if self.flip else []), to_uint8])
+        crop = center_crop(size, resize)
+        if self.scale is not None:
+            crop = v2.Compose([v2.RandomResizedCrop(size, scale=self.scale, ratio=self.ratio), v2.PILToTensor()])
+        return v2.Compose([crop, v2.RandomHorizontalFlip()]) if self.flip else crop
 
 
-def centre(size: int, crop_pct: float) -> Transform:
-    """The centre of an RGB picture of Pillow, as uint8 ``[3, size, size]``.
-
-    Args:
-        size: height and width, in pixels.
-        crop_pct: the share of the shorter side that is kept: it is first resized to ``floor(size / crop_pct)`` pixels, as in timm.
-    """
-    return import_torchvision().transforms.v2.Compose([*_centre(size, crop_pct), to_uint8])
-
-
-def to_uint8(picture: Any) -> Tensor:
-    """The pixels of an RGB picture of Pillow, uint8 ``[3, height, width]``."""
-    return import_torchvision().transforms.v2.functional.pil_to_tensor(picture)
-
-
-def _centre(size: int, crop_pct: float) -> list[Any]:
+def center_crop(size: int, resize: int) -> Transform:
+    """The centre of an RGB image of Pillow, whose shorter side is first resized to ``resize`` pixels, as uint8 ``[3, size, size]``."""
     v2 = import_torchvision().transforms.v2
-    return [v2.Resize(math.floor(size / crop_pct + 1e-9)), v2.CenterCrop(size)]
+    return v2.Compose([v2.Resize(resize), v2.CenterCrop(size), v2.PILToTensor()])

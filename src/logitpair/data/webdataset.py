@@ -1,22 +1,28 @@
-"""Pictures packed into tar files, as WebDataset lays them out, read by their place in them."""
+"""Images packed into tar files, as WebDataset lays them out: read by their offsets there, and written from a folder."""
 
 from __future__ import annotations
 
+import io
 import os
 import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
-from logitpair.data.dataset import require_folder
-from logitpair.data.disk_cache import remembered
-from logitpair.data.image_dataset import ImageFileData, Source, Split
-from logitpair.data.image_file import SUFFIXES, open_picture
+from logitpair.data.disk_cache import cached_on_disk
+from logitpair.data.image_dataset import ImageFileData, Split
+from logitpair.data.image_file import SUFFIXES, open_image
+from logitpair.data.image_folder import Folder
+from logitpair.data.image_source import Source
+from logitpair.data.splits import require_folder
 from logitpair.errors import InputError
+from logitpair.runtime.progress import tracked
+from logitpair.storage.atomic_files import atomic_write
+from logitpair.validate import whole
 
 CLASSES = "classes.txt"
 OPEN = 128  # tar files that a process keeps open
@@ -24,21 +30,21 @@ OPEN = 128  # tar files that a process keeps open
 
 @dataclass(frozen=True, kw_only=True)
 class Shards(ImageFileData):
-    """Tar files of pictures (``.jpg``, ``.png``, ...) and labels (``.cls``), for clusters whose file systems are slow with small files.
+    """Tar files of images (``.jpg``, ``.png``, ...) and labels (``.cls``), for clusters whose file systems are slow with small files.
 
     The members of a tar file that share their name up to its first dot are one example, as in WebDataset; other members are passed over.
-    Where each picture lies is looked up once and kept in the user's cache folder, so that any example can be read by itself: training
+    The offset of each image is looked up once and kept in the user's cache folder, so that any example can be read by itself: training
     draws from all of them, and resumes and is shared between processes exactly as with single files. What ``write_shards`` makes of a
     folder gives the same examples in the same order as ``Folder`` does.
 
     Args:
         root: holds the tar files, not compressed, and ``classes.txt`` of one class name a line in the order of the labels; without it
             classes are called by their number.
-        training, testing: names of the tar files of the training and of the test set, where ``*`` stands for anything.
+        training, testing: names of the tar files of the training and of the test set, where ``*`` matches anything.
         size, crop_pct, augmentation, validation_fraction, corrupt: as for ``ImageFileData``.
 
     Raises:
-        InputError: when used, for missing, truncated or compressed tar files, and examples without a picture or a label.
+        InputError: when used, for missing, truncated or compressed tar files, and examples without an image or a label.
     """
 
     root: Path | str | None = None
@@ -48,92 +54,96 @@ class Shards(ImageFileData):
 
     @property
     def classes(self) -> Sequence[str]:
-        path = self._root / CLASSES
-        if not path.exists():
-            return [str(label) for label in range(1 + max(self._members("train").greatest, self._members("test").greatest))]
-        return path.read_text(encoding="utf-8").splitlines()
+        names = self._class_names()
+        return names if names is not None else list(map(str, range(1 + max(_greatest(self._train), _greatest(self._test)))))
 
-    def _source(self, split: Split) -> Members:
-        members = self._members(split)
-        if members.greatest >= len(self.classes):
-            raise InputError(f"--data-dir: '{self.root}' holds the label {members.greatest}, and {CLASSES} only {len(self.classes)} names")
-        return members
-
-    def _members(self, split: Split) -> Members:
-        return self._train_members if split == "train" else self._test_members
-
-    @cached_property
-    def _train_members(self) -> Members:
-        return Members(self._tars("training", self.training))
-
-    @cached_property
-    def _test_members(self) -> Members:
-        return Members(self._tars("testing", self.testing))
-
-    def _tars(self, option: str, pattern: str) -> list[Path]:
+    def source(self, split: Split) -> TarSource:
+        pattern = self.training if split == "train" else self.testing
         tars = sorted(self._root.glob(pattern))
         if not tars:
-            raise InputError(
-                f"data.{option}: no files '{pattern}' in '{self.root}'; accepted: the names of its tar files, such as train-*.tar"
-            )
-        return tars
+            accepted = "the names of its tar files, such as train-*.tar"
+            raise InputError(f"data.{split}ing: no files '{pattern}' in '{self.root}'; accepted: {accepted}")
+        source, names = TarSource(tars), self._class_names()
+        if names is not None and _greatest(source) >= len(names):
+            raise InputError(f"--data-dir: '{self.root}' holds the label {_greatest(source)}, and {CLASSES} only {len(names)} names")
+        return source
 
     @property
     def _root(self) -> Path:
-        return require_folder(self.root, "--data-dir", "a folder of tar files such as train-000000.tar and val-000000.tar")
+        return require_folder(self.root, "a folder of tar files such as train-000000.tar and val-000000.tar")
+
+    def _class_names(self) -> list[str] | None:
+        path = self._root / CLASSES
+        return path.read_text(encoding="utf-8").splitlines() if path.exists() else None
 
 
-class Members(Source):
-    """The pictures in tar files, by their places there.
+def write_shards(root: Path | str, out: Path | str, *, images: int = 10_000) -> list[Path]:
+    """Pack a folder in the ImageFolder layout into WebDataset's tar files, which ``Shards`` reads.
+
+    Image files are copied as they are, in the order in which ``Folder`` finds them. The same folder gives the same bytes.
 
     Args:
-        tars: the files.
+        root: holds ``train/<class>/`` and ``val/<class>/``.
+        out: gets ``train-000000.tar``, ..., ``val-000000.tar``, ... and ``classes.txt``, which comes last.
+        images: a tar file, at most; 10,000 of ImageNet are about 1.1 GB.
+
+    Returns:
+        The tar files.
 
     Raises:
-        InputError: as for ``Shards``.
+        InputError: for a folder that is laid out otherwise, and for an ``out`` that holds tar files already.
+        OSError: for a full disk; no tar file is then half written.
     """
+    whole("images", images, 1)
+    out = Path(out)
+    if out.is_file() or next(out.glob("*.tar"), None):
+        raise InputError(f"out: '{out}' is a file or holds tar files; accepted: another folder")
+    folder = Folder(root=root)
+    splits = {"train": folder.source("train").samples, "val": folder.source("test").samples}  # both before anything is written
+    out.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    for name, samples in splits.items():
+        for start in tracked(range(0, len(samples), images), f"writing {name}-*.tar"):
+            written.append(out / f"{name}-{start // images:06d}.tar")
+            _write(written[-1], samples[start : start + images], start)
+    atomic_write(out / CLASSES, "\n".join(folder.classes) + "\n")
+    return written
+
+
+def _greatest(source: Source) -> int:
+    return int(source.labels.max(initial=-1))
+
+
+class TarSource(Source):
+    """The images in tar files, by their offsets there."""
 
     def __init__(self, tars: Sequence[Path]) -> None:
-        stats = [os.stat(path) for path in tars]
-        self.tars = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in zip(tars, stats, strict=True)]
-        found = [remembered("shard", repr((os.path.realpath(path), *told)), lambda path=path: _examples(path)) for path, *told in self.tars]
-        counts = [len(examples["label"]) for examples in found]
-        self.tar = np.repeat(np.arange(len(found)), counts)
+        self.tars = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in tars]
+        found = [cached_on_disk("shard", repr((os.path.realpath(path), *state)), partial(_index, path)) for path, *state in self.tars]
+        self.tar = np.repeat(np.arange(len(found)), [len(examples["label"]) for examples in found])
         self.offset, self.size, self.labels, self.names = (
             np.concatenate([examples[key] for examples in found]) for key in ("offset", "size", "label", "name")
         )
-
-    @property
-    def greatest(self) -> int:
-        """The greatest label."""
-        return int(self.labels.max(initial=-1))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def label(self, position: int) -> int:
-        return int(self.labels[position])
 
     def name(self, position: int) -> str:
         return f"{self.tars[self.tar[position]][0]}: {self.names[position]}"
 
     def open(self, position: int) -> Image.Image:
-        path, _, changed = self.tars[self.tar[position]]
-        content = _opened(path, changed).read(int(self.size[position]), int(self.offset[position]))
-        return open_picture(content, self.name(position))
+        path, _, modified = self.tars[self.tar[position]]
+        content = _opened(path, modified).read(int(self.size[position]), int(self.offset[position]))
+        return open_image(content, self.name(position))
 
-    def told(self, positions: Iterable[int]) -> str:
+    def signature(self, positions: Iterable[int]) -> str:
         chosen = np.fromiter(positions, np.int64)
         used = {int(tar): (os.path.basename(self.tars[tar][0]), *self.tars[tar][1:]) for tar in np.unique(self.tar[chosen])}
         return repr((used, *(values[chosen].tolist() for values in (self.tar, self.offset, self.labels))))
 
 
-class _Tar:
+class _OpenFile:
     """A file of which any number of threads and processes read at once."""
 
-    def __init__(self, path: str) -> None:
-        self.path, self.handle = path, -1
-        self.handle = os.open(path, os.O_RDONLY)
+    def __init__(self, path: str, handle: int) -> None:
+        self.path, self.handle = path, handle
 
     def read(self, size: int, offset: int) -> bytes:
         if hasattr(os, "pread"):
@@ -143,18 +153,17 @@ class _Tar:
             return file.read(size)
 
     def __del__(self) -> None:
-        if self.handle >= 0:
-            os.close(self.handle)
+        os.close(self.handle)
 
 
 @lru_cache(maxsize=OPEN)
-def _opened(path: str, changed: int) -> _Tar:
-    return _Tar(path)
+def _opened(path: str, modified: int) -> _OpenFile:
+    return _OpenFile(path, os.open(path, os.O_RDONLY))
 
 
-def _examples(path: str) -> dict[str, np.ndarray]:
-    """Offset, size, label and name of each picture in a tar file, in its order."""
-    pictures: dict[str, tarfile.TarInfo] = {}
+def _index(path: str) -> dict[str, np.ndarray]:
+    """Offset, size, label and name of each image in a tar file, in its order."""
+    images: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, int] = {}
     try:
         with tarfile.open(path, "r:") as tar:
@@ -164,23 +173,26 @@ def _examples(path: str) -> dict[str, np.ndarray]:
                 key = str(name.parent / name.name[: len(stem)])
                 if not member.isreg() or member.issparse() or not stem or f".{suffix}" not in (*SUFFIXES, ".cls"):
                     continue
-                if key in (labels if suffix == "cls" else pictures):
-                    raise InputError(f"--data-dir: '{path}' holds two members '{key}.{suffix}' or two pictures of that name; accepted: one")
+                if key in (labels if suffix == "cls" else images):
+                    raise InputError(f"--data-dir: '{path}' holds two members '{key}.{suffix}' or two images of that name; accepted: one")
                 if suffix == "cls":
                     labels[key] = _label(path, member, tar)
                 else:
-                    pictures[key] = member
+                    images[key] = member
             end = tar.offset
     except tarfile.TarError as error:
         raise InputError(f"--data-dir: '{path}' is truncated, compressed or no tar file ({error}); accepted: a tar file") from error
-    _check_end(path, end)
-    if alone := sorted(pictures.keys() ^ labels.keys()):
-        raise InputError(f"--data-dir: '{path}' holds '{alone[0]}' without its {'label (.cls)' if alone[0] in pictures else 'picture'}")
+    with open(path, "rb") as file:  # Python's tarfile takes a damaged header for the zeros that end a tar file
+        file.seek(end)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise InputError(f"--data-dir: '{path}' is truncated or damaged after {end:,} bytes; accepted: a whole tar file")
+    if alone := sorted(images.keys() ^ labels.keys()):
+        raise InputError(f"--data-dir: '{path}' holds '{alone[0]}' without its {'label (.cls)' if alone[0] in images else 'image'}")
     return {
-        "offset": np.array([member.offset_data for member in pictures.values()], np.int64),
-        "size": np.array([member.size for member in pictures.values()], np.int64),
-        "label": np.array([labels[key] for key in pictures], np.int64),
-        "name": np.array([member.name for member in pictures.values()], np.str_),
+        "offset": np.array([member.offset_data for member in images.values()], np.int64),
+        "size": np.array([member.size for member in images.values()], np.int64),
+        "label": np.array([labels[key] for key in images], np.int64),
+        "name": np.array([member.name for member in images.values()], np.str_),
     }
 
 
@@ -192,9 +204,19 @@ def _label(path: str, member: tarfile.TarInfo, tar: tarfile.TarFile) -> int:
     return int(text)
 
 
-def _check_end(path: str, end: int) -> None:
-    """Refuse a tar file without the zeros that end one: Python's ``tarfile`` takes a damaged header for the end."""
-    with open(path, "rb") as file:
-        file.seek(end)
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise InputError(f"--data-dir: '{path}' is truncated or damaged after {end:,} bytes; accepted: a whole tar file")
+def _write(path: Path, samples: Sequence[tuple[str, int]], start: int) -> None:
+    """One tar file, whole or not at all, of images with their labels, numbered from ``start``."""
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        with tarfile.open(temporary, "w") as tar:
+            for number, (image, label) in enumerate(samples, start):
+                source = Path(image)
+                key = f"{number:08d}_{source.stem.replace('.', '_')}"  # WebDataset ends it at the first dot
+                for suffix, content in ((source.suffix.lower(), source.read_bytes()), (".cls", str(label).encode())):
+                    member = tarfile.TarInfo(key + suffix)  # its time, owner and rights are fixed
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

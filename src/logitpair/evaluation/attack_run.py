@@ -1,4 +1,4 @@
-"""One attack on one network, tried on a batch and verified: the unit that an evaluation is made of."""
+"""One attack on one network, run on a batch and verified: the unit that an evaluation is made of."""
 
 from __future__ import annotations
 
@@ -20,31 +20,61 @@ from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import LedgerChunk
 from logitpair.storage.model_fingerprint import fingerprint
-from logitpair.storage.schema1 import NO_CLASS
-from logitpair.validate import at_least, check_batch, check_labels
+from logitpair.storage.results import NO_CLASS
+from logitpair.validate import at_least, check_labels
 
 WHITE_BOX = "white_box"
 CURVE = "curve"
-RESERVED = (WHITE_BOX, CURVE, "clean", "first", "gallery", "facts", "position")
-NONE = -1  # restart and step of an example that stands, or of an attack that cannot tell
+RESERVED_NAMES = (WHITE_BOX, CURVE, "clean", "first", "gallery", "facts", "position")  # that the ledger's columns begin with
+UNKNOWN = -1  # restart and step of an example that is still correct, or of an attack that does not know them
+
+
+@dataclass(frozen=True)
+class Correctness:
+    """Which examples of a batch are classified right: by the largest logit and, with more than five classes, by one of five."""
+
+    top1: Tensor
+    top5: Tensor | None
+
+    @classmethod
+    def of(cls, logits: Tensor, y: Tensor) -> Correctness:
+        """Those of these logits ``[batch, classes]``; non-finite ones count as misclassified."""
+        finite = torch.isfinite(logits).all(1)
+        top5 = finite & (logits.topk(5, dim=1).indices == y[:, None]).any(1) if logits.shape[1] > 5 else None
+        return cls(finite & (logits.argmax(1) == y), top5)
+
+    def __and__(self, other: Correctness) -> Correctness:
+        top5 = None if self.top5 is None or other.top5 is None else self.top5 & other.top5
+        return Correctness(self.top1 & other.top1, top5)
+
+
+@dataclass(frozen=True)
+class CleanBatch:
+    """Images and labels, their positions in the data, and how the model classifies them unperturbed."""
+
+    x: Tensor
+    y: Tensor
+    position: Tensor
+    prediction: Tensor
+    correct: Correctness
 
 
 @dataclass(frozen=True)
 class AttackRun:
-    """One attack on one victim.
+    """One attack on one network.
 
     Args:
-        victim: ``white_box`` for the model itself, ``curve`` for it at another radius, or a source's name.
+        setting: ``white_box`` for the model itself, ``curve`` for it at another radius, or a source's name.
         name: the attack's.
-        network: what the attack looks at.
+        network: that the attack searches on.
         weights: the network's ``fingerprint``.
-        attack: what is done.
+        attack: the search.
         seed: of its random numbers, with each example's position.
-        data: what the examples are (``data.identity``), if known.
-        examples: it is tried on so many, from the first; None for all.
+        data: what the examples are (``data.fingerprint``), if known.
+        examples: only so many of the first are attacked; None for all.
     """
 
-    victim: str
+    setting: str
     name: str
     network: nn.Module
     weights: str
@@ -54,9 +84,9 @@ class AttackRun:
     examples: int | None = None
 
     @property
-    def key(self) -> str:
+    def column(self) -> str:
         """The prefix of its columns in the ledger."""
-        return f"{self.victim}/{self.name}"
+        return f"{self.setting}/{self.name}"
 
     @property
     def stops_early(self) -> bool:
@@ -65,14 +95,14 @@ class AttackRun:
 
     @property
     def is_white_box(self) -> bool:
-        """Whether the attack looks at the very model that is evaluated."""
-        return self.victim in (WHITE_BOX, CURVE)
+        """Whether the attack searches on the very model that is evaluated."""
+        return self.setting in (WHITE_BOX, CURVE)
 
     @property
-    def made_by(self) -> dict[str, Any]:
+    def cache_key(self) -> dict[str, Any]:
         """All that determines what is found for an example, in plain values."""
         return {
-            "victim": self.victim,
+            "setting": self.setting,
             "attack": self.name,
             "parameters": describe(self.attack),
             "weights": self.weights,
@@ -82,95 +112,73 @@ class AttackRun:
             "version": version("logitpair"),
         }
 
-    def chosen(self, clean: Correctness, position: Tensor) -> Tensor:
-        """Rows of the batch that are attacked: those that can still be broken; against a source, which knows nothing of that, all."""
-        standing = clean.top1 if self.stops_early or clean.top5 is None else clean.top1 | clean.top5
-        if not self.is_white_box:
-            standing = torch.ones_like(standing)
-        if self.examples is not None:
-            standing = standing & (position.to(standing.device) < self.examples)
-        return standing.nonzero().squeeze(1)
+    def run(self, model: nn.Module, batch: CleanBatch, images: AdversarialImages | None, chunk: LedgerChunk) -> None:
+        """Attack the batch, verify on ``model`` by a fresh forward, and write the columns into ``chunk``."""
+        began = time.perf_counter()
+        rows = self.attackable(batch)
+        clean = batch.x[rows]
+        found = self.find(clean, batch.y[rows], batch.position[rows.cpu()], images)
+        inside = self.attack.threat.contains(found.x_adv, clean)
+        x_adv = batch.x.clone()
+        x_adv[rows[inside]] = found.x_adv[inside]  # an image outside the threat model counts as unperturbed
+        logits = compute_logits(model, x_adv)
+        if x_adv.is_cuda:
+            torch.cuda.synchronize(x_adv.device)
+        chunk.facts[f"seconds/{self.column}"] = time.perf_counter() - began
+        for name, values in self.columns(batch, rows, found, x_adv, logits).items():
+            chunk.add(f"{self.column}/{name}", values)
+        if self.setting == WHITE_BOX:
+            chunk.add_images(self.column, x_adv)
 
-    def search(self, x: Tensor, y: Tensor, position: Tensor) -> AttackResult:
-        """Attack these examples, each with random numbers of its own.
+    def attackable(self, batch: CleanBatch) -> Tensor:
+        """Rows of the batch that are attacked: those still correct; all where the network is a source, which does not classify for them."""
+        attacked = batch.correct.top1
+        if not self.is_white_box:
+            attacked = torch.ones_like(attacked)
+        elif not self.stops_early and batch.correct.top5 is not None:
+            attacked = attacked | batch.correct.top5
+        if self.examples is not None:
+            attacked = attacked & (batch.position.to(attacked.device) < self.examples)
+        return attacked.nonzero().squeeze(1)
+
+    def find(self, x: Tensor, y: Tensor, position: Tensor, images: AdversarialImages | None) -> AttackResult:
+        """What the attack finds for these examples, each with random numbers of its own, or what was kept of it.
 
         Raises:
-            InputError: what the attack refuses, such as a loss that is none, with its name.
+            InputError: what the attack refuses, such as its loss, with its name.
         """
+        if images and not self.is_white_box and (kept := images.read(self.cache_key, self.attack.threat, x, y, position)):
+            return kept
         try:
-            return self.attack.find(self.network, x, y, generator=ExampleStreams(self.seed, position))
+            found = self.attack.find(self.network, x, y, generator=ExampleStreams(self.seed, position))
         except InputError as error:
             raise InputError(f"attacks: {self.name}: {error}") from error
+        if images and self.setting != CURVE and not (self.is_white_box and images.sources_only):
+            images.write(self.cache_key, x, y, position, found)
+        return found
 
-    def run(
-        self, model: nn.Module, x: Tensor, y: Tensor, position: Tensor, clean: Tensor, part: LedgerChunk, images: AdversarialImages | None
-    ) -> None:
-        """Attack, verify on ``model`` by a fresh forward, and write the columns.
+    def columns(self, batch: CleanBatch, rows: Tensor, found: AttackResult, x_adv: Tensor, logits: Tensor) -> dict[str, Tensor]:
+        """The ledger's columns of the batch, of which ``rows`` were attacked, by the logits of ``x_adv``."""
+        correct = batch.correct & Correctness.of(logits, batch.y)  # misclassified when clean counts as broken, whatever the attack did
+        prediction = torch.where(batch.correct.top1, logits.argmax(1), batch.prediction)
+        prediction = prediction.where(correct.top1 | (prediction != batch.y), NO_CLASS)
 
-        Args:
-            model: what the images are tried on.
-            x, y: the batch.
-            position: of its examples in the data.
-            clean: the model's logits on ``x``.
-            part: gets the columns.
-            images: where adversarial images are kept, those made against a source being taken from there; None to keep none.
-        """
-        began = time.perf_counter()
-        before = Correctness.of(clean, y)
-        rows = self.chosen(before, position)
-        own, at = x[rows], position[rows.cpu()]
-        found = images.read(self.made_by, self.attack.threat, own, y[rows], at) if images and not self.is_white_box else None
-        if found is None:
-            found = self.search(own, y[rows], at)
-            if images and self.victim != CURVE:
-                images.write(self.made_by, own, y[rows], at, found)
-        inside = self.attack.threat.contains(found.x_adv, own)
-        x_adv = x.clone()
-        x_adv[rows[inside]] = found.x_adv[inside]  # what leaves the threat model is put back
-        attacked = compute_logits(model, x_adv)
-        if x.is_cuda:
-            torch.cuda.synchronize(x.device)
-        part.facts[f"seconds/{self.key}"] = time.perf_counter() - began
+        def on_all(values: Tensor, others: float) -> Tensor:
+            return torch.full((len(x_adv),), others, dtype=values.dtype, device=x_adv.device).index_put((rows,), values)
 
-        # an image that needs no attack to be misclassified stays broken, whatever the attack made of it
-        after = before & Correctness.of(attacked, y)
-        prediction = torch.where(before.top1, attacked.argmax(1), clean.argmax(1))
-        prediction = prediction.where(after.top1 | (prediction != y), NO_CLASS)
-        part.add(f"{self.key}/prediction", prediction)
-        if after.top5 is not None:
-            part.add(f"{self.key}/top5", after.top5)
-        part.add(f"{self.key}/distance", self.attack.threat.distance(x_adv, x))
-
-        def spread(values: Tensor, elsewhere: float) -> Tensor:
-            return torch.full((len(x),), elsewhere, dtype=values.dtype, device=x.device).index_put((rows,), values)
-
-        part.add(f"{self.key}/gradients", spread(found.gradients.double(), 0))
-        part.add(f"{self.key}/forwards", spread(found.forwards.double(), 0))
-        if self.is_white_box:  # how a source was broken says nothing of the model
-            broken = before.top1 & (prediction != y)
-            part.add(f"{self.key}/restart", spread(found.restart, NONE).where(broken, NONE))
-            part.add(f"{self.key}/step", spread(found.step, NONE).where(broken, NONE))
-        if self.victim == WHITE_BOX:
-            part.add_images(self.key, x_adv)
-
-
-@dataclass(frozen=True)
-class Correctness:
-    """Which examples of a batch are classified right: by the first guess and, with more than five classes, by one of five."""
-
-    top1: Tensor
-    top5: Tensor | None
-
-    @classmethod
-    def of(cls, logits: Tensor, y: Tensor) -> Correctness:
-        """Those of these logits ``[batch, classes]``."""
-        finite = torch.isfinite(logits).all(1)  # what is no number is no answer either
-        top5 = finite & (logits.topk(5, dim=1).indices == y[:, None]).any(1) if logits.shape[1] > 5 else None
-        return cls(finite & (logits.argmax(1) == y), top5)
-
-    def __and__(self, other: Correctness) -> Correctness:
-        top5 = None if self.top5 is None or other.top5 is None else self.top5 & other.top5
-        return Correctness(self.top1 & other.top1, top5)
+        columns = {
+            "prediction": prediction,
+            "distance": self.attack.threat.distance(x_adv, batch.x),
+            "gradients": on_all(found.gradients.double(), 0),
+            "forwards": on_all(found.forwards.double(), 0),
+        }
+        if correct.top5 is not None:
+            columns["top5"] = correct.top5
+        if self.is_white_box:  # restart and step of a source's images say nothing about the model
+            broken = batch.correct.top1 & (prediction != batch.y)
+            columns["restart"] = on_all(found.restart, UNKNOWN).where(broken, UNKNOWN)
+            columns["step"] = on_all(found.step, UNKNOWN).where(broken, UNKNOWN)
+        return columns
 
 
 def plan(
@@ -196,59 +204,48 @@ def plan(
     first, attack = next(iter(attacks.items()))
     if curve and not attack.threat.eps:
         raise InputError(f"curve: attack '{first}' has eps 0 and cannot be scaled; accepted: an attack with eps above 0, or no curve")
-
-    def seeded(victim: str, name: str) -> int:
-        return derive_seed(seed, victim, name)
-
-    own = fingerprint(model)
-    trials = [AttackRun(WHITE_BOX, name, model, own, attack, seeded(WHITE_BOX, name), data) for name, attack in attacks.items()]
-    for source, network in sources.items():
+    runs: list[AttackRun] = []
+    for setting, network in {WHITE_BOX: model, **sources}.items():
         weights = fingerprint(network)
-        for name, attack in attacks.items():
-            trials.append(AttackRun(source, name, network, weights, attack.without_early_stop(), seeded(source, name), data))
+        for name, one in attacks.items():
+            one = one if setting == WHITE_BOX else one.without_early_stop()
+            runs.append(AttackRun(setting, name, network, weights, one, derive_seed(seed, setting, name), data))
     for eps in curve:
         scaled = attack.scaled(eps / attack.threat.eps) if eps else Unperturbed()
-        trials.append(AttackRun(CURVE, repr(float(eps)), model, own, scaled, seeded(WHITE_BOX, first), data, curve_examples))
-    return trials
+        runs.append(AttackRun(CURVE, repr(float(eps)), model, runs[0].weights, scaled, runs[0].seed, data, curve_examples))
+    return runs
 
 
 def check_name(option: str, name: str) -> None:
-    """Refuse a name of a source that could not be told from the ledger's own columns, or that is no name of a folder.
+    """Refuse a source's name that is one of the ledger's own columns, or that cannot be a folder's.
 
     Raises:
         InputError: naming the option.
     """
-    if not name or name in RESERVED or Path(name).name != name or name == "..":
-        raise InputError(f"{option}: '{name}' cannot be a source's name; accepted: any without / but {', '.join(RESERVED)}")
+    if not name or name in RESERVED_NAMES or Path(name).name != name or name == "..":
+        raise InputError(f"{option}: '{name}' cannot be a source's name; accepted: any without / but {', '.join(RESERVED_NAMES)}")
 
 
 def attack_batch(
-    model: nn.Module,
-    trials: Sequence[AttackRun],
-    x: Tensor,
-    y: Tensor,
-    position: Tensor,
-    images: AdversarialImages | None,
-    of_sources: AdversarialImages | None,
+    model: nn.Module, runs: Sequence[AttackRun], x: Tensor, y: Tensor, position: Tensor, images: AdversarialImages | None
 ) -> LedgerChunk:
-    """Everything that happens to one batch; what is found is kept in ``images``, or ``of_sources`` where it was made against one.
+    """Classify a batch of checked images and run every attack on it.
 
     Raises:
-        InputError: for images, labels or logits that are none.
+        InputError: for labels outside the classes, or logits that are not finite.
     """
-    check_batch(x, y)
-    clean = compute_logits(model, x)
-    check_labels(y, clean.shape[1])
-    if not bool(torch.isfinite(clean).all()):
-        raise InputError(f"model: logits of {int((~torch.isfinite(clean).all(1)).sum())} of {len(x)} images are not finite")
-    part = LedgerChunk(position)
-    hits = Correctness.of(clean, y)
-    part.add("y", y)
-    part.add("clean/prediction", clean.argmax(1))
-    if hits.top5 is not None:
-        part.add("clean/top5", hits.top5)
-    part.add_images("x", x)
-    part.facts["classes"] = clean.shape[1]
-    for trial in trials:
-        trial.run(model, x, y, position, clean, part, images if trial.is_white_box else of_sources)
-    return part
+    logits = compute_logits(model, x)
+    check_labels(y, logits.shape[1])
+    if not bool(torch.isfinite(logits).all()):
+        raise InputError(f"model: logits of {int((~torch.isfinite(logits).all(1)).sum())} of {len(x)} images are not finite")
+    batch = CleanBatch(x, y, position, logits.argmax(1), Correctness.of(logits, y))
+    chunk = LedgerChunk(position)
+    chunk.facts["classes"] = logits.shape[1]
+    chunk.add("y", y)
+    chunk.add("clean/prediction", batch.prediction)
+    if batch.correct.top5 is not None:
+        chunk.add("clean/top5", batch.correct.top5)
+    chunk.add_images("x", x)
+    for run in runs:
+        run.run(model, batch, images, chunk)
+    return chunk

@@ -1,14 +1,11 @@
-"""Accuracies with their uncertainty."""
+"""Accuracies with their uncertainty. Imports no torch."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-_Z = 1.959963984540054  # the 97.5% quantile of the normal distribution
 
 
 def wilson(correct: int, total: int) -> tuple[float, float]:
@@ -18,16 +15,14 @@ def wilson(correct: int, total: int) -> tuple[float, float]:
         correct: how many of the examples.
         total: how many examples, at least 1.
     """
-    p, z2 = correct / total, _Z**2 / total
-    centre = (p + z2 / 2) / (1 + z2)
-    half = _Z * math.sqrt(p * (1 - p) / total + z2 / (4 * total)) / (1 + z2)
-    return (centre - half if correct else 0.0), (centre + half if correct < total else 1.0)  # rounding would miss 0 and 1
+    from scipy.stats import binomtest  # here, because importing it takes a second
+
+    interval = binomtest(correct, total).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def accuracy(correct: NDArray[np.bool_], top5: NDArray[np.bool_] | None = None) -> dict[str, Any]:
-    """``top1`` (a fraction), its integer counts and its 95% interval; ``top5`` where given."""
-    hits, total = int(correct.sum()), len(correct)
-    result: dict[str, Any] = {"top1": hits / total, "correct": hits, "total": total, "ci95": list(wilson(hits, total))}
-    if top5 is not None:
-        result["top5"] = float(top5.mean())
-    return result
+    """The fields of a ``storage.results.Accuracy``: ``top5`` where given."""
+    count, total = int(correct.sum()), len(correct)
+    fields: dict[str, Any] = {"top1": count / total, "correct": count, "total": total, "ci95": wilson(count, total)}
+    return fields if top5 is None else fields | {"top5": float(top5.mean())}

@@ -6,30 +6,29 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from logitpair.attacks import Attack
-from logitpair.data import Data, batches, check_data, count, identity, select
+from logitpair.data import Data, check_data, count, fingerprint
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.aggregate import first_broken, summarize
 from logitpair.evaluation.attack_run import attack_batch, plan
 from logitpair.evaluation.result import Evaluation
-from logitpair.models.inference import device_of, frozen_eval, try_on
-from logitpair.runtime import distributed, environment
+from logitpair.evaluation.resumable import resumable_map
+from logitpair.models.inference import check_accepts, device_of, frozen_eval
+from logitpair.runtime import environment
 from logitpair.runtime.distributed import ALONE, World
-from logitpair.runtime.precision import exact
+from logitpair.runtime.precision import full_precision
 from logitpair.runtime.progress import Progress
 from logitpair.storage.ledger import LedgerChunk, PartialLedger, merge, total
 from logitpair.storage.model_fingerprint import weights_of
-from logitpair.storage.schema1 import SCHEMA
+from logitpair.storage.results import SCHEMA, EvaluationResults, Hardware
 from logitpair.validate import at_least, check_batch, check_model, warn_if_probabilities
 
 
@@ -46,8 +45,7 @@ def evaluate(
     workers: int = 0,
     name: str = "evaluation",
     folder: Path | str | None = None,
-    adversarial: Path | str | None = None,
-    source_images: Path | str | None = None,
+    adversarial: AdversarialImages | Path | str | None = None,
     world: World = ALONE,
     progress: bool = True,
 ) -> Evaluation:
@@ -63,18 +61,18 @@ def evaluate(
             order to rely on, so with it no folder can be given.
         attacks: white-box attacks by name.
         sources: other models by name; the same attacks are made against them, to their last step, and tried on ``model``.
-        curve: radii, in the pixels' unit, at which the first attack (scaled) is run for the accuracy-against-eps curve.
+        curve: radii, in [0, 1] pixel scale, at which the first attack (scaled) is run for the accuracy-against-eps curve.
         curve_examples: how many examples the curve is measured on.
         seed: of all randomness.
         batch_size: images attacked together.
         workers: processes that load images; 0 for data held in memory.
         name: of the evaluation, in reports.
-        folder: where each batch's part of the ledger is kept until the end, so that the same call after an interruption, even with
-            another batch size or number of processes, goes on from there. ``Evaluation.save`` into it ends it.
-        adversarial: folder to keep every adversarial image in, for ``logitpair.verify``; not together with ``source_images``.
-        source_images: folder that several evaluations share: the images made against a source are kept there, and those that another
-            evaluation made for the same examples are taken again, once they are seen to lie in the threat model.
-        world: this process' place among those that share the work; they need a ``folder`` that all of them see.
+        folder: where each batch's chunk of the ledger is kept until the end, so that the same call after an interruption, even with
+            another batch size or number of processes, resumes. ``Evaluation.save`` into it ends it.
+        adversarial: folder to keep every adversarial image in, for ``logitpair.verify``. Images made against a source that it holds
+            for the same examples are used again, once they are seen to lie in the threat model; several evaluations may share
+            an ``AdversarialImages(folder, sources_only=True)``, which keeps no others.
+        world: the processes that share the work; they need a ``folder`` that all of them see.
         progress: show a progress bar.
 
     Raises:
@@ -83,100 +81,71 @@ def evaluate(
     Source: arXiv 1803.06373, section 5. The paper's "worst case" is the lowest accuracy over the attacks (``white_box``);
     ``white_box_union`` is stricter: it counts an example as broken if any attack broke it.
     """
-    _check(model, data, attacks, sources)
+    began = time.perf_counter()
+    sources = {} if sources is None else sources
+    _check_kinds(model, data, attacks, sources)
     at_least("batch_size", batch_size, 1)
     at_least("curve_examples", curve_examples, 1)
-    kept = bool(folder or adversarial or source_images)
-    of_data = identity(data) if kept else None
-    if kept and of_data is None:
-        raise InputError("data: a DataLoader or a stream has no order to go on from; pass its Dataset, or give no folder")
-    if adversarial and source_images:
-        raise InputError("source_images is given beside adversarial, which keeps the sources' images too; accepted: one of them")
+    data_key = fingerprint(data) if folder or adversarial else None
+    if (folder or adversarial) and data_key is None:
+        raise InputError("data: a DataLoader or a stream has no order to resume by; pass its Dataset, or give no folder")
     if folder is None and world.size > 1:
         raise InputError("folder is not given; several processes need one that all of them see")
-    trials = plan(model, attacks, sources or {}, curve, curve_examples, seed, of_data)
-    images = AdversarialImages(Path(adversarial)) if adversarial else None
-    cache = AdversarialImages(Path(source_images)) if source_images else images
-    device = device_of(model)
-    began = time.perf_counter()
-    asked = [SCHEMA, count(data), bool(images), *(trial.made_by for trial in trials)]
-    request = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
-    parts = PartialLedger(Path(folder), request) if folder is not None else None
-    done = parts.done() if parts else np.zeros(0, dtype=np.int64)
-    distributed.wait(world)  # or the parts of the fastest would be taken for done before
-    made: list[LedgerChunk] = []
-    shown = progress and world.is_main
-    with frozen_eval(model), torch.no_grad(), exact(device), Progress("evaluate", count(data), len(done), ", ".join(attacks), shown) as bar:
-        for number, (position, x, y) in enumerate(_remaining(data, done, batch_size, device, workers, world)):
-            if not number:
-                _try(model, sources or {}, x)
-            part = attack_batch(model, trials, x, y, position, images, cache)
-            if not number:
-                warn_if_probabilities(model(x))
-            if parts:
-                parts.save(part)
-            else:
-                made.append(part)
-            bar.advance(len(x) * world.size)
-    distributed.wait(world)
-    pieces = parts.read() if parts else [part.arrays() for part in made]
-    distributed.wait(world)  # before the main process, having saved the whole, deletes the parts
-    if not pieces:
+    images = AdversarialImages(Path(adversarial)) if isinstance(adversarial, Path | str) else adversarial
+    keeps_all = images is not None and not images.sources_only
+    runs = plan(model, attacks, sources, curve, curve_examples, seed, data_key)
+    everything = [SCHEMA, count(data), keeps_all, *(run.cache_key for run in runs)]
+    cache_key = hashlib.sha256(json.dumps(everything).encode()).hexdigest()[:16]
+    partial = PartialLedger(Path(folder), cache_key) if folder is not None else None
+    device, is_first = device_of(model), True
+
+    def work(x: Tensor, y: Tensor, position: Tensor) -> LedgerChunk:
+        nonlocal is_first
+        check_batch(x, y)
+        if is_first:
+            _check_networks({"model": model, **{f"sources: '{name}'": source for name, source in sources.items()}}, x)
+        chunk = attack_batch(model, runs, x, y, position, images)
+        if is_first:
+            warn_if_probabilities(model(x))
+        is_first = False
+        return chunk
+
+    bar = Progress("evaluate", count(data), len(partial.done()) if partial else 0, ", ".join(attacks), progress and world.is_main)
+    with frozen_eval(model), torch.no_grad(), full_precision(device), bar:
+        chunks = resumable_map(work, data, bar, partial=partial, batch_size=batch_size, device=device, workers=workers, world=world)
+    if not chunks:
         raise InputError("data: holds no examples")
-    examples = count(data) if parts else sum(len(piece["y"]) for piece in pieces)
-    columns = merge(pieces, examples or 0)
-    columns |= first_broken(trials, columns)
-    classes = int(pieces[0]["facts/classes"])
-    seconds = {trial.key: total(pieces, f"seconds/{trial.key}") for trial in trials}
-    results = {
-        "schema": SCHEMA,
-        "kind": "evaluation",
-        "name": name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": type(model).__name__,
-        "weights": weights_of(model),
-        "examples": len(columns["y"]),
-        "classes": classes,
-        **summarize(trials, columns, seconds, classes, kept=images is not None),
-        **({"request": request} if folder is not None else {}),
-        "seed": seed,
-        "batch_size": batch_size,
-        "precision": str(columns["gallery/x"].dtype),
-        "versions": environment.versions(),
-        "hardware": environment.hardware(device) | ({"processes": world.size} if world.size > 1 else {}),
-        "wall_time_seconds": round(time.perf_counter() - began, 3),
-    }
-    return Evaluation(results, columns)
+    columns = merge(chunks, examples=count(data) if partial else None)
+    columns |= first_broken(runs, columns)
+    classes = int(chunks[0]["facts/classes"])
+    seconds = {run.column: total(chunks, f"seconds/{run.column}") for run in runs}
+    record = EvaluationResults(
+        schema=SCHEMA,
+        name=name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        model=type(model).__name__,
+        weights=weights_of(model),
+        examples=len(columns["y"]),
+        classes=classes,
+        **summarize(runs, columns, seconds, classes, images_kept=keeps_all),
+        cache_key=cache_key if partial else None,
+        seed=seed,
+        batch_size=batch_size,
+        precision=str(columns["gallery/x"].dtype),
+        versions=environment.versions(),
+        hardware=Hardware(**environment.hardware(device), processes=world.size if world.size > 1 else None),
+        wall_time_seconds=round(time.perf_counter() - began, 3),
+    )
+    return Evaluation(record, columns)
 
 
-def _remaining(
-    data: Data, done: np.ndarray, batch_size: int, device: torch.device, workers: int, world: World
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """This process' batches of what is not done: positions, images, labels."""
-    examples = count(data)
-    if isinstance(data, DataLoader) or examples is None:  # can only be read from the front
-        positions, chosen = None, data
-    else:
-        left = torch.from_numpy(np.setdiff1d(np.arange(examples), done))
-        own = [piece for number, piece in enumerate(left.split(batch_size)) if number % world.size == world.rank]
-        positions = torch.cat([left[:0], *own])
-        chosen = select(data, positions.tolist())
-        if not len(positions):
-            return
-    start = 0
-    for x, y in batches(chosen, batch_size, device, workers):
-        rows = torch.arange(start, start + len(x))
-        start += len(x)
-        yield rows if positions is None else positions[rows], x, y
-
-
-def _check(model: object, data: object, attacks: object, sources: object) -> None:
+def _check_kinds(model: object, data: object, attacks: object, sources: object) -> None:
     """Refuse arguments of another kind than ``evaluate`` takes."""
     check_model("model", model)
     check_data(data)
-    if sources is not None and not isinstance(sources, Mapping):
+    if not isinstance(sources, Mapping):
         raise InputError(f"sources: must be a mapping of networks by name, such as {{'copy': model}}, not a {type(sources).__name__}")
-    for name, source in (sources or {}).items():
+    for name, source in sources.items():
         check_model(f"sources: '{name}'", source)
     if not isinstance(attacks, Mapping):
         raise InputError(
@@ -189,18 +158,15 @@ def _check(model: object, data: object, attacks: object, sources: object) -> Non
             )
 
 
-def _try(model: nn.Module, sources: Mapping[str, nn.Module], x: Tensor) -> None:
-    """Refuse networks that are for other images, and sources for other classes, before anything is attacked.
-
-    Warns of those that leave no gradient, on which gradient attacks find nothing.
+def _check_networks(networks: Mapping[str, nn.Module], x: Tensor) -> None:
+    """Refuse networks for other images or other classes before anything is attacked; warn of those that leave no gradient.
 
     Raises:
         InputError: naming the network.
     """
-    check_batch(x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
-    classes = {}
-    for name, network in {"model": model, **{f"sources: '{name}'": source for name, source in sources.items()}}.items():
-        logits = try_on(name, network, x)
+    classes: dict[str, int] = {}
+    for name, network in networks.items():
+        logits = check_accepts(name, network, x)
         classes[name] = logits.shape[1]
         if classes[name] != classes["model"]:
             raise InputError(f"{name} has {classes[name]} classes, the model {classes['model']}")

@@ -1,23 +1,25 @@
-"""The result of an evaluation: a summary for people and a ledger of every example, and their files."""
+"""The result of an evaluation: a record for people and a ledger of every example, and their files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
 import numpy as np
 
 from logitpair.errors import InputError
 from logitpair.storage.ledger import PartialLedger
-from logitpair.storage.schema1 import read_ledger, read_results, write_files
+from logitpair.storage.result_files import read_ledger, read_record, write_results
+from logitpair.storage.results import Accuracy, EvaluationResults, Task
+from logitpair.storage.text import markdown, percent
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 COLUMNS = ("threat", "attack", "accuracy %", "95% interval", "correct", "top-5 %")
-ESSENTIAL = ("examples", "clean", "attacks", "white_box", "white_box_union", "black_box")
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,85 +27,79 @@ class Evaluation:
     """What ``logitpair.evaluate`` returns.
 
     Args:
-        results: the content of ``results.json``; its keys are described in ``docs/results.md``. Accuracies are fractions.
-        ledger: arrays with one row an example: ``y``, ``clean/prediction``, ``<victim>/<attack>/prediction`` and ``/distance``,
-            where the victim is ``white_box`` or a source's name; besides them the first few examples'
+        record: the content of ``results.json``; its fields are described in ``docs/results.md``. Accuracies are fractions.
+        ledger: arrays with one row an example: ``y``, ``clean/prediction``, ``<setting>/<attack>/prediction`` and ``/distance``,
+            where the setting is ``white_box`` or a source's name; besides them the first few examples'
             images, ``gallery/x`` and ``gallery/white_box/<attack>``.
     """
 
-    results: dict[str, Any]
+    record: EvaluationResults
     ledger: dict[str, np.ndarray]
 
+    @property
+    def results(self) -> dict[str, Any]:
+        """The content of ``results.json`` in plain values."""
+        return msgspec.to_builtins(self.record)
+
+    def with_task(self, task: Task) -> Self:
+        """The same evaluation, with what is known beside the model and the images."""
+        known = {name: getattr(task, name) for name in Task.__struct_fields__}
+        return replace(self, record=msgspec.structs.replace(self.record, **known))
+
     def save(self, folder: Path | str) -> Path:
-        """Write ``results.json`` and ``ledger.npz`` into the folder, each whole or not at all.
+        """Write ``results.json`` and ``ledger.npz`` into the folder, each whole or not at all, and return the path of the first.
 
         Raises:
             OSError: for a full disk or a folder that cannot be written.
         """
-        write_files(Path(folder), self.results, self.ledger)
-        if "request" in self.results:
-            PartialLedger(Path(folder), self.results["request"]).clear()  # what an interruption would have gone on from
-        return Path(folder) / "results.json"
+        path = write_results(Path(folder), self.record, self.ledger)
+        if self.record.cache_key:
+            PartialLedger(Path(folder), self.record.cache_key).clear()  # an interrupted evaluation would have resumed from it
+        return path
 
     @classmethod
-    def load(cls, folder: Path | str) -> Evaluation:
+    def load(cls, folder: Path | str) -> Self:
         """Read what ``save`` wrote.
 
         Raises:
-            InputError: if a file is missing or damaged, or of another schema.
+            InputError: if a file is missing or damaged, or of another schema or kind.
         """
-        folder = Path(folder)
-        results = read_results(folder / "results.json")
-        missing = [key for key in ESSENTIAL if key not in results]
-        if missing:
-            raise InputError(f"'{folder / 'results.json'}' has no '{missing[0]}': it is damaged, or no evaluation's")
-        ledger = read_ledger(folder / "ledger.npz", results)
-        return cls({key: value for key, value in results.items() if key != "ledger_sha256"}, ledger)
+        record = read_record(Path(folder) / "results.json", EvaluationResults, "logitpair evaluate")
+        ledger = read_ledger(Path(folder) / "ledger.npz", record, "logitpair evaluate")
+        return cls(msgspec.structs.replace(record, ledger_sha256=None), ledger)
 
     def rows(self) -> list[tuple[str, ...]]:
         """The lines of the table as text, under ``COLUMNS``: one for each attack, and the worst case over them."""
-        entries = [("clean", "-", self.results["clean"])]
-        entries += [("white box", name, entry) for name, entry in self.results["attacks"].items()]
-        entries += [("white box, worst", self.results["white_box"]["attack"], self.results["white_box"])]
-        entries += [("white box, any attack", "union", self.results["white_box_union"])]
-        for source, summary in self.results["black_box"].items():
-            entries += [(f"black box from {source}", name, entry) for name, entry in summary["attacks"].items()]
-            if len(summary["attacks"]) > 1:
-                entries += [(f"black box from {source}, worst", summary["attack"], summary)]
-                entries += [(f"black box from {source}, any attack", "union", summary["union"])]
-        rows = [
-            (
-                threat,
-                attack,
-                percent(entry["top1"]),
-                " - ".join(map(percent, entry["ci95"])),
-                f"{entry['correct']} / {entry['total']}",
-                ("<= " if entry.get("top5_is_upper_bound") else "") + percent(entry["top5"]) if "top5" in entry else "-",
-            )
-            for threat, attack, entry in entries
-        ]
-        for entry in self.results.get("published", []):
-            measures = [measure for measure in ("clean", "white_box", "black_box") if measure in entry]
-            for m in measures:
-                top5 = percent(entry[f"{m}_top5"]) if f"{m}_top5" in entry else "-"
-                rows.append((f"published: {m.replace('_', ' ')}", entry["source"], percent(entry[m]), "-", "-", top5))
+        record = self.record
+        rows = [_row("clean", "-", record.clean)]
+        rows += [_row("white box", name, attack) for name, attack in record.attacks.items()]
+        rows += [_row("white box, worst", record.white_box.attack, record.white_box)]
+        rows += [_row("white box, any attack", "union", record.white_box_union)]
+        for source, suite in record.black_box.items():
+            rows += [_row(f"black box from {source}", name, attack) for name, attack in suite.attacks.items()]
+            if len(suite.attacks) > 1:
+                rows += [_row(f"black box from {source}, worst", suite.attack, suite)]
+                rows += [_row(f"black box from {source}, any attack", "union", suite.union)]
+        for published in record.published:
+            for measure in ("clean", "white_box", "black_box"):
+                top1, top5 = getattr(published, measure), getattr(published, f"{measure}_top5", None)
+                if top1 is not None:
+                    numbers = percent(top1), "-", "-", "-" if top5 is None else percent(top5)
+                    rows.append((f"published: {measure.replace('_', ' ')}", published.source, *numbers))
         return rows
 
     def table(self) -> str:
         """The results as a Markdown table, in percent with the 95% interval."""
         return markdown(COLUMNS, self.rows())
 
-    def plots(self) -> dict[str, str]:
-        """Drawings of this evaluation, each an SVG file of its own as text, by name; those that there is something to draw for.
+    def plots(self) -> dict[str, Figure]:
+        """Figures of this evaluation by name; those that there is something to draw for.
 
         ``attacks``: accuracy under each attack; ``eps``: against the radius; ``steps`` and ``restarts``: against the length of the search.
-
-        Raises:
-            InputError: for ``results`` with damaged values.
         """
-        from logitpair.report.figures.standalone import plots  # here, because importing templates and images takes time
+        from logitpair.report.figures.evaluation_figures import evaluation_figures  # here, because importing matplotlib takes time
 
-        return plots(self.results)
+        return evaluation_figures(self.record)
 
     def to_pandas(self) -> pandas.DataFrame:
         """The ledger's columns as a table with one row an example, by its position in the data; without the gallery's images.
@@ -126,11 +122,7 @@ class Evaluation:
         return self.table()  # what a notebook shows
 
 
-def percent(fraction: float) -> str:
-    """0.9375 as 93.75."""
-    return f"{100 * fraction:.2f}"
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows))
+def _row(threat: str, attack: str, accuracy: Accuracy) -> tuple[str, ...]:
+    top5 = "-" if accuracy.top5 is None else ("<= " if accuracy.top5_is_upper_bound else "") + percent(accuracy.top5)
+    interval = " - ".join(map(percent, accuracy.ci95))
+    return threat, attack, percent(accuracy.top1), interval, f"{accuracy.correct} / {accuracy.total}", top5

@@ -1,4 +1,4 @@
-"""Work on all examples that an interruption does not lose and that several processes share: what evaluation and audit run on."""
+"""Work on all examples that resumes after an interruption and that several processes share: what evaluation and audit run on."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def resumable_map(
     Args:
         work: done to each batch.
         data: the examples.
-        progress: told of each batch.
+        progress: advanced after each batch.
         positions: of the examples to work on; None for all, which a ``DataLoader`` or a stream, having no order, needs.
         partial: where chunks are kept; None keeps them in memory, which several processes cannot share.
         batch_size: examples worked on together.
         device: where batches go.
         workers: processes that load images.
-        world: the processes that share the work; every one comes back with the chunks of all.
+        world: the processes that share the work; every one returns the chunks of all.
     """
     examples = count(data)
     ordered = examples is not None and not isinstance(data, DataLoader)
     done = partial.done() if partial else np.zeros(0, dtype=np.int64)
-    distributed.wait(world)  # or the chunks of the fastest would be taken for done before
+    distributed.barrier(world)  # or the chunks of the fastest would be taken for done before
     position, chosen = None, data
     if ordered:
         left = torch.from_numpy(np.setdiff1d(np.arange(examples or 0) if positions is None else positions, done))
@@ -70,7 +70,7 @@ def resumable_map(
         else:
             made.append(chunk.arrays())
         progress.advance(len(x) * world.size)
-    distributed.wait(world)
+    distributed.barrier(world)
     chunks = partial.read() if partial else made
-    distributed.wait(world)  # before the main process, having saved the whole, deletes the chunks
+    distributed.barrier(world)  # before the main process, having saved the whole, deletes the chunks
     return chunks

@@ -1,4 +1,4 @@
-"""Black box between several networks: who is fooled by images that were made against whom."""
+"""Black box between several networks: which are fooled by images that were made against which."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from torch import nn
 
 from logitpair.attacks import Attack
 from logitpair.data import Data
 from logitpair.errors import InputError
+from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.attack_run import check_name
 from logitpair.evaluation.evaluate import evaluate
-from logitpair.evaluation.result import Evaluation, markdown, percent
+from logitpair.evaluation.result import Evaluation
 from logitpair.runtime.distributed import ALONE, World
 from logitpair.storage.ledger import PartialLedger
+from logitpair.storage.results import Accuracy
+from logitpair.storage.text import markdown, percent
 
 UNFINISHED = "unfinished"
 
@@ -38,16 +42,18 @@ class Transfer:
             source, target: names.
             attack: its name; the worst one if None.
         """
-        results = self.evaluations[target].results
+        return msgspec.to_builtins(self._accuracy(source, target, attack))
+
+    def _accuracy(self, source: str, target: str, attack: str | None) -> Accuracy:
+        record = self.evaluations[target].record
         if source == target:
-            return results["white_box"] if attack is None else results["attacks"][attack]
-        summary = results["black_box"][source]
-        return summary if attack is None else summary["attacks"][attack]
+            return record.white_box if attack is None else record.attacks[attack]
+        return record.black_box[source] if attack is None else record.black_box[source].attacks[attack]
 
     def rows(self, attack: str | None = None) -> list[tuple[str, ...]]:
         """The matrix in percent as text: a line for each source, a column for each target."""
         names = list(self.evaluations)
-        return [(source, *(percent(self.accuracy(source, target, attack)["top1"]) for target in names)) for source in names]
+        return [(source, *(percent(self._accuracy(source, target, attack).top1) for target in names)) for source in names]
 
     def table(self, attack: str | None = None) -> str:
         """The matrix as a Markdown table: made against (rows), tried on (columns), white box on the diagonal, in percent."""
@@ -59,11 +65,11 @@ class Transfer:
             evaluation.save(Path(folder) / target)
 
     def clear(self, folder: Path | str) -> None:
-        """Delete what an interruption would have gone on from in the folder given to ``transfer``; the images stay."""
+        """Delete what an interrupted transfer would have resumed from in the folder given to ``transfer``; the images stay."""
         for target, evaluation in self.evaluations.items():
-            own = Path(folder) / UNFINISHED / target
-            PartialLedger(own, evaluation.results["request"]).clear()
-            for empty in (own, own.parent):
+            unfinished = Path(folder) / UNFINISHED / target
+            PartialLedger(unfinished, evaluation.record.cache_key or "").clear()
+            for empty in (unfinished, unfinished.parent):
                 if empty.is_dir() and not any(empty.iterdir()):
                     empty.rmdir()
 
@@ -83,20 +89,21 @@ def transfer(
     seed: int = 0,
     batch_size: int = 256,
     workers: int = 0,
+    name: str = "transfer",
     world: World = ALONE,
     progress: bool = True,
 ) -> Transfer:
     """Evaluate every network on images made against every other.
 
-    The images of an attack on a source are made once, kept in ``folder``, and looked at again for each target; the same call after an
-    interruption goes on where it stopped.
+    The images of an attack on a source are made once, kept in ``folder``, and used again for each target; the same call after an
+    interruption resumes.
 
     Args:
         models: two or more, by name: independently trained, on one data set.
         data: as for ``evaluate``.
         attacks: by name; against a source they search to their last step.
-        folder: for the images, and for what is done until it is finished.
-        seed, batch_size, workers, world, progress: as for ``evaluate``.
+        folder: for the images, and for the work in progress.
+        seed, batch_size, workers, name, world, progress: as for ``evaluate``.
 
     Raises:
         InputError: for fewer than two networks, and as ``evaluate`` does.
@@ -107,24 +114,23 @@ def transfer(
         raise InputError(f"models: must be a mapping of networks by name, not a {type(models).__name__}")
     if len(models) < 2:
         raise InputError(f"models: {len(models)} given; a transfer is between two or more")
-    for name in models:
-        check_name("models", name)
-    folder = Path(folder)
+    for model in models:
+        check_name("models", model)
     evaluations: dict[str, Evaluation] = {}
     for target, model in models.items():
         evaluation = evaluate(
             model,
             data,
             attacks=attacks,
-            sources={name: source for name, source in models.items() if name != target},
+            sources={source: network for source, network in models.items() if source != target},
             seed=seed,
             batch_size=batch_size,
             workers=workers,
-            name="transfer",
-            folder=folder / UNFINISHED / target,
-            source_images=folder / "adversarial",
+            name=name,
+            folder=Path(folder) / UNFINISHED / target,
+            adversarial=AdversarialImages(Path(folder) / "adversarial", sources_only=True),
             world=world,
             progress=progress,
         )
-        evaluations[target] = replace(evaluation, results={**evaluation.results, "transfer": True})
+        evaluations[target] = replace(evaluation, record=msgspec.structs.replace(evaluation.record, transfer=True))
     return Transfer(evaluations)

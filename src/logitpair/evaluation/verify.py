@@ -1,56 +1,33 @@
-"""Kept adversarial images tried again: on a checkpoint in float32, and as a picture file would hold them."""
+"""Kept adversarial images tried again: on a checkpoint in float32, and as an image file would hold them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import nn
 
 from logitpair.data import Data, batches, select
 from logitpair.errors import InputError
-from logitpair.evaluation.adversarial_cache import AdversarialImages, Piece
+from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.attack_run import WHITE_BOX, Correctness
-from logitpair.evaluation.result import Evaluation, percent
+from logitpair.evaluation.result import Evaluation
 from logitpair.models.inference import compute_logits, device_of, frozen_eval
-from logitpair.runtime.precision import exact
+from logitpair.runtime.precision import full_precision
 from logitpair.runtime.progress import Progress
-from logitpair.storage.atomic_files import atomic_write
+from logitpair.storage.ledger import POSITION, Columns
 from logitpair.storage.model_fingerprint import weights_of
+from logitpair.storage.result_files import write_record
+from logitpair.storage.results import SCHEMA, VerificationResults, VerifiedAttack
+from logitpair.storage.text import percent
 from logitpair.threat import Linf
 from logitpair.validate import at_least
 
 COLUMNS = ("threat", "attack", "recorded %", "again %", "8 bits %", "differing", "outside")
-
-
-@dataclass(frozen=True)
-class Verified:
-    """One attack's images, tried again.
-
-    Args:
-        victim: ``white_box``, or the source that the images were made against.
-        attack: its name.
-        total: examples of the evaluation.
-        recorded: how many of them the evaluation counted as correct.
-        again: how many are correct now.
-        eight_bit: how many are correct when every pixel is rounded to a multiple of 1/255; what then lies outside the ball breaks nothing.
-        differing: how many are counted otherwise than in the evaluation.
-        outside: images that are not finite, leave [0, 1] or lie further than ``eps`` from the original; they break nothing.
-    """
-
-    victim: str
-    attack: str
-    total: int
-    recorded: int
-    again: int
-    eight_bit: int
-    differing: int
-    outside: int
 
 
 @dataclass(frozen=True)
@@ -59,10 +36,10 @@ class Verification:
 
     Args:
         attacks: a line for each attack whose images are kept.
-        weights: of the network that they were tried on (``fingerprint.weights_of``).
+        weights: of the network that they were tried on (``results["weights"]``).
     """
 
-    attacks: tuple[Verified, ...]
+    attacks: tuple[VerifiedAttack, ...]
     weights: str
 
     @property
@@ -74,7 +51,7 @@ class Verification:
         """The lines of the table as text, under ``COLUMNS``."""
         return [
             (
-                "white box" if attack.victim == WHITE_BOX else f"black box from {attack.victim}",
+                "white box" if attack.setting == WHITE_BOX else f"black box from {attack.setting}",
                 attack.attack,
                 *(percent(count / attack.total) for count in (attack.recorded, attack.again, attack.eight_bit)),
                 str(attack.differing),
@@ -86,9 +63,7 @@ class Verification:
     def save(self, folder: Path | str) -> Path:
         """Write ``verification.json`` into the evaluation's folder."""
         path = Path(folder) / "verification.json"
-        attacks = [asdict(attack) for attack in self.attacks]
-        content = {"schema": 1, "kind": "verification", "holds": self.holds, "weights": self.weights, "attacks": attacks}
-        atomic_write(path, json.dumps(content, indent=2) + "\n")
+        write_record(path, VerificationResults(schema=SCHEMA, holds=self.holds, weights=self.weights, attacks=self.attacks))
         return path
 
 
@@ -109,89 +84,81 @@ def verify(
         InputError: if the model has other weights than the evaluated one, no images are kept, some are missing, or they are of other data.
     """
     at_least("batch_size", batch_size, 1)
-    store = AdversarialImages(Path(adversarial))
-    entries = [(WHITE_BOX, name, entry) for name, entry in evaluation.results["attacks"].items()]
-    for source, summary in evaluation.results["black_box"].items():
-        entries += [(source, name, entry) for name, entry in summary["attacks"].items()]
-    kept = [(victim, name, entry["images"]) for victim, name, entry in entries if "images" in entry]
+    record, store = evaluation.record, AdversarialImages(Path(adversarial))
+    settings = {WHITE_BOX: record.attacks, **{source: suite.attacks for source, suite in record.black_box.items()}}
+    kept = [(setting, name, attack.images) for setting, attacks in settings.items() for name, attack in attacks.items() if attack.images]
     if not kept:
         raise InputError(f"'{adversarial}': this evaluation kept no adversarial images; evaluate again with --keep-adversarial")
-    device, weights = device_of(model), weights_of(model)
-    evaluated = evaluation.results.get("weights", weights)  # evaluations were once written without
+    weights = weights_of(model)
+    evaluated = record.weights or weights  # evaluations were once written without
     if weights != evaluated:
         raise InputError(
             f"model: has other weights ({weights[:8]}) than what was evaluated ({evaluated[:8]}); accepted: the same checkpoint"
         )
-    verified: list[Verified] = []
-    of_all = len(kept) * evaluation.results["examples"]
-    with frozen_eval(model), torch.no_grad(), exact(device), Progress("verify", of_all, shown=progress) as bar:
-        right = _right(model, data, evaluation, batch_size, device)
-        for victim, name, images in kept:
-            pieces = store.pieces(images["folder"])
-            verified.append(_verified(model, data, evaluation, right, victim, name, Linf(images["eps"]), pieces, batch_size, device))
-            bar.advance(evaluation.results["examples"])
+    verified: list[VerifiedAttack] = []
+    bar = Progress("verify", len(kept) * record.examples, shown=progress)
+    with frozen_eval(model), torch.no_grad(), full_precision(device_of(model)), bar:
+        verifier = _Verifier(model, data, evaluation, batch_size)
+        clean = verifier.clean()
+        for setting, name, images in kept:
+            verified.append(verifier.attack(setting, name, Linf(images.eps), store.chunks(images.folder), clean))
+            bar.advance(record.examples)
     return Verification(tuple(verified), weights)
 
 
-def _verified(
-    model: nn.Module,
-    data: Data,
-    evaluation: Evaluation,
-    right: np.ndarray,
-    victim: str,
-    name: str,
-    threat: Linf,
-    pieces: Iterator[Piece],
-    batch_size: int,
-    device: torch.device,
-) -> Verified:
-    """One attack's images, tried again; an example without an image stands as it does unperturbed (``right``)."""
-    ledger = evaluation.ledger
-    recorded = ledger[f"{victim}/{name}/prediction"] == ledger["y"]
-    again, eight_bit = right.copy(), right.copy()
-    seen, outside = np.zeros(len(recorded), dtype=bool), 0
-    for piece in pieces:
-        if len(piece.position) == 0:
-            continue
-        if piece.position.max() >= len(recorded):
-            raise InputError(f"adversarial images of '{name}' are of more examples than the evaluation has")
-        fresh = ~seen[piece.position]  # after an interruption an example may have been kept twice
-        seen[piece.position] = True
-        for position, x, y, x_adv in _examples(data, piece, fresh, batch_size, device):
-            if x_adv.shape != x.shape:
-                raise InputError(f"data: not what was evaluated; the images of '{name}' are of other examples")
-            inside = threat.contains(x_adv, x)
-            x_adv = torch.where(inside[:, None, None, None], x_adv, x)
-            outside += int((~inside).sum())
-            rounded = threat.eight_bit(x_adv, x)  # of an image between multiples of 1/255 it may lie outside
-            rounded = torch.where(threat.contains(rounded, x)[:, None, None, None], rounded, x)
-            for stands, images in ((again, x_adv), (eight_bit, rounded)):
-                stands[position] &= Correctness.of(compute_logits(model, images), y).top1.cpu().numpy()
-    if (recorded & ~seen).any():
-        raise InputError(f"adversarial images of '{name}' are missing for {int((recorded & ~seen).sum())} examples; evaluate again")
-    counts = {"recorded": int(recorded.sum()), "again": int(again.sum()), "eight_bit": int(eight_bit.sum())}
-    return Verified(victim, name, len(recorded), **counts, differing=int((again != recorded).sum()), outside=outside)
+@dataclass(frozen=True)
+class _Verifier:
+    model: nn.Module
+    data: Data
+    evaluation: Evaluation
+    batch_size: int
 
+    def clean(self) -> NDArray[np.bool_]:
+        """Which examples the model gets right unperturbed, ``[examples]``."""
+        found = [(y.cpu().numpy(), self.correct(x, y)) for x, y in batches(self.data, self.batch_size, device_of(self.model))]
+        if not found or not np.array_equal(np.concatenate([y for y, _ in found]), self.evaluation.ledger["y"]):
+            raise InputError("data: not what was evaluated; its labels are of other examples")
+        return np.concatenate([correct for _, correct in found])
 
-def _right(model: nn.Module, data: Data, evaluation: Evaluation, batch_size: int, device: torch.device) -> np.ndarray:
-    """Which examples the model gets right unperturbed, ``[examples]``."""
-    labels: list[np.ndarray] = []
-    right: list[np.ndarray] = []
-    for x, y in batches(data, batch_size, device):
-        labels.append(y.cpu().numpy())
-        right.append(Correctness.of(compute_logits(model, x), y).top1.cpu().numpy())
-    if not labels or not np.array_equal(np.concatenate(labels), evaluation.ledger["y"]):
-        raise InputError("data: not what was evaluated; its labels are of other examples")
-    return np.concatenate(right)
+    def attack(self, setting: str, name: str, threat: Linf, chunks: Iterable[Columns], clean: NDArray[np.bool_]) -> VerifiedAttack:
+        """One attack's images tried again; an example without an image counts as it does unperturbed (``clean``)."""
+        ledger = self.evaluation.ledger
+        recorded = ledger[f"{setting}/{name}/prediction"] == ledger["y"]
+        again, eight_bit, seen, outside = clean.copy(), clean.copy(), np.zeros(len(clean), dtype=bool), 0
+        for chunk in chunks:
+            if (chunk[POSITION] >= len(recorded)).any():
+                raise InputError(f"adversarial images of '{name}' are of more examples than the evaluation has")
+            fresh = ~seen[chunk[POSITION]]  # after an interruption an example may have been kept twice
+            position, images = chunk[POSITION][fresh], torch.from_numpy(chunk["x_adv"][fresh])
+            seen[position] = True
+            start = 0
+            for x, y in batches(select(self.data, position.tolist()), self.batch_size, device_of(self.model)) if len(position) else ():
+                rows = slice(start, start + len(x))
+                start += len(x)
+                x_adv = images[rows].to(x)
+                if x_adv.shape != x.shape:
+                    raise InputError(f"data: not what was evaluated; the images of '{name}' are of other examples")
+                inside = threat.contains(x_adv, x)
+                outside += int((~inside).sum())
+                x_adv = torch.where(inside[:, None, None, None], x_adv, x)
+                rounded = threat.eight_bit(x_adv, x)  # of an image between multiples of 1/255 it may lie outside
+                rounded = torch.where(threat.contains(rounded, x)[:, None, None, None], rounded, x)
+                again[position[rows]] &= self.correct(x_adv, y)
+                eight_bit[position[rows]] &= self.correct(rounded, y)
+        missing = int((recorded & ~seen).sum())
+        if missing:
+            raise InputError(f"adversarial images of '{name}' are missing for {missing} examples; evaluate again")
+        return VerifiedAttack(
+            setting=setting,
+            attack=name,
+            total=len(recorded),
+            recorded=int(recorded.sum()),
+            again=int(again.sum()),
+            eight_bit=int(eight_bit.sum()),
+            differing=int((again != recorded).sum()),
+            outside=outside,
+        )
 
-
-def _examples(
-    data: Data, piece: Piece, chosen: np.ndarray, batch_size: int, device: torch.device
-) -> Iterator[tuple[Any, Tensor, Tensor, Tensor]]:
-    """Positions, images, labels and adversarial images of the chosen rows of a piece, batch by batch."""
-    position, images = piece.position[chosen], piece.x_adv[chosen]
-    start = 0
-    for x, y in batches(select(data, position.tolist()), batch_size, device) if len(position) else ():
-        rows = slice(start, start + len(x))
-        start += len(x)
-        yield position[rows], x, y, torch.from_numpy(images[rows]).to(device, x.dtype)
+    def correct(self, x: torch.Tensor, y: torch.Tensor) -> NDArray[np.bool_]:
+        """Which of these images are classified right."""
+        return Correctness.of(compute_logits(self.model, x), y).top1.cpu().numpy()

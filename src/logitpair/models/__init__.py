@@ -7,7 +7,7 @@ from logitpair.models.load_model import image_size, read_model
 from logitpair.models.normalized import Normalized
 from logitpair.models.pretrained import Timm
 from logitpair.models.resnet import ResNet101, ResNetV2_50
-from logitpair.models.revnet import RevNet, RevNet9, RevNet38, RevNet104, RevNet110
+from logitpair.models.revnet import RevNet, RevNet9
 from logitpair.models.small_convnet import SmallConvNet
 
 __all__ = [
@@ -18,9 +18,6 @@ __all__ = [
     "ResNetV2_50",
     "RevNet",
     "RevNet9",
-    "RevNet38",
-    "RevNet104",
-    "RevNet110",
     "SmallConvNet",
     "Timm",
     "compute_logits",

@@ -16,12 +16,9 @@ ACCEPTED = "timm:NAME, a TorchScript file, or an import path such as my_package.
 
 
 def find(path: str) -> Any:
-    """What an import path leads to; importing it runs the code found there.
+    """What ``package.module.Name`` or ``module:name`` leads to; importing it runs the code found there.
 
     The current folder goes in front of the places that Python imports from, as ``python -m`` puts it.
-
-    Args:
-        path: ``package.module.Name`` or ``module:name``.
 
     Raises:
         InputError: if nothing is there, or importing it raises.
@@ -32,17 +29,15 @@ def find(path: str) -> Any:
     found = _import(module, path)
     for part in name.split("."):
         if not hasattr(found, part):
-            raise InputError(f"--model: '{module}' has no '{name}'; it has {_public(found)}")
+            callables = [key for key, value in getattr(found, "__dict__", {}).items() if callable(value) and not key.startswith("_")]
+            has = ", ".join(callables[:5]) or "no class and no function"
+            raise InputError(f"--model: '{module}' has no '{name}'; it has {has}")
         found = getattr(found, part)
     return found
 
 
 def build(found: Any, path: str) -> nn.Module:
-    """The network that ``find`` found.
-
-    Args:
-        found: a class or a function, which is called without arguments, or an ``nn.Module``.
-        path: what it was found by.
+    """The network that ``find`` found by the path: itself, or what the class or function returns when it is called without arguments.
 
     Raises:
         InputError: if it is something else, needs arguments, raises, or returns no ``nn.Module``.
@@ -56,7 +51,7 @@ def build(found: Any, path: str) -> nn.Module:
     except TypeError as error:
         wanted = str(error).rpartition("argument: ")[2]
         raise InputError(f"--model: '{path}' needs an argument {wanted}; accepted: a class or function that needs none") from error
-    except ValueError:  # written in C: only a call tells
+    except ValueError:  # written in C, without a signature
         pass
     try:
         network = found()
@@ -74,23 +69,17 @@ def _import(module: str, path: str) -> Any:
     importlib.invalidate_caches()  # the file may be newer than what Python knows of its folder
     try:
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name and f"{module}.".startswith(f"{error.name}."):
-            raise InputError(f"--model: '{path}': no module '{error.name}' in '{here}' or among those installed") from error
-        raise _raised(f"importing '{module}'", error) from error
     except (Exception, SystemExit) as error:  # the module is the user's and may raise anything; a script may end itself
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{module}.".startswith(f"{missing}."):
+            raise InputError(f"--model: '{path}': no module '{missing}' in '{here}' or among those installed") from error
         raise _raised(f"importing '{module}'", error) from error
 
 
-def _raised(what: str, error: BaseException) -> InputError:
-    said = " ".join(str(error).split())
-    return InputError(f"--model: {what} raised {type(error).__name__}{f': {said}' if said else ''}")
+def _raised(action: str, error: BaseException) -> InputError:
+    message = " ".join(str(error).split())
+    return InputError(f"--model: {action} raised {type(error).__name__}{f': {message}' if message else ''}")
 
 
 def _kind(thing: object) -> str:
     return "None" if thing is None else f"a {type(thing).__name__}"
-
-
-def _public(module: Any) -> str:
-    own = [name for name, value in getattr(module, "__dict__", {}).items() if callable(value) and not name.startswith("_")]
-    return ", ".join(own[:5]) or "no class and no function"

@@ -15,7 +15,7 @@ class LeNet(nn.Module):
         channels: channels of the images.
         filters: filters of the first convolution; the second has twice and the hidden layer 32 times as many. 32 is the original.
 
-    Source: arXiv 1706.06083, section 5 and its released code. ReLU stands after the pooling: the same function and gradient, on a
+    Source: arXiv 1706.06083, section 5 and its released code. ReLU comes after the pooling: the same function and gradient, on a
     quarter of the numbers, since raising to zero and taking a maximum commute.
     """
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from logitpair.errors import InputError
-from logitpair.storage.weights import read
+from logitpair.storage.weights import read_weights
 
 ACCEPTED = "a TorchScript file (torch.jit.save) or an exported program (torch.export.save)"
 WITH_WEIGHTS = "name the network by --model, as timm:NAME or my_package.my_module.MyNet, and give this file by --weights"
@@ -40,7 +40,7 @@ class NetworkFile(nn.Module):
             self.network = _torchscript(path) if kind == "torchscript" else _exported(path)
         except Exception as error:  # torch raises whatever the damaged bytes lead to
             raise InputError(f"--model: '{path}' is damaged, or of another version of PyTorch; accepted: {ACCEPTED}") from error
-        # a frozen network's weights are part of its code: only by this do two such files differ for who compares their tensors
+        # a frozen network's weights are part of its code: only by this do two such files differ for a comparison of their tensors
         self.register_buffer("digest", torch.tensor(list(hashlib.sha256(path.read_bytes()).digest()), dtype=torch.uint8))
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Any:
@@ -57,8 +57,6 @@ class NetworkFile(nn.Module):
 
 def kind_of(path: Path) -> Literal["torchscript", "exported"] | None:
     """Which kind of network a file holds, by what is in it; None for anything else."""
-    if not zipfile.is_zipfile(path):
-        return None
     try:
         with zipfile.ZipFile(path) as file:
             members = {name.partition("/")[2] for name in file.namelist()}
@@ -71,7 +69,7 @@ def kind_of(path: Path) -> Literal["torchscript", "exported"] | None:
 
 def _torchscript(path: Path) -> nn.Module:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # that torch.jit is deprecated is no news to who has such a file
+        warnings.simplefilter("ignore", DeprecationWarning)  # who has such a file knows that torch.jit is deprecated
         return torch.jit.load(path, map_location="cpu")
 
 
@@ -83,12 +81,12 @@ def _exported(path: Path) -> nn.Module:
 def _refusal(path: Path) -> InputError:
     """Why a file that is no network cannot be ``--model``."""
     try:
-        read(path)
+        read_weights(path)
         return InputError(f"--model: '{path}' holds weights but no network; {WITH_WEIGHTS}")
     except InputError as error:
         with path.open("rb") as file:
             begin = file.read(2)
-        if "holds more than weights" in str(error) and (begin == b"PK" or begin[:1] == b"\x80"):  # text is no pickle, though it says so
+        if "holds more than weights" in str(error) and (begin == b"PK" or begin[:1] == b"\x80"):  # PyTorch takes text for a pickle too
             return InputError(
                 f"--model: '{path}' holds pickled objects, which run code when they are read; save the network by torch.jit.save or "
                 f"torch.export.save, or save its state_dict and {WITH_WEIGHTS}"

@@ -16,7 +16,7 @@ class Normalized(nn.Module):
 
     Args:
         model: maps normalised images to logits.
-        mean, std: one number a channel, in the pixels' unit ([0, 1]).
+        mean, std: one number a channel, in [0, 1] pixel scale.
 
     Raises:
         InputError: if a ``std`` is not above 0.

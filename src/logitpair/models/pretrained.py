@@ -9,7 +9,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from logitpair.errors import InputError
+from logitpair.errors import InputError, first_line
 from logitpair.models.normalized import Normalized
 from logitpair.runtime.lazy_imports import import_timm
 
@@ -45,14 +45,10 @@ class Timm(nn.Module):
 
 
 def require_timm(name: str, option: str) -> Any:
-    """timm, which knows a network of this name.
-
-    Args:
-        name: of the network.
-        option: what the name was given by.
+    """timm, if it has a network of this name.
 
     Raises:
-        InputError: if it does not, with the nearest names.
+        InputError: if not, with the option that gave the name and the nearest names.
     """
     timm = import_timm()
     if not timm.is_model(name):
@@ -63,10 +59,7 @@ def require_timm(name: str, option: str) -> Any:
 
 @contextmanager
 def fetching(name: str) -> Generator[None]:
-    """A block that builds a network with its published weights, where whatever goes wrong is told in one line.
-
-    Args:
-        name: of the network.
+    """A block that builds the network of this name with its published weights, whose errors become one line.
 
     Raises:
         InputError: with the reason.
@@ -74,7 +67,7 @@ def fetching(name: str) -> Generator[None]:
     try:
         yield
     except Exception as error:  # the libraries below raise what they like
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(
-            f"pretrained: cannot fetch the published weights of {name} ({reason}); where there is no network, load weights from a file"
+            f"pretrained: cannot fetch the published weights of {name} ({first_line(error)}); where there is no network, load weights "
+            "from a file"
         ) from error

@@ -1,4 +1,4 @@
-"""Residual networks for photos: the paper's ResNet-101, and the ResNet-v2-50 of its released code."""
+"""Residual networks for ImageNet: the paper's ResNet-101, and the ResNet-v2-50 of its released code."""
 
 from __future__ import annotations
 

@@ -22,47 +22,36 @@ class RevNet(nn.Module):
 
     A unit of a stage is a ``ReversibleBlock`` where it keeps resolution and width. The first unit of a stage halves the resolution
     (except in the first stage) and widens: it is a ``TransitionBlock``, whose activations are stored.
-    Layers are counted as convolutions and the last linear layer: 2 + 4 a unit, and 2 + 6 a unit with bottlenecks.
+    Layers are counted as convolutions and the last linear layer: 2 + 4 a unit.
 
     Args:
         units: residual units of each stage.
         widths: channels of the first convolution and of each stage's output, both halves together: one number more than ``units``.
         classes: number of logits.
         channels: channels of the images.
-        bottleneck: residual functions 1x1, 3x3, 1x1 with a quarter of the channels inside, instead of 3x3, 3x3.
-        photo_stem: begin with a 7x7 convolution of stride 2 and a max pooling of stride 2, for 224x224 images, instead of a 3x3
-            convolution of stride 1, for 32x32.
         reversible: recompute activations instead of storing them; False has the same parameters and gives the same numbers with
             more memory and less computing.
 
     Raises:
         InputError: for sizes that make no network.
 
-    Source: Gomez et al. 2017, arXiv 1707.04585, section 3.2, and its released code for the sizes of the networks below and for what
-    the text leaves open: the shortcuts of ``TransitionBlock``, no BatchNorm-ReLU before the very first residual function, and the
-    initialisation. Departures: subtracting 0.5 stands for the mean image, padding is symmetric, BatchNorm has PyTorch's momentum and
-    epsilon (0.1 and 1e-5, there 0.001 and 1e-3), and a first unit that keeps its shape is reversible too.
+    Source: Gomez et al. 2017, arXiv 1707.04585, section 3.2, and its released code for 32x32 images for what the text leaves open: the
+    shortcuts of ``TransitionBlock``, no BatchNorm-ReLU before the very first residual function, and the initialisation. Departures:
+    0.5 is subtracted instead of the mean image, padding is symmetric, BatchNorm has PyTorch's momentum and epsilon (0.1 and 1e-5, there
+    0.001 and 1e-3), and a first unit that keeps its shape is reversible too.
     """
 
     def __init__(
-        self,
-        units: Sequence[int],
-        widths: Sequence[int],
-        *,
-        classes: int = 10,
-        channels: int = 3,
-        bottleneck: bool = False,
-        photo_stem: bool = False,
-        reversible: bool = True,
+        self, units: Sequence[int], widths: Sequence[int], *, classes: int = 10, channels: int = 3, reversible: bool = True
     ) -> None:
         super().__init__()
         if not units or len(widths) != len(units) + 1:
             raise InputError(f"widths must be one number more than units, not {len(widths)} for {len(units)}: {list(widths)}")
         for width in widths:
             whole("widths", width, 2)
-            if width % (8 if bottleneck else 2):
-                raise InputError(f"widths must be multiples of {8 if bottleneck else 2}, not {width}")
-        self.stem = _stem(channels, widths[0], photo_stem)
+            if width % 2:
+                raise InputError(f"widths must be multiples of 2, not {width}")
+        self.stem = nn.Sequential(OrderedDict(conv=_conv3x3(channels, widths[0]), norm=nn.BatchNorm2d(widths[0]), relu=nn.ReLU()))
         self.stages = nn.ModuleList()
         for stage, count in enumerate(units):
             whole("units", count, 1)
@@ -70,13 +59,12 @@ class RevNet(nn.Module):
             blocks: list[ReversibleBlock] = []
             for unit in range(count):
                 inside, step = (before, stride) if unit == 0 else (width, 1)
-                f = _residual(inside // 2, width // 2, step, bottleneck, activated=stage == unit == 0)
-                g = _residual(width // 2, width // 2, 1, bottleneck)
+                f = _residual(inside // 2, width // 2, step, activated=stage == unit == 0)
+                g = _residual(width // 2, width // 2)
                 if inside == width and step == 1:
                     blocks.append(ReversibleBlock(f, g))
                 else:
-                    shortcuts = [_shortcut(inside // 2, width // 2, step, bottleneck) for _ in range(2)]
-                    self.stages.append(TransitionBlock(f, g, *shortcuts))
+                    self.stages.append(TransitionBlock(f, g, step, (width - inside) // 2))
             if blocks:
                 self.stages.append(ReversibleChain(blocks, reversible=reversible))
         self.norm = nn.BatchNorm2d(widths[-1])
@@ -95,38 +83,27 @@ class RevNet(nn.Module):
 
 
 class TransitionBlock(nn.Module):
-    """``y1 = S1(x1) + F(x2)``, ``y2 = S2(x2) + G(y1)``, where resolution or width change, so that nothing can be reversed.
+    """``y1 = S(x1) + F(x2)``, ``y2 = S(x2) + G(y1)``, where resolution or width change, so that nothing can be reversed.
+
+    The shortcut S has no parameters: average pooling, and zeros for new channels, as many before the old ones as behind.
 
     Args:
         f, g: residual functions; the first changes the shape.
-        shortcut1, shortcut2: what changes the shape of the two streams in the same way.
-    """
-
-    def __init__(self, f: nn.Module, g: nn.Module, shortcut1: nn.Module, shortcut2: nn.Module) -> None:
-        super().__init__()
-        self.f, self.g = f, g
-        self.shortcut1, self.shortcut2 = shortcut1, shortcut2
-
-    def forward(self, x1: Stream, x2: Stream) -> tuple[Reshaped, Reshaped]:
-        """The two streams in their new shape."""
-        y1 = self.shortcut1(x1) + self.f(x2)
-        return y1, self.shortcut2(x2) + self.g(y1)
-
-
-class PoolAndPad(nn.Module):
-    """A shortcut without parameters: average pooling, and zeros for new channels, as many before the old ones as behind.
-
-    Args:
         stride: of the pooling; 1 for none.
         added: new channels.
     """
 
-    def __init__(self, stride: int, added: int) -> None:
+    def __init__(self, f: nn.Module, g: nn.Module, stride: int, added: int) -> None:
         super().__init__()
+        self.f, self.g = f, g
         self.stride, self.added = stride, added
 
-    def forward(self, x: Stream) -> Reshaped:
-        """The stream in its new shape."""
+    def forward(self, x1: Stream, x2: Stream) -> tuple[Reshaped, Reshaped]:
+        """The two streams in their new shape."""
+        y1 = self._shortcut(x1) + self.f(x2)
+        return y1, self._shortcut(x2) + self.g(y1)
+
+    def _shortcut(self, x: Stream) -> Reshaped:
         x = F.avg_pool2d(x, self.stride, ceil_mode=True)
         return F.pad(x, (0, 0, 0, 0, self.added // 2, self.added - self.added // 2))
 
@@ -152,71 +129,10 @@ class RevNet9(RevNet):
         super().__init__((1, 1), (width, width, 2 * width), classes=classes, channels=channels, reversible=reversible)
 
 
-class RevNet38(RevNet):
-    """RevNet-38 for 32x32 images: three stages of 3 units, 32, 64 and 112 channels; 0.46 million parameters.
-
-    Args:
-        classes: number of logits.
-        channels: channels of the images.
-        reversible: as ``RevNet``'s.
-
-    Source: arXiv 1707.04585 and its released code.
-    """
-
-    def __init__(self, classes: int = 10, channels: int = 3, reversible: bool = True) -> None:
-        super().__init__((3, 3, 3), (32, 32, 64, 112), classes=classes, channels=channels, reversible=reversible)
-
-
-class RevNet110(RevNet):
-    """RevNet-110 for 32x32 images: three stages of 9 units, 32, 64 and 128 channels; 1.73 million parameters.
-
-    Args:
-        classes: number of logits.
-        channels: channels of the images.
-        reversible: as ``RevNet``'s.
-
-    Source: arXiv 1707.04585 and its released code.
-    """
-
-    def __init__(self, classes: int = 10, channels: int = 3, reversible: bool = True) -> None:
-        super().__init__((9, 9, 9), (32, 32, 64, 128), classes=classes, channels=channels, reversible=reversible)
-
-
-class RevNet104(RevNet):
-    """RevNet-104 for 224x224 images: 2, 2, 11 and 2 bottleneck units, 512, 1024, 2048 and 3328 channels; 45.4 million parameters.
-
-    Args:
-        classes: number of logits.
-        channels: channels of the images.
-        reversible: as ``RevNet``'s.
-
-    Source: arXiv 1707.04585 and its released code, which gives a quarter of these channels, 128, 256, 512 and 832: those inside the
-    bottlenecks of both halves together.
-    """
-
-    def __init__(self, classes: int = 1000, channels: int = 3, reversible: bool = True) -> None:
-        widths = (128, 512, 1024, 2048, 3328)
-        super().__init__((2, 2, 11, 2), widths, classes=classes, channels=channels, bottleneck=True, photo_stem=True, reversible=reversible)
-
-
-def _stem(channels: int, width: int, photo: bool) -> nn.Sequential:
-    if photo:
-        first, last = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False), nn.MaxPool2d(3, stride=2, padding=1)
-        return nn.Sequential(OrderedDict(conv=first, norm=nn.BatchNorm2d(width), relu=nn.ReLU(), pool=last))
-    first = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-    return nn.Sequential(OrderedDict(conv=first, norm=nn.BatchNorm2d(width), relu=nn.ReLU()))
-
-
-def _residual(inputs: int, outputs: int, stride: int, bottleneck: bool, *, activated: bool = False) -> nn.Sequential:
-    """BatchNorm, ReLU and convolution, two or three times over; input that is ``activated`` goes right into the first convolution."""
-    inside = outputs // 4
-    convolutions = (
-        (nn.Conv2d(inputs, inside, 1, stride, bias=False), _conv3x3(inside, inside), nn.Conv2d(inside, outputs, 1, bias=False))
-        if bottleneck
-        else (_conv3x3(inputs, outputs, stride), _conv3x3(outputs, outputs))
-    )
+def _residual(inputs: int, outputs: int, stride: int = 1, *, activated: bool = False) -> nn.Sequential:
+    """BatchNorm, ReLU and convolution, twice; input that is ``activated`` goes right into the first convolution."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for number, convolution in enumerate(convolutions, 1):
+    for number, convolution in enumerate((_conv3x3(inputs, outputs, stride), _conv3x3(outputs, outputs)), 1):
         if not (activated and number == 1):
             layers[f"norm{number}"] = nn.BatchNorm2d(convolution.in_channels)
             layers[f"relu{number}"] = nn.ReLU()
@@ -226,9 +142,3 @@ def _residual(inputs: int, outputs: int, stride: int, bottleneck: bool, *, activ
 
 def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-
-
-def _shortcut(inputs: int, outputs: int, stride: int, bottleneck: bool) -> nn.Module:
-    if bottleneck:
-        return nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-    return PoolAndPad(stride, outputs - inputs)

@@ -7,12 +7,11 @@ from logitpair.objectives.clean_logit_pairing import CleanLogitPairing
 from logitpair.objectives.ensemble_adversarial_training import EnsembleAdversarialTraining
 from logitpair.objectives.feature_pairing import FeaturePairing
 from logitpair.objectives.gaussian_noise import GaussianNoise
-from logitpair.objectives.label_smoothing import LabelSmoothing
 from logitpair.objectives.logit_squeezing import LogitSqueezing
 from logitpair.objectives.mart import MART
 from logitpair.objectives.mixup import Mixup
 from logitpair.objectives.one_step_adversarial_training import OneStepAdversarialTraining
-from logitpair.objectives.plain import StandardTraining
+from logitpair.objectives.standard_training import StandardTraining
 from logitpair.objectives.trades import TRADES
 from logitpair.objectives.virtual_adversarial_training import VirtualAdversarialTraining
 
@@ -25,7 +24,6 @@ __all__ = [
     "EnsembleAdversarialTraining",
     "FeaturePairing",
     "GaussianNoise",
-    "LabelSmoothing",
     "LogitSqueezing",
     "LossTerms",
     "Mixup",

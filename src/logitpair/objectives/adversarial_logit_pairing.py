@@ -7,16 +7,14 @@ from dataclasses import KW_ONLY, dataclass
 from torch import nn
 
 from logitpair import losses
-from logitpair.attacks import Attack
-from logitpair.objectives.adversarial_training import check_fraction, mixed_cross_entropy
-from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together, mean_of
-from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
+from logitpair.objectives.adversarial_training import AdversarialTraining
+from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
+from logitpair.objectives.warmup import WeightWarmup
 from logitpair.rng import RandomSource
-from logitpair.runtime.distributed import bare
 
 
 @dataclass(frozen=True)
-class AdversarialLogitPairing(AttackWarmup, WeightWarmup, SmoothedLabels):
+class AdversarialLogitPairing(WeightWarmup, AdversarialTraining):
     """M-PGD plus ``weight`` times the mean pairing penalty between the logits of an image and of its adversarial example.
 
     Source: arXiv 1803.06373, section 3.2. Gradients flow through both sides of the pair, as in the authors' released code.
@@ -27,28 +25,18 @@ class AdversarialLogitPairing(AttackWarmup, WeightWarmup, SmoothedLabels):
         pairing: ``pairing(clean_logits, adversarial_logits) -> [batch]``. The default, the mean over classes, is what the released
             code computes; ``logitpair.losses.squared_l2_sum`` is the formula as printed, ``classes`` times as large.
         clean_weight: weight of the clean cross-entropy, in [0, 1).
-        warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
-        weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
-        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``label_smoothing`` outside [0, 1), ``weight`` or a warm-up below 0, or ``clean_weight`` outside [0, 1).
+        InputError: for ``weight`` or a warm-up below 0, or ``clean_weight`` outside [0, 1).
     """
 
-    attack: Attack
     _: KW_ONLY
     weight: float = 0.5
     pairing: losses.Loss = losses.squared_l2_mean
-    clean_weight: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_fraction(self.clean_weight)
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
-        x_adv = self.attack.without_early_stop()(bare(model), x, y, generator=generator)
-        clean, adversarial = forward_together(model, y, x, x_adv)
-        cross_entropy, terms = mixed_cross_entropy(self, clean, adversarial, y, self.clean_weight)
+        clean, adversarial = forward_together(model, y, x, self.adversarial_examples(model, x, y, generator))
+        cross_entropy, terms = self.mixed_cross_entropy(clean, adversarial, y)
         pairing = mean_of(self.pairing(clean, adversarial), x)
         total = cross_entropy + self.weight * pairing
         return LossTerms(total, terms | {"pairing": pairing}, {"clean": clean, "adversarial": adversarial})

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from logitpair import losses
 from logitpair.errors import InputError
 from logitpair.models.inference import compute_logits
 from logitpair.rng import RandomSource
-from logitpair.runtime.distributed import bare
-from logitpair.validate import check_batch, check_labels
+from logitpair.runtime.distributed import unwrap_model
+from logitpair.validate import check_batch, check_labels, fraction
 
 Images = Float[Tensor, "batch channels height width"]
 Labels = Int[Tensor, " batch"]
@@ -39,8 +39,25 @@ class LossTerms:
     logits: dict[str, Float[Tensor, "batch classes"]]
 
 
+@dataclass(frozen=True, kw_only=True)
 class Objective(ABC):
-    """A defense: what to minimise on a batch. Subclasses are frozen dataclasses that implement ``loss`` (and ``at`` for schedules)."""
+    """A defense: what to minimise on a batch. Subclasses are frozen dataclasses that implement ``loss`` (and ``at`` for schedules).
+
+    Args:
+        label_smoothing: part of each label spread evenly over all classes, the true one included, in every cross-entropy with the labels
+            that the defense takes by ``self.cross_entropy``; in [0, 1).
+
+    Raises:
+        InputError: for ``label_smoothing`` outside [0, 1).
+
+    Source of the smoothing: arXiv 1512.00567, section 7.
+    """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that are none; a subclass calls it and adds its own."""
+        fraction("label_smoothing", self.label_smoothing, one=False)
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: RandomSource | None = None) -> LossTerms:
         """The loss on a batch, ready for ``.total.backward()``.
@@ -61,19 +78,16 @@ class Objective(ABC):
         result = self.loss(model, x, y, generator)
         return result if AUXILIARY in result.terms else with_auxiliary(result, model, y, self.cross_entropy)
 
-    def __post_init__(self) -> None:  # noqa: B027  (nothing to refuse here)
-        """Refuse settings that are none; a subclass calls it and adds its own."""
-
     @abstractmethod
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
         """Compute the loss for checked input."""
 
     def cross_entropy(self, logits: Tensor, y: Labels) -> Float[Tensor, " batch"]:
-        """The cross-entropy with the labels, ``[batch]``, that this defense means."""
-        return losses.cross_entropy(logits, y)
+        """The cross-entropy with the smoothed labels, ``[batch]``."""
+        return F.cross_entropy(logits, y, reduction="none", label_smoothing=self.label_smoothing)
 
     def at(self, epoch: float) -> Self:
-        """The objective as it stands ``epoch`` epochs into training (warm-ups); itself where nothing changes."""
+        """The objective ``epoch`` epochs into training (warm-ups); itself where nothing changes."""
         return self
 
     def prepare(self, model: nn.Module, x: Images) -> None:  # noqa: B027  (most have nothing to look at)
@@ -88,50 +102,20 @@ class Objective(ABC):
         """
 
 
-@dataclass(frozen=True, kw_only=True)
-class SmoothedLabels(Objective):
-    """A defense whose cross-entropies with the labels may be smoothed.
-
-    Args:
-        label_smoothing: share of each label that is spread evenly over all classes, the true one included, in [0, 1).
-
-    Raises:
-        InputError: for ``label_smoothing`` outside [0, 1).
-
-    Source: arXiv 1512.00567, section 7.
-    """
-
-    label_smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing}")
-
-    def cross_entropy(self, logits: Tensor, y: Labels) -> Float[Tensor, " batch"]:
-        exact = super().cross_entropy(logits, y)
-        return torch.lerp(exact, losses.uniform_cross_entropy(logits), self.label_smoothing) if self.label_smoothing else exact
-
-
 def with_auxiliary(result: LossTerms, model: nn.Module, y: Labels, cross_entropy: Callable[[Tensor, Any], Tensor]) -> LossTerms:
     """The loss with that of the network's auxiliary classifier, where it has one: a second head, deep inside, that helps training.
 
     A network with one keeps, on the module that computes them or on any around it, its ``auxiliary_logits`` of the last forward in
-    train mode, ``[n * batch, classes]`` for ``n`` batches at once (None after any other forward), and ``auxiliary_weight``. The mean
-    cross-entropy on all of them is the term ``auxiliary``, added to the total with that weight. Penalties pair the main logits only.
-
-    Args:
-        result: without it.
-        model: the network, which may be wrapped for data-parallel training.
-        y: labels, ``[batch]``.
-        cross_entropy: ``cross_entropy(logits, labels) -> [n * batch]``.
+    train mode, ``[n * batch, classes]`` for ``n`` batches at once (None after any other forward), and ``auxiliary_weight``. The mean of
+    ``cross_entropy(logits, labels) -> [n * batch]`` on all of them is the term ``auxiliary``, added to the total with that weight.
+    Penalties pair the main logits only.
 
     Raises:
         InputError: for auxiliary logits that are not as many as a multiple of the labels.
 
     Source: arXiv 1512.00567, section 4, as InceptionV3 trains.
     """
-    heads = (module for module in bare(model).modules() if isinstance(getattr(module, "auxiliary_logits", None), Tensor))
+    heads = (module for module in unwrap_model(model).modules() if isinstance(getattr(module, "auxiliary_logits", None), Tensor))
     head: Any = next(heads, None)
     if head is None:
         return result
@@ -146,7 +130,7 @@ def forward_together(model: nn.Module, y: Labels, *batches: Images) -> tuple[Ten
     """Logits of several batches from one concatenated forward: one set of BatchNorm statistics, one pass through DDP.
 
     Raises:
-        InputError: if the labels ``y`` lie outside the classes that the logits stand for.
+        InputError: if the labels ``y`` lie outside the classes of the logits.
     """
     logits = compute_logits(model, torch.cat(batches))
     check_labels(y, logits.shape[1])

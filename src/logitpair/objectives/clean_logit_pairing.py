@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from logitpair import losses
-from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
-from logitpair.objectives.gaussian_noise import GaussianNoise, noisy
+from logitpair.objectives.base import Images, Labels, LossTerms, mean_of
+from logitpair.objectives.gaussian_noise import GaussianNoise
 from logitpair.objectives.warmup import WeightWarmup
 from logitpair.rng import RandomSource
 
@@ -18,21 +18,14 @@ class CleanLogitPairing(WeightWarmup, GaussianNoise):
     """Cross-entropy on noisy images plus ``weight`` times the mean pairing penalty between the logits of unrelated images.
 
     The batch is in random order, so its first half is paired with its second; the last image of an odd batch has no partner. Under
-    data-parallel training each process pairs within its own part of the batch: these are the pairs of the whole batch where every
-    process has an even number of images, and others where not.
+    data-parallel training each process pairs its own images of the batch: these are the pairs of the whole batch where every process
+    has an even number of images, and others where not.
 
-    This defense looks robust to weak attacks only: see ``docs/figure1.md``, and arXiv 1810.12042.
+    This defense looks robust to weak attacks only: see ``docs/explanation/figure1.md``, and arXiv 1810.12042.
 
     Args:
         weight: the paper's lambda, at least 0.
         pairing: ``pairing(a, b) -> [batch]`` on logits.
-        noise: standard deviation of the Gaussian noise, in the pixels' unit.
-        clip: bring the noisy pixels back into [0, 1].
-        weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
-        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
-
-    Raises:
-        InputError: for ``label_smoothing`` outside [0, 1), ``weight``, ``noise`` or ``weight_warmup`` below 0.
 
     Source: arXiv 1803.06373, section 3.2. It does not give the noise; 0.5 is that of Mosbach et al. 2018, arXiv 1810.12042. The
     warm-up is not in it.
@@ -42,7 +35,7 @@ class CleanLogitPairing(WeightWarmup, GaussianNoise):
     pairing: losses.Loss = losses.squared_l2_mean
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
-        (logits,) = forward_together(model, y, noisy(x, self.noise, self.clip, generator))
+        logits = self.noisy_logits(model, x, y, generator)
         cross_entropy = self.cross_entropy(logits, y).mean()
         pairs = len(logits) // 2
         pairing = mean_of(self.pairing(logits[:pairs], logits[pairs : 2 * pairs]), x[:pairs]) if pairs else logits.sum() * 0

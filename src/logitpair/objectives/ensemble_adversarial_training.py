@@ -12,7 +12,7 @@ from logitpair.models.inference import compute_logits, frozen_eval
 from logitpair.objectives.adversarial_training import AdversarialTraining
 from logitpair.objectives.base import Images
 from logitpair.rng import RandomSource, uniform_number
-from logitpair.runtime.distributed import bare
+from logitpair.runtime.distributed import unwrap_model
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,9 @@ class EnsembleAdversarialTraining(AdversarialTraining):
         sources: networks that are trained already, images to logits. In a recipe a run by ``class_path: logitpair.runs.TrainedRun`` and
             ``run: FOLDER``, or any module by its import path, which must then bring its own weights. They move to the images' device
             and dtype.
-        clean_weight: weight of the clean loss, in [0, 1); the adversarial loss has the rest.
-        warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
-        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``label_smoothing`` outside [0, 1), no sources, ``clean_weight`` outside [0, 1), ``warmup`` below 0, or (before
-            training) a source that cannot be loaded or has other classes than the model.
+        InputError: for no sources, or (before training) a source that cannot be loaded or has other classes than the model.
 
     Source: Tramer et al. 2018, arXiv 1705.07204, section 3.4. The warm-up is not in it.
     """
@@ -58,7 +54,7 @@ class EnsembleAdversarialTraining(AdversarialTraining):
                 if found != classes:
                     raise InputError(f"objective.sources[{number}] gives {found} logits, the model {classes}")
 
-    def victim(self, model: nn.Module, x: Images, generator: RandomSource | None) -> nn.Module:
-        """The network that the images of this batch are made against, drawn anew."""
-        networks = [bare(model), *(source.to(x) for source in self.sources)]
+    def source_model(self, model: nn.Module, x: Images, generator: RandomSource | None) -> nn.Module:
+        """One of the networks, drawn anew."""
+        networks = [unwrap_model(model), *(source.to(x) for source in self.sources)]
         return networks[int(uniform_number(generator) * len(networks))]

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from logitpair import losses
-from logitpair.attacks import Attack
 from logitpair.errors import InputError
 from logitpair.models.inference import frozen_eval
-from logitpair.objectives.adversarial_training import check_fraction, mixed_cross_entropy
-from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together, mean_of
-from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
+from logitpair.objectives.adversarial_training import AdversarialTraining
+from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
+from logitpair.objectives.warmup import WeightWarmup
 from logitpair.rng import RandomSource
-from logitpair.runtime.distributed import bare
+from logitpair.runtime.distributed import unwrap_model
 
 
 @dataclass(frozen=True)
-class FeaturePairing(AttackWarmup, WeightWarmup, SmoothedLabels):
+class FeaturePairing(WeightWarmup, AdversarialTraining):
     """M-PGD plus the pairing of intermediate features of an image and of its adversarial example.
 
     Works on any network, without a change to it: the features are what its named modules return. Each module's penalty counts alike.
@@ -35,30 +35,24 @@ class FeaturePairing(AttackWarmup, WeightWarmup, SmoothedLabels):
         logit_weight: of the logits' penalty besides, at least 0; with it and ``weight`` 0 this is adversarial logit pairing.
         pairing: ``pairing(clean, adversarial) -> [batch]``, on features flattened to ``[batch, features]`` and on logits.
         clean_weight: weight of the clean cross-entropy, in [0, 1).
-        warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
         weight_warmup: epochs over which both weights grow linearly from 0; 0 starts at full size.
-        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``label_smoothing`` outside [0, 1), a weight or a warm-up below 0, ``clean_weight`` outside [0, 1), no layers or
-            one named twice, or (before training and when called) a layer that the model does not have, or that does not return one tensor
-            a batch.
+        InputError: for a weight below 0, no layers or one named twice, or (before training and when called) a layer that the model does
+            not have, or that does not return one tensor a batch.
 
     Source: arXiv 1803.06373, the conclusion's suggestion; the form, that of its section 3.2 with features for logits, is ours.
     """
 
-    attack: Attack
     _: KW_ONLY
     layers: tuple[str, ...]
     weight: float = 0.5
     logit_weight: float = 0.0
     pairing: losses.Loss = losses.squared_l2_mean
-    clean_weight: float = 0.5
     weights: ClassVar[tuple[str, ...]] = ("weight", "logit_weight")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_fraction(self.clean_weight)
         if isinstance(self.layers, str) or not self.layers or len(set(self.layers)) < len(self.layers):
             raise InputError(f"layers must be a list of names of modules, at least one and each once, not {self.layers!r}")
 
@@ -67,10 +61,10 @@ class FeaturePairing(AttackWarmup, WeightWarmup, SmoothedLabels):
             model(x)
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
-        x_adv = self.attack.without_early_stop()(bare(model), x, y, generator=generator)
-        with recorded(bare(model), self.layers, 2 * len(x)) as features:
+        x_adv = self.adversarial_examples(model, x, y, generator)
+        with recorded(unwrap_model(model), self.layers, 2 * len(x)) as features:
             clean, adversarial = forward_together(model, y, x, x_adv)
-        cross_entropy, terms = mixed_cross_entropy(self, clean, adversarial, y, self.clean_weight)
+        cross_entropy, terms = self.mixed_cross_entropy(clean, adversarial, y)
         penalties = [mean_of(self.pairing(*features[layer].to(x.dtype).flatten(1).chunk(2)), x) for layer in self.layers]
         terms |= {f"pairing_{layer or 'model'}": penalty for layer, penalty in zip(self.layers, penalties, strict=True)}
         terms["pairing"] = mean_of(self.pairing(clean, adversarial), x)
@@ -85,26 +79,9 @@ def recorded(model: nn.Module, layers: tuple[str, ...], images: int) -> Generato
     Raises:
         InputError: for a name that no module has, or a module that did not run once or does not return one tensor ``[images, ...]``.
     """
-    modules = dict(getattr(model, "_orig_mod", model).named_modules())  # the network inside what torch.compile returned
-    features: dict[str, Tensor] = {}
-    handles: list[torch.utils.hooks.RemovableHandle] = []
-    try:
-        for layer in layers:
-            if layer not in modules:
-                raise InputError(f"layers: the model has no module '{layer}'; it has {', '.join(filter(None, modules))}")
-            handles.append(modules[layer].register_forward_hook(_recorder(layer, images, features)))
-        yield features
-        if missing := [layer for layer in layers if layer not in features]:
-            raise InputError(f"layers: '{missing[0]}' does not run in the model's forward; name another module")
-    finally:
-        for handle in handles:
-            handle.remove()
+    modules, features = dict(unwrap_model(model).named_modules()), dict[str, Tensor]()
 
-
-def _recorder(layer: str, images: int, features: dict[str, Tensor]) -> Callable[[nn.Module, object, object], None]:
-    """The forward hook that keeps a module's output."""
-
-    def hook(module: nn.Module, inputs: object, output: object) -> None:
+    def record(layer: str, module: nn.Module, inputs: object, output: object) -> None:
         if not isinstance(output, Tensor) or output.ndim < 2 or len(output) != images:
             found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise InputError(f"layers: '{layer}' returns {found}, not one tensor [{images}, ...]; name another module")
@@ -112,4 +89,11 @@ def _recorder(layer: str, images: int, features: dict[str, Tensor]) -> Callable[
             raise InputError(f"layers: '{layer}' runs more than once in a forward; name another module")
         features[layer] = output.clone()  # the next module may write into it
 
-    return hook
+    with ExitStack() as hooks:
+        for layer in layers:
+            if layer not in modules:
+                raise InputError(f"layers: the model has no module '{layer}'; it has {', '.join(filter(None, modules))}")
+            hooks.callback(modules[layer].register_forward_hook(partial(record, layer)).remove)
+        yield features
+        if missing := [layer for layer in layers if layer not in features]:
+            raise InputError(f"layers: '{missing[0]}' does not run in the model's forward; name another module")

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
-from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
 from logitpair.rng import RandomSource, normal_like
 from logitpair.validate import at_least
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianNoise(SmoothedLabels):
+class GaussianNoise(Objective):
     """Mean cross-entropy on images with Gaussian noise added: what clean logit pairing and logit squeezing are without their penalty.
 
     Args:
-        noise: standard deviation, in the pixels' unit.
+        noise: standard deviation, in [0, 1] pixel scale.
         clip: bring the noisy pixels back into [0, 1]; False lets the network see pixels outside it.
-        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``label_smoothing`` outside [0, 1) or ``noise`` below 0.
+        InputError: for ``noise`` below 0.
 
     Source: the baseline of arXiv 1803.06373, figure 1, which gives neither the deviation nor whether pixels are clipped; 0.5 is
     that of Mosbach et al. 2018, arXiv 1810.12042.
@@ -35,14 +34,13 @@ class GaussianNoise(SmoothedLabels):
         at_least("noise", self.noise, 0)
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
-        (logits,) = forward_together(model, y, noisy(x, self.noise, self.clip, generator))
+        logits = self.noisy_logits(model, x, y, generator)
         total = self.cross_entropy(logits, y).mean()
         return LossTerms(total, {"noisy_loss": total}, {"noisy": logits})
 
-
-def noisy(x: Images, noise: float, clip: bool, generator: RandomSource | None) -> Images:
-    """``x`` plus Gaussian noise of standard deviation ``noise``, clipped to [0, 1] if ``clip``."""
-    if not noise:
-        return x
-    x = x + noise * normal_like(x, generator)
-    return x.clamp_(0, 1) if clip else x
+    def noisy_logits(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> Tensor:
+        """The logits of the images with noise."""
+        if self.noise:
+            x = x + self.noise * normal_like(x, generator)
+            x = x.clamp_(0, 1) if self.clip else x
+        return forward_together(model, y, x)[0]

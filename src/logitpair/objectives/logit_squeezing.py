@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from logitpair import losses
-from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
-from logitpair.objectives.gaussian_noise import GaussianNoise, noisy
+from logitpair.objectives.base import Images, Labels, LossTerms, mean_of
+from logitpair.objectives.gaussian_noise import GaussianNoise
 from logitpair.objectives.warmup import WeightWarmup
 from logitpair.rng import RandomSource
 
@@ -18,7 +18,7 @@ from logitpair.rng import RandomSource
 class LogitSqueezing(WeightWarmup, GaussianNoise):
     """Cross-entropy on noisy images plus ``weight`` times the mean size of their logits.
 
-    This defense looks robust to weak attacks only: see ``docs/figure1.md``, and arXiv 1810.12042.
+    This defense looks robust to weak attacks only: see ``docs/explanation/figure1.md``, and arXiv 1810.12042.
 
     Args:
         weight: the paper's lambda, at least 0.
@@ -26,13 +26,6 @@ class LogitSqueezing(WeightWarmup, GaussianNoise):
             ``logitpair.losses.l2`` is the plain norm, ``squared_l2_sum`` its square and ``squared_l2_mean`` that over the classes.
             The plain norm pulls as hard on small logits as on large: from a weight of about 0.5 on, with nothing to warm it up, the
             network may give constant logits.
-        noise: standard deviation of the Gaussian noise, in the pixels' unit.
-        clip: bring the noisy pixels back into [0, 1].
-        weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
-        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
-
-    Raises:
-        InputError: for ``label_smoothing`` outside [0, 1), ``weight``, ``noise`` or ``weight_warmup`` below 0.
 
     Source: arXiv 1803.06373, section 3.2, which says "norm" and leaves open which. It does not give the noise; 0.5 is that of Mosbach
     et al. 2018, arXiv 1810.12042. The warm-up is not in it.
@@ -42,7 +35,7 @@ class LogitSqueezing(WeightWarmup, GaussianNoise):
     penalty: losses.Loss = losses.squared_l2_mean
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
-        (logits,) = forward_together(model, y, noisy(x, self.noise, self.clip, generator))
+        logits = self.noisy_logits(model, x, y, generator)
         cross_entropy = self.cross_entropy(logits, y).mean()
         size = mean_of(self.penalty(logits, torch.zeros_like(logits)), x)
         total = cross_entropy + self.weight * size

@@ -8,14 +8,13 @@ from torch import nn
 
 from logitpair import losses
 from logitpair.attacks import Attack
-from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, forward_together
 from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
 from logitpair.rng import RandomSource
-from logitpair.runtime.distributed import bare
 
 
 @dataclass(frozen=True)
-class MART(AttackWarmup, WeightWarmup, SmoothedLabels):
+class MART(AttackWarmup, WeightWarmup):
     """Boosted cross-entropy on adversarial examples plus ``weight`` times KL(p || q) (1 - p[y]), p the clean prediction, q the adversarial.
 
     The less sure of the true class the network is on the clean image, the more the two predictions are held together. Gradients flow
@@ -24,12 +23,9 @@ class MART(AttackWarmup, WeightWarmup, SmoothedLabels):
     Args:
         attack: makes the adversarial examples; it always searches to its last step, against the model in eval mode.
         weight: the source's lambda, at least 0.
-        warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
-        weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
-        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``label_smoothing`` outside [0, 1), ``weight`` or a warm-up below 0.
+        InputError: for ``weight`` or a warm-up below 0.
 
     Source: Wang et al., "Improving Adversarial Robustness Requires Revisiting Misclassified Examples", ICLR 2020
     (openreview.net/forum?id=rklOg6EFwS; not on arXiv), section 3. Departs from its code in adding no constants inside the logarithms,
@@ -41,8 +37,7 @@ class MART(AttackWarmup, WeightWarmup, SmoothedLabels):
     weight: float = 5.0
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
-        x_adv = self.attack.without_early_stop()(bare(model), x, y, generator=generator)
-        clean, adversarial = forward_together(model, y, x, x_adv)
+        clean, adversarial = forward_together(model, y, x, self.adversarial_examples(model, x, y, generator))
         boosted = losses.boosted_cross_entropy(adversarial, y)
         if self.label_smoothing:  # of its part that is the cross-entropy
             boosted = boosted - losses.cross_entropy(adversarial, y) + self.cross_entropy(adversarial, y)

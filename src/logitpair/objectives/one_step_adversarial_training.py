@@ -10,37 +10,34 @@ from torch import Tensor, nn
 
 from logitpair.attacks import PGD, LeastLikely
 from logitpair.attacks.targets import Target
-from logitpair.errors import InputError
-from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
 from logitpair.objectives.warmup import grown
 from logitpair.rng import ExampleStreams, RandomSource, uniform_like
-from logitpair.runtime.distributed import bare
+from logitpair.runtime.distributed import unwrap_model
 from logitpair.threat import Linf
-from logitpair.validate import at_least, positive
+from logitpair.validate import at_least, fraction, positive
 
 
 @dataclass(frozen=True)
-class OneStepAdversarialTraining(SmoothedLabels):
+class OneStepAdversarialTraining(Objective):
     """Cross-entropy on minibatches in which some images are replaced by one-step adversarial examples of varying size.
 
     The first ``adversarial_share`` of the (shuffled) batch takes one signed-gradient step towards ``target``, computed with the model in
     eval mode; its length differs from image to image. The total is ``(sum of clean losses + weight * sum of adversarial losses) /
     (clean + weight * adversarial)`` with the numbers of either in the denominator. Under data-parallel training each process replaces
-    the first images of its own part of the batch: the same ones as of the whole where the numbers divide evenly.
+    the first of its own images of the batch: the same ones as of the whole where the numbers divide evenly.
 
     Args:
         threat: the ball whose radius is the longest step.
         target: the class stepped towards; the least likely one is "Step-LL".
         weight: of an adversarial example relative to a clean one.
-        adversarial_share: share of the batch that is replaced, above 0 and at most 1; at least one image is.
+        adversarial_share: fraction of the batch that is replaced, above 0 and at most 1; at least one image is.
         vary_eps: draw each image's step length from the normal distribution of deviation ``eps`` / 2, truncated to [0, eps], against
             overfitting to one length; False steps by ``eps``.
         warmup: epochs over which ``eps`` grows linearly to its full size; 0 starts at full size.
-        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``label_smoothing`` outside [0, 1), ``weight`` or the threat's ``eps`` not above 0, ``adversarial_share`` outside
-            (0, 1], or ``warmup`` below 0.
+        InputError: for ``weight`` or the threat's ``eps`` not above 0, ``adversarial_share`` outside (0, 1], or ``warmup`` below 0.
 
     Source: Kurakin et al. 2017, arXiv 1611.01236, section 3 and algorithm 1 (weight 0.3, half of the batch). The warm-up is not in it.
     """
@@ -58,8 +55,7 @@ class OneStepAdversarialTraining(SmoothedLabels):
         positive("threat.eps", self.threat.eps)
         positive("weight", self.weight)
         at_least("warmup", self.warmup, 0)
-        if not 0 < self.adversarial_share <= 1:
-            raise InputError(f"adversarial_share must be above 0 and at most 1, not {self.adversarial_share}")
+        fraction("adversarial_share", self.adversarial_share, zero=False)
 
     @property
     def attack(self) -> PGD:
@@ -70,18 +66,17 @@ class OneStepAdversarialTraining(SmoothedLabels):
         return replace(self, threat=grown(self.attack, epoch, self.warmup).threat)
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
-        adversarial = max(1, round(self.adversarial_share * len(x)))
-        generator = generator.first(adversarial) if isinstance(generator, ExampleStreams) else generator
-        x_adv = self.search(bare(model), x[:adversarial], y[:adversarial], generator)
-        (logits,) = forward_together(model, y, torch.cat([x_adv, x[adversarial:]]))
-        cross_entropy = self.cross_entropy(logits, y)
-        attacked, clean = cross_entropy[:adversarial], cross_entropy[adversarial:]
-        total = (clean.sum() + self.weight * attacked.sum()) / (len(clean) + self.weight * len(attacked))
-        terms = {"replaced_loss": attacked.mean(), "kept_loss": clean.sum() / max(1, len(clean))}
+        replaced = max(1, round(self.adversarial_share * len(x)))
+        generator = generator.first(replaced) if isinstance(generator, ExampleStreams) else generator
+        x_adv = self.search(unwrap_model(model), x[:replaced], y[:replaced], generator)
+        (logits,) = forward_together(model, y, torch.cat([x_adv, x[replaced:]]))
+        adversarial, clean = self.cross_entropy(logits, y).tensor_split([replaced])
+        total = (clean.sum() + self.weight * adversarial.sum()) / (len(clean) + self.weight * replaced)
+        terms = {"replaced_loss": adversarial.mean(), "kept_loss": clean.sum() / max(1, len(clean))}
         return LossTerms(total, terms, {"mixed": logits})
 
     def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> Images:
-        """One signed step from each image, of its own length."""
+        """One signed step from each image, of a length of its own."""
         x_adv = self.attack(model, x, y, generator=generator)
         if not self.vary_eps:
             return x_adv

@@ -11,17 +11,17 @@ from logitpair import losses
 from logitpair.attacks import PGD
 from logitpair.errors import InputError
 from logitpair.models.inference import compute_logits, frozen_eval
-from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, forward_together
 from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
 from logitpair.rng import RandomSource, normal_like
 from logitpair.runtime import precision
-from logitpair.runtime.distributed import bare
+from logitpair.runtime.distributed import unwrap_model
 
 START = 1e-3  # standard deviation of the noise that the search begins with: at the image itself the divergence is flat
 
 
 @dataclass(frozen=True)
-class TRADES(AttackWarmup, WeightWarmup, SmoothedLabels):
+class TRADES(AttackWarmup, WeightWarmup):
     """Clean cross-entropy plus ``weight`` times KL(p || q) of the clean prediction p and the one q on the image that drives it furthest.
 
     That image is searched by PGD ascending the same divergence, without the label, from a little Gaussian noise on the clean image.
@@ -30,13 +30,9 @@ class TRADES(AttackWarmup, WeightWarmup, SmoothedLabels):
     Args:
         attack: gives the search its ball, ``step_size`` and ``steps``; the source replaces its loss and its start.
         weight: of the divergence (the source's 1/lambda, 1 to 6 there), at least 0.
-        warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
-        weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
-        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``label_smoothing`` outside [0, 1), ``weight`` or a warm-up below 0, or an ``attack`` with a target, a loss or
-            several restarts.
+        InputError: for an ``attack`` with a target, a loss or several restarts.
 
     Source: arXiv 1901.08573, algorithm 1. The noise of 0.001 is brought into the ball before the first step, and the warm-ups are not in
     the source.
@@ -49,10 +45,10 @@ class TRADES(AttackWarmup, WeightWarmup, SmoothedLabels):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.attack.target, self.attack.restarts, self.attack.loss) != (None, 1, losses.cross_entropy):
-            raise InputError("attack must have no target, no loss and 1 restart: TRADES climbs the divergence from the clean prediction")
+            raise InputError("attack must have no target, no loss and 1 restart: TRADES ascends the divergence from the clean prediction")
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
-        clean, adversarial = forward_together(model, y, x, self.search(bare(model), x, y, generator))
+        clean, adversarial = forward_together(model, y, x, self.search(unwrap_model(model), x, y, generator))
         clean_loss = self.cross_entropy(clean, y).mean()
         divergence = losses.kl_from_clean(clean, adversarial).mean()
         total = clean_loss + self.weight * divergence
@@ -64,11 +60,11 @@ class TRADES(AttackWarmup, WeightWarmup, SmoothedLabels):
         start = self.attack.threat.project(x + START * normal_like(x, generator), x)
         attack = replace(self.attack.without_early_stop(), loss=_drift)
         with frozen_eval(model):
-            with precision.exact(x.device):  # what the noise changes is below what bfloat16 can tell; a whole step is not
+            with precision.full_precision(x.device):  # what the noise changes is below what bfloat16 can tell; a whole step is not
                 with torch.no_grad():
                     clean = compute_logits(model, x)
-                x_adv, _ = replace(attack, steps=1).climb(model, x, y, clean, start)
-            return replace(attack, steps=attack.steps - 1).climb(model, x, y, clean, x_adv)[0] if attack.steps > 1 else x_adv
+                x_adv, _ = replace(attack, steps=1).ascend(model, x, y, clean, start)
+            return replace(attack, steps=attack.steps - 1).ascend(model, x, y, clean, x_adv)[0] if attack.steps > 1 else x_adv
 
 
 def _drift(logits: Tensor, clean: Tensor) -> Tensor:

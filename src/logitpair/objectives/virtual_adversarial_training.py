@@ -11,28 +11,28 @@ from torch import nn
 
 from logitpair import losses
 from logitpair.models.inference import compute_logits, frozen_eval
-from logitpair.objectives.base import Images, Labels, LossTerms, SmoothedLabels, forward_together, mean_of
+from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
 from logitpair.objectives.warmup import WeightWarmup, ramp
 from logitpair.rng import RandomSource, normal_like
 from logitpair.runtime import precision
-from logitpair.runtime.distributed import bare
+from logitpair.runtime.distributed import unwrap_model
 from logitpair.validate import at_least, positive, whole
 
 
 def l2_ascent(gradient: Images) -> Images:
-    """The gradient at Euclidean length 1, image by image: where a step in an L2 ball climbs fastest. No gradient points nowhere."""
+    """The gradient at Euclidean length 1, image by image: where a step in an L2 ball ascends fastest. No gradient points nowhere."""
     largest = gradient.abs().amax((1, 2, 3), keepdim=True)
     scaled = gradient / largest.clamp_min(torch.finfo(gradient.dtype).tiny)  # or the squares of a tiny gradient would be 0
     return scaled / torch.linalg.vector_norm(scaled, dim=(1, 2, 3), keepdim=True).clamp_min(1)
 
 
 def linf_ascent(gradient: Images) -> Images:
-    """The gradient's sign: where a step in an L-infinity ball climbs fastest."""
+    """The gradient's sign: where a step in an L-infinity ball ascends fastest."""
     return gradient.sign()
 
 
 @dataclass(frozen=True, kw_only=True)
-class VirtualAdversarialTraining(WeightWarmup, SmoothedLabels):
+class VirtualAdversarialTraining(WeightWarmup):
     """Clean cross-entropy plus ``weight`` times the divergence of the prediction under the perturbation that moves it most.
 
     That perturbation is found without the label: the divergence is flat at the image, so its curvature is probed at distance
@@ -40,20 +40,17 @@ class VirtualAdversarialTraining(WeightWarmup, SmoothedLabels):
     clean prediction that the other is compared with.
 
     Args:
-        eps: length of the perturbation, in the pixels' unit and in the norm of ``ascent``.
+        eps: length of the perturbation, in [0, 1] pixel scale and in the norm of ``ascent``.
         weight: of the divergence, at least 0.
         divergence: ``divergence(clean_logits, other_logits) -> [batch]``: ``logitpair.losses.kl_from_clean`` is the source's KL(p || q)
             of the clean prediction p and the other one q, ``kl_to_clean`` the other direction.
         ascent: the step of length 1 along a gradient, and so the ball: ``l2_ascent`` (the source's) or ``linf_ascent`` of this module.
-        xi: how far from the image the curvature is probed, as Euclidean length in the pixels' unit.
+        xi: how far from the image the curvature is probed, as Euclidean length in [0, 1] pixel scale.
         power_iterations: forward and backward passes of the search, at least 1.
         warmup: epochs over which ``eps`` grows linearly from 0; 0 starts at full size.
-        weight_warmup: epochs over which ``weight`` grows linearly from 0; 0 starts at full size.
-        label_smoothing: share of each label spread evenly over all classes in the cross-entropy, in [0, 1).
 
     Raises:
-        InputError: for ``label_smoothing`` outside [0, 1), ``eps``, ``weight`` or a warm-up below 0, ``xi`` not above 0, or
-            ``power_iterations`` below 1.
+        InputError: for ``eps`` or ``warmup`` below 0, ``xi`` not above 0, or ``power_iterations`` below 1.
 
     Source: arXiv 1704.03976, section 3. Departs from it in that the perturbed image is clipped to [0, 1], all data are labelled, the
     search sees the model in eval mode, and ``xi`` is larger than the 1e-6 of its code, at which float32 rounding drowns the
@@ -79,7 +76,7 @@ class VirtualAdversarialTraining(WeightWarmup, SmoothedLabels):
         return replace(super().at(epoch), eps=self.eps * ramp(epoch, self.warmup))
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
-        clean, moved = forward_together(model, y, x, self.search(bare(model), x, generator))
+        clean, moved = forward_together(model, y, x, self.search(unwrap_model(model), x, generator))
         clean_loss = self.cross_entropy(clean, y).mean()
         divergence = mean_of(self.divergence(clean.detach(), moved), x)
         total = clean_loss + self.weight * divergence
@@ -89,7 +86,7 @@ class VirtualAdversarialTraining(WeightWarmup, SmoothedLabels):
         """The virtual adversarial images, in [0, 1]; the model is left as it was."""
         x = x.detach()
         gradient = normal_like(x, generator)
-        with frozen_eval(model), precision.exact(x.device):  # the probe's difference is below what bfloat16 can tell
+        with frozen_eval(model), precision.full_precision(x.device):  # the probe's difference is below what bfloat16 can tell
             with torch.no_grad():
                 clean = compute_logits(model, x)
             for _iteration in range(self.power_iterations):

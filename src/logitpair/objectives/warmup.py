@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
+from torch import nn
+
 from logitpair.attacks import Attack
-from logitpair.objectives.base import Objective
+from logitpair.objectives.base import Images, Labels, Objective
+from logitpair.rng import RandomSource
+from logitpair.runtime.distributed import unwrap_model
 from logitpair.validate import at_least
 
 
@@ -23,13 +27,12 @@ class WeightWarmup(Objective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("weight_warmup", self.weight_warmup, 0)
-        for name in self.weights:
+        for name in ("weight_warmup", *self.weights):
             at_least(name, getattr(self, name), 0)
 
     def at(self, epoch: float) -> Self:
-        share = ramp(epoch, self.weight_warmup)
-        return replace(super().at(epoch), **{name: share * getattr(self, name) for name in self.weights})
+        factor = ramp(epoch, self.weight_warmup)
+        return replace(super().at(epoch), **{name: factor * getattr(self, name) for name in self.weights})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,7 @@ class AttackWarmup(Objective):
     """A defense with an ``attack`` that may grow.
 
     Args:
+        attack: makes the adversarial examples; it always searches to its last step, against the model in eval mode.
         warmup: epochs over which the attack's ``eps`` and ``step_size`` grow linearly to their full size; 0 starts at full size.
     """
 
@@ -50,12 +54,20 @@ class AttackWarmup(Objective):
     def at(self, epoch: float) -> Self:
         return replace(super().at(epoch), attack=grown(self.attack, epoch, self.warmup))
 
+    def adversarial_examples(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> Images:
+        """The adversarial examples of a batch."""
+        return self.attack.without_early_stop()(self.source_model(model, x, generator), x, y, generator=generator)
+
+    def source_model(self, model: nn.Module, x: Images, generator: RandomSource | None) -> nn.Module:
+        """The network that the images of this batch are made against: the one in training."""
+        return unwrap_model(model)
+
 
 def ramp(epoch: float, warmup: float) -> float:
-    """The share of ``warmup`` epochs that has passed, 1 from then on: what a warm-up multiplies by."""
+    """The part of ``warmup`` epochs that has passed, 1 from then on: what a warm-up multiplies by."""
     return min(1.0, epoch / warmup) if warmup else 1.0
 
 
 def grown(attack: Attack, epoch: float, warmup: float) -> Attack:
-    """The attack scaled to the share of its warm-up that has passed, never quite 0: a step of no length is no attack."""
+    """The attack scaled to the part of its warm-up that has passed, never quite 0: a step of no length is no attack."""
     return attack.scaled(max(epoch / warmup, 1e-3)) if epoch < warmup else attack

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,12 +10,13 @@ import torch
 import yaml
 from torch import nn
 
-from logitpair.config import recipes
+from logitpair.config import parsing, recipes
 from logitpair.config.old_names import modernized
+from logitpair.config.parsing import Settings
 from logitpair.config.run_config import RunConfig
 from logitpair.errors import InputError
-from logitpair.storage import weights
 from logitpair.storage.atomic_files import atomic_write
+from logitpair.storage.weights import load_weights, read_weights
 
 RESULT_NEUTRAL = (
     *("data.init_args.root", "evaluation", "workers", "checkpoint_every", "checkpoints_kept", "activation_checkpointing"),
@@ -26,7 +28,7 @@ RESULT_NEUTRAL = (
 """
 
 
-def prepare(run: Path, recipe: str, scale: str | None, settings: recipes.Settings) -> None:
+def prepare(run: Path, recipe: str, scale: str | None, settings: Settings) -> None:
     """Write ``config.yaml`` into a new run directory, or make sure that an existing one was begun with the same settings.
 
     Raises:
@@ -35,31 +37,34 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: recipes.Setting
     """
     path = run / "config.yaml"
     foreign = run.exists() and any(not file.name.startswith(".") for file in run.iterdir())  # before others write their config.yaml
-    new: dict[str, Any] = {"recipe": recipe, "scale": scale or "paper", "run": yaml.safe_load(settings.text)}
     if path.exists():
-        begun = (run / "checkpoints" / "last.pt").exists()  # before, a mistaken setting may still be mended
         before = _read(path)["run"]
-        for key, old, now in differing(before, new["run"]) if begun else []:
+        begun = (run / "checkpoints" / "last.pt").exists()  # until then a mistaken setting may be mended
+        if begun and (changes := differing(before, settings)):
+            key, old, now = changes[0]
             raise InputError(
                 f"--out: {run} was begun with {key} = {old}, now it is {now}; resume with the same settings, or train into another folder"
             )
     elif foreign:
         raise InputError(f"--out: {run} is not empty and holds no run; give a new folder")
-    atomic_write(path, yaml.safe_dump(new, sort_keys=False))
+    content = {"recipe": recipe, "scale": scale or "paper", "run": settings.values}
+    atomic_write(path, yaml.safe_dump(content, sort_keys=False))
 
 
-def differing(old: dict[str, Any], new: dict[str, Any], besides: tuple[str, ...] = ()) -> list[tuple[str, Any, Any]]:
-    """The settings, by dotted name, that differ between the ``run`` of two configurations, with their old and new values.
+def differing(old: Mapping[str, Any], new: Settings, besides: tuple[str, ...] = ()) -> list[tuple[str, Any, Any]]:
+    """The settings, by dotted name, that differ between the ``run`` of a ``config.yaml`` and ``new``, with their old and new values.
 
     Those of ``RESULT_NEUTRAL`` are left out, and so are those ``besides``.
     """
-    before, now = (_flat(yaml.safe_load(recipes.resolve(settings).text)) for settings in (old, new))  # with defaults added since
+    if old == new.values:
+        return []
+    before, now = _flat(parsing.resolve(old).values), _flat(new.values)  # with defaults added since
     keys = [key for key in sorted(before.keys() | now.keys()) if not key.startswith((*RESULT_NEUTRAL, *besides))]
     return [(key, before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)]
 
 
-def load_config(run: Path) -> tuple[dict[str, Any], RunConfig]:
-    """The content of a run's ``config.yaml`` and the settings it describes.
+def load_config(run: Path, *, data_dir: Path | None = None) -> tuple[dict[str, Any], RunConfig]:
+    """The content of a run's ``config.yaml`` and the settings it describes, with the data in ``data_dir`` if given.
 
     Raises:
         InputError: if there is no such directory, or it holds no run.
@@ -73,7 +78,7 @@ def load_config(run: Path) -> tuple[dict[str, Any], RunConfig]:
     network = content["run"].get("model", {}).get("init_args") or {}
     if network.get("pretrained"):
         network["pretrained"] = False  # the run's own weights replace them
-    return content, recipes.resolve(content["run"]).config
+    return content, parsing.resolve(content["run"], data_dir=data_dir).config
 
 
 def load(run: Path | str, *, which: Literal["last", "best"] = "last", device: torch.device | str = "cpu") -> nn.Module:
@@ -89,16 +94,19 @@ def load(run: Path | str, *, which: Literal["last", "best"] = "last", device: to
     Raises:
         InputError: if the directory holds no run, or its checkpoint is missing, damaged or of another network.
     """
-    run = Path(run)
-    _, config = load_config(run)
+    _, config = load_config(Path(run))
+    return load_network(Path(run), config, which, device)
+
+
+def load_network(run: Path, config: RunConfig, which: Literal["last", "best"], device: torch.device | str) -> nn.Module:
+    """``load``, for a run whose settings are known."""
     path = run / "checkpoints" / f"{which}.pt"
     model = config.model()
-    weights.put(model, weights.read(path), path)
+    load_weights(model, read_weights(path), path)
     return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The content of a ``config.yaml``, refused where it is damaged."""
     content = recipes.read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("run"), dict) or not {"recipe", "scale"} <= content.keys():
         raise InputError(f"'{path}' is damaged or not the config of a run")

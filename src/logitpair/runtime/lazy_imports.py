@@ -7,7 +7,6 @@ registers by name is enough. Every module that needs torchvision or timm gets it
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -32,15 +31,9 @@ def import_torchvision() -> Any:
     return torchvision
 
 
-def samples_of(data: Any) -> Sequence[tuple[str, int]] | None:
-    """The files and labels of torchvision's ``DatasetFolder``; None for anything else, for which torchvision is not imported."""
-    torchvision = sys.modules.get("torchvision")
-    return data.samples if torchvision and isinstance(data, torchvision.datasets.DatasetFolder) else None
-
-
 def import_timm() -> Any:
-    """timm, which imports torchvision itself."""
+    """timm, which imports torchvision itself, with ``optim``."""
     import_torchvision()
-    import timm
+    import timm.optim  # pyright: ignore[reportUnusedImport]
 
     return timm

@@ -33,7 +33,7 @@ def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager
 
 
 @contextmanager
-def exact(device: torch.device) -> Generator[None]:
+def full_precision(device: torch.device) -> Generator[None]:
     """Full precision whatever is set around it: no autocast, no TF32 or bfloat16 within float32, only deterministic convolutions."""
     backends: Any = torch.backends
     switches = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)

@@ -44,16 +44,16 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     atomic_write(path, buffer.getbuffer())
 
 
-def read_arrays(path: Path, only: str = "") -> dict[str, np.ndarray] | None:
-    """What ``write_arrays`` wrote, or those of the arrays whose names begin with ``only``; None if it is missing or damaged.
+def read_arrays(path: Path, prefix: str = "") -> dict[str, np.ndarray] | None:
+    """What ``write_arrays`` wrote, or those arrays whose names begin with ``prefix``; None if it is missing or damaged.
 
     Raises:
         OSError: if it cannot be read, which is no damage.
     """
     try:
-        # read whole, for numpy leaves a damaged file open
+        # read whole first: numpy leaves a damaged file open
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files if name.startswith(only)}
+            return {name: arrays[name] for name in arrays.files if name.startswith(prefix)}
     except (FileNotFoundError, ValueError, EOFError, BadZipFile, zlib.error):
         return None
 

@@ -34,15 +34,15 @@ def save(folder: Path, state: dict[str, Any], step: int, keep: int, best: bool =
     path = folder / f"step-{step:09d}.pt"
     atomic_write(path, buffer.getbuffer())
     if best:
-        _point(folder / "best.pt", path)
-    _point(folder / "last.pt", path)  # at the end: a run resumes from it, and then does again what may be missing
+        _link(path, folder / "best.pt")
+    _link(path, folder / "last.pt")  # at the end: a run resumes from it, and then does again what may be missing
     for old in sorted(folder.glob("step-*.pt"))[:-keep]:
-        old.unlink(missing_ok=True)  # another worker of ``elastic`` may write the same
+        old.unlink(missing_ok=True)  # another process of an elastic team may delete the same
     return path
 
 
-def _point(name: Path, path: Path) -> None:
-    """Make ``name`` another name of the file ``path``, at once (a hard link: it survives the rotation)."""
+def _link(path: Path, name: Path) -> None:
+    """Make ``name`` another name of the file ``path``, atomically; being a hard link, it survives the rotation."""
     with tempfile.TemporaryDirectory(dir=name.parent, prefix=f".{name.name}.") as folder:
         os.link(path, Path(folder) / name.name)
         os.replace(Path(folder) / name.name, name)
@@ -52,7 +52,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read a checkpoint.
 
     Raises:
-        InputError: if it is missing, truncated or not one of ours.
+        InputError: if it is missing, truncated or not a checkpoint of logitpair.
     """
     try:
         state = torch.load(path, map_location=device, weights_only=True)

@@ -16,7 +16,7 @@ def describe(thing: Any) -> Any:
     """``thing`` as numbers, strings, lists and ``{class_path, init_args}`` mappings; functions by their import path."""
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         values = {f.name: describe(getattr(thing, f.name)) for f in dataclasses.fields(thing) if f.init}
-        return {"class_path": _path(type(thing)), "init_args": values}
+        return {"class_path": public_path(type(thing)), "init_args": values}
     if isinstance(thing, functools.partial):
         return {"class_path": describe(thing.func), "init_args": describe(thing.keywords), "args": describe(thing.args)}
     if isinstance(thing, dict):
@@ -25,20 +25,16 @@ def describe(thing: Any) -> Any:
         return [describe(value) for value in thing]
     if thing is None or isinstance(thing, bool | int | float | str):
         return thing
-    return _path(thing) if callable(thing) else repr(thing)
+    if not callable(thing):
+        return repr(thing)
+    if "<" in public_path(thing) and isinstance(thing, types.FunctionType):  # a lambda must not be taken for another one
+        return f"{public_path(thing)}#{hashlib.sha256(repr(code_of(thing)).encode()).hexdigest()[:8]}"
+    return public_path(thing)
 
 
 def public_path(thing: Any) -> str:
-    """The shortest path that ``thing`` is imported by: ``logitpair.attacks.PGD``, in whichever of the wing's files it stands."""
+    """The shortest path that ``thing`` is imported by: ``logitpair.attacks.PGD``, whichever file of its package defines it."""
     name = getattr(thing, "__qualname__", type(thing).__name__)
-    wing = thing.__module__.rpartition(".")[0]
-    exported = wing != "logitpair" and getattr(sys.modules.get(wing), name, None) is thing
-    return f"{wing if exported else thing.__module__}.{name}"
-
-
-def _path(thing: Any) -> str:
-    name = public_path(thing)
-    if "<" not in name or not isinstance(thing, types.FunctionType):
-        return name
-    # functions without a name of their own must not be taken for one another
-    return f"{name}#{hashlib.sha256(repr(code_of(thing)).encode()).hexdigest()[:8]}"
+    package = thing.__module__.rpartition(".")[0]
+    exported = package != "logitpair" and getattr(sys.modules.get(package), name, None) is thing
+    return f"{package if exported else thing.__module__}.{name}"

@@ -14,9 +14,8 @@ from logitpair.storage.atomic_files import read_arrays, write_arrays
 
 GALLERY = 12  # examples whose images are kept for people to look at
 POSITION = "position"
-FACTS = "facts/"  # prefix of what is known of a part as a whole
-
-PARTS = "parts"
+FACTS = "facts/"  # prefix of what is known of a chunk as a whole
+PARTS = "parts"  # folder of the chunks
 
 Columns = dict[str, np.ndarray]
 
@@ -45,64 +44,64 @@ class LedgerChunk:
         return self.columns | {FACTS + name: np.asarray(value) for name, value in self.facts.items()}
 
 
-def merge(parts: Sequence[Mapping[str, np.ndarray]], examples: int) -> Columns:
-    """The columns of all parts in the order of the data, without facts.
+def merge(chunks: Sequence[Mapping[str, np.ndarray]], examples: int | None = None) -> Columns:
+    """The columns of all chunks in the order of the data, without facts.
 
     Raises:
         InputError: if one of so many examples is missing, or there twice.
     """
-    position = np.concatenate([part[POSITION] for part in parts])
+    position = np.concatenate([chunk[POSITION] for chunk in chunks])
+    examples = len(position) if examples is None else examples
     if not np.array_equal(np.sort(position), np.arange(examples)):
-        known = len(np.unique(position))
-        trouble = f"{examples - known} are missing; evaluate again" if known < examples else "some are there twice; delete parts/"
-        raise InputError(f"the parts of the ledger do not make up {examples} examples: {trouble}")
+        missing = examples - len(np.unique(position))
+        trouble = f"{missing} are missing; evaluate again" if missing > 0 else f"some are there twice; delete {PARTS}/"
+        raise InputError(f"the chunks of the ledger do not make up {examples} examples: {trouble}")
     order, gallery = np.argsort(position), np.argsort(position[position < GALLERY])
-    columns: Columns = {}
-    for name in parts[0]:
-        if name != POSITION and not name.startswith(FACTS):
-            whole = np.concatenate([part[name] for part in parts])
-            columns[name] = whole[gallery if name.startswith("gallery/") else order]
-    return columns
+    return {
+        name: np.concatenate([chunk[name] for chunk in chunks])[gallery if name.startswith("gallery/") else order]
+        for name in chunks[0]
+        if name != POSITION and not name.startswith(FACTS)
+    }
 
 
-def total(parts: Sequence[Mapping[str, np.ndarray]], fact: str) -> float:
-    """The sum of a fact over the parts."""
-    return float(sum(float(part[FACTS + fact]) for part in parts))
+def total(chunks: Sequence[Mapping[str, np.ndarray]], fact: str) -> float:
+    """The sum of a fact over the chunks."""
+    return float(sum(float(chunk[FACTS + fact]) for chunk in chunks))
 
 
 class PartialLedger:
-    """The parts of one evaluation as files of a folder of their own, so that what is done is not done again.
+    """The chunks of one evaluation as files, so that an interrupted one resumes.
 
     Args:
-        folder: of the evaluation; the parts lie in ``parts/`` below, those of each request apart.
-        request: everything that determines the numbers.
+        folder: of the evaluation; the chunks lie in ``parts/`` below, those of each cache key apart.
+        cache_key: a hash of everything that determines the numbers.
     """
 
-    def __init__(self, folder: Path, request: str) -> None:
-        self.folder = folder / PARTS / request
+    def __init__(self, folder: Path, cache_key: str) -> None:
+        self.folder = folder / PARTS / cache_key
 
-    def save(self, part: LedgerChunk) -> None:
-        """Write a part, whole or not at all."""
-        position = part.columns[POSITION]
-        write_arrays(self.folder / f"{position[0]:09d}-{zlib.crc32(position.tobytes()):08x}.npz", part.arrays())
+    def save(self, chunk: LedgerChunk) -> None:
+        """Write a chunk, whole or not at all."""
+        position = chunk.columns[POSITION]
+        write_arrays(self.folder / f"{position[0]:09d}-{zlib.crc32(position.tobytes()):08x}.npz", chunk.arrays())
 
     def read(self, only: str = "") -> list[Columns]:
-        """Every part that is whole, damaged ones being deleted; ``only`` the columns whose names begin so."""
+        """Every chunk that is whole, damaged ones being deleted; ``only`` the columns whose names begin so."""
         found: list[Columns] = []
         for path in sorted(self.folder.glob("*.npz")):
-            part = read_arrays(path, only)
-            if part is None:
+            chunk = read_arrays(path, only)
+            if chunk is None:
                 path.unlink(missing_ok=True)
             else:
-                found.append(part)
+                found.append(chunk)
         return found
 
     def done(self) -> np.ndarray:
-        """The positions that need no work any more."""
-        return np.concatenate([np.zeros(0, dtype=np.int64), *(part[POSITION] for part in self.read(POSITION))])
+        """The positions of the examples that are done."""
+        return np.concatenate([np.zeros(0, dtype=np.int64), *(chunk[POSITION] for chunk in self.read(POSITION))])
 
     def clear(self) -> None:
-        """Delete them, also those that a kill left half written, and nothing else."""
+        """Delete the chunks, also those that a kill left half written, and nothing else."""
         for path in (*self.folder.glob("*.npz"), *self.folder.glob(".*.npz.*")):
             path.unlink(missing_ok=True)
         for folder in (self.folder, self.folder.parent):

@@ -17,25 +17,25 @@ from torch import Tensor, nn
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), range, slice, np.generic, torch.dtype, torch.layout, torch.memory_format)
 NAMED = (type, types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, np.ufunc)
-OWN = frozenset(vars(nn.Module()))  # what torch keeps in every module
-ADDRESS = "_torchdynamo_wrapper_id"  # what torch.compile notes is where the network lies
+TORCH_OWN = frozenset(vars(nn.Module()))  # what torch keeps in every module
+COMPILED_ID = "_torchdynamo_wrapper_id"  # an address that torch.compile notes
 HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 
 
 def fingerprint(model: nn.Module) -> str:
     """A SHA-256 of the model: weights, buffers, its modules' settings, and the code of their ``forward``.
 
-    Settings are what the modules have for attributes. Of their own kind are numbers, texts, tensors, containers and functions; of any
-    other object its type and its attributes of these kinds are taken, never its address.
+    Settings are what the modules have for attributes: numbers, texts, tensors, containers and functions in full; of any other object
+    its type and its plain attributes, never its address.
     """
-    return _digest(weights_of(model).encode(), *(repr(part).encode() for part in _modules(model, ())))
+    return _digest(weights_of(model).encode(), *(repr(module).encode() for module in _modules(model, ())))
 
 
 def weights_of(model: nn.Module) -> str:
     """A SHA-256 of the model's parameters and buffers, which no version of Python or PyTorch changes."""
     # by name and not as a state dict, which leaves out buffers such as a normalisation's
     named = sorted([*model.named_parameters(), *model.named_buffers()], key=lambda pair: pair[0])
-    return _digest(*(part for name, tensor in named for part in (name.encode(), *_content(tensor))))
+    return _digest(*(chunk for name, tensor in named for chunk in (name.encode(), *_content(tensor))))
 
 
 def code_of(function: types.FunctionType) -> Any:
@@ -45,10 +45,10 @@ def code_of(function: types.FunctionType) -> Any:
 
 
 def _modules(model: nn.Module, above: tuple[int, ...]) -> Iterator[Any]:
-    """Each module's name, type, settings and code."""
+    """Each module's name, type, settings, hooks and code."""
     within = (*above, *map(id, model.modules()))
     for name, module in model.named_modules():
-        settings = {key: value for key, value in vars(module).items() if key not in OWN and key != ADDRESS}
+        settings = {key: value for key, value in vars(module).items() if key not in TORCH_OWN and key != COMPILED_ID}
         hooks = [list(vars(module).get(kind, {}).values()) for kind in HOOKS]
         forward = getattr(type(module), "forward", None)
         code = code_of(forward) if isinstance(forward, types.FunctionType) else None
@@ -56,12 +56,7 @@ def _modules(model: nn.Module, above: tuple[int, ...]) -> Iterator[Any]:
 
 
 def _plain(value: Any, above: tuple[int, ...]) -> Any:
-    """A value as nested tuples whose ``repr`` is the same in every process.
-
-    Args:
-        value: anything.
-        above: what it lies in, by ``id``, which is not entered again.
-    """
+    """A value as nested tuples whose ``repr`` is the same in every process; what it lies in, ``above`` by ``id``, is not entered again."""
     if isinstance(value, PLAIN) and not isinstance(value, enum.Enum):
         return type(value).__name__, value
     if isinstance(value, NAMED):
@@ -87,38 +82,32 @@ def _plain(value: Any, above: tuple[int, ...]) -> Any:
         case nn.Module():
             return tuple(_modules(value, above)), weights_of(value)
         case Mapping():
-            return _path(type(value)), sorted(((_plain(key, above), _plain(part, above)) for key, part in value.items()), key=repr)
+            return _path(type(value)), sorted(((_plain(key, above), _plain(entry, above)) for key, entry in value.items()), key=repr)
         case set() | frozenset():
-            return "set", sorted((_plain(part, above) for part in value), key=repr)
+            return "set", sorted((_plain(entry, above) for entry in value), key=repr)
         case list() | tuple():
-            return _path(type(value)), [_plain(part, above) for part in value]
-        case _:
-            return _object(value, above)
-
-
-def _object(value: Any, above: tuple[int, ...]) -> Any:
-    """An object by its type and its attributes, of which not all are looked at in what is no dataclass."""
-    if dataclasses.is_dataclass(value):
-        fields = {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
-        return _path(type(value)), _plain(fields, above)
-    simple = {key: part for key, part in getattr(value, "__dict__", {}).items() if isinstance(part, (*PLAIN, types.FunctionType))}
-    return _path(type(value)), _plain(simple, above)
+            return _path(type(value)), [_plain(entry, above) for entry in value]
+        case _ if dataclasses.is_dataclass(value):
+            return _path(type(value)), _plain({field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}, above)
+        case _:  # of any other object the attributes that cannot hold an address
+            attributes = getattr(value, "__dict__", {})
+            simple = {key: entry for key, entry in attributes.items() if isinstance(entry, (*PLAIN, types.FunctionType))}
+            return _path(type(value)), _plain(simple, above)
 
 
 def _captured(cell: types.CellType) -> Any:
     """What a function holds from around it, where it cannot change: a list may have been filled since."""
     try:
-        held = cell.cell_contents
-    except ValueError:  # nothing was put there yet
+        value = cell.cell_contents
+    except ValueError:  # still empty
         return None
-    fixed = isinstance(held, (*PLAIN, *NAMED, functools.partial))
-    if isinstance(held, types.FunctionType):  # which may hold itself
-        return _path(held), _code(held.__code__)
-    return _plain(held, ()) if fixed else _path(type(held))
+    if isinstance(value, types.FunctionType):  # which may hold itself
+        return _path(value), _code(value.__code__)
+    return _plain(value, ()) if isinstance(value, (*PLAIN, *NAMED, functools.partial)) else _path(type(value))
 
 
 def _code(code: types.CodeType) -> Any:
-    constants = [_code(part) if isinstance(part, types.CodeType) else _plain(part, ()) for part in code.co_consts]
+    constants = [_code(constant) if isinstance(constant, types.CodeType) else _plain(constant, ()) for constant in code.co_consts]
     return code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars
 
 
@@ -127,13 +116,13 @@ def _path(thing: Any) -> str:
 
 
 def _content(tensor: Tensor) -> tuple[bytes, bytes]:
-    """Shape, type and bytes."""
-    whole = tensor.detach().cpu().contiguous().flatten()
-    return f"{tuple(tensor.shape)} {tensor.dtype}".encode(), whole.view(torch.uint8).numpy().tobytes()
+    """Shape and type, and the bytes."""
+    flat = tensor.detach().cpu().contiguous().flatten()
+    return f"{tuple(tensor.shape)} {tensor.dtype}".encode(), flat.view(torch.uint8).numpy().tobytes()
 
 
-def _digest(*parts: bytes) -> str:
+def _digest(*chunks: bytes) -> str:
     digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big") + part)
+    for chunk in chunks:
+        digest.update(len(chunk).to_bytes(8, "big") + chunk)
     return digest.hexdigest()

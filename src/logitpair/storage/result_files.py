@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -12,8 +11,9 @@ from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 
-from logitpair.errors import InputError
+from logitpair.errors import InputError, first_line
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.storage.results import SCHEMA, Record, Results
 
@@ -43,15 +43,20 @@ def read_record(path: Path, kind: type[Kind], writer: str) -> Kind:
     """
     try:
         content = path.read_bytes()
-        schema = json.loads(content).get("schema", SCHEMA)
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"'{path}' is missing or damaged; run `{writer}` again") from error
-    if schema != SCHEMA:
-        raise InputError(f"'{path}' has schema {schema}, this version reads {SCHEMA}; run `{writer}` again")
-    try:
+        schema = msgspec.json.decode(content, type=_Header).schema
+        if schema != SCHEMA:
+            raise InputError(f"'{path}' was written by another version (schema {schema}, this one reads {SCHEMA}); run `{writer}` again")
         return msgspec.json.decode(content, type=kind)
-    except msgspec.ValidationError as error:
-        raise InputError(f"'{path}' is damaged or incomplete ({error}); run `{writer}` again") from error
+    except FileNotFoundError as error:
+        raise InputError(f"'{path}' is missing; run `{writer}` again") from error
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(f"'{path}' is damaged or incomplete ({first_line(error)}); run `{writer}` again") from error
+
+
+class _Header(Struct):
+    """What tells a file's schema; ``training.json`` has none of its own."""
+
+    schema: int = SCHEMA
 
 
 def write_results(folder: Path, results: Results, ledger: Ledger) -> Path:

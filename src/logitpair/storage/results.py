@@ -32,10 +32,8 @@ class Accuracy(Record, frozen=True, kw_only=True):
     correct: Count  #: count of examples
     total: Count  #: count of examples
     ci95: tuple[Fraction, Fraction]  #: the 95% confidence interval of `top1` (Wilson), for images drawn like these
-    top5: Fraction | None = None  #: share of examples whose true class is among the five largest logits; only with more than 5 classes
-    top5_is_upper_bound: bool | None = (
-        None  #: under attack: the search stopped once the first guess was wrong, so a longer one may leave less
-    )
+    top5: Fraction | None = None  #: likewise for the true class among the five largest logits; only with more than 5 classes
+    top5_is_upper_bound: bool | None = None  #: the search stopped once the first guess was wrong; a longer one may leave less
 
 
 class Broken(Record, frozen=True, kw_only=True):
@@ -84,7 +82,7 @@ class BlackBox(WorstCase, frozen=True, kw_only=True):
     """A worst case on images made against another network, and:"""
 
     union: Accuracy  #: an example counts as correct only if it is correct under every attack
-    attacks: dict[str, AttackAccuracy]  #: by name
+    attacks: dict[str, AttackAccuracy]  #: each attack
 
 
 class CurvePoint(Accuracy, frozen=True, kw_only=True):
@@ -166,7 +164,7 @@ class Task(Record, frozen=True, kw_only=True):
     step: Count | None = None  #: optimizer steps behind it
     network: Network | None = None  #: instead of a run
     data: DataSet | None = None  #: what was evaluated on
-    sources: dict[str, SourceRun] = {}  #: the black-box sources by name
+    sources: dict[str, SourceRun] = {}  #: of the black box
     published: tuple[Published, ...] = ()  #: what papers report for the recipe at its own scale; none under other attacks than the recipe's
     training: Training | None = None  #: absent while the training is not finished
 
@@ -190,23 +188,40 @@ class Results(Task, frozen=True, kw_only=True):
     cache_key: str | None = None  #: a hash of all that determines the numbers; absent where no folder was given
     ledger_sha256: str | None = None  #: of the `ledger.npz` written with it; another one is refused
 
+    def __post_init__(self) -> None:
+        if len(self.class_names) != self.classes:
+            raise ValueError(f"{len(self.class_names)} class names for {self.classes} classes")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, or their numbers where none are given."""
+        return (self.data.class_names if self.data else ()) or tuple(map(str, range(self.classes)))
+
 
 class EvaluationResults(Results, frozen=True, kw_only=True, tag_field="kind", tag="evaluation"):
     """`evaluation/NAME/results.json`"""
 
-    attacks: dict[str, AttackAccuracy]  #: white box, by name
+    attacks: dict[str, AttackAccuracy]  #: white box
     white_box: WorstCase  #: the attack with the lowest accuracy
     white_box_union: Accuracy  #: an example counts as correct only if it is correct under every attack
-    black_box: dict[str, BlackBox]  #: by source
+    black_box: dict[str, BlackBox]  #: the worst case against each source
     curve: tuple[CurvePoint, ...] = ()  #: accuracy against eps
     batch_size: Count  #: images attacked together; no result depends on it
     transfer: bool = False  #: whether it is one of several networks evaluated on each other's images (`logitpair transfer`)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for worst, attacks in ((self.white_box, self.attacks), *((source, source.attacks) for source in self.black_box.values())):
+            if worst.attack not in attacks:
+                raise ValueError(f"the worst attack '{worst.attack}' is not among the attacks")
+            if worst.confusion and {len(worst.confusion), *map(len, worst.confusion)} != {self.classes}:
+                raise ValueError(f"the confusion counts are not {self.classes} by {self.classes}")
 
 
 class Finding(Record, frozen=True, kw_only=True):
     """What a check came to."""
 
-    check: str  #: its name, explained in [audit.md](audit.md)
+    check: str  #: its name, which the page on audits explains
     passed: bool  #: whether there is nothing to worry about
     evidence: str  #: what was measured and the threshold, in words
     advice: str  #: what to do where it did not pass

@@ -1,4 +1,4 @@
-"""Weights from a file or a run: what fine-tuning begins with and a bare ``state_dict`` is evaluated by."""
+"""Weights from a file or a run: what fine-tuning begins with, and what a ``state_dict`` is evaluated by."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from logitpair.errors import InputError
 from logitpair.storage import checkpoint
 
-NESTED_IN = ("state_dict", "model", "model_state_dict")  # where other tools' checkpoints keep the weights
+NESTED_IN = ("state_dict", "model", "model_state_dict")  # where checkpoints keep the weights
+ACCEPTED = "accepted: a run directory, a state_dict (.pt) or .safetensors"
 
 
-def read(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
     """The named tensors of a run directory (its moving average where it kept one), a ``state_dict`` file or a ``.safetensors`` file.
 
     Nothing in the file is executed.
@@ -33,19 +34,8 @@ def read(path: Path) -> dict[str, Tensor]:
         path = path / "checkpoints" / "last.pt"
     if not path.is_file():
         raise InputError(f"weights: no file '{path}'")
-    content: Any
-    try:
-        if path.suffix == ".safetensors":
-            content = safetensors.torch.load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the damaged bytes lead to
-        if not isinstance(error, (SafetensorError, OSError)) and "weights_only" in str(error).lower():
-            reason = "holds more than weights; save model.state_dict()"
-        else:
-            reason = "is truncated or no file of weights"
-        raise InputError(f"weights: '{path}' {reason}; accepted: a run directory, a state_dict (.pt) or .safetensors") from error
-    if isinstance(content, dict) and {"format", "step"} <= content.keys():
+    content = _read(path)
+    if isinstance(content, dict) and {"format", "step"} <= content.keys():  # a checkpoint of ours
         if content["format"] != checkpoint.FORMAT:
             raise InputError(f"weights: '{path}' is a checkpoint of format {content['format']}; this version reads {checkpoint.FORMAT}")
         if "ema" in content:
@@ -54,10 +44,21 @@ def read(path: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InputError(f"weights: '{path}' holds no named tensors; accepted: a run directory, a state_dict (.pt) or .safetensors")
+        raise InputError(f"weights: '{path}' holds no named tensors; {ACCEPTED}")
     if all(str(key).startswith("module.") for key in content):  # saved from inside a data-parallel or averaging wrapper
         content = {str(key).removeprefix("module."): value for key, value in content.items()}
     return content
+
+
+def _read(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever the damaged bytes lead to
+        runs_code = not isinstance(error, (SafetensorError, OSError)) and "weights_only" in str(error).lower()
+        reason = "holds more than weights; save model.state_dict()" if runs_code else "is truncated or no file of weights"
+        raise InputError(f"weights: '{path}' {reason}; {ACCEPTED}") from error
 
 
 def within(name: str, layers: tuple[str, ...]) -> bool:
@@ -65,20 +66,20 @@ def within(name: str, layers: tuple[str, ...]) -> bool:
     return any(name == layer or name.startswith(f"{layer}.") for layer in layers)
 
 
-def put(model: nn.Module, weights: dict[str, Tensor], path: Path, fresh: tuple[str, ...] = ()) -> None:
+def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path, fresh: tuple[str, ...] = ()) -> None:
     """Load the weights into the model, but for the layers ``fresh``.
 
     Raises:
         InputError: naming the first tensor that is missing, left over, not finite or of another shape, and what came from where.
     """
-    own = {name: tensor for name, tensor in model.state_dict().items() if not within(name, fresh)}
+    expected = {name: tensor for name, tensor in model.state_dict().items() if not within(name, fresh)}
     given = {name: tensor for name, tensor in weights.items() if not within(name, fresh)}
-    for name in sorted(own.keys() | given.keys()):
-        if name not in given or name not in own:
-            where = f"'{path}' has no '{name}'" if name in own else f"the model has no '{name}', which '{path}' holds"
-            raise InputError(f"weights: {where}; is it the same network? The model's begin {', '.join(list(own)[:3])}")
-        if given[name].shape != own[name].shape:
-            raise InputError(f"weights: '{name}' is {list(given[name].shape)} in '{path}' and {list(own[name].shape)} in the model")
+    for name in sorted(expected.keys() | given.keys()):
+        if name not in given or name not in expected:
+            where = f"'{path}' has no '{name}'" if name in expected else f"the model has no '{name}', which '{path}' holds"
+            raise InputError(f"weights: {where}; is it the same network? The model's begin {', '.join(list(expected)[:3])}")
+        if given[name].shape != expected[name].shape:
+            raise InputError(f"weights: '{name}' is {list(given[name].shape)} in '{path}' and {list(expected[name].shape)} in the model")
         if not torch.isfinite(given[name]).all():
             raise InputError(f"weights: '{name}' in '{path}' is not finite")
     model.load_state_dict(given, strict=False)

@@ -7,86 +7,71 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from logitpair.config.numbers import parse_number
 from logitpair.errors import InputError
 
-
-@dataclass(frozen=True)
-class Axis:
-    """A setting that varies.
-
-    Args:
-        setting: its dotted name.
-        values: as the command line wrote them, at least two.
-    """
-
-    setting: str
-    values: tuple[str, ...]
-
-
+Axes = Mapping[str, Sequence[str]]
+"""The values of each setting that varies, by its dotted name and as the command line wrote them."""
 Point = dict[str, str]
 """A value for each axis' setting."""
 
 
-def read(arguments: Sequence[str]) -> tuple[list[Axis], dict[str, str]]:
+def read(arguments: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, str]]:
     """Split ``--setting VALUE`` arguments into axes, whose value is a list separated by commas, and settings of all runs.
 
     Raises:
         InputError: for what is no option, an option without a value or given twice, and an axis with empty or repeated values.
     """
-    axes: list[Axis] = []
+    axes: dict[str, list[str]] = {}
     fixed: dict[str, str] = {}
-    waiting = list(arguments)
-    while waiting:
-        name, equals, text = waiting.pop(0).partition("=")
-        if not name.startswith("--"):
-            raise InputError(f"'{name}' is not an option; one recipe comes first, then --option VALUE")
-        setting = name.removeprefix("--")
-        if not equals and not waiting:
-            raise InputError(f"{name} needs a value")
-        text = text if equals else waiting.pop(0)
-        if setting in fixed or any(axis.setting == setting for axis in axes):
-            raise InputError(f"{name} is given twice; list its values behind one: {name} A,B")
+    remaining = list(arguments)
+    while remaining:
+        option, equals, text = remaining.pop(0).partition("=")
+        if not option.startswith("--"):
+            raise InputError(f"'{option}' is not an option; one recipe comes first, then --option VALUE")
+        if not equals and not remaining:
+            raise InputError(f"{option} needs a value")
+        text = text if equals else remaining.pop(0)
+        setting = option.removeprefix("--")
+        if setting in fixed or setting in axes:
+            raise InputError(f"{option} is given twice; list its values behind one: {option} A,B")
         values = split(text)
         if len(values) == 1:
             fixed[setting] = text
         else:
-            _check(name, values)
-            axes.append(Axis(setting, tuple(values)))
+            _check(option, values)
+            axes[setting] = values
     return axes, fixed
 
 
 def split(text: str) -> list[str]:
     """``a,[b,c],d`` as ``a``, ``[b,c]`` and ``d``: commas within brackets, braces or double quotes separate nothing."""
-    parts, depth, quoted = [""], 0, False
+    values, depth, quoted = [""], 0, False
     for letter in text:
         quoted ^= letter == '"'
         depth += 0 if quoted else (letter in "[{(") - (letter in "]})")
         if letter == "," and not depth and not quoted:
-            parts.append("")
+            values.append("")
         else:
-            parts[-1] += letter
-    return [part.strip() for part in parts]
+            values[-1] += letter
+    return [text.strip() for text in values]
 
 
-def points(axes: Sequence[Axis]) -> list[Point]:
+def points(axes: Axes) -> list[Point]:
     """The product of the axes, the last one varying fastest; without axes the one point that changes nothing."""
-    return [
-        dict(zip((axis.setting for axis in axes), values, strict=True)) for values in itertools.product(*(axis.values for axis in axes))
-    ]
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
 def value(text: str) -> Any:
-    """What the command line's text stands for: a number, which may be written ``8/255``, other JSON, or else the text."""
+    """What the command line's text means: a number, which may be written ``8/255``, other JSON, or else the text."""
     if re.fullmatch(r"[-+]?\d+", text):
         return int(text)
-    numerator, _, denominator = text.partition("/")
-    with contextlib.suppress(ValueError, ZeroDivisionError):
-        if math.isfinite(found := float(numerator) / float(denominator or 1)):
-            return found
+    with contextlib.suppress(InputError):
+        if math.isfinite(number := parse_number(text)):
+            return number
     try:
         return json.loads(text)
     except ValueError:
@@ -95,19 +80,17 @@ def value(text: str) -> Any:
 
 def folder(point: Point, seed: int) -> str:
     """Where the run of a point and a seed goes: ``objective.weight=0.5/seed-1``."""
-    return "/".join([*(f"{setting}={_short(text)}" for setting, text in point.items()), f"seed-{seed}"])
+    return "/".join([*(f"{setting}={_for_path(text)}" for setting, text in point.items()), f"seed-{seed}"])
 
 
-def _short(text: str) -> str:
-    """A value as part of a folder's name."""
-    found = value(text)
-    return f"{found:.10g}" if isinstance(found, int | float) else re.sub(r"[^\w.+=,-]+", "-", text)
+def _for_path(text: str) -> str:
+    number = value(text)
+    return f"{number:.10g}" if isinstance(number, int | float) else re.sub(r"[^\w.+=,-]+", "-", text)
 
 
-def _check(name: str, values: list[str]) -> None:
+def _check(option: str, values: list[str]) -> None:
     if not all(values):
-        raise InputError(f"{name}: '{','.join(values)}' has an empty value between its commas")
-    for i, text in enumerate(values):
-        same = [other for other in values[:i] if value(other) == value(text) or _short(other) == _short(text)]
-        if same:
-            raise InputError(f"{name}: {same[0]} and {text} are the same value; give each once")
+        raise InputError(f"{option}: '{','.join(values)}' has an empty value between its commas")
+    for first, second in itertools.combinations(values, 2):
+        if value(first) == value(second) or _for_path(first) == _for_path(second):
+            raise InputError(f"{option}: {first} and {second} are the same value; give each once")

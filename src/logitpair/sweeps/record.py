@@ -1,136 +1,133 @@
-"""``sweep.json``: what became of every run, and what the runs of a point say together. Its keys are described in docs/results.md."""
+"""``sweep.json``: what became of every run, and what the runs of a point say together. Imports no torch."""
 
 from __future__ import annotations
 
-import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+
+from msgspec.structs import replace
 
 from logitpair.errors import InputError
-from logitpair.storage.atomic_files import atomic_write, read_json_lines
-from logitpair.storage.schema1 import read_results
+from logitpair.storage.atomic_files import read_json_lines
+from logitpair.storage.result_files import read_record, write_record
+from logitpair.storage.results import (
+    Accuracy,
+    AttackedTest,
+    BestPoint,
+    EvaluationResults,
+    RunSeconds,
+    Spread,
+    SweepPoint,
+    SweepResults,
+    SweepRun,
+    Training,
+)
 
-SCHEMA = 1
 MEASURES = ("validation_clean", "validation_white_box", "clean", "white_box")
 """What is summarized over seeds: accuracies on held-out training images, then on test images."""
+ACCURACY = ("top1", "correct", "total", "ci95")
 
 
-def finished(run: Path) -> dict[str, Any]:
-    """The part of a run's entry that its own files tell, once it is trained and evaluated.
+def finished(run: SweepRun, folder: Path) -> SweepRun:
+    """The run with what the files of its ``folder`` say, once it is trained and evaluated.
 
     Raises:
         InputError: if one of them is missing or damaged.
     """
-    validations = [line for line in read_json_lines(run / "metrics.jsonl") if "validation_white_box" in line]
-    results = read_results(run / "evaluation" / "test" / "results.json")
-    try:
-        training = json.loads((run / "training.json").read_text())
-        white_box = results["white_box"]
-        parameters = results["attacks"][white_box["attack"]]["parameters"]
-        return {
-            "status": "finished",
-            "message": None,
-            "validation_clean": validations[-1]["validation_clean"],
-            "validation_white_box": validations[-1]["validation_white_box"],
-            "clean": _accuracy(results["clean"]),
-            "white_box": _accuracy(white_box) | {"attack": white_box["attack"], "parameters": parameters},
-            "evaluated": results["created"],
-            "seconds": {"training": training["seconds"], "evaluation": results["wall_time_seconds"]},
-            "hardware": training["hardware"],
-        }
-    except (OSError, ValueError, LookupError) as error:
-        raise InputError(f"'{run}' holds a damaged or unfinished run; delete it and start the sweep again") from error
+    validations = [line for line in read_json_lines(folder / "metrics.jsonl") if "validation_white_box" in line]
+    if not validations:
+        raise InputError(f"'{folder}' holds a damaged or unfinished run; delete it and start the sweep again")
+    training = read_record(folder / "training.json", Training, "logitpair sweep")
+    results = read_record(folder / "evaluation" / "test" / "results.json", EvaluationResults, "logitpair sweep")
+    worst = results.white_box
+    parameters = results.attacks[worst.attack].parameters
+    return replace(
+        run,
+        status="finished",
+        message=None,
+        validation_clean=validations[-1]["validation_clean"],
+        validation_white_box=validations[-1]["validation_white_box"],
+        clean=Accuracy(**{key: getattr(results.clean, key) for key in ACCURACY}),
+        white_box=AttackedTest(**{key: getattr(worst, key) for key in ACCURACY}, attack=worst.attack, parameters=parameters),
+        evaluated=results.created,
+        seconds=RunSeconds(training=training.seconds, evaluation=results.wall_time_seconds),
+        hardware=training.hardware,
+    )
 
 
-def same_request(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+def same_request(old: SweepRun, new: SweepRun) -> bool:
     """Whether two entries ask for the same run and the same evaluation, whatever became of them."""
-    return all(old.get(key) == value for key, value in new.items() if key not in ("status", "message"))
+    return (old.path, old.settings, old.seed, old.evaluation) == (new.path, new.settings, new.seed, new.evaluation)
 
 
-def still_finished(entry: Mapping[str, Any], run: Path) -> bool:
+def still_finished(run: SweepRun, folder: Path) -> bool:
     """Whether the files that a finished run's entry was made from are still there, and its evaluation still the same."""
     try:
-        return entry["status"] == "finished" and finished(run)["evaluated"] == entry["evaluated"]
+        return run.status == "finished" and finished(run, folder).evaluated == run.evaluated
     except InputError:
         return False
 
 
-def failed(message: str) -> dict[str, Any]:
-    """The part of an entry that tells why there is no result."""
-    return {"status": "failed", "message": message}
+def summarize(runs: Iterable[SweepRun]) -> list[SweepPoint]:
+    """One entry a grid point: how many runs finished and failed, and each measure over the finished ones."""
+    groups: dict[str, list[SweepRun]] = {}
+    for run in runs:
+        groups.setdefault(repr(run.settings), []).append(run)
+    return [_point(group) for group in groups.values()]
 
 
-def summarize(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One entry a grid point: how many runs finished and failed, and mean, min, max and deviation of each measure over them."""
-    points: list[dict[str, Any]] = []
-    for settings in _distinct([run["settings"] for run in runs]):
-        own = [run for run in runs if run["settings"] == settings]
-        done = [run for run in own if run["status"] == "finished"]
-        point = {"settings": settings, "runs": len(own), "finished": len(done), "failed": sum(run["status"] == "failed" for run in own)}
-        points.append(point | {measure: spread([_top1(run[measure]) for run in done]) for measure in MEASURES})
-    return points
+def _point(runs: Sequence[SweepRun]) -> SweepPoint:
+    done = [run for run in runs if run.status == "finished"]
+    failed = sum(run.status == "failed" for run in runs)
+    spreads = {measure: spread([_accuracy(run, measure) for run in done]) for measure in MEASURES}
+    return SweepPoint(settings=runs[0].settings, runs=len(runs), finished=len(done), failed=failed, **spreads)
 
 
-def best(points: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _accuracy(run: SweepRun, measure: str) -> float:
+    accuracy: Accuracy | float = getattr(run, measure)
+    return accuracy.top1 if isinstance(accuracy, Accuracy) else accuracy
+
+
+def best(points: Sequence[SweepPoint]) -> BestPoint | None:
     """The point with the highest mean white-box accuracy on held-out training images, the first of equals; never by test images.
 
     Only points whose runs all finished are candidates: a mean over the seeds that did not diverge would flatter.
     """
-    whole = [point for point in points if point["finished"] == point["runs"]]
+    whole = [(point, point.validation_white_box.mean) for point in points if point.finished == point.runs and point.validation_white_box]
     if not whole:
         return None
-    chosen = max(whole, key=lambda point: point["validation_white_box"]["mean"])
-    return {"settings": chosen["settings"], "validation_white_box": chosen["validation_white_box"]["mean"]}
+    point, mean = max(whole, key=lambda pair: pair[1])
+    return BestPoint(settings=point.settings, validation_white_box=mean)
 
 
-def spread(values: Sequence[float]) -> dict[str, float] | None:
+def spread(values: Sequence[float]) -> Spread | None:
     """Mean, min and max, with two or more values also the sample standard deviation; None without any."""
     if not values:
         return None
-    result = {"mean": statistics.fmean(values), "min": min(values), "max": max(values)}
-    return result | ({"std": statistics.stdev(values)} if len(values) > 1 else {})
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(mean=statistics.fmean(values), min=min(values), max=max(values), std=deviation)
 
 
-def write(folder: Path, head: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def write(folder: Path, head: SweepResults, runs: Iterable[SweepRun]) -> SweepResults:
     """Write ``sweep.json``, whole or not at all, and return its content.
 
     Args:
         folder: of the sweep.
-        head: ``recipe``, ``scale``, ``overrides``, ``axes`` and ``seeds``.
-        runs: an entry a run.
+        head: recipe, scale, overrides, axes and seeds.
+        runs: as they are now.
     """
-    points = summarize(runs)
-    content = {"schema": SCHEMA, "kind": "sweep", **head, "runs": list(runs), "points": points, "best": best(points)}
-    atomic_write(folder / "sweep.json", json.dumps(content, indent=2) + "\n")
-    return content
+    runs = tuple(runs)
+    points = tuple(summarize(runs))
+    results = replace(head, runs=runs, points=points, best=best(points))
+    write_record(folder / "sweep.json", results)
+    return results
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read(folder: Path) -> SweepResults:
     """The content of a folder's ``sweep.json``.
 
     Raises:
         InputError: if it is missing or damaged, or of another schema.
     """
-    path = folder / "sweep.json"
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"'{path}' is missing or damaged; run `logitpair sweep` again, into another folder") from error
-    schema = content.get("schema") if isinstance(content, dict) else None
-    if schema != SCHEMA:
-        raise InputError(f"'{path}' has schema {schema}, this version reads {SCHEMA}")
-    return content
-
-
-def _accuracy(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: entry[key] for key in ("top1", "correct", "total", "ci95")}
-
-
-def _top1(measure: Any) -> float:
-    return measure["top1"] if isinstance(measure, dict) else measure
-
-
-def _distinct(items: Sequence[Any]) -> list[Any]:
-    return [item for i, item in enumerate(items) if item not in items[:i]]
+    return read_record(folder / "sweep.json", SweepResults, "logitpair sweep --out ANOTHER_FOLDER")

@@ -1,4 +1,4 @@
-"""Processes that carry out command lines side by side: each has its own threads or GPU, and they end with the one that began them."""
+"""The runs of a sweep, side by side: each trained and evaluated by the command line, in processes that end with this one."""
 
 from __future__ import annotations
 
@@ -6,130 +6,109 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
-import threading
+import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 
-LOOK = 0.2  # seconds between two looks at whether to stop
+POLL = 0.2  # seconds between two looks at a process, and at whether to stop
+BAD_INPUT, INTERRUPTED = 2, 130  # exit codes of the command line
+PREFIX, WARNING = "logitpair: ", "warning: "  # how the command line's own lines on standard error begin
+
+Commands = Sequence[Sequence[str]]
+"""``logitpair`` command lines without the program's name, carried out by one process until one of them fails."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What became of a task.
-
-    Args:
-        code: exit code of the first command that failed, or 0.
-        message: its line of error.
-        warnings: lines that the commands warned with.
-    """
+class Outcome:
+    """What became of a run's commands: the exit code of the one that failed or 0, its line of error, and what was warned of."""
 
     code: int
     message: str = ""
-    warnings: list[str] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
 
 
 def environments(jobs: int, *, threads: int, gpus: Sequence[str]) -> list[dict[str, str]]:
-    """The environment of each worker: its threads, and the one GPU it sees, taken in turn where there are more workers than GPUs."""
+    """The environment of each job: its threads, and the one GPU it sees, taken in turn where there are more jobs than GPUs."""
     pinned = [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {} for i in range(jobs)]
     return [{"OMP_NUM_THREADS": str(threads)} | gpu for gpu in pinned]
 
 
-def carry_out(
-    tasks: Mapping[str, list[list[str]]], workers: Sequence[Mapping[str, str]], stop: Callable[[], bool]
-) -> Generator[tuple[str, Answer]]:
-    """Hand the tasks to workers, and yield the name and the answer of each as it ends.
+def run_all(runs: Mapping[str, Commands], jobs: Sequence[Mapping[str, str]], stop: Callable[[], bool]) -> Generator[tuple[str, Outcome]]:
+    """Carry out the commands of all runs, and yield the name and the outcome of each run as it ends.
 
     Args:
-        tasks: by name, ``logitpair`` command lines without the program's name, one after the other until one fails.
-        workers: the environment of each worker process.
-        stop: asked again and again; once it says so, the workers save what they do and end.
+        runs: the commands of each run, by its name.
+        jobs: the environment of each of the runs that go on side by side.
+        stop: polled; once it is true, the processes are asked to save and to end.
 
     Raises:
-        KeyboardInterrupt: when ``stop`` said so.
+        KeyboardInterrupt: when ``stop`` was true.
     """
-    waiting: queue.SimpleQueue[tuple[str, list[list[str]]]] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[str, Answer]] = queue.SimpleQueue()
-    for task in tasks.items():
-        waiting.put(task)
-    crew = [_Worker(environment, waiting, done) for environment in workers[: len(tasks)]]
-    try:
-        for worker in crew:
-            worker.thread.start()
-        for _ in tasks:
-            yield _next(done, stop)
-    finally:
-        for worker in crew:
-            worker.stop()
-        for worker in crew:
-            worker.thread.join()
+    signals: list[signal.Signals] = []  # each is sent to every process; after the first, none starts
+    idle: queue.SimpleQueue[Mapping[str, str]] = queue.SimpleQueue()
+    for environment in jobs:
+        idle.put(environment)
 
-
-def _next(done: queue.SimpleQueue[tuple[str, Answer]], stop: Callable[[], bool]) -> tuple[str, Answer]:
-    while not stop():
+    def run(commands: Commands) -> Outcome:
+        environment = idle.get()
         try:
-            return done.get(timeout=LOOK)
-        except queue.Empty:
-            continue
-    raise KeyboardInterrupt
+            return Outcome(INTERRUPTED) if signals else _run(commands, environment, signals)
+        finally:
+            idle.put(environment)
 
-
-class _Worker:
-    """A thread that feeds one process, and starts another where it died."""
-
-    def __init__(self, environment: Mapping[str, str], waiting: queue.SimpleQueue[Any], done: queue.SimpleQueue[Any]) -> None:
-        self.environment = {**os.environ, **environment}
-        self.waiting, self.done = waiting, done
-        self.thread = threading.Thread(target=self._serve, daemon=True)
-        self.lock = threading.Lock()  # no process starts after `stop`
-        self.process: subprocess.Popen[str] | None = None
-        self.stopped = False
-
-    def stop(self) -> None:
-        """Ask the process to save and end; its thread then ends too."""
-        with self.lock:
-            self.stopped = True
-            if self.process is not None:
-                self.process.terminate()
-
-    def _serve(self) -> None:
-        while not self.stopped:
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        pending = {pool.submit(run, commands): name for name, commands in runs.items()}
+        try:
+            while pending:
+                ended, _ = wait(pending, timeout=POLL, return_when=FIRST_COMPLETED)
+                if stop():
+                    raise KeyboardInterrupt
+                for future in ended:
+                    yield pending.pop(future), future.result()
+        finally:
             try:
-                name, commands = self.waiting.get_nowait()
-            except queue.Empty:
-                break
-            answer = self._ask(commands)
-            if not self.stopped:
-                self.done.put((name, answer))
-        if self.process is not None:
-            self.process.communicate()  # closes its input, at which it ends, and waits
+                signals.append(signal.SIGTERM)
+                wait(pending)
+            except KeyboardInterrupt:  # a second Ctrl-C does not wait for the processes to save
+                signals.append(signal.SIGKILL)
+                raise
 
-    def _ask(self, commands: list[list[str]]) -> Answer:
-        with self.lock:
-            if self.stopped:
-                return Answer(130)
-            if self.process is None:
-                # A group of its own: Ctrl-C reaches the sweep alone, which then asks each worker once.
-                self.process = subprocess.Popen(
-                    [sys.executable, "-m", "logitpair.sweeps.worker"],
-                    env=self.environment,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    process_group=0,
-                )
-        process = self.process
-        line = ""
-        if process.stdin and process.stdout:  # both are pipes
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(json.dumps(commands) + "\n")
-                process.stdin.flush()
-                line = process.stdout.readline()
-        if line:
-            return Answer(**json.loads(line))
-        process.communicate()  # waits, and closes the pipes
-        self.process = None
-        code = process.returncode
-        return Answer(1, f"its process ended {f'by signal {-code}' if code < 0 else f'with exit code {code}'}")
+
+def _run(commands: Commands, environment: Mapping[str, str], signals: Sequence[signal.Signals]) -> Outcome:
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(  # noqa: S603  (our own command line)
+            [sys.executable, "-m", "logitpair.sweeps.child", json.dumps(commands)],
+            env={**os.environ, **environment, "LOGITPAIR_TRACEBACK": ""},  # an error is one line
+            stdin=subprocess.PIPE,  # open as long as this process lives
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            process_group=0,  # Ctrl-C reaches the sweep alone, which then asks each process once
+        ) as process,
+    ):
+        sent = 0
+        while process.poll() is None:
+            for number in signals[sent:]:
+                process.send_signal(number)
+                sent += 1
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(POLL)
+        errors.seek(0)
+        return _outcome(process.returncode, errors.read().splitlines())
+
+
+def _outcome(code: int, lines: Sequence[str]) -> Outcome:
+    """From the exit code and the lines on standard error."""
+    own = [line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)]
+    warnings = tuple(line.removeprefix(WARNING) for line in own if line.startswith(WARNING))
+    errors = [line.removeprefix("error: ") for line in own if not line.startswith(WARNING)]
+    if code < 0:
+        errors = [f"its process ended by signal {-code}"]
+    elif code and not errors:  # an error that the command line did not expect: its traceback ends by naming it
+        errors = [lines[-1] if lines else f"its process ended with exit code {code}"]
+        sys.stderr.writelines(f"{line}\n" for line in lines)
+    return Outcome(code, errors[-1] if code else "", warnings)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
-from rich.table import Table
+from msgspec.structs import replace
 
-from logitpair.config import recipes
+from logitpair.config import parsing, recipes
+from logitpair.config.parsing import Settings
 from logitpair.errors import InputError
-from logitpair.runs import run_directory as runs
+from logitpair.runs import run_directory
 from logitpair.runtime import precision
-from logitpair.runtime.progress import console, progress_bar
+from logitpair.runtime.progress import Progress
 from logitpair.runtime.signals import GracefulStop
-from logitpair.sweeps import grid, record, runner as workers
-from logitpair.sweeps.grid import Axis
+from logitpair.storage.results import SCHEMA, Axis, SweepResults, SweepRun
+from logitpair.sweeps import grid, record
+from logitpair.sweeps.runner import BAD_INPUT, INTERRUPTED, Commands, Outcome, environments, run_all
 
-BAD_INPUT, INTERRUPTED = 2, 130  # exit codes of the command line
+LOG = logging.getLogger("logitpair")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class Sweep:
         scale: of the recipe.
         data_dir: the data set's folder, instead of the recipe's.
         out: folder of the sweep.
-        axes: settings that vary; with none there is one point.
+        axes: settings that vary, each with its values; with none there is one point.
         fixed: settings that differ from the recipe in all runs.
         seeds: of training, each at every point.
         examples: how many test images to evaluate on, from the first; None for all.
@@ -44,17 +46,13 @@ class Sweep:
     scale: str | None = None
     data_dir: Path | None = None
     out: Path
-    axes: Sequence[Axis] = ()
+    axes: grid.Axes
     fixed: Mapping[str, str]
     seeds: Sequence[int]
     examples: int | None = None
 
 
-class RunsFailed(ArithmeticError):
-    """Some runs have no result, most likely because they diverged; the others are finished."""
-
-
-def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> dict[str, Any]:
+def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResults:
     """Train and evaluate every run that is not finished yet, and return the content of ``sweep.json``, with the runs that failed.
 
     Args:
@@ -67,143 +65,109 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> dict[str,
             data and its network, naming the run; or for a folder that holds another sweep or a run.
         KeyboardInterrupt: after SIGINT or SIGTERM, when the runs under way are saved.
     """
+    _check(wanted, jobs)
+    recipe = recipes.load(wanted.recipe)
+    head = SweepResults(
+        schema=SCHEMA,
+        recipe=recipe.name,
+        scale=wanted.scale or "paper",
+        overrides={setting: grid.value(text) for setting, text in wanted.fixed.items()},
+        axes=tuple(Axis(setting=setting, values=tuple(map(grid.value, texts))) for setting, texts in wanted.axes.items()),
+        seeds=tuple(wanted.seeds),
+        runs=(),
+        points=(),
+    )
+    runs, commands = _plan(wanted, recipe, device, begun=_begun(wanted.out, head))
+    results = record.write(wanted.out, head, runs.values())
+    before = len(runs) - len(commands)
+    LOG.info(f"{len(runs)} runs, {before} of them finished before -> {wanted.out}")
+    gpus = _gpus(device)
+    jobs = jobs or len(gpus) or 1
+    slots = environments(jobs, threads=max(1, torch.get_num_threads() // jobs), gpus=gpus)
+    warned: set[str] = set()
+    with GracefulStop() as interrupt, Progress("runs", len(runs), before, unit=None) as bar:
+        try:
+            with contextlib.closing(run_all(commands, slots, lambda: interrupt.requested)) as outcomes:
+                for name, outcome in outcomes:
+                    for warning in dict.fromkeys(outcome.warnings):
+                        if warning not in warned:
+                            LOG.warning(warning)
+                    warned.update(outcome.warnings)
+                    runs[name] = _after(runs[name], outcome, wanted.out / name)
+                    results = record.write(wanted.out, head, runs.values())
+                    LOG.info(_line(runs[name]))
+                    bar.advance()
+        except KeyboardInterrupt as error:
+            done = sum(run.status == "finished" for run in runs.values())
+            raise KeyboardInterrupt(f"stopped with {done} of {len(runs)} runs finished; the same command again goes on") from error
+    return results
+
+
+def _check(wanted: Sweep, jobs: int | None) -> None:
     if "RANK" in os.environ:
         raise InputError("sweep: start it without torchrun; it uses several GPUs by itself")
     for option, number in (("--seeds", len(wanted.seeds)), ("--jobs", jobs), ("--examples", wanted.examples)):
         if number is not None and number < 1:
             raise InputError(f"{option} must be at least 1, not {number}")
-    recipe = recipes.load(wanted.recipe)
-    head = {
-        "recipe": recipe.name,
-        "scale": wanted.scale or "paper",
-        "overrides": {setting: grid.value(text) for setting, text in wanted.fixed.items()},
-        "axes": [{"setting": axis.setting, "values": [grid.value(text) for text in axis.values]} for axis in wanted.axes],
-        "seeds": list(wanted.seeds),
-    }
     if (wanted.out / "config.yaml").exists():
         raise InputError(f"--out: {wanted.out} holds a single run; give the sweep a folder of its own")
-    before = _begun(wanted.out, head)
-    entries, tasks = _plan(wanted, recipe, device)
-    for name, entry in entries.items():
-        old = before.get(name)
-        if old and record.same_request(old, entry) and record.still_finished(old, wanted.out / name):
-            entries[name] = old
-            del tasks[name]
-    content = record.write(wanted.out, head, list(entries.values()))
-    console.print(f"{len(entries)} runs, {len(entries) - len(tasks)} of them finished before -> {wanted.out}")
-    gpus = _gpus(device)
-    jobs = jobs or len(gpus) or 1
-    crew = workers.environments(jobs, threads=max(1, torch.get_num_threads() // jobs), gpus=gpus)
-    warned: set[str] = set()
-    with GracefulStop() as interrupt, progress_bar() as bar:
-        task = bar.add_task("runs", total=len(entries), completed=len(entries) - len(tasks), note="")
-        try:
-            with contextlib.closing(workers.carry_out(tasks, crew, lambda: interrupt.requested)) as answers:
-                for name, answer in answers:
-                    for warning in answer.warnings:
-                        if warning not in warned:
-                            console.print(f"logitpair: {warning}")
-                    warned |= set(answer.warnings)
-                    if answer.code == BAD_INPUT:
-                        raise InputError(f"{name}: {answer.message}")
-                    if answer.code == INTERRUPTED:
-                        raise KeyboardInterrupt
-                    entries[name] |= record.failed(answer.message) if answer.code else record.finished(wanted.out / name)
-                    content = record.write(wanted.out, head, list(entries.values()))
-                    console.print(_line(entries[name]))
-                    bar.update(task, advance=1)
-        except KeyboardInterrupt as error:
-            done = sum(entry["status"] == "finished" for entry in entries.values())
-            raise KeyboardInterrupt(f"stopped with {done} of {len(entries)} runs finished; the same command again goes on") from error
-    return content
 
 
-def say(content: Mapping[str, Any], folder: Path) -> None:
-    """Print the grid's points, and the one to choose.
-
-    Raises:
-        RunsFailed: if a run failed, naming the first.
-    """
-    if content["axes"]:
-        console.print(_table(content))
-    best = content["best"]
-    if best and content["axes"]:
-        console.print(f"Best on held-out images: {_settings(best['settings'])} ({best['validation_white_box']:.1%} white box)")
-    failed = [run for run in content["runs"] if run["status"] == "failed"]
-    if failed:
-        raise RunsFailed(
-            f"{len(failed)} of {len(content['runs'])} runs failed, such as {folder / failed[0]['path']}: {failed[0]['message']}"
-        )
-
-
-def _begun(out: Path, head: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The runs of the sweep that the folder holds, by their path; those that have begun must be a part of the sweep that is wanted now."""
+def _begun(out: Path, head: SweepResults) -> dict[str, SweepRun]:
+    """The runs of the sweep that the folder holds, by their path; those that have begun must be among those wanted now."""
     if not (out / "sweep.json").exists():
         return {}
     old = record.read(out)
-    now = {axis["setting"]: axis["values"] for axis in head["axes"]}
-    then = [axis["setting"] for axis in old["axes"]]
-    begun = [run for run in old["runs"] if run["status"] == "finished" or (out / run["path"] / "checkpoints" / "last.pt").exists()]
-    same = old["recipe"] == head["recipe"] and list(now) == then and {run["seed"] for run in begun} <= set(head["seeds"])
-    if begun and (not same or any(value not in now[setting] for run in begun for setting, value in run["settings"].items())):
+    now = {axis.setting: axis.values for axis in head.axes}
+    then = [axis.setting for axis in old.axes]
+    begun = [run for run in old.runs if run.status == "finished" or (out / run.path / "checkpoints" / "last.pt").exists()]
+    same = old.recipe == head.recipe and list(now) == then and {run.seed for run in begun} <= set(head.seeds)
+    if begun and (not same or any(value not in now[setting] for run in begun for setting, value in run.settings.items())):
         raise InputError(
-            f"--out: {out} holds a sweep of {old['recipe']} over {', '.join(then)} with other values or seeds; "
+            f"--out: {out} holds a sweep of {old.recipe} over {', '.join(then)} with other values or seeds; "
             "keep those and add to them, or give another folder"
         )
-    return {run["path"]: run for run in old["runs"]}
+    return {run.path: run for run in old.runs}
 
 
-def _plan(wanted: Sweep, recipe: recipes.Recipe, device: torch.device) -> tuple[dict[str, dict[str, Any]], dict[str, list[list[str]]]]:
-    """Entry and commands of every run; all are checked, against the folders that hold them too, before the first one starts."""
+def _plan(
+    wanted: Sweep, recipe: recipes.Recipe, device: torch.device, begun: Mapping[str, SweepRun]
+) -> tuple[dict[str, SweepRun], dict[str, Commands]]:
+    """Every run, and the commands of those that are not finished; all are checked, against their folders too, before the first starts."""
     common = ["--device", device.type, *(["--data-dir", str(wanted.data_dir)] if wanted.data_dir else [])]
     scale = ["--scale", wanted.scale] if wanted.scale else []
     limit = ["--examples", str(wanted.examples)] if wanted.examples else []
-    entries: dict[str, dict[str, Any]] = {}
-    tasks: dict[str, list[list[str]]] = {}
-    resolved: dict[str, recipes.Settings] = {}
-    for point in grid.points(wanted.axes):
-        for seed in wanted.seeds:
-            name = grid.folder(point, seed)
-            overrides, resolved[name] = _resolve(wanted, recipe, point, seed, device)
-            evaluation = yaml.safe_load(resolved[name].text)["evaluation"]
-            del evaluation["batch_size"]  # no result depends on it
-            entries[name] = {
-                "path": name,
-                "settings": {setting: grid.value(text) for setting, text in point.items()},
-                "seed": seed,
-                "evaluation": {"examples": wanted.examples, **evaluation},
-                "status": "pending",
-                "message": None,
-            }
-            folder = str(wanted.out / name)
-            tasks[name] = [
-                ["train", wanted.recipe, *common, *scale, "--out", folder, *overrides],
-                ["evaluate", folder, *common, *limit],
-            ]
+    runs: dict[str, SweepRun] = {}
+    commands: dict[str, Commands] = {}
+    resolved: dict[str, Settings] = {}
+    for point, seed in itertools.product(grid.points(wanted.axes), wanted.seeds):
+        name = grid.folder(point, seed)
+        overrides, resolved[name] = _resolve(wanted, recipe, point, seed, device)
+        evaluation = {"examples": wanted.examples, **resolved[name].values["evaluation"]}
+        del evaluation["batch_size"]  # no result depends on it
+        settings = {setting: grid.value(text) for setting, text in point.items()}
+        runs[name] = SweepRun(path=name, settings=settings, seed=seed, evaluation=evaluation, status="pending")
+        folder = str(wanted.out / name)
+        train = ["train", wanted.recipe, *common, *scale, "--out", folder, *overrides]
+        commands[name] = [train, ["evaluate", folder, *common, *limit]]
     for name, settings in resolved.items():
-        runs.prepare(wanted.out / name, recipe.name, wanted.scale, settings)
-    return entries, tasks
+        folder = wanted.out / name
+        run_directory.prepare(folder, recipe.name, wanted.scale, settings)
+        if name in begun and record.same_request(begun[name], runs[name]) and record.still_finished(begun[name], folder):
+            runs[name] = begun[name]
+            del commands[name]
+    return runs, commands
 
 
-def _resolve(
-    wanted: Sweep, recipe: recipes.Recipe, point: grid.Point, seed: int, device: torch.device
-) -> tuple[list[str], recipes.Settings]:
+def _resolve(wanted: Sweep, recipe: recipes.Recipe, point: grid.Point, seed: int, device: torch.device) -> tuple[list[str], Settings]:
     """What overrides the recipe in a run, as ``logitpair train`` takes it, and the settings that result."""
-    settings = recipe.at_scale(wanted.scale)
-    root = [f"--data.init_args.root={wanted.data_dir}"] if wanted.data_dir else []
     try:
-        changes = {key: _number(text) for key, text in {**wanted.fixed, **point, "seed": str(seed)}.items()}
-        overrides = [f"--{setting}={text}" for setting, text in changes.items()]
-        resolved = recipes.resolve(settings, [*overrides, *root])
+        overrides = [f"--{setting}={text}" for setting, text in {**wanted.fixed, **point, "seed": str(seed)}.items()]
+        resolved = parsing.resolve(recipe.at_scale(wanted.scale), overrides, data_dir=wanted.data_dir)
     except InputError as error:
         raise InputError(f"{' '.join(f'--{setting} {text}' for setting, text in point.items())}: {error}") from error
     dtype = str(precision.resolve(resolved.config.precision, device)).removeprefix("torch.")
-    text = yaml.safe_dump(yaml.safe_load(resolved.text) | {"precision": dtype}, sort_keys=False)  # as training writes it down
-    return overrides, recipes.Settings(resolved.config, text)
-
-
-def _number(text: str) -> str:
-    return str(recipes.fraction(text)) if recipes.FRACTION.fullmatch(text) else text
+    return overrides, Settings(resolved.config, resolved.values | {"precision": dtype})  # as training writes it down
 
 
 def _gpus(device: torch.device) -> list[str]:
@@ -215,35 +179,20 @@ def _gpus(device: torch.device) -> list[str]:
     return [names[device.index]] if ":" in str(device) else names
 
 
-def _line(entry: Mapping[str, Any]) -> str:
-    if entry["status"] == "failed":
-        return f"{entry['path']} failed: {entry['message']}"
+def _after(run: SweepRun, outcome: Outcome, folder: Path) -> SweepRun:
+    """The run with what became of it."""
+    if outcome.code == BAD_INPUT:
+        raise InputError(f"{run.path}: {outcome.message}")
+    if outcome.code == INTERRUPTED:
+        raise KeyboardInterrupt
+    return replace(run, status="failed", message=outcome.message) if outcome.code else record.finished(run, folder)
+
+
+def _line(run: SweepRun) -> str:
+    if run.clean is None or run.white_box is None or run.seconds is None:
+        return f"{run.path} failed: {run.message}"
     return (
-        f"{entry['path']}: held out {entry['validation_clean']:.1%} clean, {entry['validation_white_box']:.1%} white box"
-        f" · test {entry['clean']['top1']:.1%} clean, {entry['white_box']['top1']:.1%} white box · {sum(entry['seconds'].values()):.0f} s"
+        f"{run.path}: held out {run.validation_clean:.1%} clean, {run.validation_white_box:.1%} white box"
+        f" · test {run.clean.top1:.1%} clean, {run.white_box.top1:.1%} white box"
+        f" · {run.seconds.training + run.seconds.evaluation:.0f} s"
     )
-
-
-def _table(content: Mapping[str, Any]) -> Table:
-    table = Table(
-        "", "runs", "held-out clean %", "held-out white box %", "clean %", "white box %", title="mean over seeds (lowest - highest)"
-    )
-    for point in content["points"]:
-        cells = [_range(point[measure]) for measure in record.MEASURES]
-        table.add_row(", ".join(map(_short, point["settings"].values())), f"{point['finished']} / {point['runs']}", *cells)
-    return table
-
-
-def _range(spread: Mapping[str, float] | None) -> str:
-    if not spread:
-        return "-"
-    mean, low, high = (f"{100 * spread[key]:.1f}" for key in ("mean", "min", "max"))
-    return f"{mean} ({low} - {high})" if low != high else mean
-
-
-def _settings(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{setting} = {_short(value)}" for setting, value in settings.items())
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

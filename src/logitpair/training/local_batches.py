@@ -14,8 +14,6 @@ from logitpair.config.run_config import RunConfig
 from logitpair.data import to_pixels
 from logitpair.data.epoch_batches import epoch_batches, steps_per_epoch
 from logitpair.errors import InputError
-from logitpair.runtime import distributed
-from logitpair.runtime.distributed import World
 
 
 @dataclass(frozen=True)
@@ -25,43 +23,44 @@ class LocalBatch:
     Args:
         x: images in [0, 1], ``[n, channels, height, width]``.
         y: labels, ``[n]``.
-        positions: ``[n]``, where they stand in the whole batch.
-        of: examples in the whole batch, over all processes.
+        positions: ``[n]``, the images' positions in the whole batch.
+        global_size: examples in the whole batch, over all processes.
     """
 
     x: Tensor
     y: Tensor
     positions: Tensor
-    of: int
+    global_size: int
 
     def __len__(self) -> int:
         return len(self.y)
 
     def micro_batches(self, count: int) -> list[LocalBatch]:
-        """The share dealt out as the whole batch is to processes, so that ``count`` micro-batches are as ``count`` times the processes.
+        """The batch dealt out as the whole one is to processes, so that ``count`` micro-batches are as ``count`` times the processes.
 
-        Of nothing, which is what a spare process has, there are none.
+        An empty batch, which is what a standby has, makes none.
         """
-        parts = [LocalBatch(self.x[n::count], self.y[n::count], self.positions[n::count], self.of) for n in range(count)]
-        return [part for part in parts if len(part)]
+        dealt = [LocalBatch(self.x[n::count], self.y[n::count], self.positions[n::count], self.global_size) for n in range(count)]
+        return [batch for batch in dealt if len(batch)]
 
 
 class LocalBatches:
-    """The batches of a training, of which a process may ask for its share at any step and any place.
+    """The batches of a training, of which a process may have its images at any step, as any rank of any number of processes.
 
-    They are read in order, and from anew where a step does not follow the last one or the place has changed.
+    They are read in order, and from anew where a step does not follow the last one or the rank has changed.
 
     Args:
         config: the settings.
         dataset: the training images.
+        device: where batches go.
     """
 
-    def __init__(self, config: RunConfig, dataset: Dataset[Any]) -> None:
-        self.config, self.dataset = config, dataset
+    def __init__(self, config: RunConfig, dataset: Dataset[Any], device: torch.device) -> None:
+        self.config, self.dataset, self.device = config, dataset, device
         self.examples: int = len(dataset)  # type: ignore[arg-type]
         self.per_epoch = steps_per_epoch(dataset, config.batch_size)
-        self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
-        self._given: tuple[int, World, LocalBatch] | None = None
+        self._read: Iterator[tuple[Tensor, Tensor]] = iter(())
+        self._last: tuple[tuple[int, int, int], LocalBatch] | None = None
 
     def check(self, size: int) -> None:
         """Refuse batches that leave one of ``size`` processes, or a micro-batch, without an image.
@@ -79,27 +78,32 @@ class LocalBatches:
                 f" accepted: at most {batch_size // size}, an image each"
             )
 
-    def share(self, step: int, place: World) -> LocalBatch:
-        """What the process at ``place`` has of the batch of ``step``; an empty share for a spare one."""
+    def global_size(self, step: int) -> int:
+        """Images in the whole batch of ``step``."""
+        return min(self.config.batch_size, self.examples - step % self.per_epoch * self.config.batch_size)
+
+    def at(self, step: int, rank: int, size: int) -> LocalBatch:
+        """What process ``rank`` of ``size`` has of the batch of ``step``: every ``size``-th image; nothing for a standby."""
+        if rank >= size:
+            return LocalBatch(torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), self.global_size(step))
+        wanted, last = (step, rank, size), self._last
+        if last and last[0] == wanted:
+            return last[1]  # the step is taken again
         epoch, start = divmod(step, self.per_epoch)
-        of = min(self.config.batch_size, self.examples - start * self.config.batch_size)
-        if place.is_spare:
-            return LocalBatch(torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), of)
-        before, at, share = self._given or (-1, place, None)
-        if share is not None and (before, at) == (step, place):
-            return share  # the step is taken again
-        if start == 0 or (before + 1, at) != (step, place):
-            self._batches = epoch_batches(
+        if start == 0 or not last or last[0] != (step - 1, rank, size):
+            settings = self.config
+            self._read = epoch_batches(
                 self.dataset,
-                self.config.batch_size,
-                seed=self.config.seed,
+                settings.batch_size,
+                seed=settings.seed,
                 epoch=epoch,
                 start=start,
-                rank=place.rank,
-                size=place.size,
-                workers=self.config.workers,
+                rank=rank,
+                size=size,
+                workers=settings.workers,
             )
-        images, y = next(self._batches)
-        share = LocalBatch(to_pixels(images, place.device), y.to(place.device), distributed.positions(of, place), of)
-        self._given = step, place, share
-        return share
+        images, y = next(self._read)
+        positions = torch.arange(rank, self.global_size(step), size)
+        batch = LocalBatch(to_pixels(images, self.device), y.to(self.device), positions, self.global_size(step))
+        self._last = wanted, batch
+        return batch

@@ -1,80 +1,109 @@
-"""The record of a training run: ``metrics.jsonl`` and TensorBoard events."""
+"""What a training run measures on the way: ``metrics.jsonl``, TensorBoard events, and what people see in the terminal."""
 
 from __future__ import annotations
 
 import json
+import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import torch
-from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from logitpair.objectives import LossTerms
 from logitpair.runtime import distributed
 from logitpair.runtime.distributed import World
+from logitpair.runtime.progress import Progress
 from logitpair.storage.atomic_files import atomic_write, read_json_lines
+from logitpair.training.process_team import Measures, ProcessTeam
+
+logger = logging.getLogger("logitpair")
+SHOWN = {
+    "loss": "loss {:.3f}",
+    "clean_accuracy": "clean {:.1%}",
+    "adversarial_accuracy": "adv {:.1%}",
+    "noisy_accuracy": "noisy {:.1%}",
+    "mixed_accuracy": "mixed {:.1%}",
+    "validation_clean": "held-out clean {:.1%}",
+    "validation_white_box": "held-out white box {:.1%}",
+    "images_per_second": "{:,.0f} img/s",
+}
 
 
-class MetricsLog:
-    """Appends a line of metrics a call; on resuming, what lies beyond the checkpoint is dropped, since it will be written again.
+class RunLog:
+    """Counts every step, and writes a line of metrics when asked to; of the team's processes one writes files.
 
     Args:
         run: the run directory.
-        resume_at: steps that the checkpoint has taken.
+        team: the processes.
+        total: steps of the whole run.
+        per_epoch: steps of an epoch.
+        shown: whether this process shows a bar, and logs what it validates.
     """
 
-    def __init__(self, run: Path, resume_at: int) -> None:
-        self.path = run / "metrics.jsonl"
-        kept = [line for line in read_json_lines(self.path) if line["step"] <= resume_at]
-        atomic_write(self.path, "".join(json.dumps(line) + "\n" for line in kept))
-        self._tensorboard = SummaryWriter(str(run / "tensorboard"), purge_step=resume_at + 1 if resume_at else None)
+    def __init__(self, run: Path, team: ProcessTeam, total: int, per_epoch: int, shown: bool) -> None:
+        self._path, self._events_folder = run / "metrics.jsonl", run / "tensorboard"
+        self._team, self._total, self._per_epoch, self._shown = team, total, per_epoch, shown
+        self._bar = Progress("train", total, team.state.step, shown=shown, unit=None)
+        self._window = Window()
+        self._events: SummaryWriter | None = None
 
-    def write(self, step: int, epoch: float, values: dict[str, float]) -> None:
-        """Append named numbers."""
-        with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, "epoch": round(epoch, 4), **values}) + "\n")
-        for name, value in values.items():
-            self._tensorboard.add_scalar(name, value, step)
+    def add(self, measures: Measures, images: int) -> None:
+        """Count the step that was just taken: what it measured, and its images over all processes."""
+        if self._team.rank == 0:
+            self._open()
+        if not self._team.is_standby:
+            self._window.add(measures, images)
+        self._bar.update(self._team.state.step)
 
-    def __enter__(self) -> MetricsLog:
+    def write(self, validation: dict[str, float]) -> None:
+        """Write the means of the steps since the last line, and what validation found."""
+        state = self._team.state
+        line = self._window.close(self._team.world) | {"lr": state.optimizer.param_groups[0]["lr"]} if self._window.steps else {}
+        line |= validation
+        if not line:
+            return
+        if self._team.is_writer():
+            events = self._open()
+            with self._path.open("a") as file:
+                file.write(json.dumps({"step": state.step, "epoch": round((state.step - 1) / self._per_epoch, 4), **line}) + "\n")
+            for name, value in line.items():
+                events.add_scalar(name, value, state.step)
+        self._bar.update(state.step, summary(line))
+        if self._shown and validation:
+            logger.info(f"step {state.step}/{self._total} · {summary(line)}")
+
+    def _open(self) -> SummaryWriter:
+        """Begin to write, once; on resuming, what lies beyond the checkpoint is dropped, since it will be written again."""
+        if self._events is None:
+            before = self._team.state.step - 1  # steps taken when this process began to write
+            kept = [line for line in read_json_lines(self._path) if line["step"] <= before]
+            atomic_write(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+            self._events = SummaryWriter(str(self._events_folder), purge_step=before + 1 if before else None)
+        return self._events
+
+    def __enter__(self) -> Self:
+        self._bar.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._tensorboard.close()
-
-
-class Clock:
-    """Seconds from one lap to the next."""
-
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        """Seconds since the last lap."""
-        now = time.perf_counter()
-        self._last, elapsed = now, now - self._last
-        return elapsed
-
-
-def measured(result: LossTerms, y: Tensor) -> dict[str, Tensor]:
-    """The loss, its terms and the accuracies on a batch, by name."""
-    accuracies = {f"{name}_accuracy": (logits.argmax(1) == y).float().mean() for name, logits in result.logits.items()}
-    return {name: value.detach() for name, value in {"loss": result.total, **result.terms, **accuracies}.items()}
+        self._bar.__exit__(kind, error, trace)
+        if self._events is not None:
+            self._events.close()
 
 
 @dataclass
 class Window:
-    """Means of what the steps since the last log line reported; read from the device only when the line is written."""
+    """Means of what the steps since the last line measured; read from the device only when the line is written."""
 
-    sums: dict[str, Tensor] = field(default_factory=dict)
+    sums: Measures = field(default_factory=dict)
     steps: int = 0
     images: int = 0
     began: float = field(default_factory=time.perf_counter)
 
-    def add(self, measures: dict[str, Tensor], images: int) -> None:
+    def add(self, measures: Measures, images: int) -> None:
         """Count one step: what it measured, and its images over all processes."""
         for name, value in measures.items():
             # the gradient of a step that float16 skips is not finite, and JSON knows no such number
@@ -92,15 +121,5 @@ class Window:
 
 
 def summary(line: dict[str, float]) -> str:
-    """A log line for people."""
-    shown = {
-        "loss": "loss {:.3f}",
-        "clean_accuracy": "clean {:.1%}",
-        "adversarial_accuracy": "adv {:.1%}",
-        "noisy_accuracy": "noisy {:.1%}",
-        "mixed_accuracy": "mixed {:.1%}",
-        "validation_clean": "held-out clean {:.1%}",
-        "validation_white_box": "held-out white box {:.1%}",
-        "images_per_second": "{:,.0f} img/s",
-    }
-    return " · ".join(text.format(line[name]) for name, text in shown.items() if name in line)
+    """A line of metrics for people."""
+    return " · ".join(text.format(line[name]) for name, text in SHOWN.items() if name in line)

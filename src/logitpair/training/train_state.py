@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from logitpair.config.old_names import modernized_optimizer
 from logitpair.config.run_config import FineTuning, RunConfig
 from logitpair.errors import InputError, first_line
 from logitpair.optim import decayed_apart, moving_average
@@ -18,7 +19,7 @@ from logitpair.storage import checkpoint, weights
 
 
 @dataclass
-class State:
+class TrainState:
     """Everything that training changes, and so everything a checkpoint holds."""
 
     model: nn.Module
@@ -29,26 +30,20 @@ class State:
     best: float = -1.0
     seconds: float = 0.0
 
-    def parts(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """All of it, as tensors and plain values."""
-        parts: dict[str, Any] = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        parts |= {"scaler": self.scaler.state_dict(), "step": self.step, "best": self.best, "seconds": self.seconds}
-        if self.ema is not None:
-            parts["ema"] = self.ema.state_dict()
-        return parts
+        values: dict[str, Any] = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        values |= {"scaler": self.scaler.state_dict(), "step": self.step, "best": self.best, "seconds": self.seconds}
+        return values if self.ema is None else values | {"ema": self.ema.state_dict()}
 
-    def put(self, parts: dict[str, Any]) -> None:
-        """Become what ``parts`` gave."""
-        self.model.load_state_dict(parts["model"])
-        self.optimizer.load_state_dict(parts["optimizer"])
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        """Become what ``state_dict`` gave."""
+        self.model.load_state_dict(values["model"])
+        self.optimizer.load_state_dict(modernized_optimizer(values["optimizer"], self.optimizer.state_dict()))
         if self.ema is not None:
-            self.ema.load_state_dict(parts["ema"])
-        self.scaler.load_state_dict(parts["scaler"])
-        self.step, self.best, self.seconds = parts["step"], parts["best"], parts["seconds"]
-
-    def save(self, folder: Path, keep: int, best: bool) -> None:
-        """Write a checkpoint of this state."""
-        checkpoint.save(folder, self.parts(), self.step, keep, best)
+            self.ema.load_state_dict(values["ema"])
+        self.scaler.load_state_dict(values["scaler"])
+        self.step, self.best, self.seconds = values["step"], values["best"], values["seconds"]
 
     def load(self, path: Path, device: torch.device) -> None:
         """Continue from a checkpoint.
@@ -56,9 +51,9 @@ class State:
         Raises:
             InputError: if it is damaged or belongs to another network.
         """
-        parts = checkpoint.load(path, device)
+        values = checkpoint.load(path, device)
         try:
-            self.put(parts)
+            self.load_state_dict(values)
         except (RuntimeError, KeyError, ValueError) as error:
             raise InputError(f"checkpoint: '{path}' does not fit this run's network ({first_line(error)})") from error
 
@@ -68,7 +63,7 @@ class State:
         return self.model if self.ema is None else self.ema.module
 
 
-def initial_state(config: RunConfig, device: torch.device, *, resuming: bool) -> State:
+def initial_state(config: RunConfig, device: torch.device, *, resuming: bool) -> TrainState:
     """A new network with its optimizer, as the seed determines them, or with the weights that fine-tuning begins with.
 
     Raises:
@@ -89,15 +84,12 @@ def initial_state(config: RunConfig, device: torch.device, *, resuming: bool) ->
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
-    return State(model, optimizer, scaler, moving_average(model, config.ema) if config.ema else None)
+    scaler.scale(torch.zeros((), device=device))  # makes its state, also in a standby worker, which has no loss to scale
+    return TrainState(model, optimizer, scaler, moving_average(model, config.ema) if config.ema else None)
 
 
 def fine_tune(model: nn.Module, settings: FineTuning, resuming: bool) -> None:
-    """Give the model the weights to begin with (a checkpoint has them already when ``resuming``), and freeze what shall not train.
-
-    Raises:
-        InputError: for weights that do not fit, or a layer that the model does not have.
-    """
+    """Load the weights to begin with (a checkpoint has them already when ``resuming``), and freeze what is not to be trained."""
     parameters = [name for name, _ in model.named_parameters()]
     known = {"trainable": (settings.trainable, parameters), "fresh": (settings.fresh, list(model.state_dict()))}
     for option, (layers, names) in known.items():
@@ -105,7 +97,7 @@ def fine_tune(model: nn.Module, settings: FineTuning, resuming: bool) -> None:
             if not any(weights.within(name, (layer,)) for name in names):
                 raise InputError(f"fine_tuning.{option}: the model has no layer '{layer}'; it has {', '.join(names[:8])}, ...")
     if settings.weights is not None and not resuming:
-        weights.put(model, weights.read(settings.weights), settings.weights, settings.fresh)
+        weights.load_weights(model, weights.read_weights(settings.weights), settings.weights, settings.fresh)
     if settings.trainable:  # otherwise what a network of the user's freezes by itself stays frozen
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(weights.within(name, settings.trainable + settings.fresh))

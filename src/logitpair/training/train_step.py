@@ -6,97 +6,88 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from logitpair.config.run_config import RunConfig
+from logitpair.objectives import LossTerms
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.runtime import distributed, precision
-from logitpair.runtime.distributed import ProcessTeam, World
 from logitpair.training.local_batches import LocalBatch
-from logitpair.training.metrics import measured
-from logitpair.training.train_state import State
+from logitpair.training.process_team import Measures, ProcessTeam
+from logitpair.training.train_state import TrainState
 
 
 class NonFiniteLoss(ArithmeticError):
     """A loss term or the gradient became NaN or infinite; the message names the step, the term and the last good checkpoint."""
 
 
-def take_step(
-    config: RunConfig, state: State, model: nn.Module, share: LocalBatch, epoch: float, world: World, team: ProcessTeam, checkpoints: Path
-) -> dict[str, Tensor] | None:
+def train_step(
+    config: RunConfig, state: TrainState, model: nn.Module, batch: LocalBatch, epoch: float, team: ProcessTeam, checkpoints: Path
+) -> Measures | None:
     """One step of the optimizer.
 
     Args:
         config: the settings.
         state: what the step changes.
         model: the network of ``state``, as training runs it: compiled, data-parallel.
-        share: this process's part of the batch.
+        batch: what this process has of the step's batch.
         epoch: where the step begins.
-        world: the processes that must agree on whether the loss is finite.
-        team: those that share the step.
-        checkpoints: what there is to go back to.
+        team: the processes that share the step.
+        checkpoints: the folder of what there is to go back to.
 
     Returns:
-        What it measured, such that the mean over ``world`` is that over the whole batch; None if a process was lost on the way and
+        What it measured, such that the mean over ``team.world`` is that over the whole batch; None if a process was lost on the way and
         nothing has changed.
 
     Raises:
         NonFiniteLoss: for a loss or a gradient that is NaN or infinite, before it reaches the weights.
     """
-    place = team.place
-    set_learning_rate(state.optimizer, config.schedule.factor(epoch, config.epochs))
-    torch.manual_seed(derive_seed(config.seed, "step", state.step, place.rank))  # for networks with dropout
-    streams = derive_seed(config.seed, "step", state.step)
-    objective = config.objective.at(epoch)
+    for group in state.optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * config.schedule.factor(epoch, config.epochs)
+    torch.manual_seed(derive_seed(config.seed, "step", state.step, team.rank))  # for networks with dropout
     state.model.train()
     state.optimizer.zero_grad()
-    measures: dict[str, Tensor] = {}
-    micro = config.batch_size // place.size // config.accumulate  # images; fewer micro-batches where the last batch is smaller
-    parts = share.micro_batches(max(1, min(config.accumulate, share.of // place.size // micro)))
-    for number, part in enumerate(parts, 1):
-        with distributed.synchronized(model, number == len(parts)):
-            with precision.autocast(precision.resolve(config.precision, place.device), place.device):
-                result = objective(model, part.x, part.y, generator=ExampleStreams(streams, part.positions))
-            weight = len(part) * place.size / part.of  # of the part's mean in the mean over all parts and, then, processes
-            state.scaler.scale(result.total * weight).backward()
-        for name, value in measured(result, part.y).items():
-            measures[name] = measures.get(name, 0) + weight * value
-    averaged = team.average(state.model, measures)
-    if averaged is None:
+    measures = team.average(backward(config, state, model, batch, epoch, team))
+    if measures is None:
         return None
-    refuse_non_finite(averaged, state.step, checkpoints, world)
-    state.scaler.scale(torch.zeros((), device=place.device))  # a spare worker had nothing to scale, and its scaler must exist
-    averaged["gradient_norm"] = check_gradient(state, checkpoints)
+    finite = torch.stack(list(measures.values())).isfinite()
+    if distributed.any_process(not finite.all(), team.world):
+        distributed.barrier(team.world)  # a process that leaves while its last message is on the way may hang
+        broken = [name for name, good in zip(measures, finite.tolist(), strict=True) if not good and name != "loss"] or ["total"]
+        raise NonFiniteLoss(f"step {state.step}: the loss term {', '.join(broken)} is not finite; {last_good(checkpoints)}")
+    state.scaler.unscale_(state.optimizer)
+    norm = nn.utils.get_total_norm([p.grad for p in state.model.parameters() if p.grad is not None])
+    if not state.scaler.is_enabled() and not torch.isfinite(norm):  # a float16 scaler skips such steps itself
+        raise NonFiniteLoss(f"step {state.step}: the gradient is not finite though the loss is; {last_good(checkpoints)}")
     state.scaler.step(state.optimizer)
     state.scaler.update()
     if state.ema is not None:
         state.ema.update_parameters(state.model)
     state.step += 1
-    return averaged
+    return measures | {"gradient_norm": norm}
 
 
-def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
-    """Multiply every group's initial learning rate by the schedule's factor."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * factor
+def backward(config: RunConfig, state: TrainState, model: nn.Module, batch: LocalBatch, epoch: float, team: ProcessTeam) -> Measures:
+    """Add up the gradients of this process's micro-batches, and what they measured; a standby, which has no images, has none."""
+    objective, device = config.objective.at(epoch), team.world.device
+    seed = derive_seed(config.seed, "step", state.step)
+    images = config.batch_size // team.size // config.accumulate  # of a micro-batch; a smaller last batch has fewer of them
+    micro_batches = batch.micro_batches(max(1, min(config.accumulate, batch.global_size // team.size // images)))
+    measures: Measures = {}
+    for number, micro in enumerate(micro_batches, 1):
+        with distributed.synchronized(model, number == len(micro_batches)):
+            with precision.autocast(precision.resolve(config.precision, device), device):
+                result = objective(model, micro.x, micro.y, generator=ExampleStreams(seed, micro.positions))
+            weight = len(micro) * team.size / micro.global_size  # of its mean in the mean over all micro-batches and, then, processes
+            state.scaler.scale(result.total * weight).backward()
+        for name, value in measured(result, micro.y).items():
+            measures[name] = measures.get(name, 0) + weight * value
+    return measures
 
 
-def refuse_non_finite(measures: dict[str, Tensor], step: int, checkpoints: Path, world: World) -> None:
-    """Stop, on every process, before a NaN or infinite loss reaches the weights."""
-    finite = torch.stack(list(measures.values())).isfinite()
-    if distributed.any_process(not finite.all(), world):
-        distributed.wait(world)  # as where a run is stopped
-        broken = [name for name, good in zip(measures, finite.tolist(), strict=True) if not good and name != "loss"] or ["total"]
-        raise NonFiniteLoss(f"step {step}: the loss term {', '.join(broken)} is not finite; {last_good(checkpoints)}")
-
-
-def check_gradient(state: State, checkpoints: Path) -> Tensor:
-    """The gradient's norm; stop before a NaN or infinite gradient reaches the weights (a float16 scaler skips such steps itself)."""
-    state.scaler.unscale_(state.optimizer)
-    norm = nn.utils.get_total_norm([p.grad for p in state.model.parameters() if p.grad is not None])
-    if not state.scaler.is_enabled() and not torch.isfinite(norm):
-        raise NonFiniteLoss(f"step {state.step}: the gradient is not finite though the loss is; {last_good(checkpoints)}")
-    return norm
+def measured(result: LossTerms, y: Tensor) -> Measures:
+    """The loss, its terms and the accuracies on a batch, by name."""
+    accuracies = {f"{name}_accuracy": (logits.argmax(1) == y).float().mean() for name, logits in result.logits.items()}
+    return {name: value.detach() for name, value in {"loss": result.total, **result.terms, **accuracies}.items()}
 
 
 def last_good(checkpoints: Path) -> str:

@@ -16,8 +16,8 @@ import torch
 from many_processes import FORKED, Double, config
 from torch import Tensor, nn
 
+from logitpair.config.run_config import ElasticConfig
 from logitpair.models import SmallConvNet
-from logitpair.training.elastic import Elastic
 from logitpair.training.train import Interrupted, train
 
 
@@ -42,7 +42,7 @@ def digest(state: Any) -> str:
 def record_steps(log: Path, wait: Callable[[int], None] = lambda step: None) -> None:
     """Let this process's trainings append to ``log``, after each commit, the step, its hash and the time; ``wait`` comes before a step."""
     module = importlib.import_module("logitpair.training.train")
-    take = module.take_step
+    take = module.train_step
 
     def recorded(settings: Any, state: Any, *rest: Any) -> Any:
         wait(state.step)
@@ -51,11 +51,11 @@ def record_steps(log: Path, wait: Callable[[int], None] = lambda step: None) -> 
             file.write(f"{state.step} {digest(state)} {time.time()}\n" if measures is not None else "")
         return measures
 
-    module.take_step = recorded
+    module.train_step = recorded
 
 
 def pause(gate: Path, at: int, seconds: float, step: int) -> None:
-    """Stand at a step until the file ``gate`` is there, and go slowly from there on."""
+    """Wait at a step until the file ``gate`` is there, and go slowly from there on."""
     while step >= at and not gate.exists():
         time.sleep(0.01)
     if step >= at:
@@ -67,7 +67,7 @@ def work(run: Path, log: Path, address: str, wait: tuple[Path, int, float], read
     torch.set_num_threads(1)
     record_steps(log, partial(pause, *wait))
     run.mkdir(parents=True, exist_ok=True)
-    elastic = Elastic(workers=2, lighthouse=address, timeout=20)
+    elastic = ElasticConfig(workers=2, lighthouse=address, timeout=20)
     if ready is not None:
         ready.touch()
     with contextlib.suppress(Interrupted):

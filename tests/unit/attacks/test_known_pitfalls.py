@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import logitpair as lp
 from logitpair import losses
 from logitpair.attacks import APGD, PGD, Attack, LeastLikely, RandomTarget, Square
-from logitpair.config import recipes
+from logitpair.config import parsing, recipes
 from logitpair.data.epoch_batches import epoch_batches
 from logitpair.rng import ExampleStreams
 
@@ -219,7 +219,7 @@ OVERRIDE = "--objective.init_args.attack.init_args.random_start"
 @pytest.mark.parametrize("option", [OVERRIDE, "--objective.attack.random_start"])
 @pytest.mark.parametrize(("text", "value"), [("false", False), ("true", True)])
 def test_bool_settings_can_be_switched_off_and_on(option: str, text: str, value: bool) -> None:
-    config = recipes.resolve(recipes.load("digits-mpgd").run, [option, text]).config
+    config = parsing.resolve(recipes.load("digits-mpgd").run, [option, text]).config
     assert config.objective.attack.random_start is value
 
 
@@ -228,7 +228,7 @@ def test_the_moving_average_is_what_evaluation_and_loading_use(tmp_path: Path) -
     from logitpair.training.train import train
 
     overrides = ["--epochs", "0.3", "--ema", "0.9", "--model.width", "4", "--validation.examples", "50"]
-    settings = recipes.resolve(recipes.load("digits-plain").run, overrides)
+    settings = parsing.resolve(recipes.load("digits-plain").run, overrides)
     run = tmp_path / "run"
     runs.prepare(run, "digits-plain", None, settings)
     returned = train(settings.config, run, device=torch.device("cpu"), quiet=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from logitpair import InputError
 from logitpair.attacks import LeastLikely
-from logitpair.config import attack_specs as suites, recipes
+from logitpair.config import attack_specs, parsing, recipes
+from logitpair.config.refusals import one_line, refusals
 
 ENSEMBLE = [
     *("--objective", "EnsembleAdversarialTraining", "--objective.attack", "PGD", "--objective.attack.threat.eps", "0.1"),
@@ -28,7 +30,7 @@ class Picky(LeastLikely):
 
 def refused(*overrides: str) -> str:
     with pytest.raises(InputError) as caught:
-        recipes.resolve(recipes.load("digits-alp").run, overrides)
+        parsing.resolve(recipes.load("digits-alp").run, overrides)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -62,8 +64,8 @@ def test_what_a_class_in_a_union_refuses_keeps_its_own_words() -> None:
     said = "rank must be at least 2, not 1"
     assert refused("--objective.attack.target.class_path", f"{__name__}.Picky") == said
     pgd = {"threat": {"eps": 0.1}, "step_size": 0.1, "steps": 1, "target": {"class_path": f"{__name__}.Picky"}}
-    with pytest.raises(InputError, match=f"^{said}$"), recipes.refusals():
-        suites._named("a", {"class_path": "logitpair.attacks.PGD", "init_args": pgd})
+    with pytest.raises(InputError, match=f"^{said}$"), refusals():
+        attack_specs._named("a", {"class_path": "logitpair.attacks.PGD", "init_args": pgd})
 
 
 def test_a_source_that_cannot_be_built_is_one_line() -> None:
@@ -76,8 +78,7 @@ def test_a_source_that_cannot_be_built_is_one_line() -> None:
     ("model", "settings"),
     [
         ("RevNet9", ["channels", "1", "width", "64", "reversible", "false"]),
-        ("RevNet38", ["classes", "10"]),
-        ("RevNet", ["units", "[1,2]", "widths", "[8,8,16]", "bottleneck", "true"]),
+        ("RevNet", ["units", "[1,2]", "widths", "[8,8,16]", "reversible", "false"]),
         ("InceptionV3", ["classes", "10", "size", "75"]),
         ("ResNet101", ["classes", "10", "pretrained", "true"]),
         ("ResNetV2_50", ["classes", "200", "small_stem", "true"]),
@@ -85,14 +86,26 @@ def test_a_source_that_cannot_be_built_is_one_line() -> None:
 )
 def test_a_network_is_named_by_its_import_path(model: str, settings: list[str]) -> None:
     options = [f"--model.{text}" if place % 2 == 0 else text for place, text in enumerate(settings)]
-    resolved = recipes.resolve(recipes.load("digits-alp").run, ["--model", f"logitpair.models.{model}", *options])
+    resolved = parsing.resolve(recipes.load("digits-alp").run, ["--model", f"logitpair.models.{model}", *options])
     assert callable(resolved.config.model)
 
 
 def test_a_list_of_layers_may_be_written_without_quotes() -> None:
-    config = recipes.resolve(recipes.load("digits-alp").run, ["--fine_tuning.trainable", "[hidden,logits]"]).config
+    config = parsing.resolve(recipes.load("digits-alp").run, ["--fine_tuning.trainable", "[hidden,logits]"]).config
     assert config.fine_tuning.trainable == ("hidden", "logits")
 
 
 def test_fresh_layers_without_weights_are_refused() -> None:
     assert "fine_tuning.weights is not given" in refused("--fine_tuning.fresh", '["logits"]')
+
+
+def test_what_is_not_recognised_keeps_its_own_words() -> None:
+    assert one_line(ValueError("something new\nin two lines")) == "something new"
+    assert one_line(ValueError('Parser key "a":\n  something new')) == 'Parser key "a":'
+
+
+def test_the_folder_of_the_data_goes_over_that_of_the_recipe(tmp_path: Path) -> None:
+    settings = parsing.resolve(recipes.load("mnist-alp").run, ["--epochs", "1"], data_dir=tmp_path)
+    assert settings.config.data.root == tmp_path
+    assert settings.values["data"]["init_args"]["root"] == str(tmp_path)
+    assert settings.values["epochs"] == 1

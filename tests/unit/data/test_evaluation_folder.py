@@ -1,4 +1,4 @@
-"""Photos of one's own, and the logits that their folders stand for."""
+"""A custom folder of images, and the logits of its folders."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def imagenette() -> Path:
     return root
 
 
-def photos_in(folder: Path, classes: Sequence[str], count: int = 2) -> Path:
-    """Handmade photos: those of the class number i are all of the grey value 40 i + 20."""
+def images_in(folder: Path, classes: Sequence[str], count: int = 2) -> Path:
+    """Handmade images: those of the class number i are all of the grey value 40 i + 20."""
     for number, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
         for i in range(count):
@@ -48,10 +48,10 @@ def refused(photos: data.Photos, logits: int = 3) -> str:
 
 
 @pytest.mark.parametrize("below", [".", "val", "test"])
-def test_photos_lie_in_the_folder_itself_or_under_val_or_test(tmp_path: Path, below: str) -> None:
-    photos_in(tmp_path / below, ["cat", "dog", "owl"])
+def test_images_lie_in_the_folder_itself_or_under_val_or_test(tmp_path: Path, below: str) -> None:
+    images_in(tmp_path / below, ["cat", "dog", "owl"])
     if below != ".":
-        photos_in(tmp_path / "train", ["something", "else"])
+        images_in(tmp_path / "train", ["something", "else"])
     photos = data.Photos(root=tmp_path, size=16)
     assert photos.folders == ["cat", "dog", "owl"]
     test = photos.test(3)
@@ -66,18 +66,18 @@ def test_photos_lie_in_the_folder_itself_or_under_val_or_test(tmp_path: Path, be
 
 def test_a_folder_of_one_split_serves_where_there_are_several(tmp_path: Path) -> None:
     for split in ("val", "test"):
-        photos_in(tmp_path / split, ["cat", "dog", "owl"])
+        images_in(tmp_path / split, ["cat", "dog", "owl"])
     assert refused(data.Photos(root=tmp_path)).startswith(f"--data-dir: '{tmp_path}' holds both val/ and test/; name one of them")
     assert len(data.Photos(root=tmp_path / "test").test(3)) == 6
 
 
-def test_photos_load_in_batches_and_parts(tmp_path: Path) -> None:
-    test = data.Photos(root=photos_in(tmp_path, ["cat", "dog", "owl"]), size=16).test(3)
+def test_images_load_in_batches_and_subsets(tmp_path: Path) -> None:
+    test = data.Photos(root=images_in(tmp_path, ["cat", "dog", "owl"]), size=16).test(3)
     found = list(data.batches(test, 4, CPU))
     assert [x.shape for x, _ in found] == [(4, 3, 16, 16), (2, 3, 16, 16)]
     assert torch.cat([y for _, y in found]).tolist() == [0, 0, 1, 1, 2, 2]
-    part = list(data.batches(data.select(data.first(test, 5), [4, 1]), 4, CPU))
-    assert part[0][1].tolist() == [2, 0]
+    subset = list(data.batches(data.select(data.first(test, 5), [4, 1]), 4, CPU))
+    assert subset[0][1].tolist() == [2, 0]
     again = pickle.loads(pickle.dumps(test))  # noqa: S301  (as processes that load images receive it)
     assert torch.equal(again[5][0], test[5][0])
 
@@ -95,7 +95,7 @@ def test_the_centre_is_cropped_after_the_shorter_side_is_resized(tmp_path: Path)
     assert half[0, 1, 1] == half[0, 18, 18] == 0
 
 
-def test_photos_are_those_that_a_network_was_trained_on_by_folder(tmp_path: Path) -> None:
+def test_images_are_those_that_a_network_was_trained_on_by_folder(tmp_path: Path) -> None:
     seeded = torch.Generator().manual_seed(0)
     for split in ("train", "val"):
         (tmp_path / split / "cat").mkdir(parents=True)
@@ -104,7 +104,7 @@ def test_photos_are_those_that_a_network_was_trained_on_by_folder(tmp_path: Path
     assert torch.equal(data.Photos(root=tmp_path, size=32).first(), data.Folder(root=tmp_path, size=32).test()[0][0])
 
 
-def test_every_kind_of_picture_becomes_rgb_the_right_way_up(tmp_path: Path) -> None:
+def test_every_kind_of_image_becomes_rgb_the_right_way_up(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     folder.mkdir()
     ramp = np.linspace(0, 255, 16 * 16).astype(np.uint8).reshape(16, 16)
@@ -120,12 +120,12 @@ def test_every_kind_of_picture_becomes_rgb_the_right_way_up(tmp_path: Path) -> N
     Image.fromarray(np.dstack([ramp] * 3)).convert("CMYK").save(folder / "print.tif")
     test = data.Photos(root=tmp_path, size=16).test(1)
     assert len(test) == 6
-    for (image, _), (path, _) in zip(test, test.files, strict=True):
-        assert torch.equal(image, torch.from_numpy(ramp).expand(3, 16, 16)), path.name
+    for position, (image, _) in enumerate(test):
+        assert torch.equal(image, torch.from_numpy(ramp).expand(3, 16, 16)), test.source.name(position)
 
 
 def test_nested_and_hidden_files(tmp_path: Path) -> None:
-    photos_in(tmp_path, ["cat", "dog", "owl"])
+    images_in(tmp_path, ["cat", "dog", "owl"])
     (tmp_path / ".cache").mkdir()
     (tmp_path / "notes.txt").write_text("in no class")
     (tmp_path / "cat" / ".DS_Store").write_text("")
@@ -133,7 +133,11 @@ def test_nested_and_hidden_files(tmp_path: Path) -> None:
     (tmp_path / "cat" / "deeper").mkdir()
     (tmp_path / "cat" / "0.jpg").rename(tmp_path / "cat" / "deeper" / "0.jpg")
     photos = data.Photos(root=tmp_path)
-    assert [path.relative_to(tmp_path).as_posix() for path, _ in photos.test(3).files][:2] == ["cat/1.jpg", "cat/deeper/0.jpg"]
+    paths = [Path(path).relative_to(tmp_path).as_posix() for path, _ in photos.test(3).source.samples]
+    assert paths[:2] == [
+        "cat/1.jpg",
+        "cat/deeper/0.jpg",
+    ]
     hidden = tmp_path / "owl" / ".thumbnails" / "deeper"
     hidden.mkdir(parents=True)
     Image.new("RGB", (20, 20)).save(hidden / "0.jpg")
@@ -145,11 +149,11 @@ def test_nested_and_hidden_files(tmp_path: Path) -> None:
 
 def test_damaged_files_are_named_in_one_line(tmp_path: Path) -> None:
     seeded = torch.Generator().manual_seed(0)
-    picture = Image.fromarray(torch.randint(256, (64, 64, 3), generator=seeded, dtype=torch.uint8).numpy())
+    noise = Image.fromarray(torch.randint(256, (64, 64, 3), generator=seeded, dtype=torch.uint8).numpy())
     for name in ("cut.jpg", "cut.png"):
         path = tmp_path / name.partition(".")[2] / "a" / name
         path.parent.mkdir(parents=True)
-        picture.save(path)
+        noise.save(path)
         path.write_bytes(path.read_bytes()[:-1000])
         assert refused(data.Photos(root=path.parents[1]), 1) == f"--data-dir: '{path}' is truncated or not an image"
     for number, content in enumerate((b"", b"junk", b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDRjunk")):
@@ -160,11 +164,11 @@ def test_damaged_files_are_named_in_one_line(tmp_path: Path) -> None:
 
 
 def test_folders_laid_out_otherwise_are_refused(tmp_path: Path) -> None:
-    photos_in(tmp_path / "mine", ["cat", "dog", "owl"])
-    photos_in(tmp_path / "training" / "train", ["cat"])
+    images_in(tmp_path / "mine", ["cat", "dog", "owl"])
+    images_in(tmp_path / "training" / "train", ["cat"])
     (tmp_path / "empty").mkdir()
     assert refused(data.Photos()).startswith("--data-dir is not given; it must be a folder with one folder of images a class")
-    assert refused(data.Photos(root=tmp_path / "no")).startswith(f"--data-dir '{tmp_path / 'no'}' is not a folder")
+    assert refused(data.Photos(root=tmp_path / "no")).startswith(f"--data-dir: '{tmp_path / 'no'}' is not a folder")
     assert "empty' holds no folders" in refused(data.Photos(root=tmp_path / "empty"))
     assert "cat' holds no folders" in refused(data.Photos(root=tmp_path / "mine" / "cat"))
     assert "holds train/ but no val/ and no test/" in refused(data.Photos(root=tmp_path / "training"))
@@ -173,15 +177,15 @@ def test_folders_laid_out_otherwise_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"), [({"size": 0}, "--size"), ({"resize": 0}, "--resize"), ({"size": 64, "resize": 63}, r"--resize must .*64.*63")]
+    ("settings", "message"), [({"size": 0}, "--size"), ({"resize": 0}, "--resize"), ({"size": 64, "resize": 63}, r"--resize must .*64.*63")]
 )
-def test_bad_sizes_are_refused(settings: dict, said: str) -> None:
-    with pytest.raises(InputError, match=f"^{said}"):
+def test_bad_sizes_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
         data.Photos(**settings)
 
 
 def test_labels_give_each_folder_its_logit(tmp_path: Path) -> None:
-    photos_in(tmp_path / "photos", ["cat", "owl"])
+    images_in(tmp_path / "photos", ["cat", "owl"])
     labels = tmp_path / "labels.txt"
     labels.write_bytes("\ufeffowl\r\nground beetle\r\n cat \r\nground beetle\r\n\r\n".encode())
     test = data.Photos(root=tmp_path / "photos", size=8, labels=labels).test(4)
@@ -191,7 +195,7 @@ def test_labels_give_each_folder_its_logit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "logits", "said"),
+    ("content", "logits", "message"),
     [
         (None, 3, "no file '"),
         (b"\xff\xfe\x00", 3, "is not a text file of one class name a line"),
@@ -202,13 +206,13 @@ def test_labels_give_each_folder_its_logit(tmp_path: Path) -> None:
         (b"cat\nowl\ncat", 3, "names 'cat' in the lines 1 and 3"),
     ],
 )
-def test_labels_that_do_not_name_each_logit_are_refused(tmp_path: Path, content: bytes | None, logits: int, said: str) -> None:
-    photos_in(tmp_path / "photos", ["cat", "owl"])
+def test_labels_that_do_not_name_each_logit_are_refused(tmp_path: Path, content: bytes | None, logits: int, message: str) -> None:
+    images_in(tmp_path / "photos", ["cat", "owl"])
     if content is not None:
         (tmp_path / "labels.txt").write_bytes(content)
     text = refused(data.Photos(root=tmp_path / "photos", size=8, labels=tmp_path / "labels.txt"), logits)
     assert text.startswith("--labels: ")
-    assert said in text
+    assert message in text
 
 
 def test_without_labels_there_must_be_as_many_folders_as_logits() -> None:
@@ -226,7 +230,7 @@ def test_numbers_in_alphabetical_order_are_warned_of() -> None:
     assert match_classes(folders[:2], 2).labels == [0, 1]
 
 
-def test_wnids_stand_for_the_classes_of_imagenet() -> None:
+def test_wnids_are_the_classes_of_imagenet() -> None:
     folders = ["n01440764", "n02102040", "n03888257"]
     matched = match_classes(folders, 1000)
     assert matched.labels == [0, 217, 701]
@@ -237,9 +241,9 @@ def test_wnids_stand_for_the_classes_of_imagenet() -> None:
         match_classes(["n00000001", *folders], 1000)
 
 
-def test_real_photos_of_imagenet(imagenette: Path) -> None:
+def test_real_images_of_imagenet(imagenette: Path) -> None:
     test = data.Photos(root=imagenette, size=64, resize=72).test(1000)
-    assert sorted({label for _, label in test.files}) == [0, 217, 482, 491, 497, 566, 569, 571, 574, 701]  # as imagenette is documented
+    assert sorted(set(test.source.labels)) == [0, 217, 482, 491, 497, 566, 569, 571, 574, 701]  # as imagenette is documented
     x, y = next(data.batches(data.select(test, range(0, len(test), 25)), 8, CPU))
     assert x.shape == (8, 3, 64, 64)
     assert 0.1 < x.mean() < 0.9

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from picture_folders import picture
+from image_folders import noise_image
 from PIL import Image as Pillow
 
 from logitpair import InputError, data
@@ -72,7 +72,7 @@ class Table:
 
 def encoded(seed: int, suffix: str = "PNG") -> bytes:
     buffer = io.BytesIO()
-    picture(seed, 16, 16).save(buffer, suffix)
+    noise_image(seed, 16, 16).save(buffer, suffix)
     return buffer.getvalue()
 
 
@@ -80,7 +80,7 @@ def encoded(seed: int, suffix: str = "PNG") -> bytes:
 def splits(tmp_path: Path) -> dict[str, Table]:
     """Twelve images to train and five to test on, one of them a file; the split ``hidden`` has no labels."""
     features = {"photo": Image(), "id": Value("int64"), "kind": ClassLabel(["ant", "bee", "cow"])}
-    picture(104, 16, 16).save(tmp_path / "a file.png")
+    noise_image(104, 16, 16).save(tmp_path / "a file.png")
 
     def rows(first: int, count: int) -> list[dict[str, Any]]:
         return [{"photo": {"bytes": encoded(first + i), "path": None}, "id": i, "kind": i % 3} for i in range(count)]
@@ -123,7 +123,7 @@ def test_splits_labels_and_pixels(library: SimpleNamespace) -> None:
     assert [y for _, y in found] == [0, 1, 2, 0, 1]
     for i, (x, _) in enumerate(found):
         assert torch.equal(
-            x, torch.frombuffer(bytearray(picture(100 + i, 16, 16).tobytes()), dtype=torch.uint8).view(16, 16, 3).permute(2, 0, 1)
+            x, torch.frombuffer(bytearray(noise_image(100 + i, 16, 16).tobytes()), dtype=torch.uint8).view(16, 16, 3).permute(2, 0, 1)
         )
 
 
@@ -132,14 +132,14 @@ def test_workers_see_the_same(library: SimpleNamespace) -> None:
     assert torch.equal(alone, shared)
 
 
-def test_identity_tells_them_apart(library: SimpleNamespace, splits: dict[str, Table]) -> None:
-    own = data.identity(insects().test())
-    assert own == data.identity(insects().test())
-    assert own != data.identity(insects().validation())
+def test_fingerprints_differ(library: SimpleNamespace, splits: dict[str, Table]) -> None:
+    own = data.fingerprint(insects().test())
+    assert own == data.fingerprint(insects().test())
+    assert own != data.fingerprint(insects().validation())
     splits["test"].rows[1]["kind"] = 2
-    assert own != (relabelled := data.identity(insects().test()))
+    assert own != (relabelled := data.fingerprint(insects().test()))
     splits["test"]._fingerprint = "other"
-    assert relabelled != data.identity(insects().test())
+    assert relabelled != data.fingerprint(insects().test())
 
 
 def test_damaged_rows_are_named_or_skipped(library: SimpleNamespace, splits: dict[str, Table], cache: Path) -> None:
@@ -152,7 +152,7 @@ def test_damaged_rows_are_named_or_skipped(library: SimpleNamespace, splits: dic
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"path": "nobody/nothing"}, "data.path: cannot load 'nobody/nothing' .Couldn't reach nobody/nothing.; accepted"),
         ({"testing": "validation"}, "data.testing: .*has no split 'validation'; accepted: train, test, hidden"),
@@ -162,8 +162,8 @@ def test_damaged_rows_are_named_or_skipped(library: SimpleNamespace, splits: dic
         ({"label": "photo"}, "data.label: the column 'photo' holds no whole numbers"),
     ],
 )
-def test_bad_settings_are_refused_in_one_line(library: SimpleNamespace, settings: dict[str, Any], told: str) -> None:
-    with pytest.raises(InputError, match=f"^{told}") as caught:
+def test_bad_settings_are_refused_in_one_line(library: SimpleNamespace, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}") as caught:
         insects(**settings).test()
     assert len(str(caught.value).splitlines()) == 1
 
@@ -200,16 +200,16 @@ def test_with_the_library_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     features = datasets.Features({"photo": datasets.Image(), "kind": datasets.ClassLabel(names=["ant", "bee"])})
 
     def table(first: int, count: int) -> Any:
-        rows = {"photo": [picture(first + i, 16, 16) for i in range(count)], "kind": [i % 2 for i in range(count)]}
+        rows = {"photo": [noise_image(first + i, 16, 16) for i in range(count)], "kind": [i % 2 for i in range(count)]}
         return datasets.Dataset.from_dict(rows, features=features)
 
     datasets.DatasetDict({"train": table(0, 8), "test": table(100, 5)}).save_to_disk(tmp_path / "saved")
     source = insects(path=str(tmp_path / "saved"))
     assert [len(source.train()), len(source.validation()), len(source.test())] == [6, 2, 5]
     assert list(source.classes) == ["ant", "bee"]
-    pixels = torch.frombuffer(bytearray(picture(103, 16, 16).tobytes()), dtype=torch.uint8).view(16, 16, 3).permute(2, 0, 1)
+    pixels = torch.frombuffer(bytearray(noise_image(103, 16, 16).tobytes()), dtype=torch.uint8).view(16, 16, 3).permute(2, 0, 1)
     assert torch.equal(source.test()[3][0], pixels)
-    assert data.identity(source.test()) == data.identity(insects(path=str(tmp_path / "saved")).test())
+    assert data.fingerprint(source.test()) == data.fingerprint(insects(path=str(tmp_path / "saved")).test())
     with pytest.raises(InputError, match="^data.path: cannot load 'nobody/nothing-here'") as caught:
         insects(path="nobody/nothing-here").test()
     assert len(str(caught.value).splitlines()) == 1

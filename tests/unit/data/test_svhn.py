@@ -51,13 +51,13 @@ def test_extra_images_are_trained_on_and_never_validated_on(root: Path) -> None:
     assert torch.equal(svhn.validation().images, data.SVHN(root=root).validation().images)
 
 
-def test_unofficial_numbers_are_told_once_a_file_and_official_ones_not(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unofficial_numbers_are_warned_of_once_a_file_and_official_ones_not(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from logitpair.data import svhn as module
 
     svhn = data.SVHN(root=root)
-    with pytest.warns(UserWarning, match="40 images, the official file 73,257") as told:
+    with pytest.warns(UserWarning, match="40 images, the official file 73,257") as warned:
         svhn.train(), svhn.validation()
-    assert len(told) == 1
+    assert len(warned) == 1
     monkeypatch.setattr(module, "OFFICIAL", {"train": 40})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -71,7 +71,7 @@ def test_a_single_image_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ({"X": None}, "holds no X"),
         ({"y": None}, "holds no y"),
@@ -82,17 +82,17 @@ def test_a_single_image_is_taken(tmp_path: Path) -> None:
         ({"y": np.full((40, 1), 2.5)}, "from 1 to 10"),
     ],
 )
-def test_odd_files_are_refused_in_one_line(tmp_path: Path, content: dict[str, Any], told: str) -> None:
+def test_odd_files_are_refused_in_one_line(tmp_path: Path, content: dict[str, Any], message: str) -> None:
     write(tmp_path, "train", 40, **content)
-    with pytest.raises(InputError, match=f"^--data-dir: .*{told}") as caught:
+    with pytest.raises(InputError, match=f"^--data-dir: .*{message}") as caught:
         data.SVHN(root=tmp_path).train()
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.95])
-def test_truncated_files_are_refused_in_one_line(root: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.95])
+def test_truncated_files_are_refused_in_one_line(root: Path, fraction: float) -> None:
     path = root / "train_32x32.mat"
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    path.write_bytes(path.read_bytes()[: int(fraction * path.stat().st_size)])
     with pytest.raises(InputError, match="^--data-dir: .*train_32x32.mat' (is truncated|holds no)") as caught:
         data.SVHN(root=root).train()
     assert len(str(caught.value).splitlines()) == 1
@@ -101,14 +101,14 @@ def test_truncated_files_are_refused_in_one_line(root: Path, share: float) -> No
 def test_missing_files_and_bad_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="^--data-dir: no train_32x32.mat in"):
         data.SVHN(root=tmp_path).train()
-    with pytest.raises(InputError, match="^--data-dir .*is not a folder"):
+    with pytest.raises(InputError, match="^--data-dir: .*is not a folder"):
         data.SVHN(root=tmp_path / "missing").test()
     with pytest.raises(InputError, match="validation_fraction"):
         data.SVHN(validation_fraction=1.0)
 
 
 @pytest.mark.filterwarnings("ignore:--data-dir.*official", "ignore:--data-dir.*validation")
-def test_a_share_that_leaves_none_is_refused(root: Path) -> None:
+def test_a_fraction_that_leaves_none_is_refused(root: Path) -> None:
     with pytest.raises(InputError, match="validation_fraction: 0.001 of 40 images leaves none"):
         data.SVHN(root=root, validation_fraction=0.001).train()
 

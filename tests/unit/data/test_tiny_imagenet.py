@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from picture_folders import damage, picture
+from image_folders import damage, noise_image
 from PIL import Image
 
 from logitpair import InputError, data
@@ -30,10 +30,10 @@ def root(tmp_path: Path) -> Path:
     for number, wnid in enumerate(WNIDS):
         (root / "train" / wnid / "images").mkdir(parents=True)
         for i in range(10):
-            image = picture(100 * number + i, 64, 64)
+            image = noise_image(100 * number + i, 64, 64)
             (image.convert("L") if i == 0 else image).save(root / "train" / wnid / "images" / f"{wnid}_{i}.JPEG")
         for i in range(2):
-            picture(100 * number + 50 + i, 64, 64).save(root / "val" / "images" / f"val_{2 * number + i}.JPEG")
+            noise_image(100 * number + 50 + i, 64, 64).save(root / "val" / "images" / f"val_{2 * number + i}.JPEG")
             lines.append(f"val_{2 * number + i}.JPEG\t{wnid}\t0\t0\t62\t63")
     (root / "val" / "val_annotations.txt").write_text("\n".join(lines) + "\n")
     return root
@@ -96,10 +96,10 @@ def test_damaged_files_are_refused_or_skipped_without_moving_the_others(root: Pa
     with pytest.raises(InputError, match="^--data-dir: .*_[345].JPEG' is truncated or not an image"):
         data.TinyImageNet(**options).train()
     skipping = data.TinyImageNet(**options, corrupt="skip")
-    with pytest.warns(UserWarning, match="left out 3 of 30 images") as told:
+    with pytest.warns(UserWarning, match="left out 3 of 30 images") as warned:
         after = [skipping.train(), skipping.validation(), skipping.test()]
-    assert len(told) == 1
-    assert all(str(path) in str(told[0].message) for path in cut)
+    assert len(warned) == 1
+    assert all(str(path) in str(warned[0].message) for path in cut)
     gone = 0
     for old, new in zip(before, after, strict=True):
         left = [image.numpy().tobytes() for image in new.images]
@@ -120,7 +120,7 @@ def test_other_layouts_are_refused_in_one_line(root: Path, build: str) -> None:
     elif build == "unknown_wnid":
         (root / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn55555555\t0\t0\t1\t1\n")
     elif build == "other_size":
-        picture(0, 64, 65).save(root / "val" / "images" / "val_0.JPEG")
+        noise_image(0, 64, 65).save(root / "val" / "images" / "val_0.JPEG")
     else:
         (root / "val" / "images" / "val_0.JPEG").unlink()
     tiny = data.TinyImageNet(root=root)

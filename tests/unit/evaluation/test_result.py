@@ -125,9 +125,9 @@ def test_damaged_evaluations_are_refused_in_one_line(model: nn.Module, sample: P
         case "truncated_results":
             results.write_text(results.read_text()[:100])
         case "other_schema":
-            results.write_text(results.read_text().replace('"schema": 1', '"schema": 999'))
+            results.write_text(results.read_text().replace('"schema": 2', '"schema": 999'))
         case "not_all":
-            results.write_text('{"schema": 1}')
+            results.write_text('{"schema": 2}')
         case "not_a_mapping":
             results.write_text("[]")
     with pytest.raises(InputError) as caught:
@@ -148,11 +148,11 @@ def test_keys_that_others_rely_on(model: nn.Module, sample: Pair) -> None:
     json.dumps(results)
 
 
-def test_only_an_evaluation_in_a_folder_has_a_request_which_tells_its_data(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
+def test_only_an_evaluation_in_a_folder_has_a_cache_key_which_tells_its_data(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
     bare, one = (evaluate(model, sample, attacks={"weak": WEAK}, folder=folder).results for folder in (None, tmp_path / "one"))
     other = evaluate(model, (1 - sample[0], sample[1]), attacks={"weak": WEAK}, folder=tmp_path / "other").results
-    assert "request" not in bare
-    assert one["request"] != other["request"]
+    assert "cache_key" not in bare
+    assert one["cache_key"] != other["cache_key"]
     assert bare["weights"] == one["weights"] == other["weights"] == weights_of(model)
 
 

@@ -19,7 +19,7 @@ from logitpair.runtime.distributed import World
 
 BALL = lp.Linf(0.1)
 ATTACK = PGD(BALL, step_size=0.03, steps=4, restarts=2)
-UNEQUAL = ("created", "wall_time_seconds", "seconds", "hardware", "batch_size", "request")
+UNEQUAL = ("created", "wall_time_seconds", "seconds", "hardware", "batch_size", "cache_key")
 Pair = tuple[Tensor, Tensor]
 
 
@@ -255,7 +255,7 @@ def test_what_was_first_to_break_an_example_is_told(model: nn.Module, sample: Pa
 
 def test_the_course_of_an_attack_is_that_of_shorter_ones(model: nn.Module, sample: Pair) -> None:
     attack = PGD(BALL, step_size=0.02, steps=6, restarts=3)
-    course = evaluate(model, sample, attacks={"pgd": attack}).results["attacks"]["pgd"]["standing"]
+    course = evaluate(model, sample, attacks={"pgd": attack}).results["attacks"]["pgd"]["still_correct"]
     assert len(course["steps"]) == 7
     assert len(course["restarts"]) == 3
     assert course["steps"][-1] == course["restarts"][0]
@@ -270,11 +270,11 @@ def test_the_course_of_an_attack_is_that_of_shorter_ones(model: nn.Module, sampl
 
 def test_an_attack_that_searches_to_its_last_step_has_no_course(model: nn.Module, sample: Pair) -> None:
     entry = evaluate(model, sample, attacks={"pgd": replace(ATTACK, restarts=1).without_early_stop()}).results["attacks"]["pgd"]
-    assert "standing" not in entry
+    assert "still_correct" not in entry
 
 
 def test_what_a_kill_left_half_written_is_deleted_in_the_end(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
     evaluation = evaluate(model, sample, tmp_path)
-    (tmp_path / "parts" / evaluation.results["request"] / ".000000000-1a2b3c4d.npz.x7_k2aaa").write_bytes(b"PK")
+    (tmp_path / "parts" / evaluation.results["cache_key"] / ".000000000-1a2b3c4d.npz.x7_k2aaa").write_bytes(b"PK")
     evaluation.save(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"results.json", "ledger.npz"}

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -41,7 +42,7 @@ def sample() -> Pair:
     return test.images[:40].float() / 255, test.labels[:40]
 
 
-def evaluate(model: nn.Module, data: Pair, kept: Path, **options: object) -> lp.Evaluation:
+def evaluate(model: nn.Module, data: Pair, kept: Path | AdversarialImages, **options: object) -> lp.Evaluation:
     """Every image kept, and those made against a source taken again."""
     return lp.evaluate(model, data, **{"attacks": ATTACKS, "progress": False, "batch_size": 16, "adversarial": kept, **options})
 
@@ -54,7 +55,7 @@ def test_kept_images_do_again_what_the_evaluation_says(model: nn.Module, other: 
     evaluation = evaluate(model, sample, tmp_path, sources={"other": other})
     verification = verify(model, sample, evaluation, tmp_path)
     assert verification.holds
-    assert [(attack.victim, attack.attack) for attack in verification.attacks] == [
+    assert [(attack.setting, attack.attack) for attack in verification.attacks] == [
         ("white_box", "pgd"), ("white_box", "bim"), ("other", "pgd"), ("other", "bim"),
     ]  # fmt: skip
     for attack in verification.attacks[:2]:
@@ -81,7 +82,7 @@ def is_eight_bit(x: Tensor) -> Tensor:
 
 
 def without_weights(evaluation: lp.Evaluation) -> lp.Evaluation:
-    return lp.Evaluation({key: value for key, value in evaluation.results.items() if key != "weights"}, evaluation.ledger)
+    return replace(evaluation, record=msgspec.structs.replace(evaluation.record, weights=None))
 
 
 def test_another_network_is_found_out(model: nn.Module, other: nn.Module, sample: Pair, tmp_path: Path) -> None:
@@ -149,18 +150,20 @@ def test_a_source_s_images_for_other_labels_are_made_anew(model: nn.Module, othe
     x, y = sample
     relabelled = y.clone()
     relabelled[5] = (y[5] + 1) % 10
-    made_by = {"of": "anything"}
+    key = {"of": "anything"}
     store = AdversarialImages(tmp_path)
     found = ATTACKS["pgd"].find(other, x, y)
     position = torch.arange(len(x))
-    store.write(made_by, x, y, position, found)
-    assert store.read(made_by, BALL, x, y, position) is not None
-    assert store.read(made_by, BALL, x, relabelled, position) is None
+    store.write(key, x, y, position, found)
+    assert store.read(key, BALL, x, y, position) is not None
+    assert store.read(key, BALL, x, relabelled, position) is None
 
 
-def test_images_in_two_places_are_refused(model: nn.Module, other: nn.Module, sample: Pair, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="^source_images is given beside adversarial"):
-        evaluate(model, sample, tmp_path / "kept", sources={"other": other}, source_images=tmp_path / "shared")
+def test_a_shared_folder_keeps_only_what_is_made_against_sources(model: nn.Module, other: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    shared = AdversarialImages(tmp_path, sources_only=True)
+    results = evaluate(model, sample, shared, sources={"other": other}).results
+    assert "images" not in results["attacks"]["pgd"]
+    assert len(list(tmp_path.iterdir())) == len(ATTACKS)
 
 
 @pytest.mark.parametrize("damage", ["outside", "truncated", "not_finite"])

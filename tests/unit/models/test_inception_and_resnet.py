@@ -1,4 +1,4 @@
-"""Inception v3 and the residual networks for photos, beside those of torchvision and timm that they are made of."""
+"""Inception v3 and the residual networks for ImageNet, beside those of torchvision and timm that they are made of."""
 
 from __future__ import annotations
 
@@ -121,14 +121,16 @@ def test_published_weights_begin_a_network_of_other_classes(
     published: Any = {"inception": inception, "resnet101": resnet101}[name]
     weights = (published.network if name == "inception" else published.network.model).state_dict()
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: weights)
-    fewer = type(published)(5, pretrained=True).state_dict()
-    fresh = {key for key, value in fewer.items() if not torch.equal(value, published.state_dict()[key])}
+    fewer, whole = type(published)(5, pretrained=True).state_dict(), published.state_dict()
+    fresh = {key for key, value in fewer.items() if not torch.equal(value, whole[key])}
     assert {key.split(".")[-2] for key in fresh} == {"fc"}
     assert [len(fewer[key]) for key in fresh] == [5] * (4 if name == "inception" else 2)
 
 
 @pytest.mark.parametrize("build", [InceptionV3, ResNet101, lambda pretrained: lp.models.Timm("test_resnet", 10, pretrained)])
-def test_a_hub_out_of_reach_is_told_in_one_line(build: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_hub_out_of_reach_is_refused_in_one_line(
+    build: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, unfilled: None
+) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise URLError("no route to the hub\nand much more")
 

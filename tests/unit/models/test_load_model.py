@@ -83,7 +83,7 @@ def test_without_weights_a_network_of_timm_is_random_and_says_so(x: Tensor) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "said"),
+    ("name", "options", "message"),
     [
         ("timm:resnet81", {}, r"--model: timm has no 'resnet81'; near it: .*resnet"),
         ("timm:test_resnet.nonsense", {}, r"--model: .*nonsense.* It has test_resnet.r160_in1k"),
@@ -108,8 +108,8 @@ def test_without_weights_a_network_of_timm_is_random_and_says_so(x: Tensor) -> N
         ("", {}, r"--model: '' is neither a file nor an import path"),
     ],
 )
-def test_names_and_options_that_lead_nowhere_are_refused(here: Path, name: str, options: dict, said: str) -> None:
-    with pytest.raises(InputError, match=f"^{said}") as caught:
+def test_names_and_options_that_lead_nowhere_are_refused(here: Path, name: str, options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}") as caught:
         read_model(name, **options)
     one_line(caught)
 
@@ -127,8 +127,8 @@ def test_weights_that_do_not_fit_a_network_of_timm_are_refused(tmp_path: Path) -
         ("less.pt", None): r"--weights: '.*less.pt' has no 'layer1.0.conv1.weight'",
         ("cut.pt", None): r"--weights: '.*cut.pt' is truncated",
     }
-    for (file, classes), said in cases.items():
-        with pytest.raises(InputError, match=f"^{said}") as caught:
+    for (file, classes), message in cases.items():
+        with pytest.raises(InputError, match=f"^{message}") as caught:
             read_model(SMALL, weights=tmp_path / file, classes=classes)
         one_line(caught)
 
@@ -209,7 +209,7 @@ def test_a_network_of_ours_with_the_weights_of_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("my_nowhere.MyNet", r"'my_nowhere.MyNet': no module 'my_nowhere' in "),
         ("my_module.deeper.MyNet", r"'my_module.deeper.MyNet': no module 'my_module.deeper' in "),
@@ -225,12 +225,12 @@ def test_a_network_of_ours_with_the_weights_of_a_run(tmp_path: Path) -> None:
         ("my_script.MyNet", r"importing 'my_script' raised SystemExit: 1"),
     ],
 )
-def test_import_paths_that_give_no_network_are_refused(here: Path, name: str, said: str) -> None:
+def test_import_paths_that_give_no_network_are_refused(here: Path, name: str, message: str) -> None:
     (here / "my_module.py").write_text(MODULE)
     (here / "my_broken.py").write_text("1 / 0")
     (here / "my_lacking.py").write_text("import my_library")
     (here / "my_script.py").write_text("import sys; sys.exit(1)")
-    with pytest.raises(InputError, match=f"^--model: {said}") as caught:
+    with pytest.raises(InputError, match=f"^--model: {message}") as caught:
         read_model(name)
     one_line(caught)
 
@@ -238,10 +238,10 @@ def test_import_paths_that_give_no_network_are_refused(here: Path, name: str, sa
 def test_weights_of_another_network_or_for_none_are_refused(here: Path) -> None:
     (here / "my_module.py").write_text(MODULE + "\ndef bare(): return nn.Flatten()\n")
     torch.save(small_net().state_dict(), here / "other.pt")
-    for name, said in {
+    for name, message in {
         "my_module.MyNet": r"--weights: the model has no '0.bias', which 'other.pt' holds",
         "my_module.bare": r"--weights: the network has no weights that 'other.pt' could replace",
     }.items():
-        with pytest.raises(InputError, match=f"^{said}") as caught:
+        with pytest.raises(InputError, match=f"^{message}") as caught:
             read_model(name, weights=Path("other.pt"))
         one_line(caught)

@@ -42,7 +42,7 @@ def save_network(path: Path, model: nn.Module, how: str) -> Path:
 @pytest.mark.parametrize("how", ["scripted", "traced", "frozen", "exported"])
 def test_a_network_from_a_file_agrees_with_the_eager_one(tmp_path: Path, x: Tensor, how: str) -> None:
     eager = small_net()
-    path = save_network(tmp_path / "model.pt", eager, how)  # one suffix for all: the content tells
+    path = save_network(tmp_path / "model.pt", eager, how)  # one suffix for all: the content decides
     model = read_model(str(path))
     torch.testing.assert_close(model(x), eager(x))
     torch.testing.assert_close(gradient(model, x), gradient(eager, x))
@@ -61,7 +61,7 @@ def test_a_scripted_network_is_put_in_eval_mode(tmp_path: Path, x: Tensor) -> No
     torch.testing.assert_close(read_model(str(path))(x), eager.eval()(x))
 
 
-def test_two_frozen_networks_are_told_apart(tmp_path: Path) -> None:
+def test_two_frozen_networks_differ(tmp_path: Path) -> None:
     one, other = (save_network(tmp_path / f"{seed}.ts", small_net(seed), "frozen") for seed in (0, 1))
     assert fingerprint(read_model(str(one))) == fingerprint(read_model(str(one)))
     assert fingerprint(read_model(str(one))) != fingerprint(read_model(str(other)))
@@ -89,8 +89,8 @@ def test_files_that_hold_no_network_are_refused(tmp_path: Path) -> None:
         "notes.txt": "is truncated or holds no network",
         "my_net.py": "is Python source; accepted: an import path such as my_net:make_net",
     }
-    for file, said in cases.items():
-        with pytest.raises(InputError, match=f"^--model: '{re.escape(str(tmp_path / file))}' {said}") as caught:
+    for file, message in cases.items():
+        with pytest.raises(InputError, match=f"^--model: '{re.escape(str(tmp_path / file))}' {message}") as caught:
             read_model(str(tmp_path / file))
         one_line(caught)
 
@@ -116,7 +116,7 @@ class Returns(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [
         (nn.Conv2d(1, 2, 3), r"--model: does not take images 1 x 3 x 16 x 16 \(batch, channels, height, width\): .*channels"),
         (
@@ -130,8 +130,8 @@ class Returns(nn.Module):
     ],
     ids=["channels", "dict", "images", "one_at_a_time", "not_finite", "raises"],
 )
-def test_networks_that_do_not_fit_the_images_are_refused(model: nn.Module, said: str) -> None:
-    with pytest.raises(InputError, match=f"^{said}") as caught:
+def test_networks_that_do_not_fit_the_images_are_refused(model: nn.Module, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}") as caught:
         count_logits(model.eval(), torch.full((3, 16, 16), 200, dtype=torch.uint8))
     one_line(caught)
 

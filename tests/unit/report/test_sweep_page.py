@@ -1,42 +1,46 @@
-"""The chart, the page and the paper's figure from a sweep.json made by hand."""
+"""The figure, the page and the paper's figure from a sweep.json made by hand."""
 
 from __future__ import annotations
 
 import re
 import xml.dom.minidom
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from handmade_sweeps import entry, make_level, make_sweep
+from handmade_sweeps import entry, failed_entry, head, make_level, make_sweep
+from msgspec.structs import replace
 
 from logitpair.cli.main import main
 from logitpair.errors import InputError
 from logitpair.report.figures.paper_figure1 import CLP, NOISE, PAPER, SQUEEZING, table
-from logitpair.report.figures.sweep_figures import Reference, accuracy_chart
+from logitpair.report.figures.plot import COLOURS, Plot, css
+from logitpair.report.figures.sweep_figures import Reference, sweep_plot
 from logitpair.report.pages.sweep_page import write_sweeps
 from logitpair.report.records.sweep import load_sweep
 from logitpair.sweeps import record
 
 
-def test_the_chart_names_every_weight_and_shows_every_seed(tmp_path: Path) -> None:
-    chart = accuracy_chart([load_sweep(make_sweep(tmp_path))])
-    assert chart is not None
-    assert [label for _, label in chart.x_ticks] == ["0", "0.5", "2"]
-    gaps = [b - a for (a, _), (b, _) in zip(chart.x_ticks, chart.x_ticks[1:], strict=False)]
-    assert gaps[0] == pytest.approx(gaps[1], abs=0.2)
-    means, seeds = [line for line in chart.lines if line.style == "adversarial"]
-    assert means.label == "white box"
-    assert means.path
-    assert means.band
-    assert not seeds.label
-    assert not seeds.path
-    assert len(seeds.dots) == 6
-    assert "objective.weight = 0.5, seed 1: 55.0%" in seeds.dots[3][2]
-    left, top, _, bottom = chart.edges
-    assert seeds.dots[3][1] == pytest.approx(bottom - 0.55 * (bottom - top), abs=0.1)
-    assert all(x > left for x, _, _ in seeds.dots)
-    assert [line.label for line in chart.lines if line.label] == ["clean", "white box"]
+def plot_of(*folders: Path, references: tuple[Reference, ...] = ()) -> Plot:
+    return sweep_plot([load_sweep(folder) for folder in folders], references) or pytest.fail("no plot")
+
+
+def ticks(plot: Plot) -> list[str]:
+    return [label.get_text() for label in plot.axes.get_xticklabels()]
+
+
+def test_the_figure_names_every_weight_and_shows_every_seed(tmp_path: Path) -> None:
+    plot = plot_of(make_sweep(tmp_path))
+    assert ticks(plot) == ["0", "0.5", "2"]
+    assert list(plot.axes.get_xticks()) == [0, 1, 2]  # evenly spaced
+    means, seeds = [line for line in plot.axes.lines if line.get_color() == COLOURS["bad"]]
+    assert means.get_label() == "white box"
+    assert list(means.get_ydata()) == pytest.approx([0.275, 0.525, 0.925])
+    assert list(zip(seeds.get_xdata(), seeds.get_ydata(), strict=True))[2:4] == [(1, 0.5), (1, 0.55)]
+    assert seeds.get_linestyle() == "None"
+    assert "objective.weight = 0.5, seed 1: 55.0%" in plot.svg()
+    assert list(plot.handles) == ["clean", "white box"]
+    low, high = (extent for extent in plot.axes.collections[1].get_paths()[0].get_extents().intervaly)
+    assert (low, high) == pytest.approx((0.25, 0.95))  # from the lowest to the highest seed
 
 
 def test_several_sweeps_levels_and_references_on_one_figure(tmp_path: Path) -> None:
@@ -47,11 +51,12 @@ def test_several_sweeps_levels_and_references_on_one_figure(tmp_path: Path) -> N
     assert "var(" not in drawn
     for text in ("mnist-clp", "mnist-squeezing", "mnist-noise", "in the paper (about 25%)", "86.4%", ">0.5<", "Figure 1"):
         assert text in drawn, text
-    chart = accuracy_chart([load_sweep(folder) for folder in folders], PAPER)
-    assert chart is not None
-    colours = {line.label: line.style for line in chart.lines if line.label}
+    plot = plot_of(*folders, references=PAPER)
+    colours = {label: css(artist)[0] for label, artist in plot.handles.items()}
     assert colours[PAPER[0].label] == colours["mnist-noise"]
     assert colours[PAPER[1].label] == colours["mnist-squeezing"]
+    level = next(line for line in plot.axes.lines if line.get_label() == "mnist-noise")
+    assert list(level.get_xdata()) == [-0.5, 2.5]  # across all weights
     html = page.read_text()
     assert "chosen" in html
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:)""", html)
@@ -67,25 +72,21 @@ def test_figure_1_has_the_papers_numbers_beside_ours(tmp_path: Path) -> None:
 
 def test_two_axes_give_a_line_each(tmp_path: Path) -> None:
     runs = [entry({"objective.weight": w, "epochs": e}, 0, 0.5, 100) for w in (0, 1) for e in (3, 5)]
-    axes = [{"setting": "objective.weight", "values": [0, 1]}, {"setting": "epochs", "values": [3, 5]}]
-    record.write(tmp_path, {"recipe": "r", "scale": "paper", "overrides": {}, "axes": axes, "seeds": [0]}, runs)
-    chart = accuracy_chart([load_sweep(tmp_path)])
-    assert chart is not None
-    assert [line.label for line in chart.lines if line.label] == ["r, epochs = 3", "r, epochs = 5"]
+    record.write(tmp_path, head("r", {"objective.weight": [0, 1], "epochs": [3, 5]}, seeds=[0]), runs)
+    assert list(plot_of(tmp_path).handles) == ["r, epochs = 3", "r, epochs = 5"]
 
 
 def test_sweeps_over_different_settings_are_not_drawn_together(tmp_path: Path) -> None:
     sweep = load_sweep(make_sweep(tmp_path))
-    sweeps = [sweep, replace(sweep, axes={"epochs": (1, 2)})]
+    other = replace(sweep, axes=(replace(sweep.axes[0], setting="epochs"),))
     with pytest.raises(InputError, match=r"objective\.weight, epochs"):
-        accuracy_chart(sweeps)
+        sweep_plot([sweep, other])
 
 
-def test_a_sweep_that_has_not_begun_has_a_page_and_no_chart(tmp_path: Path) -> None:
-    pending = entry({"w": 0}, 0, 0, 0) | record.failed("step 3: the loss term clean_loss is not finite")
-    head = {"recipe": "r", "scale": "paper", "overrides": {}, "axes": [{"setting": "w", "values": [0, 1]}], "seeds": [0]}
-    record.write(tmp_path, head, [pending])
-    assert accuracy_chart([load_sweep(tmp_path)], [Reference("x", 0.5, "r")]) is None
+def test_a_sweep_that_has_not_begun_has_a_page_and_no_figure(tmp_path: Path) -> None:
+    failed = failed_entry({"w": 0}, 0, "step 3: the loss term clean_loss is not finite")
+    record.write(tmp_path, head("r", {"w": [0, 1]}, seeds=[0]), [failed])
+    assert sweep_plot([load_sweep(tmp_path)], [Reference("x", 0.5, "r")]) is None
     (page,) = write_sweeps([tmp_path], tmp_path / "sweep.html")
     assert "clean_loss is not finite" in page.read_text()
 
@@ -107,15 +108,12 @@ def test_numbers_that_are_not_at_the_papers_scale_say_so(tmp_path: Path) -> None
     assert text.count("| Gaussian noise alone |") == 2
     assert "smaller networks or shorter trainings" in text
     assert "smaller networks" not in table([load_sweep(whole)])
-    chart = accuracy_chart([load_sweep(small), load_sweep(whole)], PAPER)
-    assert chart is not None
-    assert [line.label for line in chart.lines if line.label][:2] == ["mnist-squeezing (scale cpu)", "mnist-noise"]
+    plot = plot_of(small, whole, references=PAPER)
+    assert list(plot.handles)[:2] == ["mnist-squeezing (scale cpu)", "mnist-noise"]
 
 
-def test_weights_stand_by_size_however_the_sweep_was_told(tmp_path: Path) -> None:
-    sweep = load_sweep(make_sweep(tmp_path, weights=(0.5, 2, 0)))
-    rows = [line.split(" | ")[1] for line in table([sweep]).split("held-out white box %")[1].splitlines() if "logit pairing" in line]
+def test_weights_are_in_order_of_size_whatever_the_sweep_s_order(tmp_path: Path) -> None:
+    folder = make_sweep(tmp_path, weights=(0.5, 2, 0))
+    rows = [line.split(" | ")[1] for line in table([load_sweep(folder)]).split("held-out white box %")[1].splitlines() if "pairing" in line]
     assert rows == ["0", "0.5", "2"]
-    chart = accuracy_chart([sweep])
-    assert chart is not None
-    assert [label for _, label in chart.x_ticks] == ["0", "0.5", "2"]
+    assert ticks(plot_of(folder)) == ["0", "0.5", "2"]

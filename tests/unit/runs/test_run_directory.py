@@ -12,12 +12,12 @@ import yaml
 import logitpair as lp
 from logitpair import InputError
 from logitpair.cli.main import main
-from logitpair.config import recipes
+from logitpair.config import parsing, recipes
 from logitpair.runs import TrainedRun, run_directory as runs
 
 
 def test_a_run_that_began_before_a_setting_was_there_resumes_with_its_default(tmp_path: Path) -> None:
-    settings = recipes.resolve(recipes.load("digits-plain").run)
+    settings = parsing.resolve(recipes.load("digits-plain").run)
     runs.prepare(tmp_path / "run", "digits-plain", None, settings)
     path = tmp_path / "run" / "config.yaml"
     content = yaml.safe_load(path.read_text())
@@ -26,14 +26,14 @@ def test_a_run_that_began_before_a_setting_was_there_resumes_with_its_default(tm
     (tmp_path / "run" / "checkpoints").mkdir()
     (tmp_path / "run" / "checkpoints" / "last.pt").touch()
     runs.prepare(tmp_path / "run", "digits-plain", None, settings)
-    other = recipes.resolve(recipes.load("digits-plain").run, ["--fine_tuning.trainable", "[hidden]"])
+    other = parsing.resolve(recipes.load("digits-plain").run, ["--fine_tuning.trainable", "[hidden]"])
     with pytest.raises(InputError, match="begun with fine_tuning.trainable"):
         runs.prepare(tmp_path / "run", "digits-plain", None, other)
 
 
 def begun(run: Path) -> dict[str, Any]:
     """A run of digits-alp that has taken steps, and its settings."""
-    runs.prepare(run, "digits-alp", None, recipes.resolve(recipes.load("digits-alp").run))
+    runs.prepare(run, "digits-alp", None, parsing.resolve(recipes.load("digits-alp").run))
     (run / "checkpoints").mkdir()
     (run / "checkpoints" / "last.pt").touch()
     return recipes.load("digits-alp").run
@@ -41,14 +41,14 @@ def begun(run: Path) -> dict[str, Any]:
 
 def test_what_does_not_touch_the_weights_may_change(tmp_path: Path) -> None:
     options = ["--workers", "2", "--activation_checkpointing", "true", "--accumulate", "4", "--evaluation.curve", "[0]"]
-    settings = recipes.resolve(begun(tmp_path / "run"), options)
+    settings = parsing.resolve(begun(tmp_path / "run"), options)
     runs.prepare(tmp_path / "run", "digits-alp", None, settings)
-    assert runs.load_config(tmp_path / "run")[0]["run"] == yaml.safe_load(settings.text)
+    assert runs.load_config(tmp_path / "run")[0]["run"] == settings.values
 
 
 @pytest.mark.parametrize("changes", [("compile", "true"), ("batch_size", "32"), ("precision", "float32"), ("ema", "0.9")])
 def test_what_touches_them_may_not(tmp_path: Path, changes: tuple[str, str]) -> None:
-    settings = recipes.resolve(begun(tmp_path / "run"), [f"--{changes[0]}", changes[1]])
+    settings = parsing.resolve(begun(tmp_path / "run"), [f"--{changes[0]}", changes[1]])
     with pytest.raises(InputError, match=f"--out: .* was begun with {changes[0]} = .*, now it is "):
         runs.prepare(tmp_path / "run", "digits-alp", None, settings)
 
@@ -62,3 +62,15 @@ def test_a_trained_network_is_read_when_needed_and_draws_no_random_numbers(tmp_p
     assert torch.equal(torch.get_rng_state(), before)
     torch.testing.assert_close(logits, lp.load(tmp_path / "run").double()(x))
     assert not any(parameter.requires_grad for parameter in source.parameters())
+
+
+def test_workers_may_be_more_or_fewer_when_a_run_goes_on(tmp_path: Path) -> None:
+    recipe = begun(tmp_path / "run")
+    for workers in ("2", "3", "null"):
+        runs.prepare(tmp_path / "run", "digits-alp", None, parsing.resolve(recipe, ["--elastic.workers", workers]))
+
+
+def test_a_run_may_be_begun_while_another_worker_writes_its_settings(tmp_path: Path) -> None:
+    (tmp_path / ".config.yaml.half").touch()
+    runs.prepare(tmp_path, "digits-plain", None, parsing.resolve(recipes.load("digits-plain").run))
+    assert (tmp_path / "config.yaml").exists()

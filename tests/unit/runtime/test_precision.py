@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from logitpair.runtime.precision import exact
+from logitpair.runtime.precision import full_precision
 
 BACKENDS: Any = torch.backends
 SWITCHES = (BACKENDS.cuda.matmul, BACKENDS.cudnn.conv, BACKENDS.mkldnn.matmul, BACKENDS.mkldnn.conv)
@@ -47,16 +47,16 @@ AROUND: dict[str, Callable[[], None]] = {
 def test_every_switch_is_off_inside_and_as_it_was_outside(around: str) -> None:
     AROUND[around]()
     before = state()
-    with torch.autocast("cpu", dtype=torch.bfloat16), exact(CPU):
+    with torch.autocast("cpu", dtype=torch.bfloat16), full_precision(CPU):
         assert [switch.fp32_precision for switch in SWITCHES] == ["ieee"] * 4
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
         assert BACKENDS.cudnn.deterministic
         assert not BACKENDS.cudnn.benchmark
-        with exact(CPU):
+        with full_precision(CPU):
             pass
         assert [switch.fp32_precision for switch in SWITCHES] == ["ieee"] * 4
     assert state() == before
-    with pytest.raises(ZeroDivisionError), exact(CPU):
+    with pytest.raises(ZeroDivisionError), full_precision(CPU):
         raise ZeroDivisionError
     assert state() == before
 
@@ -64,10 +64,10 @@ def test_every_switch_is_off_inside_and_as_it_was_outside(around: str) -> None:
 def test_what_is_computed_is_the_same() -> None:
     x, filters = torch.randn(64, 64), torch.randn(8, 4, 3, 3)
     images = torch.randn(4, 4, 16, 16)
-    with exact(CPU):
+    with full_precision(CPU):
         plain = x @ x, torch.nn.functional.conv2d(images, filters)
     torch.set_float32_matmul_precision("medium")
     everywhere("bf16")
-    with exact(CPU):
+    with full_precision(CPU):
         again = x @ x, torch.nn.functional.conv2d(images, filters)
     assert all(torch.equal(one, other) for one, other in zip(plain, again, strict=True))

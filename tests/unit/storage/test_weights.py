@@ -13,7 +13,8 @@ import logitpair as lp
 from logitpair import InputError
 from logitpair.cli.main import main
 from logitpair.config.run_config import FineTuning
-from logitpair.storage import checkpoint, weights
+from logitpair.storage import checkpoint
+from logitpair.storage.weights import load_weights, read_weights
 from logitpair.training.train_state import fine_tune
 
 TRAIN = ["train", "digits-plain", "--epochs", "0.2", "--validation.examples", "10"]
@@ -37,25 +38,25 @@ def test_every_kind_of_file_gives_the_same_weights(tmp_path: Path) -> None:
     torch.save({f"module.{name}": value for name, value in state.items()}, tmp_path / "parallel.pt")
     checkpoint.save(tmp_path / "run" / "checkpoints", {"model": state}, step=1, keep=1)
     for path in ("bare.pt", "weights.safetensors", "nested.pth", "parallel.pt", "run", "run/checkpoints/last.pt"):
-        assert same(weights.read(tmp_path / path), state), path
+        assert same(read_weights(tmp_path / path), state), path
 
 
 def test_a_run_gives_its_moving_average(tmp_path: Path) -> None:
     raw, average = network(0).state_dict(), network(1).state_dict()
     ema = {f"module.{name}": value for name, value in average.items()} | {"n_averaged": torch.tensor(7)}
     checkpoint.save(tmp_path / "checkpoints", {"model": raw, "ema": ema}, step=1, keep=1)
-    assert same(weights.read(tmp_path), average)
+    assert same(read_weights(tmp_path), average)
 
 
 @pytest.mark.parametrize("ema", [{}, {"ema": {"module.weight": torch.ones(2), "n_averaged": torch.tensor(1)}}])
 def test_a_checkpoint_of_another_format_is_refused_before_its_average_is_lost(tmp_path: Path, ema: dict) -> None:
     torch.save({"format": 2, "step": 5, "model": {"weight": torch.zeros(2)}, **ema}, tmp_path / "later.pt")
     with pytest.raises(InputError, match=r"later.pt' is a checkpoint of format 2; this version reads 1"):
-        weights.read(tmp_path / "later.pt")
+        read_weights(tmp_path / "later.pt")
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "reason"),
     [
         (None, "no file"),
         (b"junk", "is truncated or no file of weights"),
@@ -63,20 +64,20 @@ def test_a_checkpoint_of_another_format_is_refused_before_its_average_is_lost(tm
         ({}, "holds no named tensors"),
     ],
 )
-def test_files_without_weights_are_refused(tmp_path: Path, content: object, said: str) -> None:
+def test_files_without_weights_are_refused(tmp_path: Path, content: object, reason: str) -> None:
     path = tmp_path / "weights.pt"
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content is not None:
         torch.save(content, path)
-    with pytest.raises(InputError, match=said):
-        weights.read(path)
+    with pytest.raises(InputError, match=reason):
+        read_weights(path)
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     torch.save(network(), tmp_path / "whole.pt")
     with pytest.raises(InputError, match=r"holds more than weights; save model\.state_dict\(\)"):
-        weights.read(tmp_path / "whole.pt")
+        read_weights(tmp_path / "whole.pt")
 
 
 def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
@@ -84,11 +85,11 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
         save(network().state_dict(), tmp_path / name)
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-40])
         with pytest.raises(InputError, match="is truncated or no file of weights"):
-            weights.read(tmp_path / name)
+            read_weights(tmp_path / name)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "reason"),
     [
         (lambda state: state.pop("2.bias"), "has no '2.bias'"),
         (lambda state: state.update({"3.bias": torch.ones(2)}), "the model has no '3.bias'"),
@@ -97,12 +98,12 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     ],
     ids=["missing", "left_over", "shape", "nan"],
 )
-def test_weights_that_do_not_fit_are_refused_and_change_nothing(change, said: str) -> None:
+def test_weights_that_do_not_fit_are_refused_and_change_nothing(change, reason: str) -> None:
     state = network(1).state_dict()
     change(state)
     model = network(0)
-    with pytest.raises(InputError, match=said):
-        weights.put(model, state, Path("weights.pt"))
+    with pytest.raises(InputError, match=reason):
+        load_weights(model, state, Path("weights.pt"))
     assert same(model.state_dict(), network(0).state_dict())
 
 
@@ -162,7 +163,7 @@ def test_a_run_fine_tunes_another_with_chosen_layers_and_resumes_without_it(tmp_
     tune += ["--objective.attack.threat.eps", "0.1", "--objective.attack.step_size", "0.1", "--objective.attack.steps", "1"]
     tune += ["--fine_tuning.weights", str(first), "--fine_tuning.trainable", '["logits"]', "--out", str(second)]
     assert main(tune) == 0
-    before, after = weights.read(first), weights.read(second)
+    before, after = read_weights(first), read_weights(second)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"logits.weight", "logits.bias"}
     first.rename(tmp_path / "elsewhere")

@@ -8,36 +8,37 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from handmade_sweeps import entry, make_level, make_sweep
+from handmade_sweeps import entry, failed_entry, make_level, make_sweep
+from msgspec.structs import replace
 
 from logitpair.cli.commands import reproduce
 from logitpair.cli.main import main
 from logitpair.errors import InputError
 from logitpair.report.figures.paper_figure1 import CLP, NOISE
 from logitpair.report.records.sweep import load_sweep
-from logitpair.sweeps import grid, record, runner as workers
-from logitpair.sweeps.grid import Axis
+from logitpair.storage.results import Spread, SweepResults, SweepRun
+from logitpair.sweeps import grid, record
 from logitpair.sweeps.sweep import Sweep
 
 
 def test_lists_are_axes_and_single_values_hold_for_all() -> None:
     axes, fixed = grid.read(["--objective.weight", "0,0.5,8/255", "--epochs=2", "--optimizer.betas", "[0.9,0.99]", "--model", "a.B,c.D"])
-    assert axes == [Axis("objective.weight", ("0", "0.5", "8/255")), Axis("model", ("a.B", "c.D"))]
+    assert axes == {"objective.weight": ["0", "0.5", "8/255"], "model": ["a.B", "c.D"]}
     assert fixed == {"epochs": "2", "optimizer.betas": "[0.9,0.99]"}
 
 
 def test_the_grid_is_the_product_of_the_axes() -> None:
-    points = grid.points([Axis("a", ("1", "2")), Axis("b", ("x", "y", "z"))])
+    points = grid.points({"a": ("1", "2"), "b": ("x", "y", "z")})
     assert [tuple(point.values()) for point in points] == [("1", "x"), ("1", "y"), ("1", "z"), ("2", "x"), ("2", "y"), ("2", "z")]
-    assert grid.points([]) == [{}]
+    assert grid.points({}) == [{}]
 
 
 @pytest.mark.parametrize(
-    ("text", "parts"),
+    ("text", "values"),
     [("0,0.5", ["0", "0.5"]), ("[1,2],[3,4]", ["[1,2]", "[3,4]"]), ('{"a": "1,2"}', ['{"a": "1,2"}']), ("1", ["1"]), ("1, 2", ["1", "2"])],
 )
-def test_commas_within_brackets_separate_nothing(text: str, parts: list[str]) -> None:
-    assert grid.split(text) == parts
+def test_commas_within_brackets_separate_nothing(text: str, values: list[str]) -> None:
+    assert grid.split(text) == values
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_a_run_has_a_readable_folder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "expected"),
     [
         (["--objective.weight", "0,x"], ["--objective.weight x", "number"]),
         (["--objective.weight", "0,1,-1"], ["--objective.weight -1", "at least 0"]),
@@ -85,12 +86,12 @@ def test_a_run_has_a_readable_folder() -> None:
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_written(
-    options: list[str], said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    options: list[str], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["sweep", "digits-alp", *options]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert all(part in line for part in said), line
+    assert all(part in line for part in expected), line
     assert not list(tmp_path.iterdir())
 
 
@@ -116,49 +117,49 @@ def test_a_folder_of_another_sweep_is_refused(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_means_and_deviation_over_seeds_by_hand() -> None:
-    assert record.spread([0.5, 0.6, 0.7]) == pytest.approx({"mean": 0.6, "min": 0.5, "max": 0.7, "std": 0.1})
-    assert record.spread([0.5]) == {"mean": 0.5, "min": 0.5, "max": 0.5}
+    spread = record.spread([0.5, 0.6, 0.7])
+    assert spread is not None
+    assert (spread.mean, spread.min, spread.max, spread.std) == pytest.approx((0.6, 0.5, 0.7, 0.1))
+    assert record.spread([0.5]) == Spread(mean=0.5, min=0.5, max=0.5)
     assert record.spread([]) is None
     point = {"objective.weight": 1}
-    runs = [entry(point, 0, 0.4, 100), entry(point, 1, 0.6, 120), entry(point, 2, 0, 0) | record.failed("diverged")]
-    (summary,) = record.summarize(runs)
-    assert (summary["settings"], summary["runs"], summary["finished"], summary["failed"]) == (point, 3, 2, 1)
-    assert summary["white_box"] == pytest.approx({"mean": 0.55, "min": 0.5, "max": 0.6, "std": statistics.stdev([0.5, 0.6])})
-    assert summary["validation_white_box"]["mean"] == pytest.approx(0.5)
+    (summary,) = record.summarize([entry(point, 0, 0.4, 100), entry(point, 1, 0.6, 120), failed_entry(point, 2, "diverged")])
+    assert (summary.settings, summary.runs, summary.finished, summary.failed) == (point, 3, 2, 1)
+    white_box, held_out = summary.white_box, summary.validation_white_box
+    assert white_box is not None
+    assert held_out is not None
+    assert (white_box.mean, white_box.min, white_box.max) == pytest.approx((0.55, 0.5, 0.6))
+    assert white_box.std == pytest.approx(statistics.stdev([0.5, 0.6]))
+    assert held_out.mean == pytest.approx(0.5)
 
 
 def test_the_best_point_is_chosen_by_held_out_images_never_by_test_images(tmp_path: Path) -> None:
-    content = record.read(make_sweep(tmp_path))
-    by_test = max(content["points"], key=lambda point: point["white_box"]["mean"])
-    assert by_test["settings"] == {"objective.weight": 2}
-    assert content["best"]["settings"] == {"objective.weight": 0.5}
-    assert content["best"]["validation_white_box"] == pytest.approx(0.65)
+    results = record.read(make_sweep(tmp_path))
+    by_test = max(results.points, key=lambda point: point.white_box.mean if point.white_box else 0)
+    assert by_test.settings == {"objective.weight": 2}
+    assert results.best is not None
+    assert results.best.settings == {"objective.weight": 0.5}
+    assert results.best.validation_white_box == pytest.approx(0.65)
 
 
 def test_a_point_of_which_a_run_failed_is_not_chosen() -> None:
-    runs = [entry({"w": 0}, 0, 0.2, 10), entry({"w": 0}, 1, 0.2, 10), entry({"w": 1}, 0, 0.9, 10), entry({"w": 1}, 1, 0.9, 10)]
-    runs[3] |= record.failed("diverged")
+    failed = failed_entry({"w": 1}, 1, "diverged")
+    runs = [entry({"w": 0}, 0, 0.2, 10), entry({"w": 0}, 1, 0.2, 10), entry({"w": 1}, 0, 0.9, 10), failed]
     best = record.best(record.summarize(runs))
     assert best is not None
-    assert best["settings"] == {"w": 0}
-    assert record.best(record.summarize(runs[3:])) is None
+    assert best.settings == {"w": 0}
+    assert record.best(record.summarize([failed])) is None
 
 
-def test_a_changed_evaluation_is_asked_for_again() -> None:
+def test_a_changed_evaluation_is_not_the_same_request() -> None:
     old = entry({"w": 0}, 0, 0.2, 10)
-    new = {key: old[key] for key in ("path", "settings", "seed", "evaluation")} | {"status": "pending", "message": None}
+    new = SweepRun(path=old.path, settings=old.settings, seed=old.seed, evaluation=old.evaluation, status="pending")
     assert record.same_request(old, new)
-    assert not record.same_request(old, new | {"evaluation": {"examples": 100}})
-
-
-def test_workers_share_threads_and_take_gpus_in_turn() -> None:
-    assert workers.environments(2, threads=3, gpus=[]) == [{"OMP_NUM_THREADS": "3"}] * 2
-    pinned = workers.environments(3, threads=1, gpus=["4", "7"])
-    assert [environment["CUDA_VISIBLE_DEVICES"] for environment in pinned] == ["4", "7", "4"]
+    assert not record.same_request(old, replace(new, evaluation={"examples": 100}))
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"schema": 9}', '{"schema": 1}', '{"schema": 1, "best": null, "recipe": "r", "axes": 5}']
+    "content", ["", "{", "[]", '{"schema": 9}', '{"schema": 2}', '{"schema": 2, "kind": "sweep", "recipe": "r", "axes": 5}']
 )
 def test_a_damaged_sweep_is_one_line(content: str, tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text(content)
@@ -174,29 +175,29 @@ def test_reproduce_refuses_what_it_does_not_have(capsys: pytest.CaptureFixture[s
 
 
 def test_reproduce_sweeps_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    asked: list[Sweep] = []
+    sweeps: list[Sweep] = []
 
-    def swept(wanted: Sweep, **how: Any) -> dict[str, Any]:
-        asked.append(wanted)
+    def swept(wanted: Sweep, **how: Any) -> SweepResults:
+        sweeps.append(wanted)
         return record.read(make_sweep(wanted.out, CLP) if wanted.axes else make_level(wanted.out, NOISE))
 
-    monkeypatch.setattr(reproduce, "SWEEPS", {"digits-alp": [reproduce.WEIGHT], "digits-plain": []})  # both have a scale smoke
-    monkeypatch.setattr(reproduce, "sweep", swept)
+    monkeypatch.setattr(reproduce, "SWEEPS", {"digits-alp": reproduce.WEIGHT, "digits-plain": {}})  # both have a scale smoke
+    monkeypatch.setattr("logitpair.sweeps.sweep.sweep", swept)
     out = tmp_path / "out"
     assert main(["reproduce", "figure1", "--scale", "smoke", "--seed", "5", "--seeds", "2", "--out", str(out)]) == 0
-    assert [(sweep.scale, list(sweep.seeds)) for sweep in asked] == [("smoke", [5, 6])] * 2
+    assert [(sweep.scale, list(sweep.seeds)) for sweep in sweeps] == [("smoke", [5, 6])] * 2
     assert "clean logit pairing" in (out / "figure1.md").read_text()
     assert "mnist-noise" in (out / "figure1.svg").read_text()
     assert (out / "figure1.html").exists()
     assert "in the figure only" in capsys.readouterr().out
-    asked.clear()
+    sweeps.clear()
     assert main(["reproduce", "figure1", "--scale", "huge", "--out", str(out)]) == 2
-    assert not asked
+    assert not sweeps
 
 
 def test_the_record_is_whole_json(tmp_path: Path) -> None:
     content = json.loads((make_sweep(tmp_path) / "sweep.json").read_text())
-    assert content["schema"] == record.SCHEMA
+    assert (content["kind"], content["schema"]) == ("sweep", 2)
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.json"]
 
 

@@ -2,72 +2,64 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.options import add_device, check_folder_name, check_numbers, device_of, refuse_given
-from logitpair.cli.task_options import PATIENCE, add_subject, blaming, out_of, parse_sources, subject_of
+from logitpair.cli.options import add_options, check_options, refuse_given
+from logitpair.cli.task_options import add_task, results_folder
 from logitpair.errors import InputError
-from logitpair.evaluation.evaluate import evaluate
-from logitpair.evaluation.result import Evaluation
-from logitpair.evaluation.verify import COLUMNS, verify
-from logitpair.runs.evaluation_task import EvaluationTask, refuse_overwriting, sources_of
-from logitpair.runtime import distributed
-from logitpair.runtime.distributed import World
-from logitpair.runtime.progress import console, print_rows, print_table
 
-SUMMARY = "accuracy of a run, or of a model of yours: clean, white box, and black box from other runs"
 OF_ATTACKING = ("source", "attacks", "examples", "seed", "keep_adversarial")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Arguments of the command."""
-    add_subject(parser)
-    parser.add_argument("--source", action="append", type=str, metavar="NAME=RUN", help="another run, for black-box images; repeatable")
-    parser.add_argument(
-        "--attacks",
-        type=str | None,
-        default=None,
+    add_task(parser)
+    add_options(
+        parser,
+        "attacks",
         help="instead of the recipe's: names such as pgd_76.5_2.55_40 (eps and step size in 1/255, steps) with commas between them, "
-        "paper (the paper's eight at the sizes of the recipe's first), or a YAML file; see docs/library.md",
+        "paper (the paper's eight at the sizes of the recipe's first), or a YAML file; see docs/reference/attacks.md",
     )
-    parser.add_argument(
-        "--checkpoint",
-        type=str | None,
-        default=None,
+    add_options(
+        parser,
+        "checkpoint",
         help="last, or best by white-box accuracy on held-out training images (default: last; with --verify the one that was evaluated)",
     )
-    parser.add_argument("--name", type=str, default="test", help="results go to RUN/evaluation/NAME (OUT/... with --model)")
-    parser.add_argument("--seed", type=int | None, default=None, help="of the attacks' randomness (default: 0)")
+    add_options(parser, "name", default="test", help="results go to RUN/evaluation/NAME (OUT/... with --model)")
+    add_options(parser, "seed", type=int | None, default=None, help="of the attacks' randomness (default: 0)")
     parser.add_argument("--keep-adversarial", action="store_true", help="keep every adversarial image, in RUN/evaluation/NAME/adversarial")
     parser.add_argument(
         "--verify",
         action="store_true",
         help="attack nothing: try the images that --keep-adversarial kept again on the checkpoint, as they are and rounded to 8 bits",
     )
-    add_device(parser)
 
 
 def run(arguments: Namespace) -> None:
     """Evaluate, print the table, write ``results.json`` and ``ledger.npz``; or verify what is there."""
-    if arguments.checkpoint not in (None, "last", "best"):
-        raise InputError(f"--checkpoint: '{arguments.checkpoint}' is not accepted; accepted: last, best")
-    check_folder_name("--name", arguments.name)
-    check_numbers(arguments, ("examples", "batch_size"), least=1)
-    sources = parse_sources(arguments.source or [])
+    check_options(arguments)
     if arguments.verify:
         refuse_given(arguments, OF_ATTACKING, "goes with attacking; --verify attacks nothing, and tries all images of the evaluation again")
-    run = out_of(arguments)
-    folder = run / "evaluation" / arguments.name
-    with distributed.join(device_of(arguments.device), patience=PATIENCE) as world, blaming(arguments.model):
+    out = results_folder(arguments)
+    if arguments.run is None and arguments.attacks is None and not arguments.verify:
+        raise InputError(
+            "--attacks is not given; a model without a recipe needs it, such as pgd_4_1_10 (eps and step size in 1/255, steps)"
+        )
+    from logitpair.cli.load_task import joined, load_task, parse_sources
+    from logitpair.cli.tables import print_table
+    from logitpair.runs.evaluate_task import evaluate_task
+    from logitpair.runtime.progress import console
+
+    folder = out / "evaluation" / arguments.name
+    sources = parse_sources(arguments.source)
+    with joined(arguments) as world:
         if arguments.verify:
             if world.is_main:
-                _verify(arguments, run, folder, world)
+                _verify(arguments, out, folder)
             return
-        evaluation = evaluate_subject(
-            subject_of(arguments, world, arguments.examples, arguments.attacks),
+        evaluation = evaluate_task(
+            load_task(arguments, world.device, examples=arguments.examples, attacks=arguments.attacks),
             folder,
             sources=sources,
             batch_size=arguments.batch_size,
@@ -79,61 +71,26 @@ def run(arguments: Namespace) -> None:
             path = evaluation.save(folder)
             (folder / "verification.json").unlink(missing_ok=True)  # it was another evaluation's
             print_table(evaluation)
-            console.print(f"Wrote {path}\nNext: logitpair report {run}")
+            console.print(f"Wrote {path}\nNext: logitpair report {out}")
 
 
-def evaluate_subject(
-    subject: EvaluationTask,
-    folder: Path,
-    *,
-    world: World,
-    sources: dict[str, Path] | None = None,
-    batch_size: int | None = None,
-    seed: int = 0,
-    keep_adversarial: bool = False,
-) -> Evaluation:
-    """Evaluate, with the work in progress kept in ``folder``; not saved yet.
-
-    Raises:
-        InputError: for a folder that holds a larger evaluation or another network's, or an option out of range.
-    """
-    refuse_overwriting(folder, subject, sources or (), kept=keep_adversarial)
-    networks, known = sources_of(sources or {}, subject.model)
-    evaluation = evaluate(
-        subject.model,
-        subject.test,
-        attacks=subject.attacks,
-        sources=networks,
-        curve=subject.curve,
-        curve_examples=subject.curve_examples,
-        seed=seed,
-        batch_size=subject.batch_size if batch_size is None else batch_size,
-        workers=subject.workers,
-        name=folder.name,
-        folder=folder,
-        adversarial=folder / "adversarial" if keep_adversarial else None,
-        world=world,
-    )
-    return dataclasses.replace(evaluation, results={**evaluation.results, **subject.about, "sources": known})
-
-
-def _verify(arguments: Namespace, run: Path, folder: Path, world: World) -> None:
+def _verify(arguments: Namespace, out: Path, folder: Path) -> None:
     """Try the kept images again; an error where they do not do what the evaluation says."""
+    from logitpair.cli.load_task import load_task
+    from logitpair.cli.options import device_of
+    from logitpair.cli.tables import print_rows
+    from logitpair.evaluation.result import Evaluation
+    from logitpair.evaluation.verify import COLUMNS, verify
+    from logitpair.runtime.progress import console
+
     if not (folder / "results.json").exists():
-        there = [path.parent.name for path in sorted(run.glob("evaluation/*/results.json"))]
-        raise InputError(f"--name: '{run}' has no evaluation '{folder.name}'; it has {', '.join(there) or 'none'}")
+        others = [path.parent.name for path in sorted(out.glob("evaluation/*/results.json"))]
+        raise InputError(f"--name: '{out}' has no evaluation '{folder.name}'; it has {', '.join(others) or 'none'}")
     evaluation = Evaluation.load(folder)
-    if arguments.model is None:
-        arguments.checkpoint = arguments.checkpoint or evaluation.results.get("checkpoint")
-    subject = subject_of(arguments, world, evaluation.results["examples"], "fgsm_1" if arguments.model else None)
-    verification = verify(
-        subject.model,
-        subject.test,
-        evaluation,
-        folder / "adversarial",
-        batch_size=256 if arguments.batch_size is None else arguments.batch_size,
-    )
+    arguments.checkpoint = arguments.checkpoint or evaluation.record.checkpoint
+    task = load_task(arguments, device_of(arguments.device), examples=evaluation.record.examples, attacks=None)
+    verification = verify(task.model, task.test, evaluation, folder / "adversarial", batch_size=arguments.batch_size or 256)
     print_rows(COLUMNS, verification.rows())
     console.print(f"Wrote {verification.save(folder)}")
     if not verification.holds:
-        raise InputError(f"--verify: {run}: the adversarial images do not do what '{folder / 'results.json'}' says")
+        raise InputError(f"--verify: {out}: the adversarial images do not do what '{folder / 'results.json'}' says")

@@ -2,51 +2,45 @@
 
 from __future__ import annotations
 
-import difflib
-
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.commands import train
-from logitpair.cli.options import add_data_dir
-from logitpair.config import recipes
+from logitpair.cli.options import suggestion
+from logitpair.cli.recipe_options import add_recipe, recipe_first
+from logitpair.cli.tables import print_rows
+from logitpair.config.parsing import add_settings, build
 from logitpair.config.run_config import RunConfig
 from logitpair.data import batches
 from logitpair.errors import InputError
-from logitpair.runtime.progress import console, print_rows
+from logitpair.runtime.progress import console
 from logitpair.training.cost_estimate import GIB, GPU, GPUS, RunCost, StepCost, run_cost, step_cost
 
-SUMMARY = "what training by a recipe will cost: operations, memory and hours on given GPUs"
 COUNTED = 2  # images that the costs are counted on
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The GPUs, and every setting of the run."""
-    parser.add_argument("recipe", type=str, help="name (see `logitpair recipes`) or YAML file; it comes first")
+    add_recipe(parser)
     parser.add_argument("--gpu", type=str, default="h200", help=f"one of {', '.join(GPUS)}")
     parser.add_argument("--gpus", type=int, default=1, help="how many of them, each with a share of every batch")
     parser.add_argument("--share", type=float | None, default=None, help="of its peak that is reached; 0.2 in 16 bits, 0.5 in float32")
     parser.add_argument("--rate", type=float | None, default=None, help="training images a second that one was measured at")
     parser.add_argument("--images", type=int | None, default=None, help="training images, where the data set is not at hand")
     parser.add_argument("--shape", type=str | None, default=None, help="of an image, such as 3x299x299, where the data set is not at hand")
-    add_data_dir(parser)
-    parser.add_argument("--scale", type=str | None, default=None, help="a smaller version of the recipe, where it has one: smoke, cpu")
-    recipes.add_settings(parser)
+    add_settings(parser)
 
 
 def expand(arguments: list[str]) -> list[str]:
-    """The recipe's settings go before the overrides, as in ``train``."""
-    return train.expand(arguments, "plan")
+    return recipe_first(arguments, "plan")
 
 
 def run(arguments: Namespace) -> None:
     """Count one step, and print what the run costs."""
-    gpu = gpu_of(arguments.gpu)
+    gpu = GPUS.get(arguments.gpu.lower())
+    if gpu is None:
+        raise InputError(f"--gpu: no '{arguments.gpu}' is known; {suggestion(arguments.gpu.lower(), GPUS)}")
     if arguments.share is not None and arguments.rate is not None:
         raise InputError("--share: is what --rate measures; give one of them")
-    if arguments.data_dir is not None:
-        arguments["data.init_args.root"] = arguments.data_dir
-    config = recipes.build(arguments).config
+    config = build(arguments, data_dir=arguments.data_dir).config
     x, y, images = sample(config, arguments.images, arguments.shape)
     console.print(f"Counting one step on {COUNTED} images of {'x'.join(map(str, x.shape[1:]))} ...")
     step = step_cost(config, x, y)
@@ -65,24 +59,8 @@ def run(arguments: Namespace) -> None:
         console.print(f"It does not fit: --batch_size {cost.largest_batch} would, or a larger --accumulate, or more GPUs.")
 
 
-def gpu_of(name: str) -> GPU:
-    """The GPU of that name.
-
-    Raises:
-        InputError: for one that is not known.
-    """
-    if name.lower() not in GPUS:
-        near = difflib.get_close_matches(name.lower(), GPUS, n=1)
-        raise InputError(f"--gpu: no '{name}' is known; {f'did you mean {near[0]}?' if near else 'accepted: ' + ', '.join(GPUS)}")
-    return GPUS[name.lower()]
-
-
 def sample(config: RunConfig, images: int | None, shape: str | None) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Two images with labels, and how many there are to train on: of the data set, or random ones of ``shape``.
-
-    Raises:
-        InputError: for a shape that is none, or a data set that is not there when ``shape`` or ``images`` is not given.
-    """
+    """Two images with labels, and how many there are to train on: of the data set, or random ones of ``shape``."""
     if shape is not None and images is None:
         raise InputError("--shape: is for where the data set is not at hand; --images must be given with it")
     if shape is not None and images is not None:

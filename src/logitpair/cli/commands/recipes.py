@@ -7,11 +7,9 @@ from jsonargparse import ArgumentParser, Namespace
 from logitpair.config import recipes
 from logitpair.runtime.progress import console
 
-SUMMARY = "what can be trained: expected time, hardware, clean and robust accuracy"
-
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """No arguments."""
+    pass
 
 
 def run(arguments: Namespace) -> None:

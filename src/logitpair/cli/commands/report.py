@@ -6,20 +6,15 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from logitpair.cli.options import add_options
 from logitpair.errors import InputError
-from logitpair.report import write_report
-from logitpair.report.pages.sweep_page import write_sweeps
-from logitpair.runtime.progress import console
-
-SUMMARY = "one self-contained HTML page of one or several runs, or sweeps"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Arguments of the command."""
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="run directories that `logitpair evaluate` has been through, or folders of sweeps"
     )
-    parser.add_argument("--out", type=Path | None, default=None, help="the page; RUN/report.html or SWEEP/sweep.html by default")
+    add_options(parser, "out", help="the page; RUN/report.html or SWEEP/sweep.html by default")
 
 
 def run(arguments: Namespace) -> None:
@@ -29,6 +24,10 @@ def run(arguments: Namespace) -> None:
         raise InputError(f"RUN: {sweeps[0]} is a sweep, and not all of the others are; give runs or sweeps")
     if arguments.out is not None and arguments.out.is_dir():
         raise InputError(f"--out: '{arguments.out}' is a folder; accepted: a file, such as {arguments.out / 'report.html'}")
+    from logitpair.report import write_report
+    from logitpair.report.pages.sweep_page import write_sweeps
+    from logitpair.runtime.progress import console
+
     out = arguments.out or arguments.runs[0] / ("sweep.html" if sweeps else "report.html")
     if sweeps:
         write_sweeps(sweeps, out)

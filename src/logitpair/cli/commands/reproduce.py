@@ -6,34 +6,22 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.commands.sweep import add_running
-from logitpair.cli.options import add_data_dir, check_folder, device_of
+from logitpair.cli.options import add_options, check_folder, device_of
+from logitpair.cli.recipe_options import add_running
 from logitpair.config import recipes
 from logitpair.errors import InputError
-from logitpair.report.figures.paper_figure1 import CLP, NOISE, PAPER, SQUEEZING, TITLE, table
-from logitpair.report.pages.sweep_page import write_sweeps
-from logitpair.report.records.sweep import load_sweep
-from logitpair.runtime.progress import console
-from logitpair.storage.atomic_files import atomic_write
-from logitpair.sweeps.grid import Axis
-from logitpair.sweeps.sweep import Sweep, say, sweep
 
-SUMMARY = "the paper's tables and figures, beside the paper's own numbers; the same command again resumes"
 TARGETS = ("figure1",)
-WEIGHT = Axis("objective.weight", ("0.05", "0.1", "0.2", "0.5", "1", "2"))
+WEIGHT = {"objective.weight": ("0.05", "0.1", "0.2", "0.5", "1", "2")}
 # weight 0 is the noise alone, whose runs are the same whichever recipe trains them
-SWEEPS = {CLP: [WEIGHT], SQUEEZING: [WEIGHT], NOISE: []}
+SWEEPS = {"mnist-clp": WEIGHT, "mnist-squeezing": WEIGHT, "mnist-noise": {}}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Arguments of the command."""
     parser.add_argument("target", type=str, help=f"what to reproduce: {', '.join(TARGETS)}")
-    add_data_dir(parser)
-    parser.add_argument(
-        "--out", type=Path | None, default=None, help="folder of the runs, the figure and its table; reproduce/TARGET by default"
-    )
-    parser.add_argument("--scale", type=str | None, default=None, help="a smaller version of the recipes, where they have one: smoke, cpu")
-    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    add_options(parser, "data-dir", "scale")
+    add_options(parser, "out", help="folder of the runs, the figure and its table; reproduce/TARGET by default")
+    add_options(parser, "seed", help="the first seed")
     add_running(parser, seeds=3)
 
 
@@ -44,10 +32,18 @@ def run(arguments: Namespace) -> None:
     if arguments.seed < 0:
         raise InputError(f"--seed must be at least 0, not {arguments.seed}")
     check_folder(arguments.out)
+    from logitpair.cli.sweep_table import print_sweep
+    from logitpair.report.figures.paper_figure1 import PAPER, TITLE, table
+    from logitpair.report.pages.sweep_page import write_sweeps
+    from logitpair.report.records.sweep import load_sweep
+    from logitpair.runtime.progress import console
+    from logitpair.storage.atomic_files import atomic_write
+    from logitpair.sweeps.sweep import Sweep, sweep
+
     for name in SWEEPS:
         recipes.load(name).at_scale(arguments.scale)  # refused before anything is trained
     out = arguments.out or Path("reproduce") / arguments.target
-    contents = {
+    swept = {
         out / name: sweep(
             Sweep(
                 recipe=name,
@@ -64,10 +60,10 @@ def run(arguments: Namespace) -> None:
         )
         for name, axes in SWEEPS.items()
     }
-    text = table([load_sweep(folder) for folder in contents])
+    text = table([load_sweep(folder) for folder in swept])
     atomic_write(out / "figure1.md", text)
-    for path in (out / "figure1.md", *write_sweeps(list(contents), out / "figure1.html", PAPER, TITLE)):
+    for path in (out / "figure1.md", *write_sweeps(list(swept), out / "figure1.html", PAPER, TITLE)):
         console.print(f"Wrote {path}")
     console.print(text, markup=False)
-    for folder, content in contents.items():
-        say(content, folder)
+    for folder, results in swept.items():
+        print_sweep(results, folder)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from logitpair.report.figures.sweep_figures import Reference
-from logitpair.report.records.sweep import Spread, SweepRecord, written
+from logitpair.report.records.sweep import attacks_and_hardware, best_point, name_of
+from logitpair.report.text.format import value_text
+from logitpair.storage.results import Spread, SweepPoint, SweepResults
+from logitpair.storage.text import markdown
 
 TITLE = "Figure 1: MNIST, PGD against the weight of the penalty"
 CLP, SQUEEZING, NOISE = "mnist-clp", "mnist-squeezing", "mnist-noise"
@@ -23,36 +26,32 @@ _NOTE = (
     "images (lowest - highest). A stronger attack lowers them: Mosbach et al. 2018 (arXiv 1810.12042) took clean logit pairing from "
     "62.4% to 4.1% and logit squeezing from 70.6% to 5.0%."
 )
-_SMALLER = "Scales other than the paper's are smaller networks or shorter trainings: their numbers do not reproduce the paper's."
+_SMALLER = " Scales other than the paper's are smaller networks or shorter trainings: their numbers do not reproduce the paper's."
 
 
-def table(sweeps: Sequence[SweepRecord]) -> str:
+def table(sweeps: Sequence[SweepResults]) -> str:
     """Our numbers beside the paper's in Markdown: each method at its chosen weight, then every weight."""
-    lines = [
-        "| MNIST | weight | white box % | clean % | paper: white box % | paper: clean % | runs |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    chosen = [["MNIST", "weight", "white box %", "clean %", "paper: white box %", "paper: clean %", "runs"]]
+    every = [["method", "weight", "white box %", "clean %", "held-out white box %"]]
     for sweep in sweeps:
-        name, *paper = _METHODS.get(sweep.name, (sweep.name, "-", "-"))
-        point = sweep.chosen
-        weight = ", ".join(map(written, point.settings.values())) if point and point.settings else "-"
-        ours = [_percent(point.spreads[measure] if point else None) for measure in ("white_box", "clean")]
+        method, *paper = _METHODS.get(sweep.recipe, (sweep.recipe, "-", "-"))
+        name, point = name_of(sweep).replace(sweep.recipe, method), best_point(sweep)
+        ours = [_percent(point.white_box), _percent(point.clean)] if point else ["-", "-"]
         done = sum(run.status == "finished" for run in sweep.runs)
-        lines.append(f"| {' | '.join([name + sweep.at_scale, weight, *ours, *paper, f'{done} of {len(sweep.runs)}'])} |")
-    notes = [_NOTE, *([_SMALLER] if any(sweep.at_scale for sweep in sweeps) else [])]
-    lines += ["", " ".join(notes), "", "| method | weight | white box % | clean % | held-out white box % |", "|---|---|---|---|---|"]
-    for sweep in sweeps:
-        for point in sweep.points:
-            values = [_percent(point.spreads[measure]) for measure in ("white_box", "clean", "validation_white_box")]
-            weight = ", ".join(map(written, point.settings.values())) or "-"
-            lines.append(f"| {' | '.join([_METHODS.get(sweep.name, (sweep.name,))[0] + sweep.at_scale, weight, *values])} |")
-    attacks = list(dict.fromkeys(attack for sweep in sweeps for attack in sweep.attacks))
-    hardware = list(dict.fromkeys(name for sweep in sweeps for name in sweep.hardware))
-    return "\n".join([*lines, "", f"Attack: {'; '.join(attacks)}. Trained on: {'; '.join(hardware)}."]) + "\n"
+        chosen.append([name, _weight(point), *ours, *paper, f"{done} of {len(sweep.runs)}"])
+        every += [[name, _weight(p), *map(_percent, (p.white_box, p.clean, p.validation_white_box))] for p in sweep.points]
+    note = _NOTE + (_SMALLER if any(sweep.scale != "paper" for sweep in sweeps) else "")
+    attacks, hardware = attacks_and_hardware(sweeps)
+    ending = f"Attack: {'; '.join(attacks)}. Trained on: {'; '.join(hardware)}."
+    return "\n\n".join((markdown(chosen[0], chosen[1:]), note, markdown(every[0], every[1:]), ending)) + "\n"
+
+
+def _weight(point: SweepPoint | None) -> str:
+    return (", ".join(map(value_text, point.settings.values())) if point else "") or "-"
 
 
 def _percent(spread: Spread | None) -> str:
     if not spread:
         return "-"
-    mean, low, high = (f"{100 * value:.1f}" for value in (spread.mean, spread.low, spread.high))
+    mean, low, high = (f"{100 * value:.1f}" for value in (spread.mean, spread.min, spread.max))
     return f"{mean} ({low} - {high})" if low != high else mean

@@ -1,4 +1,4 @@
-"""Accuracy against a setting: the chart of one sweep or of several."""
+"""Accuracy against a setting: the figure of one sweep or of several."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from logitpair.errors import InputError
-from logitpair.report.figures.line_chart import STYLES, WIDE, Chart, Series, Size, draw
-from logitpair.report.records.evaluation import Accuracy
-from logitpair.report.records.sweep import SweepRecord, SweptRun, ordered, settings_of, written
-from logitpair.report.text.format import interval, percent, whole_percent
+import numpy as np
 
-_MEASURES = {"clean": "clean", "white_box": "adversarial"}  # of a sweep alone: the colour of each
+from logitpair.errors import InputError
+from logitpair.report.figures.plot import RUN_COLOURS, WIDE, Plot, Size
+from logitpair.report.records.sweep import name_of, ordered
+from logitpair.report.text.format import interval, percent, point_text, value_text
+from logitpair.storage.results import SweepResults
+
+Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -30,86 +32,64 @@ class Reference:
     recipe: str
 
 
-def accuracy_chart(sweeps: Sequence[SweepRecord], references: Sequence[Reference] = (), *, size: Size = WIDE) -> Chart | None:
-    """White-box accuracy on test images against the first axis, evenly spaced so that 0 has its place beside 0.01 and 1.
+def sweep_plot(sweeps: Sequence[SweepResults], references: Sequence[Reference] = (), *, size: Size = WIDE) -> Plot | None:
+    """White-box accuracy on test images against the first axis, evenly spaced so that 0 has room beside 0.01 and 1.
 
     A point a run, a line through the means and a band from the lowest to the highest seed. A sweep alone shows its clean accuracy too;
     further axes give a line for each of their combinations, and a sweep without axes is a level.
 
     Returns:
-        The chart; None while no run is finished.
+        The plot; None while no run is finished.
 
     Raises:
         InputError: for sweeps over different settings.
     """
-    settings = list(dict.fromkeys(next(iter(sweep.axes)) for sweep in sweeps if sweep.axes))
+    settings = list(dict.fromkeys(sweep.axes[0].setting for sweep in sweeps if sweep.axes))
     if len(settings) > 1:
         raise InputError(f"RUN: these sweeps vary different settings ({', '.join(settings)}), which no one axis can show; draw each alone")
     setting = settings[0] if settings else ""
-    ticks = ordered([value for sweep in sweeps for value in sweep.axes.get(setting, ())])
-    lines = [(sweep, rest) for sweep in sweeps for rest in _rests(sweep)]
-    measures = _MEASURES if len(lines) == 1 else {"white_box": ""}
-    series: list[Series] = []
+    ticks = ordered([value for sweep in sweeps for value in (sweep.axes[0].values if sweep.axes else ())])
+    lines = [(sweep, rest) for sweep in sweeps for rest in ordered([_without(setting, point.settings) for point in sweep.points])]
+    alone = len(lines) == 1
+    title = ("Accuracy" if alone else "White-box accuracy") + (f" against {setting}" if setting else "")
+    plot = Plot(title, size, x_label=f"{setting} (evenly spaced)" if setting else "", fractions=True)
+    end = max(1, len(ticks)) - 0.5
+    plot.axes.set(xlim=(-0.5, end), xticks=range(len(ticks)), xticklabels=[value_text(tick) for tick in ticks])
     for i, (sweep, rest) in enumerate(lines):
-        for measure, style in measures.items():
-            label = (
-                measure.replace("_", " ") if len(lines) == 1 else sweep.name + sweep.at_scale + (f", {settings_of(rest)}" if rest else "")
-            )
-            series += _line(sweep, rest, setting, ticks, measure, label, style or f"run-{i % STYLES}")
-    if not series:
+        label = name_of(sweep) + (f", {point_text(rest)}" if rest else "")
+        if alone:
+            _add(plot, sweep, rest, ticks, "clean", "clean", "good")
+        _add(plot, sweep, rest, ticks, "white_box", "white box" if alone else label, "bad" if alone else i % RUN_COLOURS)
+    if not plot.axes.lines:
         return None
-    first = f"{series[0].label}: {', '.join(percent(y) for _, y in series[0].points)}"
-    styles = {sweep.name: f"run-{i % STYLES}" for i, (sweep, _) in enumerate(lines)}
+    first = plot.axes.lines[0]
+    plot.description = f"{first.get_label()}: {', '.join(map(percent, np.asarray(first.get_ydata())))}."
+    colours = {sweep.recipe: i % RUN_COLOURS for i, (sweep, _) in enumerate(lines)}
     for level in references:
-        ends = [(x, level.accuracy) for x in (0.0, float(max(1, len(ticks))))]
-        series.append(Series(level.label, styles.get(level.recipe, "total"), ends, dashed=True))
-    return draw(
-        series,
-        title=("Accuracy" if len(lines) == 1 else "White-box accuracy") + (f" against {setting}" if setting else ""),
-        description=f"From {written(ticks[0])} to {written(ticks[-1])}, {first}." if ticks else f"{first}.",
-        x_label=f"{setting} (evenly spaced)" if setting else "",
-        width=size[0],
-        height=size[1],
-        top=1,
-        write_y=whole_percent,
-        categories=[written(tick) for tick in ticks] or [""],
-    )
+        plot.line(level.label, colours.get(level.recipe, "ink"), [(x, level.accuracy) for x in (-0.5, end)], dotted=True)
+    return plot
 
 
-def _line(
-    sweep: SweepRecord, rest: Mapping[str, Any], setting: str, ticks: Sequence[Any], measure: str, label: str, style: str
-) -> list[Series]:
-    """The line through the means, and the points of the runs; a level for a sweep that does not vary the setting."""
-    spreads = [(p.settings, s) for p in sweep.points if _rest(p.settings, setting) == rest and (s := p.spreads[measure])]
+def _add(plot: Plot, sweep: SweepResults, rest: Settings, ticks: Sequence[Any], measure: str, label: str, colour: str | int) -> None:
+    """The line through the means with its band, and the runs; a level for a sweep without axes."""
+    setting = sweep.axes[0].setting if sweep.axes else ""
+    points = [point for point in sweep.points if _without(setting, point.settings) == rest and getattr(point, measure)]
+    spreads = [getattr(point, measure) for point in points]
     if not spreads:
-        return []
+        return
     if not sweep.axes:
-        _, level = spreads[0]
-        ends = (0.0, float(max(1, len(ticks))))
-        return [Series(label, style, [(x, level.mean) for x in ends], [(level.low, level.high)] * 2)]
-
-    def across(settings: Mapping[str, Any]) -> float:
-        return ticks.index(settings[setting]) + 0.5
-
-    spreads.sort(key=lambda pair: across(pair[0]))
-    runs = [(run, a) for run in sweep.runs if _rest(run.settings, setting) == rest and (a := _accuracy(run, measure))]
-    notes = [f"{label}, {settings_of(run.settings)}, seed {run.seed}: {percent(a.top1)} ({interval(a.low, a.high)})" for run, a in runs]
-    return [
-        Series(label, style, [(across(at), spread.mean) for at, spread in spreads], [(spread.low, spread.high) for _, spread in spreads]),
-        Series("", style, [(across(run.settings), accuracy.top1) for run, accuracy in runs], notes=notes, joined=False),
-    ]
+        places, spreads = [*plot.axes.get_xlim()], spreads * 2
+    else:
+        places = [float(ticks.index(point.settings[setting])) for point in points]
+    means = [(x, spread.mean) for x, spread in zip(places, spreads, strict=True)]
+    plot.line(label, colour, means, band=[(spread.min, spread.max) for spread in spreads])
+    runs = [(run, getattr(run, measure)) for run in sweep.runs if sweep.axes and _without(setting, run.settings) == rest]
+    runs = [(run, accuracy) for run, accuracy in runs if accuracy]
+    notes = [f"{label}, {point_text(run.settings)}, seed {run.seed}: {percent(a.top1)} ({interval(a)})" for run, a in runs]
+    if runs:
+        dots = [(float(ticks.index(run.settings[setting])), accuracy.top1) for run, accuracy in runs]
+        plot.line("", colour, dots, notes=notes, joined=False)
 
 
-def _accuracy(run: SweptRun, measure: str) -> Accuracy | None:
-    return run.clean if measure == "clean" else run.white_box
-
-
-def _rests(sweep: SweepRecord) -> list[dict[str, Any]]:
-    """The combinations of the axes other than the first."""
-    first = next(iter(sweep.axes), "")
-    rests = [_rest(point.settings, first) for point in sweep.points]
-    return [rest for i, rest in enumerate(rests) if rest not in rests[:i]]
-
-
-def _rest(settings: Mapping[str, Any], setting: str) -> dict[str, Any]:
+def _without(setting: str, settings: Settings) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key != setting}

@@ -1,35 +1,40 @@
-"""The page about sweeps, and its chart as a file of its own."""
+"""The page about sweeps, and its figure as a file of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from pathlib import Path
 
+from markupsafe import Markup
+
 from logitpair.errors import InputError
-from logitpair.report.figures.line_chart import NARROW
-from logitpair.report.figures.standalone import figure
-from logitpair.report.figures.sweep_figures import Reference, accuracy_chart
-from logitpair.report.pages.run_page import templates
-from logitpair.report.records.sweep import SweepRecord, load_sweep, settings_of, written
-from logitpair.report.text.format import listing, percent
+from logitpair.report.figures.plot import NARROW, WIDE, svg_file
+from logitpair.report.figures.sweep_figures import Reference, sweep_plot
+from logitpair.report.pages.elements import DASH, DOT, details, facts, measured, page, section, table, tag, text, wide_plot, with_soft
+from logitpair.report.records.run import portable
+from logitpair.report.records.sweep import attacks_and_hardware, best_point, load_sweep
+from logitpair.report.text.format import duration, listing, percent, point_text, span, value_text
 from logitpair.storage.atomic_files import atomic_write
+from logitpair.storage.results import Spread, SweepResults, SweepRun
 
 CAUTION = (
-    "Robust accuracy is only an upper bound: an image counts as withstood when the attack used here found no way to fool the network, and "
+    "Robust accuracy is only an upper bound: an image counts as robust when the attack used here found no way to fool the network, and "
     "a stronger attack can only lower the number. A weight that wins here may only have made gradients useless to this attack. MNIST "
     "networks trained with clean logit pairing fell from 62.4% to 4.1% and with logit squeezing from 70.6% to 5.0% when the attack was "
     "made stronger (arXiv 1810.12042)."
 )
+_MEASURES = ["Held out|clean", "Held out|white box", "Test|clean", "Test|white box"]
 
 
 def write_sweeps(folders: Sequence[Path], out: Path, references: Sequence[Reference] = (), title: str | None = None) -> list[Path]:
-    """Write one page about the sweeps, and its chart beside it as SVG where a run is finished.
+    """Write one page about the sweeps, and its figure beside it as SVG where a run is finished.
 
     Args:
         folders: that ``logitpair sweep`` wrote; those with axes must share the first one.
-        out: the HTML file; the chart's name ends in ``.svg`` instead.
+        out: the HTML file; the figure's name ends in ``.svg`` instead.
         references: accuracies from elsewhere to draw as levels.
-        title: of page and chart; what the sweeps say without it.
+        title: of page and figure; what the sweeps say without it.
 
     Returns:
         The files written.
@@ -40,36 +45,79 @@ def write_sweeps(folders: Sequence[Path], out: Path, references: Sequence[Refere
     if not folders:
         raise InputError("RUN: give at least one folder that `logitpair sweep` wrote")
     sweeps = [load_sweep(Path(folder)) for folder in folders]
-    charts = [chart for chart in (accuracy_chart(sweeps, references), accuracy_chart(sweeps, references, size=NARROW)) if chart]
     title = title or _title(sweeps)
-    environment = templates()
-    environment.filters |= {"written": written, "settings_of": settings_of}
-    page = environment.get_template("sweep.html.jinja").render(
-        title=title, findings=[_finding(sweep) for sweep in sweeps], caution=CAUTION, charts=charts, sweeps=sweeps
+    head = [*(text(_finding(sweep), "lead") for sweep in sweeps), text(tag("strong", "Read with care.") + f" {CAUTION}", "caution")]
+    plots = [plot for size in (WIDE, NARROW) if (plot := sweep_plot(sweeps, references, size=size))]
+    note = (
+        "Test images. A point is a run, the line joins the means over the seeds, and the band reaches from the lowest seed to the highest."
     )
-    files = {out: page} | ({out.with_suffix(".svg"): figure(charts[0], title)} if charts else {})
+    curve = [section("curve", plots[0].title, wide_plot(plots, note))] if plots else []
+    sections = [_section(i, sweep, Path(folder)) for i, (sweep, folder) in enumerate(zip(sweeps, folders, strict=True), 1)]
+    files = {out: page("Sweep", title, head, [*curve, *sections])}
+    if plot := sweep_plot(sweeps, references):
+        files[out.with_suffix(".svg")] = svg_file(plot.titled(title))
     for path, content in files.items():
         atomic_write(path, content)
     return list(files)
 
 
-def _title(sweeps: Sequence[SweepRecord]) -> str:
-    settings = list(dict.fromkeys(setting for sweep in sweeps for setting in sweep.axes))
-    return f"{listing([sweep.name for sweep in sweeps])}: accuracy against {listing(settings)}" if settings else "Accuracy"
+def _title(sweeps: Sequence[SweepResults]) -> str:
+    settings = list(dict.fromkeys(axis.setting for sweep in sweeps for axis in sweep.axes))
+    return f"{listing([sweep.recipe for sweep in sweeps])}: accuracy against {listing(settings)}" if settings else "Accuracy"
 
 
-def _finding(sweep: SweepRecord) -> str:
-    """The chosen point and what it keeps on test images."""
-    point = sweep.chosen
-    done = sum(run.status == "finished" for run in sweep.runs)
+def _section(number: int, sweep: SweepResults, folder: Path) -> Markup:
+    points: list[list[str]] = []
+    for point in sweep.points:
+        values = list(map(value_text, point.settings.values()))
+        if len(sweep.points) > 1 and point == best_point(sweep):
+            values[0] += f"{DOT}chosen"
+        spreads = (point.validation_clean, point.validation_white_box, point.clean, point.white_box)
+        points.append([*values, f"{point.finished} of {point.runs}", *map(_spread, spreads)])
+    overrides, seeds = point_text(sweep.overrides), ", ".join(map(str, sweep.seeds))
+    attacks, hardware = attacks_and_hardware([sweep])
+    note = (
+        "Mean over the finished runs, and from the lowest to the highest. “Held out” are training images that no run trained on; a point "
+        "is chosen by its white-box accuracy on them, never by test images."
+    )
+    return section(
+        f"sweep-{number}",
+        sweep.recipe,
+        text(DOT.join(words for words in (f"scale {sweep.scale}", overrides, f"seeds {seeds}") if words)),
+        table(sweep.recipe, [*(axis.setting for axis in sweep.axes), "Runs", *_MEASURES], points),
+        text(note),
+        details(
+            "Every run",
+            table(f"Every run of {sweep.recipe}", ["Run", *_MEASURES, "Time"], map(_run, sweep.runs)),
+            facts([*zip(repeat("White-box attack"), attacks), *zip(repeat("Trained on"), hardware), ("Folder", portable(folder))]),
+        ),
+        style="run",
+    )
+
+
+def _run(run: SweepRun) -> list[str]:
+    if not run.seconds:
+        return [run.path, *[DASH] * 4, run.status + (f": {run.message}" if run.message else "")]
+    held_out = [DASH if value is None else percent(value) for value in (run.validation_clean, run.validation_white_box)]
+    return [run.path, *held_out, measured(run.clean), measured(run.white_box), duration(run.seconds.training + run.seconds.evaluation)]
+
+
+def _spread(spread: Spread | None) -> str:
+    if not spread:
+        return DASH
+    return percent(spread.mean) if spread.min == spread.max else with_soft(percent(spread.mean), span((spread.min, spread.max)))
+
+
+def _finding(sweep: SweepResults) -> str:
+    """The chosen point and its accuracy on test images."""
+    point, done = best_point(sweep), sum(run.status == "finished" for run in sweep.runs)
     state = f" {done} of {len(sweep.runs)} runs are finished." if done < len(sweep.runs) else ""
-    held_out, clean, white_box = (point.spreads[m] if point else None for m in ("validation_white_box", "clean", "white_box"))
-    if not (point and held_out and clean and white_box):
-        return f"{sweep.name}: no point has all its runs finished.{state}"
-    best = f"the best white-box accuracy on held-out images, {percent(held_out.mean)}, is at {settings_of(point.settings)}. There, "
-    runs = f"mean of {point.runs} seeds" if point.runs > 1 else "one seed"
-    images = listing([f"{count:,}" for count in sweep.images])
+    if not (point and point.validation_white_box and point.clean and point.white_box):
+        return f"{sweep.recipe}: no point has all its runs finished.{state}"
+    held_out = percent(point.validation_white_box.mean)
+    best = f"the best white-box accuracy on held-out images, {held_out}, is at {point_text(point.settings)}. There, " if sweep.axes else ""
+    images = listing(list(dict.fromkeys(f"{run.white_box.total:,}" for run in sweep.runs if run.white_box)))
     return (
-        f"{sweep.name}: {best if sweep.axes else ''}{percent(white_box.mean)} of {images} test images are classified correctly under "
-        f"attack and {percent(clean.mean)} without ({runs}).{state}"
+        f"{sweep.recipe}: {best}{percent(point.white_box.mean)} of {images} test images are classified correctly under attack and "
+        f"{percent(point.clean.mean)} without ({f'mean of {point.runs} seeds' if point.runs > 1 else 'one seed'}).{state}"
     )

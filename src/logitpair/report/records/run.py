@@ -1,58 +1,61 @@
-"""A run directory as plain values."""
+"""A run directory, read for the report."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import yaml
 
-from logitpair.errors import InputError
-from logitpair.report.records.audit import Audit
-from logitpair.report.records.evaluation import Evaluation
-from logitpair.report.text.format import reason
+from logitpair.errors import InputError, first_line
 from logitpair.storage.atomic_files import read_json_lines
-from logitpair.storage.schema1 import read_ledger, read_results
+from logitpair.storage.result_files import read_ledger, read_record
+from logitpair.storage.results import AuditResults, EvaluationResults, Results, Training
 
-_Record = TypeVar("_Record", Evaluation, Audit)
+Ledger = Mapping[str, np.ndarray]
+_Results = TypeVar("_Results", bound=Results)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Run:
     """What a run directory holds; equal only to itself, for its ledgers hold arrays.
 
     Args:
         name: of its folder.
         path: as commands name it, never absolute.
-        recipe: what it was trained by; None without a ``config.yaml``.
-        scale: the recipe's scale.
+        recipe: that it was trained by; None without a ``config.yaml``.
+        scale: of the recipe.
         settings: the resolved settings.
         evaluations: ``test`` first, then those of the most images, and of as many the one with the lowest accuracy under attack.
+        ledgers: of the evaluations; empty where there is no file.
         metrics: the lines of ``metrics.jsonl``.
-        training: the content of ``training.json``; empty until training is done.
-        audit: what it really withstands; None where it is not audited.
+        training: None until it is done.
+        audit: None where it is not audited.
+        audit_ledger: of the audit.
     """
 
     name: str
     path: str
-    recipe: str | None
-    scale: str | None
-    settings: Mapping[str, Any]
-    evaluations: tuple[Evaluation, ...]
-    metrics: tuple[Mapping[str, Any], ...]
-    training: Mapping[str, Any]
-    audit: Audit | None = None
+    recipe: str | None = None
+    scale: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    evaluations: tuple[EvaluationResults, ...] = ()
+    ledgers: tuple[Ledger, ...] = ()
+    metrics: tuple[Mapping[str, Any], ...] = ()
+    training: Training | None = None
+    audit: AuditResults | None = None
+    audit_ledger: Ledger = field(default_factory=dict)
 
     @property
-    def main(self) -> Evaluation | None:
+    def main(self) -> EvaluationResults | None:
         """The evaluation that comparisons use."""
         return self.evaluations[0] if self.evaluations else None
 
     @property
-    def transfer(self) -> Evaluation | None:
+    def transfer(self) -> EvaluationResults | None:
         """The evaluation on images made against other networks: the latest that `logitpair transfer` wrote, or else the main one."""
         transfers = [evaluation for evaluation in self.evaluations if evaluation.transfer]
         return max(transfers, key=lambda evaluation: evaluation.created, default=self.main)
@@ -67,21 +70,27 @@ def load_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise InputError(f"RUN: no folder '{folder}'; give one that `logitpair train` wrote")
     metrics = [line for line in read_json_lines(folder / "metrics.jsonl") if "step" in line]
-    results = sorted(folder.glob("evaluation/*/results.json"))
-    audited = folder / "audit" / "results.json"
-    if not metrics and not results and not audited.exists():
+    found = sorted(folder.glob("evaluation/*/results.json"))
+    audited, trained = folder / "audit" / "results.json", folder / "training.json"
+    if not metrics and not found and not audited.exists():
         raise InputError(f"RUN: '{folder}' holds no evaluation, no audit and no metrics; run `logitpair evaluate {folder}` first")
-    config = _mapping(folder / "config.yaml")
+    config = _config(folder / "config.yaml")
+    evaluations = sorted(
+        (_read(path, EvaluationResults, f"logitpair evaluate {folder}") for path in found), key=lambda pair: _rank(pair[0])
+    )
+    audit, audit_ledger = _read(audited, AuditResults, f"logitpair audit {folder}") if audited.exists() else (None, {})
     return Run(
         name=folder.resolve().name,
         path=portable(folder),
         recipe=config.get("recipe"),
         scale=config.get("scale"),
-        settings=_mapping_in(config, "run", folder / "config.yaml"),
-        evaluations=tuple(sorted((_load(path, Evaluation.read, "evaluate", folder) for path in results), key=_place)),
+        settings=config.get("run", {}),
+        evaluations=tuple(results for results, _ in evaluations),
+        ledgers=tuple(ledger for _, ledger in evaluations),
         metrics=tuple(metrics),
-        training=_mapping(folder / "training.json"),
-        audit=_load(audited, Audit.read, "audit", folder) if audited.exists() else None,
+        training=read_record(trained, Training, f"logitpair train --out {folder}") if trained.exists() else None,
+        audit=audit,
+        audit_ledger=audit_ledger,
     )
 
 
@@ -93,38 +102,21 @@ def portable(path: Path) -> str:
     return path.relative_to(here).as_posix() if path.is_relative_to(here) and path != here else f"runs/{path.name}"
 
 
-def _place(evaluation: Evaluation) -> tuple[bool, int, float, str]:
-    return evaluation.name != "test", -evaluation.examples, evaluation.white_box.worst.accuracy.top1, evaluation.name
+def _rank(evaluation: EvaluationResults) -> tuple[bool, int, float, str]:
+    return evaluation.name != "test", -evaluation.examples, evaluation.white_box.top1, evaluation.name
 
 
-def _load(path: Path, read: Callable[[Mapping[str, Any], Mapping[str, Any]], _Record], command: str, run: Path) -> _Record:
-    """The record of a ``results.json`` and of the ledger beside it, which may be missing."""
-    writer = f"logitpair {command}"
-    results = read_results(path, writer=writer)
-    ledger = path.with_name("ledger.npz")
+def _read(path: Path, kind: type[_Results], writer: str) -> tuple[_Results, Ledger]:
+    results, ledger = read_record(path, kind, writer), path.with_name("ledger.npz")
+    return results, read_ledger(ledger, results, writer) if ledger.exists() else {}
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """The content of a ``config.yaml``; empty where there is none."""
     try:
-        return read(results, read_ledger(ledger, results, writer=writer) if ledger.exists() else {})
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"'{path}' is damaged or incomplete ({reason(error)}); run `{writer} {run}` again") from error
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    """A YAML or JSON file that holds a mapping; an empty one where there is no file."""
-    if not path.exists():
-        return {}
-    try:
-        content = yaml.safe_load(path.read_text()) if path.suffix == ".yaml" else json.loads(path.read_text())
+        config = yaml.safe_load(path.read_text()) if path.exists() else {}
     except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"'{path}' is damaged ({reason(error)})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"'{path}' is damaged (it holds no mapping)")
-    return content
-
-
-def _mapping_in(content: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
-    found = content.get(key, {})
-    if not isinstance(found, dict):
-        raise InputError(f"'{path}' is damaged ({key} is no mapping)")
-    return found
+        raise InputError(f"'{path}' is damaged ({first_line(error)})") from error
+    if not isinstance(config, dict) or not isinstance(config.get("run", {}), dict):
+        raise InputError(f"'{path}' is damaged (it holds no settings)")
+    return config

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from logitpair.report.records.audit import Audit
-from logitpair.report.records.evaluation import Evaluation
+from msgspec.structs import asdict
+
 from logitpair.report.records.run import Run, portable
 from logitpair.report.text.format import arguments, class_name
+from logitpair.storage.results import AuditResults, EvaluationResults
 
 
 def commands(runs: Sequence[Run], out: Path) -> list[str]:
@@ -23,9 +24,8 @@ def commands(runs: Sequence[Run], out: Path) -> list[str]:
 
 def _train(run: Run) -> str:
     words = ["logitpair", "train", str(run.recipe)]
-    processes = run.training.get("processes", 1)
-    if processes > 1:
-        words = ["torchrun", f"--nproc-per-node={processes}", "--no-python", *words]
+    if run.training and run.training.processes > 1:
+        words = ["torchrun", f"--nproc-per-node={run.training.processes}", "--no-python", *words]
     if run.settings.get("data", {}).get("init_args", {}).get("root"):
         words += ["--data-dir", "DIR"]
     if run.scale not in (None, "paper"):
@@ -33,48 +33,44 @@ def _train(run: Run) -> str:
     return shlex.join([*words, "--out", run.path, "--seed", str(run.settings.get("seed", 0))])
 
 
-def _evaluate(run: Run, evaluation: Evaluation) -> str:
-    words = _command("evaluate", run, evaluation)
-    used = {attack.name: attack.parameters for attack in evaluation.white_box.attacks}
-    own = {} if evaluation.network else used  # a network of one's own has no recipe that would name them
-    if not _same(used, run.settings.get("evaluation", {}).get("attacks", own)):
-        words += ["--attacks", "ATTACKS.yaml"]
-    if evaluation.name != "test":
-        words += ["--name", evaluation.name]
-    return shlex.join([*words, *_ending(evaluation)])
+def _evaluate(run: Run, evaluation: EvaluationResults) -> str:
+    used = {name: attack.parameters for name, attack in evaluation.attacks.items()}
+    own = {} if evaluation.network else used  # a network trained elsewhere has no recipe that would name them
+    words = _attacks(used, run.settings.get("evaluation", {}).get("attacks", own))
+    return _command("evaluate", run, evaluation, words if evaluation.name == "test" else [*words, "--name", evaluation.name])
 
 
-def _audit(run: Run, audit: Audit) -> str:
-    words = _command("audit", run, audit)
-    written = next(iter(run.settings.get("evaluation", {}).get("attacks", {}).values()), None)
-    if not _same(audit.protocol.parameters, written):
-        words += ["--attacks", "ATTACKS.yaml"]
-    return shlex.join([*words, "--budget", f"{audit.budget:g}", *_ending(audit)])
+def _audit(run: Run, audit: AuditResults) -> str:
+    recipe = next(iter(run.settings.get("evaluation", {}).get("attacks", {}).values()), None)
+    return _command("audit", run, audit, [*_attacks(audit.reference.parameters, recipe), "--budget", f"{audit.budget:g}"])
 
 
-def _command(command: str, run: Run, results: Evaluation | Audit) -> list[str]:
-    """The command, the network it is about and its sources."""
-    words = ["logitpair", command, *(_network(run, results.network) if results.network else [run.path])]
+def _command(command: str, run: Run, results: EvaluationResults | AuditResults, options: list[str]) -> str:
+    """The command with the network that it is about, its sources, its own options, checkpoint, number of images and seed."""
+    words = ["logitpair", command, *(_network(run, results) if results.network else [run.path])]
     for name, source in results.sources.items():
-        words += ["--source", f"{name}={portable(Path(source['run']))}"]
-    return words
+        words += ["--source", f"{name}={portable(Path(source.run))}"]
+    checkpoint = [] if results.checkpoint in (None, "last") else ["--checkpoint", results.checkpoint]
+    return shlex.join([*words, *options, *checkpoint, "--examples", str(results.examples), "--seed", str(results.seed)])
 
 
-def _ending(results: Evaluation | Audit) -> list[str]:
-    """The checkpoint where it is not the usual one, the number of images, and the seed."""
-    words = [] if results.checkpoint in (None, "last") else ["--checkpoint", str(results.checkpoint)]
-    return [*words, "--examples", str(results.examples), "--seed", str(results.seed)]
-
-
-def _network(run: Run, options: Mapping[str, Any]) -> list[str]:
-    """The options that a network of one's own was evaluated with, and where its results lie."""
+def _network(run: Run, results: EvaluationResults | AuditResults) -> list[str]:
+    """The options of a network trained elsewhere and of its images, and where its results lie."""
+    options = asdict(results.network) if results.network else {}
+    options = {"model": options.pop("name", None), **options}
+    if results.data:
+        options |= {"size": results.data.size, "resize": results.data.resize}
     words: list[str] = []
-    for option, value in {"model": options["name"], **{key: value for key, value in options.items() if key != "name"}}.items():
+    for option, value in options.items():
         if value is True:
             words.append(f"--{option}")
         elif value not in (None, False):
-            words += [f"--{option}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+            words += [f"--{option}", ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
     return [*words, "--data-dir", "DIR", "--out", run.path]
+
+
+def _attacks(used: Any, recipe: Any) -> list[str]:
+    return [] if _same(used, recipe) else ["--attacks", "ATTACKS.yaml"]
 
 
 def _same(used: Any, written: Any) -> bool:

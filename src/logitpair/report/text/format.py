@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
 import yaml
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from logitpair.storage import text
+from logitpair.storage.results import Accuracy, EvaluationResults
 
 
 def percent(fraction: float) -> str:
     """0.6555 as ``65.5%``, without rounding what is below 100% up to it."""
-    value = 100 * fraction
-    return f"{min(value, 99.9) if value < 100 else 100:.1f}%"
+    return f"{text.percent(fraction, 1)}%"
 
 
-def whole_percent(fraction: float) -> str:
-    """0.655 as ``66%``, along an axis."""
-    return f"{100 * fraction:.0f}%"
+def span(bounds: tuple[float, float]) -> str:
+    """Two fractions as ``61.0 - 69.8``, in percent and with an en dash."""
+    return f"{100 * bounds[0]:.1f} \N{EN DASH} {100 * bounds[1]:.1f}"
 
 
-def interval(low: float, high: float) -> str:
-    """Two fractions as ``61.0 - 69.8%``, with an en dash."""
-    return f"{100 * low:.1f} \N{EN DASH} {100 * high:.1f}%"
+def interval(accuracy: Accuracy) -> str:
+    """The 95% interval of an accuracy as ``61.0 - 69.8%``."""
+    return f"{span(accuracy.ci95)}%"
 
 
 def radius(eps: float) -> str:
@@ -39,13 +43,19 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def listing(words: list[str]) -> str:
+def listing(words: Sequence[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+def pairs(values: Mapping[str, Any] | Struct | None) -> str:
+    """``device cpu · threads 2``, without what is absent."""
+    known = (asdict(values) if isinstance(values, Struct) else values or {}).items()
+    return " \N{MIDDLE DOT} ".join(f"{key} {value}" for key, value in known if value is not None)
+
+
 def call(value: Any) -> str:
-    """Settings as the Python call they stand for: ``PGD(threat=Linf(eps=0.2), steps=40)``."""
+    """Settings as the Python call that they describe: ``PGD(threat=Linf(eps=0.2), steps=40)``."""
     if isinstance(value, Mapping):
         inside = ", ".join(f"{key}={call(part)}" for key, part in arguments(value).items())
         return f"{class_name(value) or ''}({inside})"
@@ -53,7 +63,7 @@ def call(value: Any) -> str:
         return f"[{', '.join(map(call, value))}]"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return _last(value) if isinstance(value, str) and value.startswith("logitpair.") else str(value)
+    return value.rsplit(".", 1)[-1] if isinstance(value, str) and value.startswith("logitpair.") else str(value)
 
 
 def arguments(value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -63,22 +73,34 @@ def arguments(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def class_name(value: Any) -> str | None:
     """The class a setting names, without its module."""
-    return _last(str(value["class_path"])) if isinstance(value, Mapping) and "class_path" in value else None
+    return str(value["class_path"]).rsplit(".", 1)[-1] if isinstance(value, Mapping) and "class_path" in value else None
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
-    """Settings as YAML; of a folder of this machine only the name is told."""
+    """Settings as YAML; of an absolute path only the name is shown."""
     return yaml.safe_dump(_portable(settings), sort_keys=False, allow_unicode=True)
 
 
-def reason(error: Exception) -> str:
-    """The error in one line."""
-    text = (str(error).splitlines() or [type(error).__name__])[0]
-    return f"no {text}" if isinstance(error, KeyError) else text
+def point_text(settings: Mapping[str, Any]) -> str:
+    """A point of a sweep as ``objective.weight = 0.5, epochs = 10``."""
+    return ", ".join(f"{setting} = {value_text(value)}" for setting, value in settings.items())
 
 
-def _last(path: str) -> str:
-    return path.rsplit(".", 1)[-1]
+def value_text(value: Any) -> str:
+    """A setting's value at a point of a sweep: ``0.5``, ``8/255``, ``PGD(steps=40)``."""
+    return radius(value) if isinstance(value, float) else call(value)
+
+
+def eps_of(threat: Any) -> float | None:
+    """The radius of a threat model's settings, where it has one."""
+    eps = arguments(threat).get("eps") if isinstance(threat, Mapping) else None
+    return float(eps) if isinstance(eps, int | float) else None
+
+
+def radii(evaluation: EvaluationResults) -> list[float]:
+    """The radii of the white-box attacks, without repetition."""
+    found = [eps_of(arguments(attack.parameters).get("threat")) for attack in evaluation.attacks.values()]
+    return list(dict.fromkeys(eps for eps in found if eps is not None))
 
 
 def _portable(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from logitpair.report.records.evaluation import Accuracy
+from logitpair.storage.results import Accuracy
 
 
 def lead(first: Accuracy, second: Accuracy) -> tuple[float, float, float]:
@@ -12,7 +12,7 @@ def lead(first: Accuracy, second: Accuracy) -> tuple[float, float, float]:
 
     Runs evaluated on the same images are treated as if on different ones, which makes the interval wider rather than narrower.
     """
-    difference = first.top1 - second.top1
-    below = math.hypot(first.top1 - first.low, second.high - second.top1)
-    above = math.hypot(first.high - first.top1, second.top1 - second.low)
+    difference, (low, high), (other_low, other_high) = first.top1 - second.top1, first.ci95, second.ci95
+    below = math.hypot(first.top1 - low, other_high - second.top1)
+    above = math.hypot(high - first.top1, second.top1 - other_low)
     return difference, difference - below, difference + above

@@ -1,0 +1,107 @@
+"""Which examples of a batch an attack still searches, and the best image of each: what all attacks by gradient steps share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from logitpair import losses
+from logitpair.attacks.base import AttackResult, Images, Labels
+from logitpair.losses import PerExample
+from logitpair.models.inference import compute_logits
+
+Rows = Int[Tensor, " active"]
+
+
+@dataclass
+class ActiveSet:
+    """The examples that a search goes on with from restart to restart, and the best image of every example so far.
+
+    Args:
+        y: true labels of the batch.
+        rows: of the active examples in the batch.
+        best: of every example the image nearest to misclassification, and what has been spent on the example.
+        score: misclassification margin of ``best``.
+        restart: the one under way, from 0.
+    """
+
+    y: Labels
+    rows: Rows
+    best: AttackResult
+    score: PerExample
+    restart: int = 0
+
+    @classmethod
+    def begin(cls, x: Images, y: Labels, forwards: int) -> Self:
+        """All examples are active, and ``forwards`` forward passes are spent on each."""
+        zero = torch.zeros_like(y)
+        best = AttackResult(x.clone(), restart=zero, step=zero.clone(), gradients=zero.clone(), forwards=zero + forwards)
+        return cls(y, torch.arange(len(x), device=x.device), best, torch.full_like(x[:, 0, 0, 0], -torch.inf))
+
+    def restarts(self, number: int) -> Iterator[int]:
+        """0, 1, ... as long as any example is active."""
+        for self.restart in range(number):
+            yield self.restart
+            if not len(self.rows):
+                return
+
+    def offer(
+        self, rows: Labels, x_adv: Images, logits: Tensor, step: Labels, is_higher: Callable[[Tensor, Tensor], Tensor] = torch.gt
+    ) -> None:
+        """Keep those of these rows' images that are nearer to misclassification than all before."""
+        # non-finite logits count as misclassified
+        score = losses.misclassification_margin(logits, self.y[rows]).nan_to_num(nan=torch.finfo(logits.dtype).max)
+        higher = is_higher(score, self.score[rows])
+        kept = rows[higher]
+        self.best.x_adv[kept], self.score[kept] = x_adv[higher], score[higher]
+        self.best.restart[kept], self.best.step[kept] = self.restart, step[higher]
+
+    def end_restart(self, model: nn.Module, x_adv: Images, taken: Labels, *, steps: int, early_stop: bool) -> None:
+        """Score the last iterates of the active examples, after ``taken`` of ``steps``; with ``early_stop`` the correct stay active."""
+        with torch.no_grad():
+            logits = compute_logits(model, x_adv)
+        self.offer(self.rows, x_adv, logits, taken)
+        self.best.gradients[self.rows] += (taken + 1).clamp_(max=steps)  # one that left early has cost one gradient more than steps
+        self.best.forwards[self.rows] += 1
+        if early_stop:
+            self.rows = self.rows[~clearly_misclassified(logits, self.y[self.rows])]
+
+
+class Ascent:
+    """One restart in which each example stops at its first clearly misclassified iterate, or else at the last.
+
+    Args:
+        x, y, x_adv: images, true labels and iterates of the examples that are active at first; later of those that still are.
+        steps: to take.
+        early_stop: False lets all go on to the last step.
+    """
+
+    def __init__(self, x: Images, y: Labels, x_adv: Images, *, steps: int, early_stop: bool) -> None:
+        self.x, self.y, self.x_adv, self.early_stop = x, y, x_adv, early_stop
+        self.rows = torch.arange(len(x), device=x.device)  # of the examples still active
+        self.end, self.taken = x_adv.clone(), torch.full((len(x),), steps, device=x.device)
+
+    def drop_misclassified(self, logits: Tensor, step: int) -> Tensor | slice:
+        """Stop the examples that these logits of ``x_adv`` misclassify, and return which of the rows go on."""
+        if not self.early_stop or not (broken := clearly_misclassified(logits.detach(), self.y)).any():
+            return slice(None)
+        stopped, active = self.rows[broken], torch.nonzero(~broken).squeeze(1)
+        self.end[stopped], self.taken[stopped] = self.x_adv[broken], step
+        self.x, self.y, self.x_adv, self.rows = self.x[active], self.y[active], self.x_adv[active], self.rows[active]
+        return active
+
+    def result(self) -> tuple[Images, Labels]:
+        """The iterate that each example stopped at, and after how many steps."""
+        self.end[self.rows] = self.x_adv
+        return self.end, self.taken
+
+
+def clearly_misclassified(logits: Tensor, y: Labels) -> Tensor:
+    """Whether another class leads by more than rounding, so that a fresh forward misclassifies too; non-finite logits count as that."""
+    leads = losses.misclassification_margin(logits, y) > 100 * torch.finfo(logits.dtype).eps * logits.abs().amax(1)
+    return leads | ~torch.isfinite(logits).all(1)

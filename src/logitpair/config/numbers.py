@@ -1,0 +1,36 @@
+"""Numbers as people write them, in recipes and on the command line: ``0.3``, ``1e-3``, ``8/255``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from logitpair.errors import InputError
+
+FRACTION = re.compile(r"-?\d+(?:\.\d+)?/\d+(?:\.\d+)?")
+
+
+def parse_number(text: str, option: str = "") -> float:
+    """The number that a text stands for; an error names the option that it was given to.
+
+    Raises:
+        InputError: for a text that is none, and for a zero denominator.
+    """
+    numerator, slash, denominator = text.partition("/")
+    prefix = f"{option}: " if option else ""
+    try:
+        return float(numerator) / float(denominator) if slash else float(text)
+    except ValueError as error:
+        raise InputError(f"{prefix}'{text}' is no number such as 0.3 or 8/255") from error
+    except ZeroDivisionError as error:
+        raise InputError(f"{prefix}'{text}' divides by zero") from error
+
+
+def with_numbers(arguments: Sequence[str]) -> list[str]:
+    """The arguments with ``--objective.attack.threat.eps 8/255`` as the number it means; only settings, which have dotted names."""
+    numbers: list[str] = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option, equals, value = argument.partition("=") if argument.startswith("--") else (before, "", argument)
+        is_number = option.startswith("--") and "." in option and FRACTION.fullmatch(value)
+        numbers.append(f"{option}=" * bool(equals) + str(parse_number(value)) if is_number else argument)
+    return numbers

@@ -1,0 +1,71 @@
+"""From the plain values of a recipe, and what overrides them, to a ``RunConfig``."""
+
+from __future__ import annotations
+
+import functools
+import json
+from argparse import SUPPRESS
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from logitpair.config.numbers import with_numbers
+from logitpair.config.refusals import refusals
+from logitpair.config.run_config import RunConfig
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A resolved run.
+
+    Args:
+        config: to train by.
+        values: the same as plain values with every default written out, as ``config.yaml`` holds them.
+    """
+
+    config: RunConfig
+    values: dict[str, Any]
+
+
+def add_settings(parser: ArgumentParser) -> None:
+    """Give the parser every setting of a run, each with its documentation; ``--config`` takes a recipe's ``run`` as JSON."""
+    parser.add_argument("--config", action="config", help=SUPPRESS)
+    parser.add_class_arguments(RunConfig)
+
+
+def resolve(run: Mapping[str, Any], overrides: Sequence[str] = (), *, data_dir: Path | None = None) -> Settings:
+    """Type-check the settings of a recipe or a ``config.yaml``, apply ``--dotted.override VALUE`` arguments, and build the config.
+
+    The data set's folder is ``data_dir`` where it is given.
+
+    Raises:
+        InputError: naming the setting, the value and what is accepted.
+    """
+    with refusals():
+        parsed = _settings_parser().parse_args(["--config", json.dumps(run), *with_numbers(overrides)])
+    return build(parsed, data_dir=data_dir)
+
+
+def build(parsed: Namespace, *, data_dir: Path | None = None) -> Settings:
+    """Settings from what ``add_settings``'s parser parsed; other arguments in ``parsed`` are left out.
+
+    Raises:
+        InputError: for values that a class refuses.
+    """
+    own = Namespace({key: parsed[key] for key in RunConfig.__dataclass_fields__})
+    if data_dir is not None:
+        own["data.init_args.root"] = data_dir
+    parser = _settings_parser()
+    with refusals():
+        config = RunConfig(**parser.instantiate(own).as_dict())
+    return Settings(config, json.loads(parser.dump(own, format="json", skip_unset=False)))
+
+
+@functools.cache
+def _settings_parser() -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    add_settings(parser)
+    return parser

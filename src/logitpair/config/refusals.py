@@ -1,0 +1,64 @@
+"""What jsonargparse says of settings that it or a class refuses, as one line."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import pkgutil
+import re
+from argparse import ArgumentError
+from collections.abc import Generator
+
+from logitpair.errors import InputError
+
+_LIST = "a list such as [a,b]"
+_ACCEPTED = {"float": "a number", "int": "a whole number", "bool": "true or false", "tuple": _LIST, "list": _LIST, "Sequence": _LIST}
+
+
+@contextlib.contextmanager
+def refusals() -> Generator[None]:
+    """Turn whatever jsonargparse raises into an ``InputError`` of one line.
+
+    Raises:
+        InputError: the one that a class raised, however deep jsonargparse buried it, or else what ``one_line`` makes of it.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (ArgumentError, TypeError, ValueError, RuntimeError) as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__ or cause.__context__
+        reason = str(cause) if cause is not None else one_line(error)
+        raise InputError(f"cannot be built from these settings: {reason}" if isinstance(error, RuntimeError) else reason) from error
+
+
+def one_line(error: BaseException) -> str:
+    """The innermost reason of jsonargparse's nested error, behind the setting's whole dotted name.
+
+    The one place that knows jsonargparse's wording. What it does not recognise it leaves as it is.
+    """
+    whole, innermost, cause = str(error), error, error.__cause__
+    while cause is not None and _first_line(cause) in whole:
+        innermost, cause = cause, cause.__cause__
+    reason = _first_line(innermost)
+    keys = re.findall(r'Parser key "([\w.]+)":', whole.partition(reason)[0])
+    if wrong_type := re.match(r"Expected an? <class '(?:\w+\.)*(\w+)'>(.*)", reason):
+        reason = f"expected {_ACCEPTED.get(wrong_type[1], f'a {wrong_type[1]}')}{wrong_type[2]}"
+    elif choice := re.match(r"Expected a (?:typing\.)?Literal\[(.*)\]", reason):
+        reason = f"expected {choice[1]}"
+    elif path := re.match(r"Expected a dot import path string: (.*)", reason):
+        reason = f"expected an import path such as package.module.Name, not '{path[1]}'"
+    elif reason.startswith("Option ") and (classes := re.findall(r"Problem with given class_path '([\w.]+)'", whole)):
+        with contextlib.suppress(ImportError, AttributeError, ValueError):
+            accepted = inspect.signature(pkgutil.resolve_name(classes[-1])).parameters
+            reason = f"{reason} by {classes[-1]}; accepted: {', '.join(accepted)}"
+    value = re.search(r"\. Got value: (.*)", str(innermost))
+    found = f", not '{value[1]}'" if value and "Namespace(" not in value[1] else ""
+    return ": ".join([*filter(None, [".".join(keys)]), reason + found])
+
+
+def _first_line(error: BaseException) -> str:
+    """Without the value that jsonargparse appends."""
+    return str(error).partition("\n")[0].partition(". Got value: ")[0]

@@ -1,0 +1,144 @@
+"""What the page of runs says of one evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from markupsafe import Markup
+
+from logitpair.evaluation.confidence import wilson
+from logitpair.report.figures.evaluation_figures import attack_bars, search_plot
+from logitpair.report.pages.elements import DASH, Cell, details, facts, figure, plot_figure, table, tag, text, with_soft
+from logitpair.report.pages.gallery import gallery
+from logitpair.report.records.run import Ledger
+from logitpair.report.text.format import call, duration, percent, radii, span
+from logitpair.storage.results import Accuracy, AttackAccuracy, BlackBox, EvaluationResults
+
+_LONGER = "A curve that still falls at its end means that a longer attack would find more."
+_PUBLISHED = {
+    "clean": "clean",
+    "white_box": "white box",
+    "white_box_top5": "white box, top-5",
+    "black_box": "black box",
+    "black_box_top5": "black box, top-5",
+}
+
+
+def evaluation_blocks(evaluation: EvaluationResults, ledger: Ledger, training: Sequence[Markup]) -> list[Markup]:
+    """Published numbers, images, figures (followed by those of the training) and every attack of an evaluation."""
+    attack, names = evaluation.white_box.attack, evaluation.class_names
+    columns = f"gallery/white_box/{attack}", f"white_box/{attack}/prediction"
+    panels = [
+        *plot_figure(attack_bars(evaluation), "White box. The fine line at the end of a bar is the 95% interval."),
+        *_broken(evaluation),
+        *plot_figure(
+            search_plot(evaluation, "steps"),
+            f"Images still classified right after so many gradient steps of the first restart. {_LONGER}",
+        ),
+        *plot_figure(search_plot(evaluation, "restarts"), f"Images still classified right after so many restarts. {_LONGER}"),
+        *_confusion(evaluation),
+    ]
+    return [
+        *_published(evaluation),
+        *gallery("The first test images, attacked", ledger, *columns, names, attack, radii(evaluation)),
+        tag("div", *panels, *training, class_="panels"),
+        _every_attack(evaluation),
+    ]
+
+
+def published_rows(evaluation: EvaluationResults) -> list[list[str]]:
+    """The published numbers beside ours, paper by paper; of several black-box sources ours is the one that fools the network most."""
+    rows: list[list[str]] = []
+    for paper in evaluation.published:
+        source = f"{paper.source} ({paper.note})" if paper.note else paper.source
+        for measure, name in _PUBLISHED.items():
+            if (published := getattr(paper, measure)) is not None:
+                place, value, interval, at_most = _ours(evaluation, measure)
+                ours = [DASH, DASH] if value is None else ["≤ " * at_most + percent(value), span(interval)]
+                inside = value is not None and interval[0] <= published <= interval[1]
+                theirs = with_soft(percent(published), "within the interval") if inside else percent(published)
+                rows.append([name + place, *ours, theirs, source])
+    return rows
+
+
+def _published(evaluation: EvaluationResults) -> list[Markup]:
+    rows, title = published_rows(evaluation), "Beside published numbers"
+    head = ["Accuracy", "Ours", "95% interval", "Published", "Source"]
+    note = "A difference within the interval is no difference. Published robustness was measured with that paper's attack alone."
+    return [figure(title, table(title, head, rows, numbers=range(1, 4), style="published"), note=note)] if rows else []
+
+
+def _ours(evaluation: EvaluationResults, measure: str) -> tuple[str, float | None, tuple[float, float], bool]:
+    """From where, our accuracy if it was measured, its 95% interval, and whether it is an upper bound."""
+    suites = {f" from {source}": suite for source, suite in evaluation.black_box.items()}
+    suites = {"": evaluation} if measure.startswith("white_box") else suites
+    if not measure.endswith("top5"):
+        found = [(place, suite if isinstance(suite, BlackBox) else suite.white_box) for place, suite in suites.items()]
+        place, ours = ("", evaluation.clean) if measure == "clean" else min(found, key=lambda pair: pair[1].top1, default=("", None))
+        return place, ours and ours.top1, ours.ci95 if ours else (0, 0), False
+    known = [(a.top5, place, a) for place, suite in suites.items() for a in suite.attacks.values() if a.top5 is not None]
+    if not known:
+        return "", None, (0, 0), False
+    top5, place, attack = min(known, key=lambda entry: entry[0])
+    return place, top5, wilson(round(top5 * attack.total), attack.total), bool(attack.top5_is_upper_bound)
+
+
+def _broken(evaluation: EvaluationResults) -> list[Markup]:
+    rows = [
+        [name, f"{attack.broken.total:,}", f"{attack.broken.first:,}", f"{attack.broken.alone:,}"]
+        for name, attack in evaluation.attacks.items()
+        if attack.broken
+    ]
+    title = "Which attack broke what"
+    note = (
+        f"Of the {evaluation.clean.correct:,} images classified right when clean: how many each attack broke, how many it was the first of "
+        "the suite to break, and how many no other attack broke. Without an attack that broke 0 alone the suite would have found the same."
+    )
+    shown = table(title, ["Attack", "Broken", "First", "Alone"], rows, numbers=range(1, 4), style="tight")
+    return [figure(title, shown, note=note)] if rows else []
+
+
+def _confusion(evaluation: EvaluationResults) -> list[Markup]:
+    names, attack = evaluation.class_names, evaluation.white_box.attack
+    rows: list[list[str | Cell]] = []
+    for true, counts in enumerate(evaluation.white_box.confusion or ()):
+        total = sum(counts) or 1
+        cells = [Cell(str(n or ""), "right" if i == true else "wrong", strength=n / total) for i, n in enumerate(counts)]
+        rows.append([Cell(names[true], title=names[true]), *cells])
+    if not rows:
+        return []
+    shown = table(
+        f"Confusion under {attack}: rows are the true class, columns the prediction", ["", *(tag("span", n, title=n) for n in names)], rows
+    )
+    note = f"Rows are the true class, columns the prediction; green is right, red is wrong. Images under {attack}."
+    style = "confusion long" if max(map(len, names)) > 3 else "confusion"
+    return [figure("What images are taken for under attack", shown, note=note, style=style)]
+
+
+def _every_attack(evaluation: EvaluationResults) -> Markup:
+    rows = [_row("clean", "none", evaluation.clean), *_rows("white box", evaluation.attacks, evaluation.white_box_union)]
+    for source, suite in evaluation.black_box.items():
+        rows += _rows(f"black box from {source}", suite.attacks, suite.union)
+    head = ["Threat", "Attack", "Accuracy", "95% interval", "Correct", "Top-5", "Gradients|per image", "Time"]
+    note = (
+        "Black-box images are made by the same attacks, searching to their last step. Top-5 accuracy marked ≤ is an upper bound: the "
+        "search stopped once the first guess was wrong."
+    )
+    parameters = facts((name, tag("code", call(attack.parameters))) for name, attack in evaluation.attacks.items())
+    shown = table("Every attack", head, rows, numbers=range(2, 8))
+    return details("Every attack: accuracy, parameters and cost", shown, parameters, text(note))
+
+
+def _rows(threat: str, attacks: dict[str, AttackAccuracy], union: Accuracy) -> Iterable[list[str]]:
+    yield from (_row(threat, name, attack) for name, attack in attacks.items())
+    if len(attacks) > 1:
+        yield _row(threat, "any of them", union)
+
+
+def _row(threat: str, attack: str, accuracy: Accuracy) -> list[str]:
+    top5 = DASH if accuracy.top5 is None else "≤ " * bool(accuracy.top5_is_upper_bound) + percent(accuracy.top5)
+    cost = [DASH, DASH]
+    if isinstance(accuracy, AttackAccuracy):
+        cost = [f"{accuracy.gradient_evaluations_per_example:,.1f}", duration(accuracy.seconds)]
+    counts = f"{accuracy.correct:,} / {accuracy.total:,}"
+    return [threat, attack, percent(accuracy.top1), span(accuracy.ci95), counts, top5, *cost]

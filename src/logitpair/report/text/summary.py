@@ -1,0 +1,199 @@
+"""The head of a page: what its runs' evaluations and audits show, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from logitpair.report.records.run import Run
+from logitpair.report.text.format import eps_of, interval, listing, percent, radii, radius
+from logitpair.report.text.lead import lead
+from logitpair.storage.results import AuditResults, EvaluationResults
+
+Evaluated = tuple[str, EvaluationResults]
+Audited = tuple[str, AuditResults]
+_UNEVALUATED = "Accuracy during training says little about robustness: only an evaluation shows how robust a network is."
+_AUDIT_CAUTION = (
+    "Also after an audit robust accuracy is an upper bound: an image counts as robust when no search found a way to fool the network, "
+    "and a search yet unknown may. What an audit broke is certain, for every such image was checked again. “Trustworthy” says that "
+    "nothing known speaks against the number. The intervals tell what another draw of test images could change; they do not cover the "
+    "luck of the training seed."
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The head of the page.
+
+    Args:
+        headline: the one thing to remember.
+        paragraph: the numbers behind it.
+        caution: how far they can be trusted.
+        doubts: what in these very results speaks against them.
+    """
+
+    headline: str
+    paragraph: str
+    caution: str
+    doubts: tuple[str, ...] = ()
+
+
+def summarize(runs: Sequence[Run]) -> Summary:
+    """The head of the page about these runs."""
+    evaluated = sorted(((run.name, run.main) for run in runs if run.main), key=lambda pair: pair[1].white_box.top1, reverse=True)
+    audited = sorted(((run.name, run.audit) for run in runs if run.audit), key=lambda pair: pair[1].robust_accuracy.top1, reverse=True)
+    pending = [run.name for run in runs if not run.main and not run.audit]
+    if len(pending) == len(runs):
+        shown = "one run" if len(runs) == 1 else f"{len(runs)} runs"
+        return Summary(f"{listing(pending)}: not evaluated yet", f"This page shows the training of {shown}.", _UNEVALUATED)
+    transfers = [(run.name, run.transfer) for run in runs if run.transfer and run.transfer is not run.main]
+    doubts = tuple(dict.fromkeys(doubt for name, evaluation in [*evaluated, *transfers] for doubt in _doubts(name, evaluation)))
+    differing = differences([evaluation for _, evaluation in evaluated])
+    if audited:
+        unaudited = [(run.name, run.main) for run in runs if run.main and not run.audit]
+        (headline, paragraph), caution = _audits(audited, unaudited), _AUDIT_CAUTION
+    else:
+        headline, paragraph = _unlike(evaluated, differing) if differing else _ranking(evaluated)
+        caution = _caution([evaluation for _, evaluation in evaluated])
+    return Summary(headline, paragraph + (f" Not evaluated yet: {listing(pending)}." if pending else ""), caution, doubts)
+
+
+def differences(results: Sequence[EvaluationResults] | Sequence[AuditResults]) -> list[str]:
+    """In what evaluations, or audits, differ so that their numbers do not compare."""
+    facets = {
+        "data": {record.data and record.data.name for record in results},
+        "number of images": {record.examples for record in results},
+        "eps": {tuple(radii(record)) if isinstance(record, EvaluationResults) else eps_of(record.threat) for record in results},
+        "attacks": {
+            repr([(name, attack.parameters) for name, attack in record.attacks.items()])
+            for record in results
+            if isinstance(record, EvaluationResults)
+        },
+    }
+    return [name for name, values in facets.items() if len(values) > 1]
+
+
+def _images(results: EvaluationResults | AuditResults) -> str:
+    return f"{results.examples:,} test images" + (f" ({results.data.name})" if results.data else "")
+
+
+def _ranking(ranked: Sequence[Evaluated]) -> tuple[str, str]:
+    """Headline and paragraph about runs that compare, the best first."""
+    (name, best), *others = ranked
+    eps = listing([radius(eps) for eps in radii(best)])
+    paragraph = (
+        f"Of {_images(best)}, {name} classifies {percent(best.white_box.top1)} correctly "
+        f"{f'when each pixel may be changed by up to {eps}' if eps else 'under attack'} "
+        f"(95% interval {interval(best.white_box)}), and {percent(best.clean.top1)} when nothing is changed."
+    )
+    if not others:
+        return f"{name} keeps {percent(best.white_box.top1)} of its answers right under attack", paragraph
+    next_name, second = others[0][0], others[0][1].white_box
+    points, low, high = (100 * value for value in lead(best.white_box, second))
+    chance = f"95% interval {low:.1f} to {high:.1f}".replace("-", "\N{MINUS SIGN}")
+    if low > 0:
+        headline = f"{name} is most robust to the attack: {percent(best.white_box.top1)}, {points:.1f} points ahead of {next_name}"
+        paragraph += f" Next comes {next_name} with {percent(second.top1)}: a lead of {points:.1f} percentage points ({chance})."
+    else:
+        headline = f"{name} and {next_name} are about equally robust to the attack"
+        paragraph += (
+            f" {next_name} keeps {percent(second.top1)}; the difference of {points:.1f} percentage points ({chance}) may be chance."
+        )
+    if rest := [f"{other} keeps {percent(evaluation.white_box.top1)}" for other, evaluation in others[1:]]:
+        paragraph += f" Under the same attack {listing(rest)}."
+    return headline, paragraph
+
+
+def _unlike(ranked: Sequence[Evaluated], differing: list[str]) -> tuple[str, str]:
+    """Headline and paragraph about runs that do not compare."""
+    each = [
+        f"{name} keeps {percent(e.white_box.top1)} under attack"
+        + (f" at eps = {listing([radius(eps) for eps in radii(e)])}" if radii(e) else "")
+        + f" and {percent(e.clean.top1)} without"
+        for name, e in ranked
+    ]
+    paragraph = f"These evaluations differ in {listing(differing)}, so their numbers do not rank the runs. {'; '.join(each)}."
+    return f"{len(ranked)} runs, evaluated under different conditions", paragraph
+
+
+def _caution(evaluations: Sequence[EvaluationResults]) -> str:
+    attacks = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.attacks))
+    plural = len(attacks) > 1
+    return (
+        f"Robust accuracy is only an upper bound. An image counts as robust when the attack{'s' if plural else ''} used here "
+        f"({listing(attacks)}) found no way to fool the network, so a stronger attack can only lower the number. The intervals tell what "
+        "another draw of test images could change; they do not cover the luck of the training seed."
+    )
+
+
+def _doubts(name: str, evaluation: EvaluationResults) -> list[str]:
+    """Signs that the white-box attack was too weak, which a true robust accuracy cannot show."""
+    white_box = evaluation.white_box.top1
+    doubts = [
+        f"{name}: images made against {source} fool it more often ({percent(black_box.top1)} left) than images made against "
+        f"itself ({percent(white_box)} left). The white-box attack misses what exists: try a stronger one."
+        for source, black_box in evaluation.black_box.items()
+        if black_box.top1 < white_box
+    ]
+    beyond = [point for point in evaluation.curve if point.eps >= 0.5 and point.ci95[0] > 1 / evaluation.classes]
+    return doubts + [
+        f"{name}: at eps = {radius(point.eps)} every image can be turned into plain grey, yet {percent(point.top1)} still count as "
+        "robust. The attack fails for a reason other than robustness."
+        for point in beyond[:1]
+    ]
+
+
+def _audits(audited: Sequence[Audited], unaudited: Sequence[Evaluated]) -> tuple[str, str]:
+    """Headline and paragraph of a page on which some runs are audited, at least one, and others perhaps not."""
+    differing = differences([audit for _, audit in audited])
+    overestimated = [(name, audit) for name, audit in audited if audit.verdict == "overestimated"]
+    if overestimated:
+        headline = _overestimated(overestimated)
+    elif unaudited or differing:
+        headline = "; ".join(f"{name} keeps {_at_most(audit)} under audit" for name, audit in audited)
+        names = [name for name, _ in unaudited]
+        headline += f"; {listing(names)} {'are' if len(names) > 1 else 'is'} not audited" if names else ""
+    else:
+        headline = _best_audited(audited)
+    paragraph = " ".join(_audit_sentence(name, audit) for name, audit in audited)
+    if differing:
+        paragraph += f" These audits differ in {listing(differing)}, so their numbers do not rank the runs."
+    if unaudited:
+        kept = listing([f"{name} keeps {percent(evaluation.white_box.top1)} under its worst attack" for name, evaluation in unaudited])
+        numbers = "these numbers" if len(unaudited) > 1 else "this number"
+        paragraph += f" Not audited: {kept}. An audit may lower {numbers}, so do not rank audited runs and others against each other."
+    return headline, paragraph
+
+
+def _overestimated(audited: Sequence[Audited]) -> str:
+    names, left = listing([name for name, _ in audited]), listing([percent(audit.robust_accuracy.top1) for _, audit in audited])
+    if len(audited) > 1:
+        return f"{names} look robust and are not: {left} under audit"
+    return f"{names} looks {percent(audited[0][1].reference.top1)} robust and is not: {left} under audit"
+
+
+def _best_audited(audited: Sequence[Audited]) -> str:
+    (name, best), *others = audited
+    inconclusive = [name for name, audit in audited if audit.verdict == "inconclusive"]
+    but = f"; inconclusive: {listing(inconclusive)}" if inconclusive else ""
+    if not others:
+        return f"{name} keeps {_at_most(best)} of its answers right under audit{'; the audit is inconclusive' if inconclusive else ''}"
+    next_name, second = others[0]
+    points, low, _ = lead(best.robust_accuracy, second.robust_accuracy)
+    if low <= 0:
+        return f"{name} and {next_name} are about equally robust under audit{but}"
+    return f"{name} is most robust under audit: {_at_most(best)}, {100 * points:.1f} points ahead of {next_name}{but}"
+
+
+def _at_most(audit: AuditResults) -> str:
+    return ("at most " if audit.verdict == "inconclusive" else "") + percent(audit.robust_accuracy.top1)
+
+
+def _audit_sentence(name: str, audit: AuditResults) -> str:
+    eps, robust = eps_of(audit.threat), audit.robust_accuracy
+    change = f" when each pixel may be changed by up to {radius(eps)}" if eps is not None else ""
+    return (
+        f"Of {_images(audit)}, {name} classifies {percent(robust.top1)} (95% interval {interval(robust)}) correctly{change}, whatever "
+        f"search of the audit is tried; {percent(audit.reference.top1)} under the reference attack alone, and "
+        f"{percent(audit.clean.top1)} when nothing is changed. Verdict: {audit.verdict}."
+    )

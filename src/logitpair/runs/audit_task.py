@@ -1,0 +1,48 @@
+"""The number that an audit of a task judges: under which attack, and what an evaluation reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from logitpair.attacks import PGD
+from logitpair.auditing.reference import reference_attack
+from logitpair.errors import InputError
+from logitpair.runs.evaluation_task import EvaluationTask
+from logitpair.storage.class_path import describe
+from logitpair.storage.model_fingerprint import weights_of
+from logitpair.storage.result_files import read_record
+from logitpair.storage.results import EvaluationResults
+from logitpair.threat import Linf
+
+
+def reference_of(task: EvaluationTask, eps: float | None) -> PGD:
+    """The attack whose number is judged: the task's first, scaled to ``eps`` where it is given.
+
+    Raises:
+        InputError: for an attack that the audit cannot judge.
+    """
+    first = next(iter(task.attacks.values()), None)
+    if eps is not None and (not isinstance(first, PGD) or not first.threat.eps):
+        return reference_attack(Linf(eps))
+    if not isinstance(first, PGD) or first.target is not None:
+        raise InputError("--attacks: the first one must be an untargeted PGD, such as pgd_76.5_2.55_40; its number is what is judged")
+    return first if eps is None else first.scaled(eps / first.threat.eps)
+
+
+def reported_accuracy(run: Path, task: EvaluationTask, reference: PGD) -> dict[str, Any] | None:
+    """What an evaluation of the same checkpoint on the same images says under the reference attack; None where there is none."""
+    weights = weights_of(task.model)
+    for path in sorted(run.glob("evaluation/*/results.json")):
+        try:
+            results = read_record(path, EvaluationResults, "logitpair evaluate")
+        except InputError:
+            continue  # a damaged evaluation reports nothing
+        same = all(getattr(results, field) == getattr(task.record, field) for field in ("step", "checkpoint", "data", "network"))
+        if not same or results.weights not in (None, weights) or results.examples != len(task.test):  # type: ignore[arg-type]
+            continue
+        for name, entry in results.attacks.items():
+            if entry.parameters == describe(reference):
+                kept = ("top1", "correct", "total", "ci95", "gradient_evaluations_per_example")
+                return {key: getattr(entry, key) for key in kept} | {"attack": name, "evaluation": path.parent.name}
+    return None

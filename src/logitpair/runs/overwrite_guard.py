@@ -1,0 +1,79 @@
+"""What keeps finished results from being written over by others that say less, or are of another network."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TypeVar
+
+from logitpair.data import count
+from logitpair.errors import InputError
+from logitpair.runs.evaluation_task import EvaluationTask
+from logitpair.storage.class_path import describe
+from logitpair.storage.result_files import read_record
+from logitpair.storage.results import AuditResults, EvaluationResults, Network, Results
+from logitpair.threat import Linf
+
+_Results = TypeVar("_Results", bound=Results)
+
+
+def refuse_overwriting_evaluation(folder: Path, task: EvaluationTask, sources: Collection[str] = (), keeps_images: bool = False) -> None:
+    """Keep a finished evaluation from being written over.
+
+    Raises:
+        InputError: if the folder holds one of more examples, with an attack or source that is missing now, with adversarial images that
+            would not be kept, of another checkpoint or network, or one that cannot be read.
+    """
+    before = _finished(folder, EvaluationResults, "delete the folder or give another --name or --out")
+    if before is None:
+        return
+    holds, now = f"'{folder}' holds an evaluation", task.record
+    if before.network != now.network:
+        raise InputError(f"--out: {holds} of {_difference(before.network, now.network)}; give another --out or --name")
+    if before.checkpoint != now.checkpoint:
+        raise InputError(f"--checkpoint: {holds} of {before.checkpoint}, this one is of {now.checkpoint}; give another --name")
+    examples = count(task.test)
+    if examples is not None and before.examples > examples:
+        raise InputError(f"--examples: {holds} of {before.examples:,} images, this one has {examples:,}; give another --name")
+    attacks = {name: describe(attack) for name, attack in task.attacks.items()}
+    lost = [f"attack '{name}'" for name, entry in before.attacks.items() if attacks.get(name) != entry.parameters]
+    lost += [f"source '{name}'" for name in before.black_box if name not in sources]
+    lost += ["--keep-adversarial"] if not keeps_images and any(entry.images for entry in before.attacks.values()) else []
+    if lost:
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise InputError(f"--name: {holds} with {lost[0]}{more}, which this one is without; give another --name")
+
+
+def refuse_overwriting_audit(folder: Path, examples: int | None, threat: Linf) -> None:
+    """Keep a finished audit from being written over.
+
+    Raises:
+        InputError: if the folder holds one of more images or in another ball, or one that cannot be read.
+    """
+    before = _finished(folder, AuditResults, "move that folder away first")
+    if before is None:
+        return
+    eps = before.threat["init_args"]["eps"]
+    holds = f"'{folder}' holds an audit of {before.examples:,} images at eps {eps:g}"
+    if eps != threat.eps:
+        raise InputError(f"--eps: {holds}, this one has {threat.eps:g}; move that folder away first")
+    if examples is not None and before.examples > examples:
+        raise InputError(f"--examples: {holds}, this one has {examples:,}; move that folder away first")
+
+
+def _finished(folder: Path, kind: type[_Results], instead: str) -> _Results | None:
+    path = folder / "results.json"
+    if not path.exists():
+        return None
+    try:
+        return read_record(path, kind, writer="")
+    except InputError as error:
+        raise InputError(f"'{path}' is damaged, or was written by an earlier version; {instead}") from error
+
+
+def _difference(before: Network | None, now: Network | None) -> str:
+    """What the network of an evaluation was, as far as it is another one now."""
+    if before is None:
+        return "a run"
+    changed = [name for name in before.__struct_fields__ if now and getattr(before, name) != getattr(now, name)]
+    return before.name if not changed or changed[0] == "name" else f"{before.name} with --{changed[0]} {getattr(before, changed[0])}"

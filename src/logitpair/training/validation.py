@@ -1,0 +1,56 @@
+"""What training looks at besides the loss: whether network and data fit, and robust accuracy on held-out images."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from logitpair.config.run_config import RunConfig
+from logitpair.data import batches
+from logitpair.errors import InputError, first_line
+from logitpair.evaluation.evaluate import evaluate
+from logitpair.models.inference import compute_logits, frozen_eval
+from logitpair.runtime.distributed import World
+from logitpair.training.train_state import TrainState
+
+
+def check_classes(model: nn.Module, held_out: Any, config: RunConfig, device: torch.device) -> None:
+    """Refuse a network whose logits are not as many as the data's classes.
+
+    Raises:
+        InputError: with both numbers, or with the reason for which it does not take the images.
+    """
+    x, _ = next(batches(held_out, 1, device))
+    try:
+        with frozen_eval(model), torch.no_grad():
+            found = compute_logits(model, x).shape[1]
+    except RuntimeError as error:
+        reason = first_line(error)
+        raise InputError(f"model: does not take {config.data.name}'s images {list(x.shape[1:])} ({reason}); see --model") from error
+    if found != len(config.data.classes):
+        raise InputError(f"model: gives {found} logits for {len(config.data.classes)} classes of {config.data.name}; see --model.classes")
+
+
+def validate(state: TrainState, held_out: Any, config: RunConfig, run: Path, world: World) -> dict[str, float]:
+    """Clean and white-box accuracy on held-out images, which several processes share by way of a folder; ``state.best`` follows."""
+    shared = run / "validation"
+    evaluation = evaluate(
+        state.evaluated,
+        held_out,
+        attacks={"validation": config.validation.attack},
+        seed=config.seed,
+        batch_size=min(config.evaluation.batch_size, -(-len(held_out) // world.size)),
+        workers=config.workers,
+        folder=shared if world.size > 1 else None,
+        world=world,
+        progress=False,
+    )
+    if world.is_main:
+        shutil.rmtree(shared, ignore_errors=True)
+    clean, white_box = (evaluation.results[part]["top1"] for part in ("clean", "white_box"))
+    state.best = max(state.best, white_box)
+    return {"validation_clean": clean, "validation_white_box": white_box}

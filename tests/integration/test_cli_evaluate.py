@@ -1,0 +1,47 @@
+"""`logitpair evaluate` and bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import failing
+
+import logitpair as lp
+from logitpair.cli.main import main
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "RUN: no folder"),
+        (["--source", "copy"], "NAME=RUN"),
+        (["--source", "white_box=run"], "--source: 'white_box' cannot be"),
+        (["--source", "a=run", "--source", "a=other"], "--source: 'a' names 2 runs"),
+        (["--checkpoint", "first"], "accepted: last, best"),
+        (["--examples", "0"], "--examples"),
+        (["--examples", "-3"], "--examples"),
+        (["--device", "tpu"], "--device"),
+        (["--seed", "x"], "seed"),
+    ],
+)
+def test_bad_options_of_evaluate(capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], said: str) -> None:
+    run = tmp_path / "nowhere"
+    assert said in failing(capsys, "evaluate", str(run), *options)
+
+
+def test_evaluate_takes_attacks_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(tmp_path / "run")
+    assert main(["train", "digits-plain", "--epochs", "0.2", "--validation.examples", "10", "--out", run]) == 0
+    assert main(["evaluate", run, "--examples", "20", "--attacks", "paper", "--name", "paper"]) == 0
+    results = json.loads((tmp_path / "run" / "evaluation" / "paper" / "results.json").read_text())
+    assert set(results["attacks"]) == set(lp.attacks.paper_suite(eps=0.1, step_size=0.1, steps=1))
+    sizes = results["attacks"]["pgd_ll"]["parameters"]["init_args"]
+    assert (sizes["threat"]["init_args"]["eps"], sizes["steps"]) == (0.2, 40), "those of the recipe's attack"
+    assert "--attacks: 'pgd': no such attack; accepted" in failing(capsys, "evaluate", run, "--attacks", "pgd")
+    settings = {"threat": {"eps": 0.1}, "step_size": 0.1, "steps": 1, "loss": "os.system"}
+    (tmp_path / "mine.yaml").write_text(json.dumps({"mine": {"class_path": "logitpair.attacks.PGD", "init_args": settings}}))
+    line = failing(capsys, "evaluate", run, "--attacks", str(tmp_path / "mine.yaml"), "--examples", "20", "--name", "mine")
+    assert "error: attacks: mine: loss: " in line
+    assert "system cannot be called with logits and labels" in line

@@ -1,0 +1,102 @@
+"""Help, exit codes, and the one line that everything ends in that goes wrong."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+import sys
+
+import pytest
+from command_line import failing
+
+import logitpair as lp
+from logitpair.cli.commands import audit
+from logitpair.cli.log import log_to_console
+from logitpair.cli.main import main
+from logitpair.cli.parser import COMMANDS
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"]])
+def test_help_and_version(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"logitpair {lp.__version__}" if arguments == ["--version"] else "usage: logitpair")
+    assert "--version" in arguments or all(command in out for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert main([command, "--help"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.startswith(f"usage: logitpair {command}")
+    assert COMMANDS[command] in out
+
+
+def test_an_unknown_command_gives_a_near_match(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean train?" in failing(capsys, "trian")
+    assert all(command in failing(capsys, "zzz") for command in COMMANDS)
+    assert "no command '--bogus'" in failing(capsys, "--bogus")
+
+
+def test_an_unknown_option_gives_a_near_match(capsys: pytest.CaptureFixture[str]) -> None:
+    assert failing(capsys, "evaluate", "run", "--atacks", "fgsm_1").endswith("no option --atacks; did you mean --attacks?")
+    assert failing(capsys, "recipes", "--zzz").endswith("unrecognized arguments: --zzz")
+
+
+def test_missing_arguments_are_named_as_the_command_names_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert failing(capsys, "report").endswith("the following arguments are required: runs")
+
+
+def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGITPAIR_TRACEBACK", "1")
+    with pytest.raises(lp.InputError, match="no command"):
+        main(["zzz"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (lp.InputError("--eps: 'x'\n  is no number"), 2, "error: --eps: 'x' is no number"),
+        (
+            OSError(28, "No space left on device", "run/config.yaml"),
+            2,
+            "error: cannot read or write run/config.yaml: No space left on device",
+        ),
+        (ArithmeticError("the loss is not finite"), 3, "error: the loss is not finite"),
+        (KeyboardInterrupt(), 130, "interrupted; files written before are whole"),
+        (KeyboardInterrupt("saved at step 3"), 130, "saved at step 3"),
+    ],
+)
+def test_errors_are_one_line_and_an_exit_code(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, line: str
+) -> None:
+    def run(arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(importlib.import_module("logitpair.cli.commands.recipes"), "run", run)
+    assert failing(capsys, "recipes", code=code) == f"logitpair: {line}"
+
+
+def test_ctrl_c_while_libraries_are_imported(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "logitpair.cli.parser", Interrupted())
+    assert failing(capsys, "recipes", code=130) == "logitpair: interrupted; nothing was begun"
+
+
+def test_what_the_library_logs_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_console()
+    log_to_console()
+    logger = logging.getLogger("logitpair")
+    logger.info("step 1: [bold] is not markup here, and a line may be as long as it likes " + "x" * 200)
+    logger.warning("slow")
+    captured = capsys.readouterr()
+    assert captured.out == f"step 1: [bold] is not markup here, and a line may be as long as it likes {'x' * 200}\n"
+    assert captured.err == "logitpair: warning: slow\n"
+
+
+def test_the_budget_of_an_audit_is_that_of_the_library() -> None:
+    assert inspect.signature(lp.audit).parameters["budget"].default == audit.BUDGET

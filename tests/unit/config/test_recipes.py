@@ -1,0 +1,64 @@
+"""Recipes: each parses at each scale, and what is none is refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from logitpair import InputError
+from logitpair.config import RunConfig, parsing, recipes
+
+EVERY_SCALE = [(name, scale) for name in recipes.names() for scale in dict.fromkeys(["paper", *recipes.load(name).scales])]
+
+
+@pytest.mark.parametrize(("name", "scale"), EVERY_SCALE)
+def test_every_recipe_parses_at_every_scale(name: str, scale: str) -> None:
+    config = parsing.resolve(recipes.load(name).at_scale(scale)).config
+    assert isinstance(config, RunConfig)
+    assert config.evaluation.attacks
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_resolved_recipe_resolves_to_itself(name: str) -> None:
+    settings = parsing.resolve(recipes.load(name).run)
+    again = parsing.resolve(settings.values)
+    assert again.values == settings.values
+    if "sources" not in settings.values["objective"]["init_args"]:  # networks are equal only to themselves
+        assert again.config.objective == settings.config.objective
+    assert again.config.evaluation == settings.config.evaluation
+
+
+def test_every_recipe_says_what_it_is() -> None:
+    assert all(recipes.load(name).about["summary"] for name in recipes.names())
+
+
+def test_an_unknown_recipe_gives_near_matches() -> None:
+    with pytest.raises(InputError, match="no recipe 'digits-apl'; did you mean digits-alp"):
+        recipes.load("digits-apl")
+    with pytest.raises(InputError, match="no file '.*nowhere.yaml'"):
+        recipes.load("nowhere.yaml")
+
+
+@pytest.mark.parametrize("content", ["", "- a list", "about: {summary: x}", "run: [1]", "run: {", "\x00"])
+def test_a_file_that_is_no_recipe(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match="mine.yaml") as refused:
+        recipes.load(str(path))
+    assert "\n" not in str(refused.value)
+
+
+def test_fractions_are_numbers_in_a_file(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text((recipes.FOLDER / "digits-mpgd.yaml").read_text().replace("eps: 0.2", "eps: 8/255"))
+    assert parsing.resolve(recipes.load(str(recipe)).run).config.objective.attack.threat.eps == 8 / 255
+
+
+def test_a_file_with_the_names_of_version_0_1_is_read(tmp_path: Path) -> None:
+    recipe = tmp_path / "old.yaml"
+    text = (recipes.FOLDER / "digits-alp.yaml").read_text()
+    assert "AdversarialLogitPairing" in text
+    recipe.write_text(text.replace("validation: ", "validation: ").replace("weight:", "clean_share: 0.25\n      weight:", 1))
+    if "clean_share" in recipe.read_text():
+        assert parsing.resolve(recipes.load(str(recipe)).run).config.objective.clean_weight == 0.25

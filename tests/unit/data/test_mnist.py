@@ -1,0 +1,58 @@
+"""MNIST, and what bad files lead to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from logitpair import InputError, data
+from logitpair.runtime.lazy_imports import import_torchvision
+
+CPU = torch.device("cpu")
+
+
+def rows(images: Tensor) -> set[bytes]:
+    return set(images.flatten(1).contiguous().numpy().view(f"V{images[0].numel()}").ravel().tolist())
+
+
+def test_mnist_splits(mnist_root: Path) -> None:
+    mnist = data.MNIST(root=mnist_root)
+    splits = [mnist.train(), mnist.validation(), mnist.test()]
+    assert [len(split) for split in splits] == [55_000, 5_000, 10_000]
+    assert splits[0].images.shape[1:] == (1, 28, 28)
+    assert splits[0].images.dtype == torch.uint8
+    assert splits[2].labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]  # the test set's well-known beginning
+    assert not rows(splits[0].images) & rows(splits[1].images)
+
+
+@pytest.mark.parametrize("file", ["t10k-images-idx3-ubyte", "train-labels-idx1-ubyte"])
+def test_truncated_mnist_file_is_refused_in_one_line(tmp_path: Path, mnist_root: Path, file: str) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for path in (mnist_root / "MNIST" / "raw").iterdir():
+        (raw / path.name).symlink_to(path)
+    (raw / file).unlink()
+    (raw / file).write_bytes((mnist_root / "MNIST" / "raw" / file).read_bytes()[:5000])
+    with pytest.raises(InputError, match=f"--data-dir: .*{file}.* 5,000 bytes.*truncated") as caught:
+        data.MNIST(root=tmp_path).test()
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_root_may_be_a_string(mnist_root: Path) -> None:
+    assert len(data.MNIST(root=str(mnist_root)).test()) == 10_000
+
+
+def test_missing_mnist_out_of_reach_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from urllib.error import URLError
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(import_torchvision().datasets.mnist, "download_and_extract_archive", unreachable)
+    with pytest.raises(InputError, match="--data-dir: no MNIST under") as caught:
+        data.MNIST(root=tmp_path / "missing").train()
+    assert str(tmp_path / "missing") in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1

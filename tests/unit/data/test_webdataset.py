@@ -1,0 +1,148 @@
+"""Images in tar files: the same examples as in a folder, and what odd files lead to."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from image_folders import noise_image
+from PIL import Image
+from torch.utils.data import Dataset
+
+from logitpair import InputError, data
+from logitpair.data.epoch_batches import epoch_batches
+
+CPU = torch.device("cpu")
+
+
+def pixels(dataset: Dataset, workers: int = 0) -> torch.Tensor:
+    return torch.cat([x for x, _ in data.batches(dataset, 5, CPU, workers)])
+
+
+def labels(dataset: Dataset) -> list[int]:
+    return torch.cat([y for _, y in data.batches(dataset, 5, CPU)]).tolist()
+
+
+def test_shards_give_the_same_examples_as_the_folder(folder: Path, shards: Path) -> None:
+    options = {"size": 16, "validation_fraction": 0.25}
+    ours, theirs = data.Shards(root=shards, **options), data.Folder(root=folder, **options)
+    assert sorted(path.name for path in shards.iterdir()) == [
+        "classes.txt", "train-000000.tar", "train-000001.tar", "train-000002.tar", "val-000000.tar"
+    ]  # fmt: skip
+    assert list(ours.classes) == list(theirs.classes)
+    for one, other in ((ours.validation(), theirs.validation()), (ours.test(), theirs.test())):
+        assert torch.equal(pixels(one), pixels(other))
+        assert labels(one) == labels(other)
+    for workers in (0, 2):
+        batches = [list(epoch_batches(d.train(), 5, seed=3, epoch=2, workers=workers)) for d in (ours, theirs)]
+        assert all(torch.equal(a, b) and torch.equal(c, d) for (a, c), (b, d) in zip(*batches, strict=True))
+
+
+def test_shards_are_written_the_same_every_time_and_never_over_others(folder: Path, shards: Path, tmp_path: Path) -> None:
+    data.write_shards(folder, tmp_path / "again", images=10)
+    for path in shards.iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+    with pytest.raises(InputError, match="out: .*holds tar files"):
+        data.write_shards(folder, shards)
+    with pytest.raises(InputError, match="images"):
+        data.write_shards(folder, tmp_path / "other", images=0)
+    assert not (tmp_path / "other").exists()
+
+
+def test_members_are_indexed_once(shards: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = pixels(data.Shards(root=shards, size=16).test())
+    kept = {path.name for path in cache.iterdir()}
+    assert kept
+    with monkeypatch.context() as patched:
+        patched.setattr(tarfile, "open", None)
+        assert torch.equal(pixels(data.Shards(root=shards, size=16).test()), before)
+    (shards / "val-000000.tar").unlink()
+    shutil.copy(shards / "train-000000.tar", shards / "val-000000.tar")
+    assert len(data.Shards(root=shards, size=16).test()) == 10, "another file under the same name is looked at anew"
+    assert {path.name for path in cache.iterdir()} > kept
+
+
+def test_shards_survive_a_cache_that_cannot_be_written(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert len(data.Shards(root=shards, size=16).test()) == 9
+
+
+def test_shards_go_to_processes_that_do_not_fork(shards: Path) -> None:
+    test = data.Shards(root=shards, size=16).test()
+    assert torch.equal(pickle.loads(pickle.dumps(test))[4][0], test[4][0])  # noqa: S301
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def encoded(seed: int, suffix: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    noise_image(seed).save(buffer, suffix)
+    return buffer.getvalue()
+
+
+def test_shards_of_others_are_read(tmp_path: Path, cache: Path) -> None:
+    long = "directory/" * 20 + "x"  # more than a header holds
+    write_tar(
+        tmp_path / "mine-train-0.tar",
+        {f"{long}.cls": b"2\n", f"{long}.json": b"{}", f"{long}.PNG": encoded(1), "a.b.cls.txt": b"9", "y.png": encoded(2), "y.cls": b"0"},
+    )
+    write_tar(tmp_path / "mine-val-0.tar", {"z.seg.png": b"?", "z.jpeg": encoded(3, "JPEG"), "z.cls": b"1"})
+    shards = data.Shards(root=tmp_path, training="*-train-*.tar", testing="*-val-*.tar", size=24, validation_fraction=0.5)
+    assert list(shards.classes) == ["0", "1", "2"]
+    assert labels(shards.test()) == [1]
+    assert sorted([*labels(shards.train()), *labels(shards.validation())]) == [0, 2]
+    decoded = np.array(Image.open(io.BytesIO(encoded(3, "JPEG"))).crop((3, 0, 27, 24)))
+    assert torch.equal(shards.test()[0][0], torch.from_numpy(decoded).permute(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"a.png": b"1"}, "'a' without its label"),
+        ({"a.cls": b"1"}, "'a' without its image"),
+        ({"a.png": b"1", "a.jpg": b"1", "a.cls": b"1"}, "two images"),
+        ({"a.png": b"1", "a.cls": b"cat"}, "whole number"),
+        ({"a.png": b"1", "a.cls": b"-1"}, "whole number"),
+        ({"a.png": b"1", "a.cls": b"7"}, "label 7, and classes.txt only 3"),
+    ],
+)
+def test_odd_members_are_refused_in_one_line(shards: Path, members: dict[str, bytes], message: str) -> None:
+    write_tar(shards / "val-000000.tar", members)
+    with pytest.raises(InputError, match=f"^--data-dir: .*{message}") as caught:
+        data.Shards(root=shards).test()
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("damaged", ["half", "at_a_member", "in_a_header", "header", "empty", "compressed", "none"])
+def test_damaged_tar_files_are_refused_in_one_line(shards: Path, damaged: str) -> None:
+    path = shards / "val-000000.tar"
+    content = path.read_bytes()
+    with tarfile.open(path) as tar:
+        starts = [member.offset for member in tar]
+    if damaged == "none":
+        path.unlink()
+    elif damaged == "compressed":
+        path.unlink()
+        with tarfile.open(path, "w:gz") as tar:
+            tar.add(shards / "classes.txt")
+    else:
+        at = starts[4]
+        broken = content[:at] + b"x" * 512 + content[at + 512 :]
+        cuts = {"half": content[: len(content) // 2], "at_a_member": content[:at], "in_a_header": content[: at + 100], "empty": b""}
+        path.write_bytes(cuts.get(damaged, broken))
+    with pytest.raises(InputError, match=r"^(--data-dir: .*val-000000.tar' is|data.testing: no files)") as caught:
+        data.Shards(root=shards).test()
+    assert len(str(caught.value).splitlines()) == 1

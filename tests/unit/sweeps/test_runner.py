@@ -1,0 +1,37 @@
+"""Processes of a sweep: what they end with, what they share, and that they end when they are asked to."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from logitpair.sweeps.runner import Outcome, environments, run_all
+
+
+def test_jobs_share_threads_and_take_gpus_in_turn() -> None:
+    assert environments(2, threads=3, gpus=[]) == [{"OMP_NUM_THREADS": "3"}] * 2
+    pinned = environments(3, threads=1, gpus=["4", "7"])
+    assert [environment["CUDA_VISIBLE_DEVICES"] for environment in pinned] == ["4", "7", "4"]
+
+
+def test_a_run_ends_with_the_first_code_that_is_not_0_and_its_line() -> None:
+    runs = {"bad": [["--version"], ["train", "digits-apl"], ["audit"]], "good": [["--version"]]}
+    outcomes = dict(run_all(runs, environments(2, threads=1, gpus=[]), lambda: False))
+    assert outcomes["good"] == Outcome(0)
+    assert outcomes["bad"].code == 2
+    assert "digits-apl" in outcomes["bad"].message
+    assert "\n" not in outcomes["bad"].message
+
+
+def test_what_is_waiting_does_not_start_once_the_sweep_stops() -> None:
+    stopped = threading.Event()
+    begun = time.monotonic()
+    runs = {str(i): [["recipes"]] for i in range(100)}
+    outcomes = run_all(runs, environments(1, threads=1, gpus=[]), stopped.is_set)
+    assert next(outcomes) == ("0", Outcome(0))
+    stopped.set()
+    with pytest.raises(KeyboardInterrupt):
+        next(outcomes)
+    assert time.monotonic() - begun < 60
