@@ -38,7 +38,7 @@ def migrated(content: dict[str, Any]) -> dict[str, Any]:
     elif content["kind"] == "audit":
         rename_audit(content)
         for finding in content["findings"]:
-            finding["check"] = {"settled": "converged"}.get(finding["check"], finding["check"])
+            finding["check"] = {"settled": "search_converged"}.get(finding["check"], finding["check"])
             rename(finding["measured"], protocol="reference", settled="converged")
     elif content["kind"] == "verification":
         for attack in content["attacks"]:
