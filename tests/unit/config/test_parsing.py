@@ -44,7 +44,7 @@ def refused(*overrides: str) -> str:
             "objective.wieght",
             "1",
             "objective: Option 'wieght' is not accepted by logitpair.objectives.AdversarialLogitPairing; "
-            "accepted: attack, label_smoothing, weight_warmup, warmup, weight, pairing, clean_weight",
+            "accepted: attack, label_smoothing, warmup, clean_weight, weight_warmup, weight, pairing",
         ),
         ("model.width", "x", "model.width: expected a whole number, not 'x'"),
         ("optimizer.lr", "x", "optimizer.lr: expected a number, not 'x'"),
