@@ -1,8 +1,8 @@
-"""What the audit leaves standing beside standard AutoAttack (torchattacks' port), on the same images and the same core.
+"""What the audit leaves correct beside standard AutoAttack (torchattacks' port), on the same images and the same core.
 
     python benchmarks/audit.py runs/mnist-alp-cpu runs/mnist-clp --data-dir data --examples 1000
 
-AutoAttack runs its four attacks one after another on what still stands: APGD on cross-entropy, targeted APGD, targeted FAB and Square.
+AutoAttack runs its four attacks one after another on what is still correct: APGD on cross-entropy, targeted APGD, targeted FAB and Square.
 An image counts as broken when a fresh float32 forward on the returned image, checked to lie in the ball and the box, misclassifies it.
 Time is that of the processor, so that what else runs on the machine hardly counts. What is done, of AutoAttack every batch, is written at
 once, and the same command again goes on.
@@ -61,19 +61,19 @@ def main() -> None:
 
 
 def audit(key: str, subject: EvaluationTask, threat: lp.Linf, found: dict, out: Path) -> None:
-    """The whole audit with its checks, the recipe's attack being the protocol."""
+    """The whole audit with its checks, the recipe's attack being the reference attack."""
     if key in found:
         return
     cpu, wall = time.process_time(), time.perf_counter()
     of_recipe = next(iter(subject.attacks.values()))
-    audited = lp.audit(subject.model, subject.test, threat=threat, protocol=of_recipe.scaled(threat.eps / of_recipe.threat.eps))
+    audited = lp.audit(subject.model, subject.test, threat=threat, reference_attack=of_recipe.scaled(threat.eps / of_recipe.threat.eps))
     results = audited.results
     found[key] = {
-        "standing": (audited.ledger["broken_by"] == -1).astype(int).tolist(),
+        "still_correct": (audited.ledger["broken_in_round"] == -1).astype(int).tolist(),
         "cpu_seconds": time.process_time() - cpu,
         "wall_seconds": time.perf_counter() - wall,
         "accuracy": results["robust_accuracy"]["top1"],
-        **{name: results[name] for name in ("verdict", "reason", "protocol", "robust_accuracy", "rounds", "checks", "settled")},
+        **{name: results[name] for name in ("verdict", "reason", "reference", "robust_accuracy", "rounds", "checks", "converged")},
         **{name: results[name] for name in ("gradient_evaluations_per_example", "forward_evaluations_per_example")},
         "failed": [finding["check"] for finding in results["findings"] if not finding["passed"]],
     }
@@ -83,9 +83,9 @@ def audit(key: str, subject: EvaluationTask, threat: lp.Linf, found: dict, out: 
 
 def attack(key: str, model: nn.Module, test: lp.data.Data, threat: lp.Linf, device: torch.device, found: dict, out: Path) -> None:
     """AutoAttack batch by batch, adding what is found to ``found[key]`` and writing ``found`` each time."""
-    entry = found.setdefault(key, {"standing": [], "cpu_seconds": 0.0, "wall_seconds": 0.0, "gradients": 0, "forwards": 0})
+    entry = found.setdefault(key, {"still_correct": [], "cpu_seconds": 0.0, "wall_seconds": 0.0, "gradients": 0, "forwards": 0})
     for number, (x, y) in enumerate(track(list(lp.data.batches(test, BATCH, device)), description=key)):
-        if number * BATCH < len(entry["standing"]):
+        if number * BATCH < len(entry["still_correct"]):
             continue
         counted = QueryCounter(model)
         cpu, wall = time.process_time(), time.perf_counter()
@@ -98,10 +98,10 @@ def attack(key: str, model: nn.Module, test: lp.data.Data, threat: lp.Linf, devi
         with torch.no_grad():
             x_adv = torch.where(threat.contains(x_adv, x)[:, None, None, None], x_adv, x)
             right = (compute_logits(model, x).argmax(1) == y) & (compute_logits(model, x_adv).argmax(1) == y)
-        entry["standing"] += right.int().tolist()
-        entry["accuracy"] = sum(entry["standing"]) / len(entry["standing"])
+        entry["still_correct"] += right.int().tolist()
+        entry["accuracy"] = sum(entry["still_correct"]) / len(entry["still_correct"])
         atomic_write(out, json.dumps(found) + "\n")
-    print(f"{key}: {100 * entry['accuracy']:.2f}% of {len(entry['standing']):,}, {entry['cpu_seconds']:.0f} s")
+    print(f"{key}: {100 * entry['accuracy']:.2f}% of {len(entry['still_correct']):,}, {entry['cpu_seconds']:.0f} s")
 
 
 def autoattack(model: nn.Module, x: Tensor, y: Tensor, threat: lp.Linf) -> Tensor:

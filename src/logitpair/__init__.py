@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from logitpair import attacks, data, losses, models, objectives
-    from logitpair.auditing.audit import audit, standard_protocol
+    from logitpair.auditing.audit import audit
+    from logitpair.auditing.reference import reference_attack, standard_protocol
     from logitpair.auditing.result import Audit
     from logitpair.errors import InputError
     from logitpair.evaluation.evaluate import evaluate
@@ -41,6 +42,7 @@ __all__ = [
     "losses",
     "models",
     "objectives",
+    "reference_attack",
     "standard_protocol",
     "transfer",
     "verify",
@@ -56,7 +58,8 @@ _HOMES = {
     "audit": "auditing.audit",
     "evaluate": "evaluation.evaluate",
     "load": "runs.run_directory",
-    "standard_protocol": "auditing.audit",
+    "reference_attack": "auditing.reference",
+    "standard_protocol": "auditing.reference",
     "transfer": "evaluation.transfer",
     "verify": "evaluation.verify",
 }

@@ -12,7 +12,7 @@ import logitpair as lp
 
 EPS = 0.2
 THREAT = lp.Linf(EPS)
-PROTOCOL = lp.attacks.PGD(THREAT, step_size=0.02, steps=40)
+REFERENCE = lp.attacks.PGD(THREAT, step_size=0.02, steps=40)
 
 
 class Masked(nn.Module):

@@ -60,16 +60,16 @@ def test_killed_shared_by_two_processes_and_alone_it_comes_to_the_same(run: Path
 def test_the_number_of_an_evaluation_is_judged(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--attacks", "pgd_25_5_10", "--examples", "40"]
     run = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("audit"))
-    assert commands.run(tmp_path / "evaluate", "evaluate", str(run), *options, "--name", "claim").code == 0
+    assert commands.run(tmp_path / "evaluate", "evaluate", str(run), *options, "--name", "reported").code == 0
     done = commands.run(tmp_path / "audit", "audit", str(run), *options, "--budget", "30")
     assert done.code == 0, done.stderr
     said = done.stdout
     assert any(verdict in said for verdict in ("trustworthy", "overestimated", "inconclusive"))
-    protocol = results(run)["protocol"]
-    assert protocol["evaluation"] == "claim"
-    assert not protocol["measured"]
-    assert protocol["correct"] == json.loads((run / "evaluation" / "claim" / "results.json").read_text())["white_box"]["correct"]
-    assert {"recipe", "sources", "step"} <= results(run).keys()
+    reference = results(run)["reference"]
+    assert reference["evaluation"] == "reported"
+    assert not reference["measured"]
+    assert reference["correct"] == json.loads((run / "evaluation" / "reported" / "results.json").read_text())["white_box"]["correct"]
+    assert {"recipe", "step"} <= results(run).keys()
     before = (run / "audit" / "results.json").read_bytes()
     for other, said in ((["--examples", "20"], "--examples"), (["--examples", "40", "--eps", "0.2"], "--eps")):
         assert main(["audit", str(run), *options[:2], *other]) == 2

@@ -13,7 +13,7 @@ from logitpair.cli.main import main
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ([], "RUN: no folder"),
         (["--source", "copy"], "NAME=RUN"),
@@ -26,9 +26,9 @@ from logitpair.cli.main import main
         (["--seed", "x"], "seed"),
     ],
 )
-def test_bad_options_of_evaluate(capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], said: str) -> None:
+def test_bad_options_of_evaluate(capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], message: str) -> None:
     run = tmp_path / "nowhere"
-    assert said in failing(capsys, "evaluate", str(run), *options)
+    assert message in failing(capsys, "evaluate", str(run), *options)
 
 
 def test_evaluate_takes_attacks_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

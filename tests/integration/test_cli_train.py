@@ -27,7 +27,7 @@ def test_unknown_recipe_gives_near_matches(capsys: pytest.CaptureFixture[str], t
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--objective.attack.threat.eps", "-0.1"], ["eps", "-0.1", "at least 0"]),
         (["--objective.attack.step_size", "0"], ["step_size", "above 0"]),
@@ -35,7 +35,7 @@ def test_unknown_recipe_gives_near_matches(capsys: pytest.CaptureFixture[str], t
         (["--objective.attack.steps", "many"], ["steps", "many"]),
         (["--objective.attack.restarts", "0"], ["restarts", "at least 1"]),
         (["--objective.weight", "-1"], ["weight", "-1"]),
-        (["--objective.clean_weight", "1"], ["clean_weight", "below 1"]),
+        (["--objective.clean_weight", "1"], ["clean_weight", "[0, 1)"]),
         (["--batch_size", "0"], ["batch_size", "at least 1"]),
         (["--epochs", "0"], ["epochs", "above 0"]),
         (["--ema", "1.5"], ["ema", "1.5"]),
@@ -55,12 +55,12 @@ def test_unknown_recipe_gives_near_matches(capsys: pytest.CaptureFixture[str], t
     ],
 )
 def test_bad_settings_are_one_line_that_names_the_option_and_the_value(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], said: list[str]
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: list[str]
 ) -> None:
     (tmp_path / "picky.py").write_text(PICKY)
     monkeypatch.syspath_prepend(tmp_path)
     line = failing(capsys, "train", "digits-alp", "--out", str(tmp_path / "run"), *options)
-    assert all(part in line for part in said), line
+    assert all(part in line for part in message), line
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 

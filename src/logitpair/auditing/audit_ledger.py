@@ -5,92 +5,83 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
+from numpy.typing import NDArray
 
-from logitpair.auditing.search import column
 from logitpair.errors import InputError
-from logitpair.storage.ledger import GALLERY, POSITION, Columns
+from logitpair.storage.ledger import GALLERY, POSITION, Columns, merge
 
-STANDS, WRONG_BEFORE = -1, -2  # in the place of a round's number
+STILL_CORRECT, MISCLASSIFIED = -1, -2  # ``broken_in_round`` of what no round broke: robust so far, or wrong without any attack
 
 
 class AuditLedger:
-    """The ledger of an audit, round by round.
-
-    Args:
-        survey: the parts of the first look at all examples.
-        examples: how many there are.
+    """The ledger of an audit, round by round; made of the chunks of a survey of all ``examples``.
 
     Raises:
-        InputError: if parts are missing.
+        InputError: here and in ``add``, if chunks are missing.
     """
 
     def __init__(self, survey: list[Columns], examples: int) -> None:
-        _whole(survey, np.arange(examples))
-        order = np.argsort(column(survey, POSITION))
-        surveyed = {name: column(survey, name)[order] for name in survey[0] if "/" not in name and name != POSITION}
-        prediction, y = surveyed["prediction"], surveyed["y"]
-        images = np.concatenate([part["gallery/x"] for part in survey])
-        self.visits: defaultdict[str, np.ndarray] = defaultdict(lambda: np.zeros(examples, dtype=np.int64))
+        _check_complete(survey, np.arange(examples))
+        clean = merge(survey, examples)
+        self.clean_correct: NDArray[np.bool_] = clean["prediction"] == clean["y"]
+        self.attempts: defaultdict[str, np.ndarray] = defaultdict(lambda: np.zeros(examples, dtype=np.int64))  # by strategy
         self.columns: Columns = {
-            "y": y,
-            "clean/prediction": prediction,
-            "clean/margin": surveyed["margin"],
-            "broken_by": np.where(prediction == y, STANDS, WRONG_BEFORE),
-            "broken_8_bit": prediction != y,
-            "prediction": prediction.copy(),
-            "margin": surveyed["margin"].copy(),
+            "y": clean["y"],
+            "clean/prediction": clean["prediction"],
+            "clean/margin": clean["margin"],
+            "broken_in_round": np.where(self.clean_correct, STILL_CORRECT, MISCLASSIFIED),
+            "broken_8_bit": ~self.clean_correct,
+            "prediction": clean["prediction"].copy(),
+            "margin": clean["margin"].copy(),
             "distance": np.zeros(examples),
             **{name: np.full(examples, -1) for name in ("restart", "step")},
             **{name: np.zeros(examples) for name in ("gradients", "forwards")},
-            "gallery/x": images,
-            "gallery/x_adv": images.copy(),
+            "gallery/x": clean["gallery/x"],
+            "gallery/x_adv": clean["gallery/x"].copy(),
         }
 
     @property
-    def standing(self) -> np.ndarray:
-        """Positions of the examples that no search has broken."""
-        return np.flatnonzero(self.columns["broken_by"] == STANDS)
+    def still_correct(self) -> NDArray[np.bool_]:
+        """Which examples nothing has broken, ``[examples]``."""
+        return self.columns["broken_in_round"] == STILL_CORRECT
 
-    def nearest(self, arm: str, number: int) -> np.ndarray:
-        """Positions of so many standing examples for a search's next turn, those nearest to being broken, in the order of the data.
+    def nearest(self, strategy: str, number: int) -> np.ndarray:
+        """Positions of so many examples still correct for a strategy's next round, those nearest to being broken, ascending.
 
-        An example that the search attacked in vain counts as twice as far, after two attacks as three times as far, and so on.
+        An example that the strategy attacked in vain counts as twice as far, after two attacks as three times as far, and so on.
         """
-        standing, scale = self.standing, np.abs(self.columns["clean/margin"]).max() or 1.0
-        distance = (-self.columns["margin"][standing] / scale).round(5) * (1 + self.visits[arm][standing])
-        return np.sort(standing[np.argsort(distance, kind="stable")[:number]])
+        active, scale = np.flatnonzero(self.still_correct), np.abs(self.columns["clean/margin"]).max() or 1.0
+        distance = (-self.columns["margin"][active] / scale).round(5) * (1 + self.attempts[strategy][active])
+        return np.sort(active[np.argsort(distance, kind="stable")[:number]])
 
-    def add(self, number: int, arm: str, attacked: np.ndarray, parts: list[Columns]) -> tuple[int, float, float]:
-        """Take down a round: how many it broke, and the gradients and forward passes it spent on all.
-
-        Raises:
-            InputError: if parts are missing.
-        """
-        _whole(parts, attacked)
-        columns = self.columns
-        at, broken = column(parts, POSITION), column(parts, "broken")
+    def add(self, number: int, strategy: str, attacked: np.ndarray, chunks: list[Columns]) -> None:
+        """Record a round: what it spent, how near it came, and what it broke."""
+        _check_complete(chunks, attacked)
+        position, margin = column(chunks, POSITION), self.columns["margin"]
+        margin[position] = np.fmax(margin[position], column(chunks, "margin"))
         for name in ("gradients", "forwards"):
-            columns[name][at] += column(parts, name)
-        self.visits[arm][attacked] += 1
-        columns["margin"][at] = np.fmax(columns["margin"][at], column(parts, "margin"))
-        for part in parts:
-            self.note(number, part)
-        return int(broken.sum()), float(column(parts, "gradients").sum()), float(column(parts, "forwards").sum())
+            self.columns[name][position] += column(chunks, name)
+        self.attempts[strategy][attacked] += 1
+        self.add_broken(number, chunks)
 
-    def note(self, number: int, part: Columns) -> None:
-        """Take down whatever a part broke of what stood until then."""
-        columns = self.columns
-        at, first = part[POSITION], part["broken"] & (self.columns["broken_by"][part[POSITION]] == STANDS)
-        columns["broken_by"][at[first]] = number
+    def add_broken(self, number: int, chunks: list[Columns]) -> None:
+        """Record what these chunks of round ``number`` broke of what was still correct before."""
+        position = column(chunks, POSITION)
+        new = column(chunks, "broken") & self.still_correct[position]
+        self.columns["broken_in_round"][position[new]] = number
         for name in ("prediction", "distance", "restart", "step", "broken_8_bit"):
-            columns[name][at[first]] = part[name][first]
-        for position, image, fooled in zip(at[at < GALLERY], part["gallery/x_adv"], first[at < GALLERY], strict=True):
-            if fooled:
-                columns["gallery/x_adv"][position] = image
+            self.columns[name][position[new]] = column(chunks, name)[new]
+        shown = position < GALLERY
+        self.columns["gallery/x_adv"][position[shown & new]] = column(chunks, "gallery/x_adv")[new[shown]]
 
 
-def _whole(parts: list[Columns], positions: np.ndarray) -> None:
-    found = column(parts, POSITION) if parts else positions[:0]
+def column(chunks: list[Columns], name: str) -> np.ndarray:
+    """A column of all chunks, in their order."""
+    return np.concatenate([chunk[name] for chunk in chunks])
+
+
+def _check_complete(chunks: list[Columns], positions: np.ndarray) -> None:
+    found = column(chunks, POSITION) if chunks else positions[:0]
     if not np.array_equal(np.sort(found), positions):
         missing = len(np.setdiff1d(positions, found))
-        raise InputError(f"the parts of the audit do not make up {len(positions)} examples: {missing} are missing; audit again")
+        raise InputError(f"the chunks of the audit do not make up {len(positions)} examples: {missing} are missing; audit again")

@@ -1,44 +1,45 @@
-"""What the pictures of the loss around an image are drawn from."""
+"""The loss around a few images, from which its landscape is drawn."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from logitpair import losses
 from logitpair.attacks.base import gradient_of
-from logitpair.auditing.audit_ledger import WRONG_BEFORE
+from logitpair.auditing.audit_ledger import AuditLedger
 from logitpair.auditing.search import AuditContext
-from logitpair.data import batches, select
 from logitpair.models.inference import compute_logits
 from logitpair.rng import ExampleStreams, derive_seed, uniform_like
 
-PICTURES = 3  # images whose surroundings are drawn
+IMAGES = 3  # images whose surroundings are drawn
 GRID = 25  # points a side
 
 
-def surfaces(quarry: AuditContext, broken_by: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+def loss_landscapes(context: AuditContext, ledger: AuditLedger) -> dict[str, np.ndarray]:
     """The margin on a plane around the first images that are right unperturbed, ``surface/margin`` ``[images, rows, columns]``.
 
     Columns go along the sign of the gradient of the cross-entropy and rows along random signs, both from -eps to eps, clipped to the
-    box; ``surface/position`` says which images they are.
+    box; ``surface/position`` says which images they are. Nothing where the model is never right.
 
     Source: Mosbach et al. 2018, arXiv 1810.12042, section 3.
     """
-    positions = np.flatnonzero(broken_by != WRONG_BEFORE)[:PICTURES]
+    positions = np.flatnonzero(ledger.clean_correct)[:IMAGES]
     if not len(positions):
         return {}
-    x, y = next(iter(batches(select(quarry.data, positions.tolist()), len(positions), quarry.device)))
+    model, threat = context.model, context.threat
+    x, y = context.images(positions)
     inputs = x.clone().requires_grad_()
     with torch.enable_grad():
-        gradient = gradient_of(losses.cross_entropy(compute_logits(quarry.model, inputs), y).sum(), inputs)
-    ahead = quarry.threat.ascent(gradient)
-    random = (uniform_like(x, ExampleStreams(derive_seed(seed, "surface"), torch.from_numpy(positions))) < 0.5).to(x.dtype) * 2 - 1
-    steps = torch.linspace(-quarry.threat.eps, quarry.threat.eps, GRID, dtype=x.dtype, device=x.device)
-    found = [_row(quarry, x, y, row * random, ahead, steps) for row in steps]
-    return {"surface/margin": torch.stack(found, dim=1).double().cpu().numpy(), "surface/position": positions}
+        gradient = gradient_of(losses.cross_entropy(compute_logits(model, inputs), y).sum(), inputs)
+    ascent = threat.ascent(gradient)
+    streams = ExampleStreams(derive_seed(context.seed, "surface"), torch.from_numpy(positions))
+    signs = (uniform_like(x, streams) < 0.5).to(x.dtype) * 2 - 1
+    steps = torch.linspace(-threat.eps, threat.eps, GRID, dtype=x.dtype, device=x.device)
 
+    def margins(row: torch.Tensor) -> torch.Tensor:
+        grid = ((x + row * signs + step * ascent).clamp(0, 1) for step in steps)
+        return torch.stack([losses.margin(compute_logits(model, point), y) for point in grid], dim=1)
 
-def _row(quarry: AuditContext, x: Tensor, y: Tensor, offset: Tensor, ahead: Tensor, steps: Tensor) -> Tensor:
-    return torch.stack([losses.margin(compute_logits(quarry.model, (x + offset + step * ahead).clamp(0, 1)), y) for step in steps], dim=1)
+    surface = torch.stack([margins(row) for row in steps], dim=1)
+    return {"surface/margin": surface.double().cpu().numpy(), "surface/position": positions}

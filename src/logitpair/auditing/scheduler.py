@@ -1,131 +1,99 @@
-"""Which search comes next: the one that promises the most broken images for its cost, until none promises any."""
+"""Which search comes next: the one that promises the most broken images for its cost, until none promises any. Pure decisions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from logitpair.auditing.strategies import FORWARD, SearchStrategy
+from logitpair.auditing.strategies import SearchStrategy
+from logitpair.storage.results import SearchRound
 
-PRIOR = 0.05  # share of the examples that an arm not tried yet is taken to break
-AGAIN = 0.5  # an arm's next turn is taken to break this share of what its last one did
-MORE, PATIENCE = 0.1, 1e-3  # it ends once so much more of what is spent is taken to break less than this share of all examples
-NEAREST, LEAST = 0.06, 64  # share, and number, of the standing examples that a turn is for
-MANY = 0.25  # share of its examples that a turn breaks if the next shall reach further
-PROBE = 0.2  # of what is spent, that an arm's first turn may cost at the most
-WORTH = 8  # examples that a turn should be affordable for
-RULES = (PRIOR, AGAIN, MORE, PATIENCE, NEAREST, LEAST, MANY, PROBE, WORTH)
+PRIOR = 0.05  # fraction of its images that a strategy not tried yet is expected to break
+DECAY = 0.5  # a strategy's next round is expected to break this fraction of what its last one did
+EXTRA, TOLERANCE = 0.1, 1e-3  # converged: so much more of what is spent is expected to break less than this fraction of all images
+NEAREST, MIN_BATCH = 0.06, 64  # a round is for this fraction of the images still correct, and for at least so many
+GROW_AT = 0.25  # a round that breaks this fraction of its images is followed by one on twice as many
+PROBE = 0.2  # of what is spent, that a strategy's first round may cost at the most
+MIN_AFFORDABLE = 8  # images that the budget must be enough for
+RULES = (PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, MIN_AFFORDABLE)
 
 
 @dataclass(frozen=True)
 class Round:
-    """One arm's turn on examples that stood.
+    """A round that is over."""
 
-    Args:
-        arm: its name.
-        turn: how often it had been taken before.
-        attacked: how many examples.
-        broken: how many of them it broke.
-        gradients, forwards: spent on all of them together.
-        seconds: spent by all processes together.
-        cut: whether the budget was not enough for all that it was to attack.
-    """
-
-    arm: str
-    turn: int
-    attacked: int
-    broken: int
-    gradients: float
-    forwards: float
-    seconds: float
-    cut: bool = False
-
-    @property
-    def cost(self) -> float:
-        """In gradients, with a forward pass as a part of one."""
-        return self.gradients + FORWARD * self.forwards
+    record: SearchRound
+    cost: float  # gradients spent on all its images together, a forward pass counted as FORWARD
+    cut: bool = False  # the budget was not enough for all the images that it was for
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What comes next: an arm, how often it had been taken before, how many of the nearest examples it attacks, and whether that is fewer
-    than it was to, for want of budget."""
+class NextRound:
+    """What comes next: a strategy on so many of the nearest images, and whether for want of budget they are fewer than they should be."""
 
-    arm: SearchStrategy
-    number: int
-    reach: int
+    strategy: SearchStrategy
+    repetition: int
+    batch: int
     cut: bool = False
 
 
 @dataclass(frozen=True)
 class Stop:
-    """The search is over.
-
-    Args:
-        reason: in words.
-        settled: whether spending ``MORE`` is not expected to change the answer by ``PATIENCE``.
-    """
+    """The search is over."""
 
     reason: str
-    settled: bool
+    converged: bool  # spending EXTRA is not expected to change the answer by TOLERANCE
 
 
-def reach(arm: SearchStrategy, rounds: Sequence[Round], standing: int) -> int:
-    """How many of the standing examples the arm's next turn attacks.
+def batch_for(strategy: SearchStrategy, rounds: Sequence[Round], still_correct: int) -> int:
+    """How many images the strategy's next round is for: the nearest, or twice as many as last time where it broke ``GROW_AT`` of them.
 
-    All in the first turn of an arm that begins everywhere; else ``NEAREST`` of them, at least ``LEAST``, or twice as many as last time
-    where it broke a share of ``MANY``. A first turn that would cost more than ``PROBE`` is over fewer, down to a quarter of ``LEAST``.
+    The first round of a strategy that is not ``first_on_all`` is for fewer, down to a quarter of ``MIN_BATCH``, if it would cost more than
+    ``PROBE``.
     """
-    before = next((done for done in reversed(rounds) if done.arm == arm.name), None)
-    if before is None and arm.everywhere:
-        return standing
-    few = max(LEAST, round(NEAREST * standing))
-    if before is None:
+    last = next((done.record for done in reversed(rounds) if done.record.strategy == strategy.name), None)
+    wanted = max(MIN_BATCH, round(NEAREST * still_correct))
+    if last is None and strategy.first_on_all:
+        wanted = still_correct
+    elif last is None:
         spent = sum(done.cost for done in rounds)
-        return min(standing, few, max(LEAST // 4, affords(PROBE * spent, arm)))
-    if before.broken >= MANY * before.attacked:
-        return min(standing, max(few, 2 * before.attacked))
-    return min(standing, few)
+        wanted = min(wanted, max(MIN_BATCH // 4, affordable(PROBE * spent, strategy)))
+    elif last.broken >= GROW_AT * last.attacked:
+        wanted = max(wanted, 2 * last.attacked)
+    return min(still_correct, wanted)
 
 
-def next_arm(arms: Sequence[SearchStrategy], rounds: Sequence[Round], examples: int, standing: int, budget: float) -> Turn | Stop:
-    """What comes next, or why nothing does.
+def affordable(gradients: float, strategy: SearchStrategy) -> int:
+    """How many images so many gradients are enough for."""
+    return int(gradients / strategy.cost)
 
-    Args:
-        arms: to choose from.
-        rounds: what was done, in order.
-        examples: of the data.
-        standing: how many of them are still classified right.
-        budget: of gradients for each of the examples.
-    """
-    if not standing:
-        return Stop("every image is broken", settled=True)
-    latest = {done.arm: done for done in rounds}
+
+def next_round(
+    strategies: Sequence[SearchStrategy], rounds: Sequence[Round], examples: int, still_correct: int, budget: float
+) -> NextRound | Stop:
+    """What comes next, or why nothing does; the budget is of gradients for each of the examples."""
+    if not still_correct:
+        return Stop("every image is broken", converged=True)
+    latest = {done.record.strategy: done for done in rounds}
+    repetitions = {strategy.name: sum(done.record.strategy == strategy.name for done in rounds) for strategy in strategies}
     spent = sum(done.cost for done in rounds)
     left = budget * examples - spent
-    taken = {arm.name: sum(done.arm == arm.name for done in rounds) for arm in arms}
 
-    def promise(arm: SearchStrategy) -> float:
-        """Examples that the arm's next turn is taken to break for every gradient."""
-        before = latest.get(arm.name)
-        return (PRIOR if before is None else AGAIN * before.broken / before.attacked) / arm.cost
+    def promise(strategy: SearchStrategy) -> float:
+        """Images that the strategy's next round is expected to break for every gradient."""
+        last = latest[strategy.name].record if strategy.name in latest else None
+        return (PRIOR if last is None else DECAY * last.broken / last.attacked) / strategy.cost
 
-    open_arms = [arm for arm in arms if arm.source is None or not taken[arm.name]]  # another network is tried once
-    more = MORE * spent * max(map(promise, open_arms), default=0.0)
-    tried = len(latest) == len(arms) and not any(done.cut for done in latest.values())
-    if tried and more < PATIENCE * examples:
-        return Stop(
-            f"all {len(arms)} searches were tried, and {MORE:.0%} more is expected to break {more:.1f} of {examples:,} images", True
-        )
-    affordable = [arm for arm in open_arms if affords(left, arm) >= min(WORTH, reach(arm, rounds, standing))]
-    if not affordable:
-        return Stop(f"the budget of {budget:g} gradients per image is spent", settled=False)
-    # of equal promise the one that was taken least, of these the first
-    chosen = max(affordable, key=lambda arm: (promise(arm), -taken[arm.name]))
-    wanted, affordable_now = reach(chosen, rounds, standing), affords(left, chosen)
-    return Turn(chosen, taken[chosen.name], min(wanted, affordable_now), cut=affordable_now < wanted)
-
-
-def affords(left: float, arm: SearchStrategy) -> int:
-    """How many examples so many gradients are enough for."""
-    return int(left / arm.cost)
+    available = [strategy for strategy in strategies if strategy.source is None or not repetitions[strategy.name]]  # a source once
+    expected = EXTRA * spent * max(map(promise, available), default=0.0)
+    all_tried = len(latest) == len(strategies) and not any(done.cut for done in latest.values())
+    if all_tried and expected < TOLERANCE * examples:
+        more = f"{EXTRA:.0%} more is expected to break {expected:.1f} of {examples:,} images"
+        return Stop(f"all {len(strategies)} searches were tried, and {more}", converged=True)
+    within_budget = [s for s in available if affordable(left, s) >= min(MIN_AFFORDABLE, batch_for(s, rounds, still_correct))]
+    if not within_budget:
+        return Stop(f"the budget of {budget:g} gradients per image is spent", converged=False)
+    # of equal promise the one with the fewest rounds, of these the first
+    chosen = max(within_budget, key=lambda strategy: (promise(strategy), -repetitions[strategy.name]))
+    wanted, most = batch_for(chosen, rounds, still_correct), affordable(left, chosen)
+    return NextRound(chosen, repetitions[chosen.name], min(wanted, most), cut=most < wanted)

@@ -1,9 +1,9 @@
-"""One round on all examples that stand, shared between processes, in batches that are full again in every round."""
+"""The search: what is audited, and one round after another on the examples that are still correct."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,135 +12,138 @@ import torch
 from torch import Tensor, nn
 
 from logitpair.attacks import Attack
+from logitpair.auditing.audit_ledger import AuditLedger, column
+from logitpair.auditing.scheduler import Round, Stop, next_round
+from logitpair.auditing.strategies import FORWARD, SearchStrategy
 from logitpair.data import Data, batches, select
+from logitpair.evaluation.resumable import Work, resumable_map
 from logitpair.losses import margin
-from logitpair.models.inference import compute_logits
-from logitpair.rng import ExampleStreams
+from logitpair.models.inference import check_accepts, compute_logits
+from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.runtime import distributed
 from logitpair.runtime.distributed import World
 from logitpair.runtime.precision import autocast
 from logitpair.runtime.progress import Progress
-from logitpair.storage.ledger import FACTS, Columns, LedgerChunk, PartialLedger
+from logitpair.storage.ledger import Columns, LedgerChunk, PartialLedger, total
+from logitpair.storage.results import NO_CLASS, SearchRound
 from logitpair.threat import Linf
-
-Work = Callable[[Tensor, Tensor, Tensor], LedgerChunk]
-"""``work(x, y, position)``: what is done to a batch."""
+from logitpair.validate import check_batch, check_labels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AuditContext:
-    """What is audited, and how the work on it is done.
+    """What is audited, and how the work on it is done."""
 
-    Args:
-        model: in eval mode, frozen.
-        data: whose examples can be chosen by position.
-        threat: what is allowed.
-        device: where the model is.
-        batch_size: examples attacked together.
-        workers: processes that load images.
-        dtype: the searches run in; whatever they find is tried again in the images' own.
-        folder: where the parts of each round are kept until the audit is done; None to keep none.
-        request: everything that determines the numbers.
-        world: this process's place among those that share the work.
-        progress: show progress bars.
-    """
-
-    model: nn.Module
-    data: Data
+    model: nn.Module  # in eval mode, frozen
+    data: Data  # whose examples can be chosen by position
     threat: Linf
+    seed: int
     device: torch.device
+    dtype: torch.dtype  # the searches run in; what they find is verified in the images' own
     batch_size: int
-    workers: int
-    dtype: torch.dtype
-    folder: Path | None
-    request: str
+    workers: int  # processes that load images
+    folder: Path | None  # where the chunks of each round are kept until the audit is done
+    cache_key: str  # a hash of everything that determines the numbers
     world: World
     progress: bool
 
-    def parts(self, stage: int) -> PartialLedger | None:
-        """Where the parts of a stage are kept: 0 for the survey, then one for each round."""
-        return PartialLedger(self.folder, f"{self.request}-{stage:03d}") if self.folder else None
+    def map(self, stage: int, positions: np.ndarray, work: Work, note: str) -> list[Columns]:
+        """The chunks that ``work`` makes of these examples; those that an interrupted audit kept of the stage are taken as they are."""
+        partial = PartialLedger(self.folder, f"{self.cache_key}-{stage:03d}") if self.folder else None
+        done = np.intersect1d(partial.done(), positions) if partial else ()
+        with Progress("audit", len(positions), len(done), note, self.progress and self.world.is_main) as progress:
+            return resumable_map(
+                work,
+                self.data,
+                progress,
+                positions=positions,
+                partial=partial,
+                batch_size=self.batch_size,
+                device=self.device,
+                workers=self.workers,
+                world=self.world,
+            )
+
+    def search(self, stage: int, positions: np.ndarray, attack: Attack, network: nn.Module, seed: int, note: str) -> list[Columns]:
+        """Attack these examples on ``network``; every image is verified by a fresh forward pass of the model in its own precision."""
+        model, threat = self.model, self.threat
+
+        def work(x: Tensor, y: Tensor, position: Tensor) -> LedgerChunk:
+            with autocast(self.dtype, self.device):
+                found = attack.find(network, x, y, generator=ExampleStreams(seed, position))
+            x_adv = torch.where(threat.contains(found.x_adv, x)[:, None, None, None], found.x_adv, x)
+            logits = compute_logits(model, x_adv)
+            chunk = LedgerChunk(position)
+            chunk.add("broken", predict(logits) != y)
+            chunk.add("broken_8_bit", predict(compute_logits(model, threat.eight_bit(x_adv, x))) != y)
+            chunk.add("prediction", predict(logits))
+            chunk.add("margin", margin(logits, y).double())
+            chunk.add("distance", threat.distance(x_adv, x).double())
+            for name in ("restart", "step", "gradients", "forwards"):
+                chunk.add(name, getattr(found, name))
+            chunk.add_images("x_adv", x_adv)
+            return chunk
+
+        return self.map(stage, positions, work, note)
+
+    def images(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
+        """These examples as one batch ``(x, y)``."""
+        return next(iter(batches(select(self.data, positions.tolist()), len(positions), self.device)))
 
 
-def over(quarry: AuditContext, stage: int, positions: np.ndarray, work: Work, told: str) -> list[Columns]:
-    """The parts that ``work`` makes of these examples, those of an interrupted run being taken as they are.
+def survey(context: AuditContext, examples: int) -> tuple[AuditLedger, int]:
+    """A ledger with the clean predictions of all examples, and the number of classes."""
 
-    Every process comes back with the parts of all. ``told`` is what the progress bar says.
-    """
-    world, parts = quarry.world, quarry.parts(stage)
-    done = parts.done() if parts else np.zeros(0, dtype=np.int64)
-    distributed.barrier(world)
-    left = torch.from_numpy(np.setdiff1d(positions, done))
-    own = [piece for number, piece in enumerate(left.split(quarry.batch_size)) if number % world.size == world.rank]
-    position = torch.cat([left[:0], *own])
-    chosen = batches(select(quarry.data, position.tolist()), quarry.batch_size, quarry.device, quarry.workers) if len(position) else ()
-    made: list[Columns] = []
-    start = 0
-    with Progress("audit", len(positions), len(positions) - len(left), told, quarry.progress and world.is_main) as bar:
-        for x, y in chosen:
-            at = position[start : start + len(x)]
-            start += len(x)
-            began = time.perf_counter()
-            part = work(x, y, at)
-            if x.is_cuda:
-                torch.cuda.synchronize(x.device)
-            part.facts["seconds"] = time.perf_counter() - began
-            if parts:
-                parts.save(part)
-            else:
-                made.append(part.arrays())
-            bar.advance(len(x) * world.size)
-    distributed.barrier(world)
-    found = parts.read() if parts else made
-    distributed.barrier(world)
-    return found
+    def clean(x: Tensor, y: Tensor, position: Tensor) -> LedgerChunk:
+        check_batch(x, y)
+        check_accepts("model", context.model, x)
+        logits = compute_logits(context.model, x)
+        check_labels(y, logits.shape[1])
+        chunk = LedgerChunk(position)
+        chunk.add("y", y)
+        chunk.add("prediction", predict(logits))
+        chunk.add("margin", margin(logits, y).double())
+        chunk.add_images("x", x)
+        chunk.facts["classes"] = logits.shape[1]
+        return chunk
+
+    chunks = context.map(0, np.arange(examples), clean, "clean")
+    return AuditLedger(chunks, examples), int(chunks[0]["facts/classes"])
 
 
-@dataclass(frozen=True)
-class Search:
-    """An attack on the batch, each break verified by a fresh forward of the model in the images' own precision.
-
-    Args:
-        quarry: what is attacked.
-        attack: how.
-        network: what the attack looks at; the model, or one that images are made against.
-        seed: of the round.
-    """
-
-    quarry: AuditContext
-    attack: Attack
-    network: nn.Module
-    seed: int
-
-    def __call__(self, x: Tensor, y: Tensor, position: Tensor) -> LedgerChunk:
-        quarry = self.quarry
-        with autocast(quarry.dtype, quarry.device):
-            found = self.attack.find(self.network, x, y, generator=ExampleStreams(self.seed, position))
-        inside = quarry.threat.contains(found.x_adv, x)
-        x_adv = torch.where(inside[:, None, None, None], found.x_adv, x)
-        part = LedgerChunk(position)
-        logits, rounded = compute_logits(quarry.model, x_adv), compute_logits(quarry.model, quarry.threat.eight_bit(x_adv, x))
-        part.add("broken", misclassified(logits, y))
-        part.add("broken_8_bit", misclassified(rounded, y))
-        part.add("prediction", torch.where(torch.isfinite(logits).all(1), logits.argmax(1), -1))
-        part.add("margin", margin(logits, y).double())
-        part.add("distance", quarry.threat.distance(x_adv, x).double())
-        for name in ("restart", "step", "gradients", "forwards"):
-            part.add(name, getattr(found, name))
-        part.add_images("x_adv", x_adv)
-        return part
+def search_rounds(
+    context: AuditContext, ledger: AuditLedger, strategies: Sequence[SearchStrategy], budget: float, minutes: float | None
+) -> tuple[tuple[SearchRound, ...], Stop]:
+    """Round after round on what is still correct, until the scheduler stops or the minutes are over."""
+    rounds: list[Round] = []
+    examples, began = len(ledger.still_correct), time.monotonic()
+    while True:
+        late = minutes is not None and time.monotonic() - began > 60 * minutes
+        left, number = int(ledger.still_correct.sum()), len(rounds)
+        step = next_round(strategies, rounds, examples, left, budget)
+        if distributed.any_process(late, context.world):
+            step = Stop(f"the {minutes:g} minutes are over", converged=False)
+        if isinstance(step, Stop):
+            return tuple(done.record for done in rounds), step
+        strategy, attacked = step.strategy, ledger.nearest(step.strategy.name, step.batch)
+        attack, network = strategy.attack(step.repetition), strategy.source or context.model
+        note = f"{strategy.name}, {left:,} still correct"
+        chunks = context.search(number + 1, attacked, attack, network, derive_seed(context.seed, number), note)
+        ledger.add(number, strategy.name, attacked, chunks)
+        record = SearchRound(
+            strategy=strategy.name,
+            repetition=step.repetition,
+            attacked=len(attacked),
+            broken=int(column(chunks, "broken").sum()),
+            still_correct=int(ledger.still_correct.sum()),
+            gradients_per_example=float(ledger.columns["gradients"].mean()),
+            forwards_per_example=float(ledger.columns["forwards"].mean()),
+            seconds=round(total(chunks, "seconds"), 3),
+        )
+        cost = float(column(chunks, "gradients").sum()) + FORWARD * float(column(chunks, "forwards").sum())
+        rounds.append(Round(record, cost, step.cut))
 
 
-def misclassified(logits: Tensor, y: Tensor) -> Tensor:
-    """``[batch]``; logits that are no numbers are no answer."""
-    return (logits.argmax(1) != y) | ~torch.isfinite(logits).all(1)
-
-
-def column(parts: list[Columns], name: str) -> np.ndarray:
-    """A column of all parts, in the order of the parts."""
-    return np.concatenate([part[name] for part in parts])
-
-
-def seconds(parts: list[Columns]) -> float:
-    """Spent on all parts by all processes."""
-    return float(sum(float(part[FACTS + "seconds"]) for part in parts))
+def predict(logits: Tensor) -> Tensor:
+    """The class of each row; ``NO_CLASS``, which is never right, where logits are not finite."""
+    return torch.where(torch.isfinite(logits).all(1), logits.argmax(1), NO_CLASS)

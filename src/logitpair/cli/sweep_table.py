@@ -1,4 +1,4 @@
-"""What ``logitpair sweep`` and ``logitpair reproduce`` say at their end."""
+"""The results of ``logitpair sweep`` and ``logitpair reproduce`` in the terminal."""
 
 from __future__ import annotations
 

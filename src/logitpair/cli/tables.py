@@ -27,14 +27,13 @@ def comparison_table(evaluations: Mapping[str, Evaluation]) -> Table:
     """Several evaluations, a line each: clean, white box, and the worst black box."""
     table = Table("run", "clean %", "white box %", "95% interval", "black box, worst %", title="accuracy on the test images")
     for name, evaluation in evaluations.items():
-        results = evaluation.results
-        low, high = results["white_box"]["ci95"]
-        black = min((source["top1"] for source in results["black_box"].values()), default=None)
+        found = evaluation.record
+        black = min((source.top1 for source in found.black_box.values()), default=None)
         table.add_row(
             name,
-            percent(results["clean"]["top1"]),
-            percent(results["white_box"]["top1"]),
-            f"{percent(low)} - {percent(high)}",
+            percent(found.clean.top1),
+            percent(found.white_box.top1),
+            " - ".join(map(percent, found.white_box.ci95)),
             "-" if black is None else percent(black),
         )
     return table

@@ -39,7 +39,7 @@ class Validation:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """What ``logitpair evaluate`` does with the run unless told otherwise.
+    """What ``logitpair evaluate`` does with the run by default.
 
     Args:
         attacks: white-box attacks by name; with sources, also the black-box ones.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from logitpair.attacks import PGD
-from logitpair.auditing.audit import standard_protocol
+from logitpair.auditing.reference import reference_attack
 from logitpair.errors import InputError
 from logitpair.runs.evaluation_task import EvaluationTask
 from logitpair.storage.class_path import describe
@@ -24,7 +24,7 @@ def reference_of(task: EvaluationTask, eps: float | None) -> PGD:
     """
     first = next(iter(task.attacks.values()), None)
     if eps is not None and (not isinstance(first, PGD) or not first.threat.eps):
-        return standard_protocol(Linf(eps))
+        return reference_attack(Linf(eps))
     if not isinstance(first, PGD) or first.target is not None:
         raise InputError("--attacks: the first one must be an untargeted PGD, such as pgd_76.5_2.55_40; its number is what is judged")
     return first if eps is None else first.scaled(eps / first.threat.eps)

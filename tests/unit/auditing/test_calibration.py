@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import pytest
 import torch
-from audited import EPS, MASKS, PROTOCOL, THREAT, Masked, failed
+from audited import MASKS, REFERENCE, THREAT, Masked, failed
 from torch import Tensor, nn
 
 import logitpair as lp
 
 Pair = tuple[Tensor, Tensor]
-EXAMPLES = 80
 
 
 @pytest.fixture(scope="module")
-def sample() -> Pair:
+def images() -> Pair:
     test = lp.data.Digits().test()
-    return test.images[:EXAMPLES].float() / 255, test.labels[:EXAMPLES]
+    return test.images[:80].float() / 255, test.labels[:80]
+
+
+@pytest.fixture(scope="module")
+def sample(images: Pair) -> Pair:
+    return images[0][:48], images[1][:48]
 
 
 def train(digits: Pair, objective: lp.objectives.Objective, steps: int) -> nn.Module:
@@ -42,12 +46,12 @@ def plain(digits: Pair) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def robust(digits: Pair) -> nn.Module:
-    return train(digits, lp.objectives.AdversarialTraining(attack=lp.attacks.PGD(THREAT, step_size=0.07, steps=5)), 400)
+    return train(digits, lp.objectives.AdversarialTraining(attack=lp.attacks.PGD(THREAT, step_size=0.07, steps=5)), 300)
 
 
 @pytest.fixture(scope="module")
 def honest(plain: nn.Module, sample: Pair) -> lp.Audit:
-    return lp.audit(plain, sample, threat=THREAT, protocol=PROTOCOL, progress=False)
+    return lp.audit(plain, sample, threat=THREAT, reference_attack=REFERENCE, progress=False)
 
 
 @pytest.mark.filterwarnings("ignore:model. returns probabilities")
@@ -55,30 +59,28 @@ def honest(plain: nn.Module, sample: Pair) -> lp.Audit:
 def test_every_mask_is_noticed_by_the_check_that_is_for_it(name: str, plain: nn.Module, sample: Pair, honest: lp.Audit) -> None:
     mask, checks = MASKS[name]
     torch.manual_seed(0)
-    audit = lp.audit(Masked(plain, mask), sample, threat=THREAT, protocol=PROTOCOL, budget=100, progress=False)
+    audit = lp.audit(Masked(plain, mask), sample, threat=THREAT, reference_attack=REFERENCE, budget=40, progress=False)
     assert checks <= failed(audit)
     if name not in ("argmax", "dead unit"):  # what leaves no gradient at all is searched blindly
         assert audit.robust_accuracy <= honest.robust_accuracy + 0.05
     assert audit.robust_accuracy < 0.6
-    claimed = audit.results["protocol"]["top1"]
-    assert audit.verdict != "trustworthy" or claimed < 0.1
+    assert audit.verdict != "trustworthy" or audit.record.reference.top1 < 0.1
 
 
-@pytest.mark.parametrize("network", ["plain", "robust"])
-def test_honest_networks_raise_no_alarm(network: str, sample: Pair, request: pytest.FixtureRequest) -> None:
-    model = request.getfixturevalue(network)
-    audit = lp.audit(model, sample, threat=THREAT, protocol=PROTOCOL, budget=2000, progress=False)  # on few images Square is dear
+def test_an_honest_network_raises_no_alarm(honest: lp.Audit) -> None:
+    assert not failed(honest) - {"eight_bit"}
+    assert honest.verdict == "trustworthy", honest.record.reason
+
+
+def test_an_honest_robust_network_raises_no_alarm_and_keeps_no_more_than_under_pgd_with_many_restarts(
+    robust: nn.Module, images: Pair
+) -> None:
+    audit = lp.audit(robust, images, threat=THREAT, reference_attack=REFERENCE, budget=2000, progress=False)  # Square is expensive on few
     assert not failed(audit) - {"eight_bit"}
-    assert audit.verdict == "trustworthy", audit.results["reason"]
-    if network == "robust":
-        assert 0.2 < audit.robust_accuracy < 1
-
-
-def test_it_leaves_no_more_than_pgd_with_many_restarts(robust: nn.Module, sample: Pair) -> None:
+    assert audit.verdict == "trustworthy", audit.record.reason
+    assert 0.2 < audit.robust_accuracy < 1
     strong = lp.attacks.PGD(THREAT, step_size=0.02, steps=50, restarts=10, loss=lp.losses.margin)
-    pgd = lp.evaluate(robust, sample, attacks={"pgd": strong}, progress=False).results["white_box"]
-    audit = lp.audit(robust, sample, threat=THREAT, protocol=PROTOCOL, progress=False)
-    assert audit.results["robust_accuracy"]["correct"] <= pgd["correct"]
-    assert audit.results["gradient_evaluations_per_example"] < pgd["top1"] * 500
-    assert audit.results["rounds"][0]["gradients_per_example"] <= 12
-    assert EPS == audit.results["threat"]["init_args"]["eps"]
+    pgd = lp.evaluate(robust, images, attacks={"pgd": strong}, progress=False).results["white_box"]
+    assert audit.record.robust_accuracy.correct <= pgd["correct"]
+    assert audit.record.gradient_evaluations_per_example < pgd["top1"] * 500 / 2
+    assert audit.record.rounds[0].gradients_per_example <= 12

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from logitpair.auditing.scheduler import Stop
-from logitpair.auditing.verdict import verdict
+from logitpair.auditing.verdict import decide
 from logitpair.evaluation.confidence import wilson
+from logitpair.storage.results import Accuracy
 
 
-def accuracy(correct: int, total: int = 300) -> dict[str, Any]:
-    return {"top1": correct / total, "correct": correct, "total": total, "ci95": wilson(correct, total)}
+def accuracy(correct: int, total: int = 300) -> Accuracy:
+    return Accuracy(top1=correct / total, correct=correct, total=total, ci95=wilson(correct, total))
 
 
 @pytest.mark.parametrize(
-    ("protocol", "audited", "word"),
+    ("reference", "audited", "word"),
     [
         (282, 273, "overestimated"),  # three points, which floating-point numbers make a little less
         (282, 274, "trustworthy"),  # above the interval by less than three points
@@ -27,7 +26,7 @@ def accuracy(correct: int, total: int = 300) -> dict[str, Any]:
         (250, 282, "inconclusive"),  # less than the audit's
     ],
 )
-def test_it_depends_on_the_gap_and_on_the_interval(protocol: int, audited: int, word: str) -> None:
-    assert verdict(accuracy(protocol), accuracy(audited), [], Stop("enough", settled=True))[0] == word
-    unsettled = verdict(accuracy(protocol), accuracy(audited), [], Stop("the budget is spent", settled=False))[0]
-    assert unsettled == ("overestimated" if word == "overestimated" else "inconclusive")
+def test_it_depends_on_the_gap_and_on_the_interval(reference: int, audited: int, word: str) -> None:
+    assert decide(accuracy(reference), accuracy(audited), [], Stop("enough", converged=True))[0] == word
+    not_converged = decide(accuracy(reference), accuracy(audited), [], Stop("the budget is spent", converged=False))[0]
+    assert not_converged == ("overestimated" if word == "overestimated" else "inconclusive")

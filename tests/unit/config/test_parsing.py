@@ -1,4 +1,4 @@
-"""How settings that are refused are told: the setting by its whole name, the value, what is accepted, in one line."""
+"""How settings are refused: the setting by its whole name, the value, what is accepted, in one line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def refused(*overrides: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "said"),
+    ("option", "value", "message"),
     [
         ("objective.weight", "nan", "objective.weight: expected a number, not 'nan'"),
         ("objective.attack.steps", "1.5", "objective.attack.steps: expected a whole number, not '1.5'"),
@@ -46,7 +46,7 @@ def refused(*overrides: str) -> str:
             "objective.wieght",
             "1",
             "objective: Option 'wieght' is not accepted by logitpair.objectives.AdversarialLogitPairing; "
-            "accepted: attack, label_smoothing, weight_warmup, warmup, weight, pairing, clean_weight",
+            "accepted: attack, label_smoothing, warmup, clean_weight, weight_warmup, weight, pairing",
         ),
         ("model.width", "x", "model.width: expected a whole number, not 'x'"),
         ("optimizer.lr", "x", "optimizer.lr: expected a number, not 'x'"),
@@ -56,22 +56,22 @@ def refused(*overrides: str) -> str:
         ("fine_tuning.trainable", "hidden", "fine_tuning.trainable: expected a list such as [a,b], not 'hidden'"),
     ],
 )
-def test_a_wrong_type_is_told_by_the_settings_whole_name(option: str, value: str, said: str) -> None:
-    assert refused(f"--{option}", value) == said
+def test_a_wrong_type_names_the_settings_whole_name(option: str, value: str, message: str) -> None:
+    assert refused(f"--{option}", value) == message
 
 
 def test_what_a_class_in_a_union_refuses_keeps_its_own_words() -> None:
-    said = "rank must be at least 2, not 1"
-    assert refused("--objective.attack.target.class_path", f"{__name__}.Picky") == said
+    message = "rank must be at least 2, not 1"
+    assert refused("--objective.attack.target.class_path", f"{__name__}.Picky") == message
     pgd = {"threat": {"eps": 0.1}, "step_size": 0.1, "steps": 1, "target": {"class_path": f"{__name__}.Picky"}}
-    with pytest.raises(InputError, match=f"^{said}$"), refusals():
+    with pytest.raises(InputError, match=f"^{message}$"), refusals():
         attack_specs._named("a", {"class_path": "logitpair.attacks.PGD", "init_args": pgd})
 
 
 def test_a_source_that_cannot_be_built_is_one_line() -> None:
-    said = refused(*ENSEMBLE, '[{"class_path": "logitpair.models.SmallConvNet", "init_args": {"width": -1}}]')
-    assert said.startswith("cannot be built from these settings: ")
-    assert "-1" in said
+    message = refused(*ENSEMBLE, '[{"class_path": "logitpair.models.SmallConvNet", "init_args": {"width": -1}}]')
+    assert message.startswith("cannot be built from these settings: ")
+    assert "-1" in message
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from picture_folders import image_folder
+from image_folders import image_folder
 from torch import nn
 
 import logitpair as lp

@@ -35,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def expand(arguments: list[str]) -> list[str]:
-    """Tell the command's own options from settings, which the parser gets as one list since an axis has no type it knows."""
+    """Separate the command's own options from settings, which the parser gets as one list since an axis has no type it knows."""
     recipe, config, values, *rest = recipe_first(arguments, "sweep", usage="--setting VALUE,VALUE")
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for option in OWN:
@@ -47,7 +47,7 @@ def expand(arguments: list[str]) -> list[str]:
 
 
 def run(arguments: Namespace) -> None:
-    """Train and evaluate every run that is not finished, then tell what the grid shows."""
+    """Train and evaluate every run that is not finished, then show the grid."""
     axes, fixed = grid.read(json.loads(arguments.overrides))
     check_folder(arguments.out)
     if not axes:

@@ -1,0 +1,64 @@
+"""The reference attack: the one whose number is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from logitpair.attacks import PGD
+from logitpair.auditing.audit_ledger import AuditLedger, column
+from logitpair.auditing.search import AuditContext
+from logitpair.errors import InputError
+from logitpair.evaluation.confidence import accuracy
+from logitpair.rng import derive_seed
+from logitpair.storage.class_path import describe
+from logitpair.storage.ledger import POSITION
+from logitpair.storage.results import Accuracy, ReferenceAccuracy
+from logitpair.threat import Linf
+
+EXAMPLES = 300  # measured on the first so many, where no number is reported
+STAGE = 999  # in the place of a round's number
+
+
+def reference_attack(threat: Linf) -> PGD:
+    """PGD with 40 steps of a thirtieth of eps from a random point: the paper's attack on MNIST, whatever the radius."""
+    return PGD(threat, step_size=threat.eps / 30, steps=40)
+
+
+standard_protocol = reference_attack  # deprecated
+
+
+def check_reference(attack: PGD | None, threat: Linf) -> PGD:
+    """The attack, or the default; refused if it is targeted or in another threat model."""
+    attack = attack or reference_attack(threat)
+    if attack.target is not None:
+        raise InputError("reference_attack: is targeted; accepted: an untargeted PGD")
+    if attack.threat != threat:
+        raise InputError(f"reference_attack: attacks in {attack.threat}, the audit in {threat}; accepted: the same threat model")
+    return attack
+
+
+def parse_reported(reported: Mapping[str, Any], attack: PGD) -> ReferenceAccuracy:
+    """What an evaluation reported of the attack, typed."""
+    try:
+        return msgspec.convert({**reported, "parameters": describe(attack), "measured": False}, ReferenceAccuracy)
+    except msgspec.ValidationError as error:
+        needed = "must hold top1, correct, total and ci95, as `results['attacks'][name]` of an evaluation does"
+        raise InputError(f"reported_accuracy: {needed}: {error}") from error
+
+
+def measure(context: AuditContext, ledger: AuditLedger, attack: PGD, number: int) -> tuple[ReferenceAccuracy, Accuracy]:
+    """The accuracy under the attack and what the audit left of the same images, less what the attack broke, recorded as a round."""
+    correct, gradients = ledger.clean_correct[:EXAMPLES].copy(), 0.0
+    if correct.any():
+        seed = derive_seed(context.seed, "protocol")  # the word is part of the random stream
+        chunks = context.search(STAGE, np.flatnonzero(correct), attack, context.model, seed, "reference attack")
+        correct[column(chunks, POSITION)] = ~column(chunks, "broken")
+        gradients = float(column(chunks, "gradients").sum()) / len(correct)
+        ledger.add_broken(number, chunks)
+    parameters, measured = describe(attack), accuracy(correct)
+    reference = ReferenceAccuracy(**measured, parameters=parameters, measured=True, gradient_evaluations_per_example=gradients)
+    return reference, Accuracy(**accuracy(ledger.still_correct[:EXAMPLES]))

@@ -1,0 +1,65 @@
+"""Which examples are nearest to being broken, and what is recorded of a round."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from logitpair import InputError
+from logitpair.auditing.audit_ledger import MISCLASSIFIED, STILL_CORRECT, AuditLedger
+from logitpair.storage.ledger import POSITION, Columns
+
+
+def survey(*margins: float) -> AuditLedger:
+    """A ledger of so many examples, all classified right by these margins."""
+    zeros = np.zeros(len(margins), int)
+    chunk = {POSITION: np.arange(len(margins)), "y": zeros, "prediction": zeros, "margin": np.array(margins)}
+    return AuditLedger([chunk | {"gallery/x": np.zeros((len(margins), 1, 2, 2))}], len(margins))
+
+
+def searched(position: int, *, broken: bool, margin: float) -> Columns:
+    """The chunk of a search on one example."""
+    columns = {name: np.ones(1) for name in ("gradients", "forwards", "prediction", "distance", "restart", "step")}
+    columns |= {name: np.array([broken]) for name in ("broken", "broken_8_bit")}
+    return columns | {POSITION: np.array([position]), "margin": np.array([margin]), "gallery/x_adv": np.ones((1, 1, 2, 2))}
+
+
+def test_what_was_attacked_in_vain_counts_as_further() -> None:
+    ledger = survey(-1.0, -1.5, -3.5, -2.5)
+    assert ledger.nearest("one", 2).tolist() == [0, 1]
+    in_vain = searched(0, broken=False, margin=-1.0)
+    ledger.add(0, "one", np.array([0]), [in_vain])
+    assert ledger.nearest("one", 1).tolist() == [1]
+    assert ledger.nearest("one", 2).tolist() == [0, 1]
+    assert ledger.nearest("another", 1).tolist() == [0]
+    ledger.add(1, "one", np.array([0]), [in_vain])
+    assert ledger.nearest("one", 2).tolist() == [1, 3]  # 1.5, 2.5, three times 1, 3.5
+
+
+def test_logits_may_be_as_small_as_they_like() -> None:
+    assert survey(-3e-9, -1e-9, -2e-9).nearest("one", 1).tolist() == [1]
+
+
+def test_only_what_was_still_correct_is_recorded_as_broken() -> None:
+    ledger = survey(-1.0, -2.0, -3.0)
+    ledger.add(0, "one", np.array([0, 2]), [searched(2, broken=True, margin=0.5), searched(0, broken=False, margin=-0.5)])
+    ledger.add_broken(1, [searched(2, broken=True, margin=9.0), searched(1, broken=True, margin=9.0)])
+    columns = ledger.columns
+    assert columns["broken_in_round"].tolist() == [STILL_CORRECT, 1, 0]
+    assert columns["prediction"].tolist() == [0, 1, 1]
+    assert columns["gallery/x_adv"][:, 0, 0, 0].tolist() == [0, 1, 1]
+    assert columns["gradients"].tolist() == [1, 0, 1]
+    assert columns["margin"].tolist() == [-0.5, -2.0, 0.5]
+    assert ledger.still_correct.tolist() == [True, False, False]
+
+
+def test_what_is_wrong_without_any_attack_is_never_attacked() -> None:
+    chunk = {POSITION: np.arange(2), "y": np.zeros(2, int), "prediction": np.array([1, 0]), "margin": np.array([1.0, -1.0])}
+    ledger = AuditLedger([chunk | {"gallery/x": np.zeros((2, 1, 2, 2))}], 2)
+    assert ledger.columns["broken_in_round"].tolist() == [MISCLASSIFIED, STILL_CORRECT]
+    assert ledger.nearest("one", 2).tolist() == [1]
+
+
+def test_a_round_with_a_missing_chunk_is_refused() -> None:
+    with pytest.raises(InputError, match="2 examples: 1 are missing"):
+        survey(-1.0, -1.0).add(0, "one", np.array([0, 1]), [searched(0, broken=False, margin=-1.0)])
