@@ -1,7 +1,7 @@
 """Random numbers as an argument: one generator a batch, or one stream an example.
 
-Training and evaluation pass ``ExampleStreams``, whose numbers belong to an example and not to the process or the batch it happened to
-be in, so that no result depends on the number of processes or the device. A ``torch.Generator`` does for everything else.
+Training and evaluation pass ``ExampleStreams``, whose numbers belong to an example and not to its process or batch, so that no result
+depends on the number of processes or the device. A ``torch.Generator`` does for everything else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 _MASK_53 = (1 << 53) - 1
-_WHOLE = -1  # the position that stands for all examples together
+_WHOLE = -1  # the position of all examples together
 
 
 @dataclass
@@ -44,7 +44,7 @@ class ExampleStreams:
         return unit.to(dtype).clamp_(max=1 - torch.finfo(dtype).eps).view(shape)
 
     def common(self) -> float:
-        """A uniform number in [0, 1) that all examples share, in whichever batches they are."""
+        """A uniform number in [0, 1), the same for all examples in whichever batches they are."""
         whole = ExampleStreams(self.seed, torch.tensor([_WHOLE]), self.draws)
         self.draws += 1
         return whole.uniform(torch.Size([1]), torch.float64, torch.device("cpu")).item()

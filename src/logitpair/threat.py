@@ -18,7 +18,7 @@ class Linf:
     """All images within ``eps`` of the original in every pixel, inside the box [0, 1].
 
     Args:
-        eps: radius, in the pixels' unit ([0, 1]; on the command line also ``8/255``).
+        eps: radius, in [0, 1] pixel scale (on the command line also ``8/255``).
 
     Raises:
         InputError: if ``eps`` is negative, above 1 or not finite.
@@ -31,7 +31,7 @@ class Linf:
     def __post_init__(self) -> None:
         at_least("eps", self.eps, 0)
         if self.eps > 1:
-            raise InputError(f"eps must be at most 1, the pixels' whole range, not {self.eps:g}; for one in 1/255 write {self.eps:g}/255")
+            raise InputError(f"eps must be at most 1, a pixel's whole range, not {self.eps:g}; for one in 1/255 write {self.eps:g}/255")
 
     def project(self, x_adv: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """The nearest point to ``x_adv`` that is in the ball around ``x`` and in the box."""
@@ -42,11 +42,11 @@ class Linf:
         return self.project(x + self.eps * (2 * uniform_like(x, generator) - 1), x)
 
     def ascent(self, gradient: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """The direction of length 1 in this norm that climbs fastest: the gradient's sign. NaN points nowhere."""
+        """The direction of length 1 in this norm of steepest ascent: the gradient's sign, 0 where it is NaN."""
         return gradient.sign().nan_to_num_(nan=0.0)
 
     def distance(self, x_adv: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
-        """How far each ``x_adv`` is from its ``x``, in this norm and the pixels' unit."""
+        """How far each ``x_adv`` is from its ``x``, in this norm and [0, 1] pixel scale."""
         return (x_adv - x).abs().flatten(1).amax(1)
 
     def contains(self, x_adv: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Bool[Tensor, " batch"]:
@@ -56,7 +56,7 @@ class Linf:
         return inside & (self.distance(x_adv, x) <= self.eps + slack)
 
     def eight_bit(self, x_adv: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """``x_adv`` as a picture file would hold it: each value the nearest multiple of 1/255 within ``eps`` of ``x``.
+        """``x_adv`` as an image file would hold it: each value the nearest multiple of 1/255 within ``eps`` of ``x``.
 
         Of images that are no multiples of 1/255 themselves there may be none within; then it is the next one beyond.
         """
@@ -71,7 +71,7 @@ class Linf:
 
 
 def check_threat(threat: object) -> None:
-    """Refuse what is no threat model, such as a bare radius.
+    """Refuse what is no threat model, such as a number.
 
     Raises:
         InputError: with what was found.

@@ -39,7 +39,7 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
         "default": PGD(BALL, step_size=0.04, steps=4),
         "restarts": PGD(BALL, step_size=0.04, steps=2, restarts=3),
         "bim": PGD(BALL, step_size=0.04, steps=4, random_start=False),
-        "margin": PGD(BALL, step_size=0.04, steps=3, loss=lp.losses.margin),
+        "margin": PGD(BALL, step_size=0.04, steps=3, loss=lp.losses.misclassification_margin),
         "least_likely": PGD(BALL, step_size=0.04, steps=3, target=lp.attacks.LeastLikely()),
         "random_target": PGD(BALL, step_size=0.04, steps=3, target=lp.attacks.RandomTarget()),
         "exhaustive": PGD(BALL, step_size=0.04, steps=3).without_early_stop(),

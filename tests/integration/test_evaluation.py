@@ -83,7 +83,7 @@ def test_the_images_that_two_processes_keep_are_all_of_them(run: Path, tmp_path:
     assert done.code == 0, done.stderr
     assert main(["evaluate", str(run), "--name", "shared", "--verify"]) == 0
     verification = json.loads((run / "evaluation" / "shared" / "verification.json").read_text())
-    assert [(attack["victim"], attack["total"]) for attack in verification["attacks"]] == [("white_box", 20), ("itself", 20)]
+    assert [(attack["setting"], attack["total"]) for attack in verification["attacks"]] == [("white_box", 20), ("itself", 20)]
     assert verification["weights"] == results(run, "shared")["weights"]
 
 

@@ -33,7 +33,7 @@ def without_times(results: SweepResults) -> SweepResults:
 def start(arguments: list[str], out: Path) -> subprocess.Popen[str]:
     """The command line in a process of its own, once it has written ``sweep.json``."""
     command = [sys.executable, "-m", "logitpair", "sweep", *arguments, "--out", str(out)]
-    threads = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # as many as the sweeps in this process share
+    threads = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # as many as the sweeps in this process divide
     process = subprocess.Popen(command, env=threads, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: (out / "sweep.json").exists() or process.poll() is not None)
     return process
@@ -91,8 +91,8 @@ def test_seeds_differ_and_a_run_equals_a_single_training(swept: Path, tmp_path: 
         assert main(["train", config, "--out", str(tmp_path / "run")]) == 0
     finally:
         torch.set_num_threads(threads)
-    alone, own, other = (lp.load(folder).state_dict() for folder in (tmp_path / "run", run, run.with_name("seed-0")))
-    assert all(torch.equal(value, own[key]) for key, value in alone.items())
+    alone, swept_run, other = (lp.load(folder).state_dict() for folder in (tmp_path / "run", run, run.with_name("seed-0")))
+    assert all(torch.equal(value, swept_run[key]) for key, value in alone.items())
     assert not all(torch.equal(value, other[key]) for key, value in alone.items())
 
 

@@ -51,7 +51,7 @@ def written_out(model: nn.Module, x: Tensor, y: Tensor, start: Tensor, eps: floa
         leaf = z.clone().requires_grad_()
         value = loss(model(leaf), y)
         value.sum().backward()
-        seen.append((losses.margin(model(z), y).item(), z))
+        seen.append((losses.misclassification_margin(model(z), y).item(), z))
         return value.item(), leaf.grad
 
     p = [0.0, 0.22]
@@ -85,7 +85,7 @@ def written_out(model: nn.Module, x: Tensor, y: Tensor, start: Tensor, eps: floa
 
 
 @pytest.mark.parametrize("steps", [1, 5, 30, 100])
-@pytest.mark.parametrize("loss", [losses.margin, losses.cross_entropy, losses.dlr])
+@pytest.mark.parametrize("loss", [losses.misclassification_margin, losses.cross_entropy, losses.dlr])
 def test_agrees_with_the_algorithm_written_out(steps: int, loss: losses.Loss, trained: nn.Module, sample: Pair) -> None:
     model, (x, y) = copy.deepcopy(trained).double(), (sample[0][:5].double(), sample[1][:5])
     found = APGD(lp.Linf(0.1), steps=steps, loss=loss).without_early_stop()(model, x, y, generator=streams(x))
@@ -110,17 +110,17 @@ def worst_margin(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 def test_reaches_the_worst_case_of_a_linear_model(linear: nn.Module, middle: Pair) -> None:
     x, y = middle
     found = APGD(lp.Linf(EPS), steps=30, restarts=10).without_early_stop()(linear, x, y, generator=streams(x))
-    torch.testing.assert_close(losses.margin(linear(found), y).detach(), worst_margin(linear, x, y), rtol=0, atol=1e-12)
+    torch.testing.assert_close(losses.misclassification_margin(linear(found), y).detach(), worst_margin(linear, x, y), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("loss", [losses.margin, losses.cross_entropy])
+@pytest.mark.parametrize("loss", [losses.misclassification_margin, losses.cross_entropy])
 def test_reaches_the_worst_case_of_two_classes_with_any_loss_in_one_restart(loss: losses.Loss, linear: nn.Module, middle: Pair) -> None:
     x, y = middle[0], middle[1] % 2
     model = First(linear)
     gap = (linear.weight[1 - y] - linear.weight[y]).detach()
-    worst = losses.margin(model(x), y).detach() + EPS * gap.abs().sum(1)
+    worst = losses.misclassification_margin(model(x), y).detach() + EPS * gap.abs().sum(1)
     found = APGD(lp.Linf(EPS), steps=20, loss=loss).without_early_stop()(model, x, y, generator=streams(x))
-    torch.testing.assert_close(losses.margin(model(found), y).detach(), worst, rtol=0, atol=1e-12)
+    torch.testing.assert_close(losses.misclassification_margin(model(found), y).detach(), worst, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("early_stop", [True, False])
@@ -217,7 +217,7 @@ def test_a_gradient_that_is_no_number_points_nowhere(linear: nn.Module, middle: 
     x_adv = APGD(lp.Linf(EPS), steps=30).without_early_stop()(HalfBlind(), x, y, generator=streams(x))
     start = lp.Linf(EPS).random_start(x, streams(x))
     assert torch.equal(x_adv.flatten(1)[:, :8], start.flatten(1)[:, :8])
-    assert (losses.margin(linear(x_adv), y) > losses.margin(linear(x), y)).float().mean() > 0.8
+    assert (losses.misclassification_margin(linear(x_adv), y) > losses.misclassification_margin(linear(x), y)).float().mean() > 0.8
 
 
 def test_two_classes(linear: nn.Module, middle: Pair) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import logitpair as lp
-from logitpair.losses import margin
+from logitpair.losses import misclassification_margin as margin
 
 EPS = 0.05
 BALL = lp.Linf(EPS)  # around images in [0.3, 0.7] the box is never reached
@@ -31,7 +31,7 @@ def binary() -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("loss", [lp.losses.margin, lp.losses.cross_entropy])
+@pytest.mark.parametrize("loss", [lp.losses.misclassification_margin, lp.losses.cross_entropy])
 @pytest.mark.parametrize("random_start", [True, False])
 def test_pgd_reaches_the_worst_case_of_two_classes(binary: nn.Module, middle: tuple, loss: lp.losses.Loss, random_start: bool) -> None:
     x, y = middle[0], middle[1] % 2
@@ -48,7 +48,7 @@ def test_one_step_of_size_eps_is_optimal_for_two_classes(binary: nn.Module, midd
 
 def test_pgd_on_the_margin_reaches_the_worst_case_of_three_classes_and_no_more(linear: nn.Module, middle: tuple) -> None:
     x, y = middle
-    attack = lp.attacks.PGD(BALL, step_size=EPS / 4, steps=20, restarts=10, loss=lp.losses.margin).without_early_stop()
+    attack = lp.attacks.PGD(BALL, step_size=EPS / 4, steps=20, restarts=10, loss=lp.losses.misclassification_margin).without_early_stop()
     found = margin(linear(attack(linear, x, y, generator=torch.Generator().manual_seed(0))), y).detach()
     best = worst_margin(linear, x, y)
     assert (found <= best + 1e-12).all()
@@ -58,7 +58,7 @@ def test_pgd_on_the_margin_reaches_the_worst_case_of_three_classes_and_no_more(l
 @pytest.mark.parametrize("early_stop", [True, False])
 def test_pgd_breaks_exactly_the_examples_that_can_be_broken(linear: nn.Module, middle: tuple, early_stop: bool) -> None:
     x, y = middle
-    attack = lp.attacks.PGD(BALL, step_size=EPS / 4, steps=20, restarts=10, loss=lp.losses.margin, early_stop=early_stop)
+    attack = lp.attacks.PGD(BALL, step_size=EPS / 4, steps=20, restarts=10, loss=lp.losses.misclassification_margin, early_stop=early_stop)
     x_adv = attack(linear, x, y, generator=torch.Generator().manual_seed(0))
     breakable = worst_margin(linear, x, y) > 0
     assert 0 < breakable.sum() < len(x), "the test needs both kinds"

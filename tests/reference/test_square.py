@@ -76,10 +76,10 @@ def test_finds_the_worst_case_of_a_linear_model_of_two_classes(linear: nn.Module
 
     x, y = middle[0], middle[1] % 2
     gap = (linear.weight[1 - y] - linear.weight[y]).detach()
-    worst = losses.margin(First()(x), y).detach() + EPS * gap.abs().sum(1)
+    worst = losses.misclassification_margin(First()(x), y).detach() + EPS * gap.abs().sum(1)
     attack = Square(lp.Linf(EPS), queries=400)
     found = attack.without_early_stop()(First(), x, y, generator=streams(x))
-    torch.testing.assert_close(losses.margin(First()(found), y).detach(), worst, rtol=0, atol=1e-12)
+    torch.testing.assert_close(losses.misclassification_margin(First()(found), y).detach(), worst, rtol=0, atol=1e-12)
     assert 0 < (worst > 0).sum() < len(x), "the test needs both kinds"
     assert torch.equal(First()(attack(First(), x, y, generator=streams(x))).argmax(1) != y, worst > 0)
 
@@ -149,10 +149,13 @@ def test_what_is_counted_is_what_went_through_the_model(trained: nn.Module, samp
     without_early_stop = attack.without_early_stop().find(trained, x, y, generator=streams(x))
     assert (without_early_stop.forwards == 40).all()
     assert torch.equal(trained(without_early_stop.x_adv).argmax(1) != y, broken)
-    assert (losses.margin(trained(without_early_stop.x_adv), y)[broken] > losses.margin(trained(found.x_adv), y)[broken] - 1e-5).all()
+    assert (
+        losses.misclassification_margin(trained(without_early_stop.x_adv), y)[broken]
+        > losses.misclassification_margin(trained(found.x_adv), y)[broken] - 1e-5
+    ).all()
 
 
-@pytest.mark.parametrize("loss", [losses.margin, losses.cross_entropy])
+@pytest.mark.parametrize("loss", [losses.misclassification_margin, losses.cross_entropy])
 def test_what_an_example_meets_does_not_depend_on_the_batch_size(loss: losses.Loss, trained: nn.Module, sample: Pair) -> None:
     model, x, y = copy.deepcopy(trained).double(), sample[0].double(), sample[1]
     attack = Square(lp.Linf(0.1), queries=60, loss=loss)

@@ -30,20 +30,20 @@ labels = st.lists(st.integers(0, 4), min_size=4, max_size=4).map(torch.tensor)
 
 @given(distinct_rows, labels)
 def test_margin_is_positive_exactly_when_misclassified(logits: Tensor, y: Tensor) -> None:
-    assert torch.equal(losses.margin(logits, y) > 0, logits.argmax(1) != y)
+    assert torch.equal(losses.misclassification_margin(logits, y) > 0, logits.argmax(1) != y)
 
 
 def test_margin_is_zero_on_a_tie() -> None:
-    assert losses.margin(torch.zeros(2, 3), torch.tensor([0, 2])).tolist() == [0, 0]
+    assert losses.misclassification_margin(torch.zeros(2, 3), torch.tensor([0, 2])).tolist() == [0, 0]
 
 
 def test_margin_by_hand() -> None:
-    assert losses.margin(A, torch.tensor([2, 0])).tolist() == [-2.0, 0.5]
+    assert losses.misclassification_margin(A, torch.tensor([2, 0])).tolist() == [-2.0, 0.5]
 
 
 def test_margin_leaves_the_logits_alone() -> None:
     logits = A.clone()
-    losses.margin(logits, torch.tensor([2, 0]))
+    losses.misclassification_margin(logits, torch.tensor([2, 0]))
     assert torch.equal(logits, A)
 
 
@@ -77,13 +77,13 @@ def test_dlr_does_not_change_when_the_logits_are_shifted_or_scaled(logits: Tenso
 
 @given(logit_rows, labels)
 def test_dlr_has_the_sign_of_the_margin(logits: Tensor, y: Tensor) -> None:
-    assert torch.equal(losses.dlr(logits, y).sign(), losses.margin(logits, y).sign())
+    assert torch.equal(losses.dlr(logits, y).sign(), losses.misclassification_margin(logits, y).sign())
 
 
 @given(logit_rows, labels)
 def test_a_targeted_loss_is_positive_only_when_misclassified_and_the_best_target_s_is_the_margin(logits: Tensor, y: Tensor) -> None:
     each = torch.stack([losses.targeted_margin(logits, y, torch.full_like(y, k)) for k in range(5)], 1)
-    assert torch.equal(each.scatter(1, y[:, None], -torch.inf).amax(1), losses.margin(logits, y))
+    assert torch.equal(each.scatter(1, y[:, None], -torch.inf).amax(1), losses.misclassification_margin(logits, y))
     dlr = torch.stack([losses.targeted_dlr(logits, y, torch.full_like(y, k)) for k in range(5)], 1)
     assert torch.equal(dlr.sign(), each.sign())
 

@@ -1,4 +1,4 @@
-"""What ``logitpair sweep`` and ``logitpair reproduce`` say at their end."""
+"""What ``logitpair sweep`` and ``logitpair reproduce`` print at their end."""
 
 from __future__ import annotations
 

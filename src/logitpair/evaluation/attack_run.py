@@ -61,27 +61,16 @@ class CleanBatch:
 
 @dataclass(frozen=True)
 class AttackRun:
-    """One attack on one network.
+    """One attack on one network."""
 
-    Args:
-        setting: ``white_box`` for the model itself, ``curve`` for it at another radius, or a source's name.
-        name: the attack's.
-        network: that the attack searches on.
-        weights: the network's ``fingerprint``.
-        attack: the search.
-        seed: of its random numbers, with each example's position.
-        data: what the examples are (``data.fingerprint``), if known.
-        examples: only so many of the first are attacked; None for all.
-    """
-
-    setting: str
-    name: str
-    network: nn.Module
-    weights: str
+    setting: str  # white_box for the model itself, curve for it at another radius, or a source's name
+    name: str  # of the attack
+    network: nn.Module  # that the attack searches on
+    weights: str  # the network's fingerprint
     attack: Attack
-    seed: int
-    data: str | None = None
-    examples: int | None = None
+    seed: int  # of its random numbers, with each example's position
+    data: str | None = None  # the fingerprint of the examples, if known
+    examples: int | None = None  # only so many of the first are attacked; None for all
 
     @property
     def column(self) -> str:

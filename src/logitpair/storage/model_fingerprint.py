@@ -1,4 +1,4 @@
-"""What tells one network from another, the same in every process: weights, settings, and the code that runs."""
+"""What distinguishes one network from another, the same in every process: weights, settings, and the code that runs."""
 
 from __future__ import annotations
 

@@ -21,6 +21,12 @@ Kind = TypeVar("Kind", bound=Record)
 Ledger = Mapping[str, np.ndarray]
 
 
+class _Header(Struct):
+    """The schema of a file; ``training.json`` has none."""
+
+    schema: int = SCHEMA
+
+
 def write_record(path: Path, record: Record) -> None:
     """Write a record as indented JSON, whole or not at all.
 
@@ -51,12 +57,6 @@ def read_record(path: Path, kind: type[Kind], writer: str) -> Kind:
         raise InputError(f"'{path}' is missing; run `{writer}` again") from error
     except (OSError, msgspec.DecodeError) as error:
         raise InputError(f"'{path}' is damaged or incomplete ({first_line(error)}); run `{writer}` again") from error
-
-
-class _Header(Struct):
-    """What tells a file's schema; ``training.json`` has none of its own."""
-
-    schema: int = SCHEMA
 
 
 def write_results(folder: Path, results: Results, ledger: Ledger) -> Path:

@@ -22,7 +22,7 @@ Verdict = Literal["trustworthy", "overestimated", "inconclusive"]
 
 
 class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Immutable, its fields given by name."""
+    """Immutable, its fields by keyword."""
 
 
 class Accuracy(Record, frozen=True, kw_only=True):
@@ -107,7 +107,7 @@ class Training(Record, frozen=True, kw_only=True):
     """`training.json`, written when training ends."""
 
     steps: Count  #: of the optimizer
-    seconds: Amount  #: all parts of an interrupted training, without what a kill lost
+    seconds: Amount  #: of an interrupted training all runs together, without what a kill lost
     processes: Count  #: that took part
     precision: str  #: of forward and backward passes
     versions: dict[str, str]  #: `logitpair`, `torch`, `python`, `platform`
@@ -184,13 +184,9 @@ class Results(Task, frozen=True, kw_only=True):
     precision: str  #: that the attacks compute in; what counts is verified in float32
     versions: dict[str, str]  #: `logitpair`, `torch`, `python`, `platform`
     hardware: Hardware  #: what it ran on
-    wall_time_seconds: Amount  #: of one that was interrupted, its last part
+    wall_time_seconds: Amount  #: of one that was interrupted, since it was resumed
     cache_key: str | None = None  #: a hash of all that determines the numbers; absent where no folder was given
     ledger_sha256: str | None = None  #: of the `ledger.npz` written with it; another one is refused
-
-    def __post_init__(self) -> None:
-        if len(self.class_names) != self.classes:
-            raise ValueError(f"{len(self.class_names)} class names for {self.classes} classes")
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -208,14 +204,6 @@ class EvaluationResults(Results, frozen=True, kw_only=True, tag_field="kind", ta
     curve: tuple[CurvePoint, ...] = ()  #: accuracy against eps
     batch_size: Count  #: images attacked together; no result depends on it
     transfer: bool = False  #: whether it is one of several networks evaluated on each other's images (`logitpair transfer`)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for worst, attacks in ((self.white_box, self.attacks), *((source, source.attacks) for source in self.black_box.values())):
-            if worst.attack not in attacks:
-                raise ValueError(f"the worst attack '{worst.attack}' is not among the attacks")
-            if worst.confusion and {len(worst.confusion), *map(len, worst.confusion)} != {self.classes}:
-                raise ValueError(f"the confusion counts are not {self.classes} by {self.classes}")
 
 
 class Finding(Record, frozen=True, kw_only=True):
@@ -337,7 +325,7 @@ class SweepRun(Record, frozen=True, kw_only=True):
     path: str  #: of the run directory, within the sweep's folder
     settings: Settings  #: the value of each axis
     seed: int  #: of training
-    evaluation: Settings  #: what is asked for: `examples` and, as in `config.yaml`, `attacks`, `curve` and `curve_examples`
+    evaluation: Settings  #: the request: `examples` and, as in `config.yaml`, `attacks`, `curve` and `curve_examples`
     status: Literal["pending", "finished", "failed"]  #: the same command again tries failed runs again
     message: str | None = None  #: why it failed
     validation_clean: Fraction | None = None  #: on held-out training images, the last in `metrics.jsonl`

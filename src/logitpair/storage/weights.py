@@ -73,13 +73,13 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path, fresh
         InputError: naming the first tensor that is missing, left over, not finite or of another shape, and what came from where.
     """
     expected = {name: tensor for name, tensor in model.state_dict().items() if not within(name, fresh)}
-    given = {name: tensor for name, tensor in weights.items() if not within(name, fresh)}
-    for name in sorted(expected.keys() | given.keys()):
-        if name not in given or name not in expected:
+    loaded = {name: tensor for name, tensor in weights.items() if not within(name, fresh)}
+    for name in sorted(expected.keys() | loaded.keys()):
+        if name not in loaded or name not in expected:
             where = f"'{path}' has no '{name}'" if name in expected else f"the model has no '{name}', which '{path}' holds"
             raise InputError(f"weights: {where}; is it the same network? The model's begin {', '.join(list(expected)[:3])}")
-        if given[name].shape != expected[name].shape:
-            raise InputError(f"weights: '{name}' is {list(given[name].shape)} in '{path}' and {list(expected[name].shape)} in the model")
-        if not torch.isfinite(given[name]).all():
+        if loaded[name].shape != expected[name].shape:
+            raise InputError(f"weights: '{name}' is {list(loaded[name].shape)} in '{path}' and {list(expected[name].shape)} in the model")
+        if not torch.isfinite(loaded[name]).all():
             raise InputError(f"weights: '{name}' in '{path}' is not finite")
-    model.load_state_dict(given, strict=False)
+    model.load_state_dict(loaded, strict=False)

@@ -1,4 +1,4 @@
-"""``sweep.json``: what became of every run, and what the runs of a point say together. Imports no torch."""
+"""``sweep.json``: what became of every run, and what the runs of a point have in common. Imports no torch."""
 
 from __future__ import annotations
 
@@ -30,24 +30,26 @@ ACCURACY = ("top1", "correct", "total", "ci95")
 
 
 def finished(run: SweepRun, folder: Path) -> SweepRun:
-    """The run with what the files of its ``folder`` say, once it is trained and evaluated.
+    """The run with the numbers in the files of its ``folder``, once it is trained and evaluated.
 
     Raises:
         InputError: if one of them is missing or damaged.
     """
-    validations = [line for line in read_json_lines(folder / "metrics.jsonl") if "validation_white_box" in line]
-    if not validations:
-        raise InputError(f"'{folder}' holds a damaged or unfinished run; delete it and start the sweep again")
     training = read_record(folder / "training.json", Training, "logitpair sweep")
     results = read_record(folder / "evaluation" / "test" / "results.json", EvaluationResults, "logitpair sweep")
     worst = results.white_box
-    parameters = results.attacks[worst.attack].parameters
+    try:
+        last = [line for line in read_json_lines(folder / "metrics.jsonl") if "validation_white_box" in line][-1]
+        clean, white_box = last["validation_clean"], last["validation_white_box"]
+        parameters = results.attacks[worst.attack].parameters
+    except LookupError as error:
+        raise InputError(f"'{folder}' holds a damaged or unfinished run; delete it and start the sweep again") from error
     return replace(
         run,
         status="finished",
         message=None,
-        validation_clean=validations[-1]["validation_clean"],
-        validation_white_box=validations[-1]["validation_white_box"],
+        validation_clean=clean,
+        validation_white_box=white_box,
         clean=Accuracy(**{key: getattr(results.clean, key) for key in ACCURACY}),
         white_box=AttackedTest(**{key: getattr(worst, key) for key in ACCURACY}, attack=worst.attack, parameters=parameters),
         evaluated=results.created,
@@ -56,15 +58,11 @@ def finished(run: SweepRun, folder: Path) -> SweepRun:
     )
 
 
-def same_request(old: SweepRun, new: SweepRun) -> bool:
-    """Whether two entries ask for the same run and the same evaluation, whatever became of them."""
-    return (old.path, old.settings, old.seed, old.evaluation) == (new.path, new.settings, new.seed, new.evaluation)
-
-
-def still_finished(run: SweepRun, folder: Path) -> bool:
-    """Whether the files that a finished run's entry was made from are still there, and its evaluation still the same."""
+def still_finished(old: SweepRun, new: SweepRun, folder: Path) -> bool:
+    """Whether the ``old`` run is what the ``new`` one asks for, and its files are still there, with the same evaluation."""
+    same = (old.path, old.settings, old.seed, old.evaluation) == (new.path, new.settings, new.seed, new.evaluation)
     try:
-        return run.status == "finished" and finished(run, folder).evaluated == run.evaluated
+        return same and old.status == "finished" and finished(old, folder).evaluated == old.evaluated
     except InputError:
         return False
 
@@ -110,13 +108,7 @@ def spread(values: Sequence[float]) -> Spread | None:
 
 
 def write(folder: Path, head: SweepResults, runs: Iterable[SweepRun]) -> SweepResults:
-    """Write ``sweep.json``, whole or not at all, and return its content.
-
-    Args:
-        folder: of the sweep.
-        head: recipe, scale, overrides, axes and seeds.
-        runs: as they are now.
-    """
+    """Write ``sweep.json``, whole or not at all: the ``head``, the runs as they are now, and what they have in common. Returns it."""
     runs = tuple(runs)
     points = tuple(summarize(runs))
     results = replace(head, runs=runs, points=points, best=best(points))

@@ -153,7 +153,7 @@ def _plan(
     for name, settings in resolved.items():
         folder = wanted.out / name
         run_directory.prepare(folder, recipe.name, wanted.scale, settings)
-        if name in begun and record.same_request(begun[name], runs[name]) and record.still_finished(begun[name], folder):
+        if name in begun and record.still_finished(begun[name], runs[name], folder):
             runs[name] = begun[name]
             del commands[name]
     return runs, commands

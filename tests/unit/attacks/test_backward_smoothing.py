@@ -78,7 +78,7 @@ def test_the_search_finds_the_optimum_of_a_linear_model(linear: nn.Module, middl
     for rank in (1, 2):
         attack = DiversifiedPGD(lp.Linf(0.05), steps=10, smoothing=0.4, target_rank=rank).without_early_stop()
         x_adv = attack(linear, x, y, generator=torch.Generator().manual_seed(0))
-        reached = torch.maximum(reached, lp.losses.margin(linear(x_adv), y).detach())
+        reached = torch.maximum(reached, lp.losses.misclassification_margin(linear(x_adv), y).detach())
     weight = linear.weight.detach()
     others = torch.stack(
         [(weight[k] - weight[y]).abs().sum(1) * 0.05 + (linear(x)[:, k] - linear(x).gather(1, y[:, None])[:, 0]) for k in range(3)], 1

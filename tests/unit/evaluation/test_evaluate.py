@@ -77,7 +77,7 @@ def test_results_do_not_depend_on_the_batch_size(model: nn.Module, sample: Pair,
         if not key.startswith("gallery"):
             np.testing.assert_allclose(parts.ledger[key], whole.ledger[key], rtol=0, atol=1e-9, err_msg=key)
     for key in ("clean", "white_box", "white_box_union", "curve"):
-        assert parts.results[key] == whole.results[key]
+        assert parts.results.get(key) == whole.results.get(key)
     for name in SUITE:
         a, b = (result.results["attacks"][name]["gradient_evaluations_per_example"] for result in (whole, parts))
         assert a == pytest.approx(b)
@@ -243,6 +243,14 @@ def test_black_box_from_the_model_itself_is_a_white_box(model: nn.Module, sample
     assert results["black_box"]["itself"]["correct"] == results["white_box"]["correct"]
     blind = evaluate(model, sample, attacks=attacks, sources={"untrained": lp.models.SmallConvNet(width=4).double()}).results
     assert blind["black_box"]["untrained"]["correct"] > results["white_box"]["correct"]
+
+
+def test_the_curve_is_of_the_first_attack_whatever_else_is_evaluated(model: nn.Module, sample: Pair) -> None:
+    source = lp.models.SmallConvNet(width=4).double()
+    evaluation = evaluate(model, sample, attacks={"strong": STRONG, "weak": WEAK}, sources={"other": source}, curve=(BALL.eps,))
+    assert evaluation.results["curve"][0]["attack"] == "strong"
+    for column in ("prediction", "gradients", "step"):
+        assert np.array_equal(evaluation.ledger[f"curve/0.1/{column}"], evaluation.ledger[f"white_box/strong/{column}"])
 
 
 def test_probabilities_are_warned_about(model: nn.Module, sample: Pair) -> None:

@@ -67,10 +67,10 @@ def refused(path: Path) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
-def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0, 0.1, 0.5, 0.99])
+def test_a_truncated_file_is_refused(tmp_path: Path, fraction: float) -> None:
     path = checkpoint.save(tmp_path, {"model": {"weight": torch.randn(100, 100)}}, 1, keep=1)
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    path.write_bytes(path.read_bytes()[: int(fraction * path.stat().st_size)])
     assert "truncated" in refused(path)
 
 
@@ -85,20 +85,20 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
 
 
 class _Payload:
-    def __init__(self, victim: Path) -> None:
-        self.victim = victim
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def __reduce__(self) -> tuple:
-        return os.mkdir, (str(self.victim),)
+        return os.mkdir, (str(self.folder),)
 
 
 @pytest.mark.parametrize("by_torch", [True, False])
 def test_pickled_code_is_refused_and_not_run(tmp_path: Path, by_torch: bool) -> None:
-    path, victim = tmp_path / "last.pt", tmp_path / "executed"
-    content = {"format": 1, "step": 1, "model": _Payload(victim)}
+    path, folder = tmp_path / "last.pt", tmp_path / "executed"
+    content = {"format": 1, "step": 1, "model": _Payload(folder)}
     if by_torch:
         torch.save(content, path)
     else:
         path.write_bytes(pickle.dumps(content))
     refused(path)
-    assert not victim.exists()
+    assert not folder.exists()

@@ -11,7 +11,9 @@ from logitpair.storage.class_path import describe
 
 
 def test_an_attack_is_written_as_a_recipe_writes_it() -> None:
-    attack = lp.attacks.PGD(lp.Linf(0.3), step_size=0.01, steps=40, target=lp.attacks.LeastLikely(), loss=lp.losses.margin)
+    attack = lp.attacks.PGD(
+        lp.Linf(0.3), step_size=0.01, steps=40, target=lp.attacks.LeastLikely(), loss=lp.losses.misclassification_margin
+    )
     assert describe(attack) == {
         "class_path": "logitpair.attacks.PGD",
         "init_args": {
@@ -21,7 +23,7 @@ def test_an_attack_is_written_as_a_recipe_writes_it() -> None:
             "random_start": True,
             "restarts": 1,
             "target": {"class_path": "logitpair.attacks.LeastLikely", "init_args": {}},
-            "loss": "logitpair.losses.margin",
+            "loss": "logitpair.losses.misclassification_margin",
             "early_stop": True,
         },
     }

@@ -1,4 +1,4 @@
-"""Networks are told apart by their weights, settings and code, in the same way in every process."""
+"""Networks are distinguished by their weights, settings and code, in the same way in every process."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Settings:
     layers: tuple[int, ...]
 
 
-class StandardTraining:
+class Slope:
     def __init__(self, slope: float) -> None:
         self.slope = slope
 
@@ -81,7 +81,7 @@ DIFFERENT = {
     "tensors": (torch.zeros(3), torch.ones(3)),
     "arrays": (np.zeros(3), np.ones(3)),
     "dataclass": (Settings(1.0, (1, 2)), Settings(1.0, (1, 3))),
-    "objects": (StandardTraining(1.0), StandardTraining(2.0)),
+    "objects": (Slope(1.0), Slope(2.0)),
     "types": (nn.ReLU, nn.Tanh),
     "modules_in_a_list": ([nn.ReLU()], [nn.Tanh()]),
     "paths": (Path("a"), Path("b")),
@@ -163,7 +163,7 @@ class Net(nn.Module):
     def forward(self, x):
         return self.act(self.layer(x))
 """
-SAY = """
+PRINT = """
 import my_nets, torch
 from logitpair.storage.model_fingerprint import fingerprint
 from logitpair.storage.class_path import describe
@@ -174,9 +174,9 @@ print(fingerprint(my_nets.Net()), fingerprint(torch.compile(my_nets.Net())), des
 def test_it_is_the_same_in_another_process(tmp_path: Path) -> None:
     (tmp_path / "my_nets.py").write_text(MODULE)
     path = os.pathsep.join([str(tmp_path), str(Path(lp.__file__).parents[1])])
-    said = [
+    printed = [
         subprocess.run(
-            [sys.executable, "-c", SAY],
+            [sys.executable, "-c", PRINT],
             env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": path},
             check=True,
             capture_output=True,
@@ -184,8 +184,8 @@ def test_it_is_the_same_in_another_process(tmp_path: Path) -> None:
         ).stdout
         for seed in ("1", "2")
     ]
-    assert said[0] == said[1]
-    assert len(said[0].split()[0]) == 64
+    assert printed[0] == printed[1]
+    assert len(printed[0].split()[0]) == 64
 
 
 def test_functions_without_a_name_are_described_by_their_code() -> None:

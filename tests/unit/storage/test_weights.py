@@ -32,12 +32,12 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def test_every_kind_of_file_gives_the_same_weights(tmp_path: Path) -> None:
     state = network().state_dict()
-    torch.save(state, tmp_path / "bare.pt")
+    torch.save(state, tmp_path / "state.pt")
     safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "nested.pth")
     torch.save({f"module.{name}": value for name, value in state.items()}, tmp_path / "parallel.pt")
     checkpoint.save(tmp_path / "run" / "checkpoints", {"model": state}, step=1, keep=1)
-    for path in ("bare.pt", "weights.safetensors", "nested.pth", "parallel.pt", "run", "run/checkpoints/last.pt"):
+    for path in ("state.pt", "weights.safetensors", "nested.pth", "parallel.pt", "run", "run/checkpoints/last.pt"):
         assert same(read_weights(tmp_path / path), state), path
 
 

@@ -1,4 +1,4 @@
-"""Sweeps without training: the grid, what is refused, and what runs say together."""
+"""Sweeps without training: the grid, what is refused, and what runs have in common."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from handmade_results import EVALUATION, TRAINING
 from handmade_sweeps import entry, failed_entry, make_level, make_sweep
 from msgspec.structs import replace
 
@@ -16,6 +17,7 @@ from logitpair.cli.main import main
 from logitpair.errors import InputError
 from logitpair.report.figures.paper_figure1 import CLP, NOISE
 from logitpair.report.records.sweep import load_sweep
+from logitpair.storage.result_files import write_record
 from logitpair.storage.results import Spread, SweepResults, SweepRun
 from logitpair.sweeps import grid, record
 from logitpair.sweeps.sweep import Sweep
@@ -91,7 +93,7 @@ def test_bad_input_is_one_line_before_anything_is_written(
     monkeypatch.chdir(tmp_path)
     assert main(["sweep", "digits-alp", *options]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert all(part in line for part in expected), line
+    assert all(text in line for text in expected), line
     assert not list(tmp_path.iterdir())
 
 
@@ -151,11 +153,29 @@ def test_a_point_of_which_a_run_failed_is_not_chosen() -> None:
     assert record.best(record.summarize([failed])) is None
 
 
-def test_a_changed_evaluation_is_not_the_same_request() -> None:
-    old = entry({"w": 0}, 0, 0.2, 10)
-    new = SweepRun(path=old.path, settings=old.settings, seed=old.seed, evaluation=old.evaluation, status="pending")
-    assert record.same_request(old, new)
-    assert not record.same_request(old, replace(new, evaluation={"examples": 100}))
+def test_a_run_is_finished_as_long_as_its_files_and_its_request_are_the_same(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2, "validation_clean": 0.9, "validation_white_box": 0.25}\n')
+    write_record(tmp_path / "training.json", TRAINING)
+    path = tmp_path / "evaluation" / "test" / "results.json"
+    write_record(path, EVALUATION)
+    planned = SweepRun(path="w=0/seed-0", settings={"w": 0}, seed=0, evaluation={"examples": 200}, status="pending")
+    run = record.finished(planned, tmp_path)
+    assert (run.status, run.validation_white_box, run.evaluated) == ("finished", 0.25, EVALUATION.created)
+    assert run.white_box is not None
+    assert run.white_box.parameters == EVALUATION.attacks["pgd"].parameters
+    assert record.still_finished(run, planned, tmp_path)
+    assert not record.still_finished(planned, planned, tmp_path)
+    assert not record.still_finished(run, replace(planned, evaluation={"examples": 100}), tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    with pytest.raises(InputError, match="unfinished run; delete it"):
+        record.finished(planned, tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 2, "validation_clean": 0.9, "validation_white_box": 0.25}\n')
+    write_record(path, replace(EVALUATION, created="2027-01-01T00:00:00+00:00"))
+    assert not record.still_finished(run, planned, tmp_path)
+    path.unlink()
+    assert not record.still_finished(run, planned, tmp_path)
+    with pytest.raises(InputError, match=r"results\.json' is missing"):
+        record.finished(planned, tmp_path)
 
 
 @pytest.mark.parametrize(

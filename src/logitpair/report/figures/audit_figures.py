@@ -96,10 +96,10 @@ def radius_plot(audit: AuditResults, *, size: Size = PANEL) -> Plot | None:
         return None
     plot = Plot("The reference attack at other radii", size, x_label="eps (evenly spaced)", fractions=True)
     names = [radius(point.eps) for point in audit.eps_curve]
-    told = [f"{percent(point.top1)} at {name}" for point, name in zip(audit.eps_curve, names, strict=True)]
-    plot.line("reference attack", "bad", [(float(i), point.top1) for i, point in enumerate(audit.eps_curve)], notes=told)
+    notes = [f"{percent(point.top1)} at {name}" for point, name in zip(audit.eps_curve, names, strict=True)]
+    plot.line("reference attack", "bad", [(float(i), point.top1) for i, point in enumerate(audit.eps_curve)], notes=notes)
     plot.axes.set(xlim=(-0.5, len(names) - 0.5), xticks=range(len(names)), xticklabels=names)
-    plot.description = f"Of a sample of images are still correct {', '.join(told)}."
+    plot.description = f"Of a sample of images are still correct {', '.join(notes)}."
     audited = eps_of(audit.threat)
     for i, point in enumerate(audit.eps_curve):
         if point.eps == audited:

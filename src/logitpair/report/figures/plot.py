@@ -176,8 +176,8 @@ class Plot:
             drawn += [*(path for path in paths if path.get("style") != "fill: none"), *marks, *group.findall("text")]
         for shape in drawn:
             if shape.tag == "use":
-                shape.tag, place = "path", f"translate({shape.attrib.pop('x')} {shape.attrib.pop('y')})"
-                shape.attrib |= {"d": shapes[shape.attrib.pop(_HREF)], "transform": place}
+                shape.tag, moved = "path", f"translate({shape.attrib.pop('x')} {shape.attrib.pop('y')})"
+                shape.attrib |= {"d": shapes[shape.attrib.pop(_HREF)], "transform": moved}
             known = {name: _in_page(value) for name, value in shape.items() if name not in ("id", "clip-path")}
             shape.attrib, shape.tail = {name: value for name, value in known.items() if value}, None
         root[:] = drawn

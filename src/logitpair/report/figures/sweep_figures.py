@@ -78,10 +78,10 @@ def _add(plot: Plot, sweep: SweepResults, rest: Settings, ticks: Sequence[Any], 
     if not spreads:
         return
     if not sweep.axes:
-        places, spreads = [*plot.axes.get_xlim()], spreads * 2
+        xs, spreads = [*plot.axes.get_xlim()], spreads * 2
     else:
-        places = [float(ticks.index(point.settings[setting])) for point in points]
-    means = [(x, spread.mean) for x, spread in zip(places, spreads, strict=True)]
+        xs = [float(ticks.index(point.settings[setting])) for point in points]
+    means = [(x, spread.mean) for x, spread in zip(xs, spreads, strict=True)]
     plot.line(label, colour, means, band=[(spread.min, spread.max) for spread in spreads])
     runs = [(run, getattr(run, measure)) for run in sweep.runs if sweep.axes and _without(setting, run.settings) == rest]
     runs = [(run, accuracy) for run, accuracy in runs if accuracy]

@@ -61,5 +61,5 @@ def _points(metrics: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float
     pairs = [(line.get("epoch"), line.get(name)) for line in metrics]
     points = [(x, y) for x, y in pairs if isinstance(x, int | float) and isinstance(y, int | float) and math.isfinite(y)]
     stretch = math.ceil(len(points) / _MOST_POINTS) or 1
-    parts = [points[i : i + stretch] for i in range(0, len(points), stretch)]
-    return [(fmean(x for x, _ in part), fmean(y for _, y in part)) for part in parts]
+    chunks = [points[i : i + stretch] for i in range(0, len(points), stretch)]
+    return [(fmean(x for x, _ in chunk), fmean(y for _, y in chunk)) for chunk in chunks]

@@ -36,7 +36,7 @@ def audit_blocks(audit: AuditResults, ledger: Ledger) -> list[Markup]:
 def _panels(audit: AuditResults, ledger: Ledger) -> list[Markup]:
     reference, margins, histogram = audit.reference, ledger.get("restarts/margin"), margin_histogram(ledger)
     bars = Markup(
-        "Share of {:,} images classified right{}. The fine line at the end of a bar is the 95% interval. The reference attack: {}{}."
+        "Fraction of {:,} images classified right{}. The fine line at the end of a bar is the 95% interval. The reference attack: {}{}."
     ).format(
         audit.examples,
         f", under the reference attack of the first {reference.total:,}" if reference.total != audit.examples else "",

@@ -127,9 +127,9 @@ def table(
     def cell(i: int, value: str | Cell) -> Markup:
         shown = value if isinstance(value, Cell) else Cell(value)
         classes, strength = f"{'number' if i in numbers else ''} {shown.style}".strip(), shown.strength
-        share = "" if strength is None else f"--share: {strength:.3f}"
+        colour = "" if strength is None else f"--share: {strength:.3f}"
         return tag(
-            "th" if i == name else "td", shown.content, scope="row" if i == name else "", class_=classes, style=share, title=shown.title
+            "th" if i == name else "td", shown.content, scope="row" if i == name else "", class_=classes, style=colour, title=shown.title
         )
 
     def heading(i: int, words: str) -> Markup:

@@ -53,11 +53,11 @@ def published_rows(evaluation: EvaluationResults) -> list[list[str]]:
         source = f"{paper.source} ({paper.note})" if paper.note else paper.source
         for measure, name in _PUBLISHED.items():
             if (published := getattr(paper, measure)) is not None:
-                place, value, interval, at_most = _ours(evaluation, measure)
+                origin, value, interval, at_most = _ours(evaluation, measure)
                 ours = [DASH, DASH] if value is None else ["≤ " * at_most + percent(value), span(interval)]
                 inside = value is not None and interval[0] <= published <= interval[1]
                 theirs = with_soft(percent(published), "within the interval") if inside else percent(published)
-                rows.append([name + place, *ours, theirs, source])
+                rows.append([name + origin, *ours, theirs, source])
     return rows
 
 
@@ -73,14 +73,14 @@ def _ours(evaluation: EvaluationResults, measure: str) -> tuple[str, float | Non
     suites = {f" from {source}": suite for source, suite in evaluation.black_box.items()}
     suites = {"": evaluation} if measure.startswith("white_box") else suites
     if not measure.endswith("top5"):
-        found = [(place, suite if isinstance(suite, BlackBox) else suite.white_box) for place, suite in suites.items()]
-        place, ours = ("", evaluation.clean) if measure == "clean" else min(found, key=lambda pair: pair[1].top1, default=("", None))
-        return place, ours and ours.top1, ours.ci95 if ours else (0, 0), False
-    known = [(a.top5, place, a) for place, suite in suites.items() for a in suite.attacks.values() if a.top5 is not None]
+        found = [(origin, suite if isinstance(suite, BlackBox) else suite.white_box) for origin, suite in suites.items()]
+        origin, ours = ("", evaluation.clean) if measure == "clean" else min(found, key=lambda pair: pair[1].top1, default=("", None))
+        return origin, ours and ours.top1, ours.ci95 if ours else (0, 0), False
+    known = [(a.top5, origin, a) for origin, suite in suites.items() for a in suite.attacks.values() if a.top5 is not None]
     if not known:
         return "", None, (0, 0), False
-    top5, place, attack = min(known, key=lambda entry: entry[0])
-    return place, top5, wilson(round(top5 * attack.total), attack.total), bool(attack.top5_is_upper_bound)
+    top5, origin, attack = min(known, key=lambda entry: entry[0])
+    return origin, top5, wilson(round(top5 * attack.total), attack.total), bool(attack.top5_is_upper_bound)
 
 
 def _broken(evaluation: EvaluationResults) -> list[Markup]:

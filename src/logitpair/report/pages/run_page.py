@@ -72,7 +72,7 @@ def _comparison(runs: Sequence[Run]) -> list[Markup]:
         rows.append([Cell(Markup("{}{}{}").format(key(), run.name, verdict), _colour(i)), *shown])
     if not rows:
         return []
-    note = "Share of test images classified correctly, with the 95% interval below it."
+    note = "Fraction of test images classified correctly, with the 95% interval below it."
     if audited:
         note += " Audit: what no search of the audit broke; where there is one, it is the number to quote."
     if evaluated:

@@ -108,7 +108,22 @@ def _rank(evaluation: EvaluationResults) -> tuple[bool, int, float, str]:
 
 def _read(path: Path, kind: type[_Results], writer: str) -> tuple[_Results, Ledger]:
     results, ledger = read_record(path, kind, writer), path.with_name("ledger.npz")
+    if trouble := _trouble(results):
+        raise InputError(f"'{path}' is damaged or incomplete ({trouble}); run `{writer}` again")
     return results, read_ledger(ledger, results, writer) if ledger.exists() else {}
+
+
+def _trouble(results: Results) -> str:
+    """What does not fit together; empty where all does."""
+    if len(results.class_names) != results.classes:
+        return f"{len(results.class_names)} class names for {results.classes} classes"
+    if isinstance(results, EvaluationResults):
+        for worst, attacks in ((results.white_box, results.attacks), *((suite, suite.attacks) for suite in results.black_box.values())):
+            if worst.attack not in attacks:
+                return f"the worst attack '{worst.attack}' is not among the attacks"
+            if worst.confusion and {len(worst.confusion), *map(len, worst.confusion)} != {results.classes}:
+                return f"the confusion counts are not {results.classes} by {results.classes}"
+    return ""
 
 
 def _config(path: Path) -> dict[str, Any]:

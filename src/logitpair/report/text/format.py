@@ -57,7 +57,7 @@ def pairs(values: Mapping[str, Any] | Struct | None) -> str:
 def call(value: Any) -> str:
     """Settings as the Python call that they describe: ``PGD(threat=Linf(eps=0.2), steps=40)``."""
     if isinstance(value, Mapping):
-        inside = ", ".join(f"{key}={call(part)}" for key, part in arguments(value).items())
+        inside = ", ".join(f"{key}={call(argument)}" for key, argument in arguments(value).items())
         return f"{class_name(value) or ''}({inside})"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(call, value))}]"
@@ -105,9 +105,9 @@ def radii(evaluation: EvaluationResults) -> list[float]:
 
 def _portable(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _portable(part) for key, part in value.items()}
+        return {key: _portable(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_portable(part) for part in value]
+        return [_portable(item) for item in value]
     if isinstance(value, str) and PurePath(value).is_absolute():
         return f"\N{HORIZONTAL ELLIPSIS}/{PurePath(value).name}"
     return value

@@ -106,12 +106,10 @@ def _ranking(ranked: Sequence[Evaluated]) -> tuple[str, str]:
 
 def _unlike(ranked: Sequence[Evaluated], differing: list[str]) -> tuple[str, str]:
     """Headline and paragraph about runs that do not compare."""
-    each = [
-        f"{name} keeps {percent(e.white_box.top1)} under attack"
-        + (f" at eps = {listing([radius(eps) for eps in radii(e)])}" if radii(e) else "")
-        + f" and {percent(e.clean.top1)} without"
-        for name, e in ranked
-    ]
+    each: list[str] = []
+    for name, results in ranked:
+        eps = f" at eps = {listing(list(map(radius, radii(results))))}" if radii(results) else ""
+        each.append(f"{name} keeps {percent(results.white_box.top1)} under attack{eps} and {percent(results.clean.top1)} without")
     paragraph = f"These evaluations differ in {listing(differing)}, so their numbers do not rank the runs. {'; '.join(each)}."
     return f"{len(ranked)} runs, evaluated under different conditions", paragraph
 
@@ -146,15 +144,6 @@ def _doubts(name: str, evaluation: EvaluationResults) -> list[str]:
 def _audits(audited: Sequence[Audited], unaudited: Sequence[Evaluated]) -> tuple[str, str]:
     """Headline and paragraph of a page on which some runs are audited, at least one, and others perhaps not."""
     differing = differences([audit for _, audit in audited])
-    overestimated = [(name, audit) for name, audit in audited if audit.verdict == "overestimated"]
-    if overestimated:
-        headline = _overestimated(overestimated)
-    elif unaudited or differing:
-        headline = "; ".join(f"{name} keeps {_at_most(audit)} under audit" for name, audit in audited)
-        names = [name for name, _ in unaudited]
-        headline += f"; {listing(names)} {'are' if len(names) > 1 else 'is'} not audited" if names else ""
-    else:
-        headline = _best_audited(audited)
     paragraph = " ".join(_audit_sentence(name, audit) for name, audit in audited)
     if differing:
         paragraph += f" These audits differ in {listing(differing)}, so their numbers do not rank the runs."
@@ -162,27 +151,30 @@ def _audits(audited: Sequence[Audited], unaudited: Sequence[Evaluated]) -> tuple
         kept = listing([f"{name} keeps {percent(evaluation.white_box.top1)} under its worst attack" for name, evaluation in unaudited])
         numbers = "these numbers" if len(unaudited) > 1 else "this number"
         paragraph += f" Not audited: {kept}. An audit may lower {numbers}, so do not rank audited runs and others against each other."
-    return headline, paragraph
+    overestimated = [(name, audit) for name, audit in audited if audit.verdict == "overestimated"]
+    if overestimated:
+        names = listing([name for name, _ in overestimated])
+        left = listing([percent(audit.robust_accuracy.top1) for _, audit in overestimated])
+        looks = f"looks {percent(overestimated[0][1].reference.top1)} robust and is" if len(overestimated) == 1 else "look robust and are"
+        return f"{names} {looks} not: {left} under audit", paragraph
+    if unaudited or differing:
+        names = [name for name, _ in unaudited]
+        each = [f"{name} keeps {_at_most(audit)} under audit" for name, audit in audited]
+        each += [f"{listing(names)} {'are' if len(names) > 1 else 'is'} not audited"] if names else []
+        return "; ".join(each), paragraph
+    return _most_robust(audited), paragraph
 
 
-def _overestimated(audited: Sequence[Audited]) -> str:
-    names, left = listing([name for name, _ in audited]), listing([percent(audit.robust_accuracy.top1) for _, audit in audited])
-    if len(audited) > 1:
-        return f"{names} look robust and are not: {left} under audit"
-    return f"{names} looks {percent(audited[0][1].reference.top1)} robust and is not: {left} under audit"
-
-
-def _best_audited(audited: Sequence[Audited]) -> str:
+def _most_robust(audited: Sequence[Audited]) -> str:
     (name, best), *others = audited
     inconclusive = [name for name, audit in audited if audit.verdict == "inconclusive"]
-    but = f"; inconclusive: {listing(inconclusive)}" if inconclusive else ""
     if not others:
         return f"{name} keeps {_at_most(best)} of its answers right under audit{'; the audit is inconclusive' if inconclusive else ''}"
     next_name, second = others[0]
     points, low, _ = lead(best.robust_accuracy, second.robust_accuracy)
-    if low <= 0:
-        return f"{name} and {next_name} are about equally robust under audit{but}"
-    return f"{name} is most robust under audit: {_at_most(best)}, {100 * points:.1f} points ahead of {next_name}{but}"
+    ahead = f"{name} is most robust under audit: {_at_most(best)}, {100 * points:.1f} points ahead of {next_name}"
+    headline = ahead if low > 0 else f"{name} and {next_name} are about equally robust under audit"
+    return headline + (f"; inconclusive: {listing(inconclusive)}" if inconclusive else "")
 
 
 def _at_most(audit: AuditResults) -> str:
