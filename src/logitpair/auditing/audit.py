@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -149,7 +148,7 @@ def audit(
         seed=seed,
         precision=str(context.dtype).removeprefix("torch."),
         versions=environment.versions(),
-        hardware=msgspec.convert(environment.hardware(device) | ({"processes": world.size} if world.size > 1 else {}), Hardware),
+        hardware=Hardware(**environment.hardware(device), processes=world.size if world.size > 1 else None),
         wall_time_seconds=round(time.perf_counter() - began, 3),
         cache_key=context.cache_key if folder else None,
         threat=describe(threat),
