@@ -102,19 +102,8 @@ def audit(
     attack = check_reference(reference_attack, threat)
     reported = None if reported_accuracy is None else parse_reported(reported_accuracy, attack)
     data, examples = _in_memory(data)
-    key = [
-        SCHEMA,
-        RULES,
-        fingerprint_of_data(data),
-        fingerprint(model),
-        describe(threat),
-        describe(attack),
-        reported is None,
-        budget,
-        seed,
-        precision,
-    ]
-    key += [[name, fingerprint(source)] for name, source in sources.items()]
+    key = [SCHEMA, RULES, fingerprint_of_data(data), fingerprint(model), describe(threat), describe(attack), reported is None]
+    key += [budget, seed, precision, *([name, fingerprint(source)] for name, source in sources.items())]
     device, began = device_of(model), time.perf_counter()
     context = AuditContext(
         model=model,
