@@ -14,7 +14,7 @@ from logitpair.report.figures.audit_figures import (
 )
 from logitpair.report.pages.elements import badge, figure, icon, plot_figure, table, tag, text
 from logitpair.report.pages.gallery import gallery
-from logitpair.report.records.run import Ledger
+from logitpair.report.records import Ledger
 from logitpair.report.text.format import call, eps_of
 from logitpair.storage.results import AuditResults, Finding
 

@@ -10,7 +10,7 @@ from logitpair.evaluation.confidence import wilson
 from logitpair.report.figures.evaluation_figures import attack_bars, search_plot
 from logitpair.report.pages.elements import DASH, Cell, details, facts, figure, plot_figure, table, tag, text, with_soft
 from logitpair.report.pages.gallery import gallery
-from logitpair.report.records.run import Ledger
+from logitpair.report.records import Ledger
 from logitpair.report.text.format import call, duration, percent, radii, span
 from logitpair.storage.results import Accuracy, AttackAccuracy, BlackBox, EvaluationResults
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from logitpair.report.records.run import Run
+from logitpair.report.records import Run
 from logitpair.report.text.format import eps_of, interval, listing, percent, radii, radius
 from logitpair.report.text.lead import lead
 from logitpair.storage.results import AuditResults, EvaluationResults
