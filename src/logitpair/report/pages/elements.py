@@ -53,7 +53,6 @@ def page(kicker: str, title: str, leads: Iterable[str], caution: str, *sections:
 
 
 def text(words: str, style: str = "fine") -> Markup:
-    """A paragraph."""
     return tag("p", words, class_=style)
 
 
@@ -63,7 +62,6 @@ def section(name: str, title: str, *blocks: Markup, style: str = "") -> Markup:
 
 
 def details(summary: str, *blocks: Markup) -> Markup:
-    """What is shown only on demand."""
     return tag("details", tag("summary", summary), *blocks)
 
 
@@ -83,7 +81,6 @@ def key(style: str = "", colour: str = "") -> Markup:
 
 
 def legend(plot: Plot) -> Markup:
-    """The meaning of a plot's colours."""
     keys = ((label, *css(artist)) for label, artist in plot.handles.items())
     return tag("ul", *(tag("li", key("dotted" if dotted else "", colour), label) for label, colour, dotted in keys), class_="legend")
 
@@ -120,7 +117,6 @@ def table(
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> Markup:
-    """Words and what is known of each."""
     return tag("dl", *(tag("dt", word) + tag("dd", known) for word, known in pairs), class_="facts")
 
 
@@ -138,15 +134,12 @@ def measured(accuracy: Accuracy | None) -> str:
 
 
 def with_soft(words: str, soft: str) -> Markup:
-    """Words with others in grey behind them."""
     return Markup("{} {}").format(words, tag("span", soft, class_="soft"))
 
 
 def icon(kind: str) -> Markup:
-    """The picture of a verdict or of a check's result."""
     return tag("svg", tag("path", d=_ICONS[kind]), class_="icon", viewBox="0 0 16 16", aria_hidden="true")
 
 
 def badge(verdict: str) -> Markup:
-    """A verdict with its icon."""
     return tag("span", icon(verdict), verdict, class_=f"badge {verdict}")
