@@ -9,7 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from logitpair.runtime.progress import console
-from logitpair.storage.results import Spread, SweepResults
+from logitpair.storage.results import SweepResults
+from logitpair.storage.text import mean_and_range
 from logitpair.sweeps.record import MEASURES
 
 
@@ -37,16 +38,9 @@ def _table(results: SweepResults) -> Table:
     columns = ("", "runs", "held-out clean %", "held-out white box %", "clean %", "white box %")
     table = Table(*columns, title="mean over seeds (lowest - highest)")
     for point in results.points:
-        spreads = [_range(getattr(point, measure)) for measure in MEASURES]
+        spreads = [mean_and_range(getattr(point, measure)) for measure in MEASURES]
         table.add_row(_values(point.settings), f"{point.finished} / {point.runs}", *spreads)
     return table
-
-
-def _range(spread: Spread | None) -> str:
-    if not spread:
-        return "-"
-    mean, low, high = (f"{100 * value:.1f}" for value in (spread.mean, spread.min, spread.max))
-    return f"{mean} ({low} - {high})" if low != high else mean
 
 
 def _values(settings: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ def run(arguments: Namespace) -> None:
     device = device_of(arguments.device)
     from logitpair.cli.tables import comparison_table
     from logitpair.config import parsing, recipes
-    from logitpair.report import write_report
+    from logitpair.report.pages.run_page import write_report
     from logitpair.runs import run_directory
     from logitpair.runs.evaluate_task import evaluate_task
     from logitpair.runs.evaluation_task import EvaluationTask

@@ -24,7 +24,7 @@ def run(arguments: Namespace) -> None:
         raise InputError(f"RUN: {sweeps[0]} is a sweep, and not all of the others are; give runs or sweeps")
     if arguments.out is not None and arguments.out.is_dir():
         raise InputError(f"--out: '{arguments.out}' is a folder; accepted: a file, such as {arguments.out / 'report.html'}")
-    from logitpair.report import write_report
+    from logitpair.report.pages.run_page import write_report
     from logitpair.report.pages.sweep_page import write_sweeps
     from logitpair.runtime.progress import console
 
