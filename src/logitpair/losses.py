@@ -26,11 +26,7 @@ Loss = Callable[..., Any]
 
 
 def per_example(loss: Loss, logits: Logits, *compared: Tensor) -> PerExample:
-    """``loss(logits, *compared)``, one number an example, ``[batch]``.
-
-    Raises:
-        InputError: if it cannot be called so, or gives anything else: settings may name any function.
-    """
+    """``loss(logits, *compared)``, ``[batch]``; settings may name any function, and one that gives anything else is an ``InputError``."""
     name = f"{getattr(loss, '__module__', '')}.{getattr(loss, '__qualname__', loss)}".lstrip(".")
     accepted = f"accepted: a function of logits and labels that gives one number an example, here [{len(logits)}]"
     try:
@@ -49,15 +45,12 @@ def cross_entropy(logits: Logits, y: Labels) -> PerExample:
 
 
 def misclassification_margin(logits: Logits, y: Labels) -> PerExample:
-    """The largest other logit minus the logit of ``y``, ``[batch]``: positive exactly when misclassified.
-
-    The usual margin has the other sign.
+    """The largest other logit minus the logit of ``y``, ``[batch]``: positive exactly when misclassified; the usual margin, negated.
 
     Source: Carlini and Wagner 2017, arXiv 1608.04644, section V (loss f6, without its floor).
     """
-    true = logits.gather(1, y[:, None]).squeeze(1)
     others = logits.scatter(1, y[:, None], -torch.inf)
-    return others.amax(1) - true
+    return others.amax(1) - logits.gather(1, y[:, None]).squeeze(1)
 
 
 margin = misclassification_margin  # the name in settings of version 0.1

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from logitpair import losses
-from logitpair.attacks.active_set import ActiveSet, Ascent, Rows
+from logitpair.attacks.active_set import ActiveSet, Ascent
 from logitpair.attacks.backward_smoothing import SmoothBackward
 from logitpair.attacks.base import Attack, AttackResult, Images, Labels, gradient_of, nth_other_class
 from logitpair.attacks.starts import BlockStart
@@ -70,26 +70,27 @@ class DiversifiedPGD(Attack):
             clean = compute_logits(model, x)
         check_labels(y, clean.shape[1])
         target = None if self.target_rank is None else nth_other_class(clean, y, self.target_rank)
-        active = ActiveSet.begin(x, y, forwards=1)
+        active = ActiveSet(x, y, forwards=1)
         for _ in active.restarts(self.restarts):
             rows = active.rows
-            start = self.best_candidate(model, x, y, rows, generator)
+            start = self.best_candidate(model, x, active, generator)
             direction = (2 * uniform_like(clean, generator) - 1)[rows]
             x_adv, taken = self.ascend(model, x[rows], y[rows], None if target is None else target[rows], start, direction)
             active.best.forwards[rows] += self.candidates if self.candidates > 1 else 0
             active.end_restart(model, x_adv, taken, steps=self.diversify + self.steps, early_stop=self.early_stop)
         return active.best
 
-    def best_candidate(self, model: nn.Module, x: Images, y: Labels, rows: Rows, generator: RandomSource | None) -> Tensor:
-        """The candidate of the largest margin for each of these rows; noise is drawn for all examples, independent of the active set."""
-        best = BlockStart().draw(self.threat, x, generator)[rows]
+    def best_candidate(self, model: nn.Module, x: Images, active: ActiveSet, generator: RandomSource | None) -> Tensor:
+        """The candidate of the largest margin for each active example."""
+        rows, y = active.rows, active.y[active.rows]
+        best = BlockStart().draw(self.threat, x, generator)[rows]  # noise is drawn for all examples, active or not
         if self.candidates == 1:
             return best
         with torch.no_grad():
-            best_margin = losses.misclassification_margin(compute_logits(model, best), y[rows])
+            best_margin = losses.misclassification_margin(compute_logits(model, best), y)
             for _ in range(self.candidates - 1):
                 candidate = BlockStart().draw(self.threat, x, generator)[rows]
-                margin = losses.misclassification_margin(compute_logits(model, candidate), y[rows])
+                margin = losses.misclassification_margin(compute_logits(model, candidate), y)
                 better = margin > best_margin
                 best[better], best_margin[better] = candidate[better], margin[better]
         return best

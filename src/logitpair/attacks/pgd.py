@@ -70,7 +70,7 @@ class PGD(Attack):
         if self.restarts == 1 and not self.early_stop:  # as in training: nothing to choose from, so no forward is spent on a score
             x_adv, taken = self.ascend(model, x, y, target, self.start(x, generator))
             return AttackResult(x_adv, torch.zeros_like(taken), step=taken, gradients=taken, forwards=torch.full_like(taken, forwards))
-        active = ActiveSet.begin(x, y, forwards)
+        active = ActiveSet(x, y, forwards)
         for _ in active.restarts(self.restarts):
             start, rows = self.start(x, generator), active.rows  # noise is drawn for all examples, independent of the active set
             x_adv, taken = self.ascend(model, x[rows], y[rows], target[rows], start[rows])
@@ -78,16 +78,12 @@ class PGD(Attack):
         return active.best
 
     def start(self, x: Images, generator: RandomSource | None) -> Images:
-        """Where a restart begins."""
         if isinstance(self.random_start, SignStart):
             return self.random_start.draw(self.threat, x, generator)
         return self.threat.random_start(x, generator) if self.random_start else x
 
     def ascend(self, model: nn.Module, x: Images, y: Labels, target: Tensor, start: Images) -> tuple[Images, Labels]:
-        """One restart: the iterate that each example stopped at, and after how many steps.
-
-        ``target`` ``[batch, ...]`` is what ``loss`` compares the logits with.
-        """
+        """One restart: the iterate that each example stopped at, and after how many steps; ``loss`` compares the logits with ``target``."""
         at = Ascent(x, y, start, steps=self.steps, early_stop=self.early_stop)
         for step in range(self.steps):
             x_adv = at.x_adv.detach().requires_grad_()
@@ -107,11 +103,8 @@ def fgsm(threat: Linf, *, target: Target | None = None) -> PGD:
     """The fast gradient sign method: one step of size ``eps`` from the image; with a target, "Step" of the paper's suite.
 
     Args:
-        threat: the ball; its ``eps`` is the step.
-        target: class whose loss is descended; None ascends the loss of the true class.
-
-    Raises:
-        InputError: for ``eps`` 0.
+        threat: the ball; its ``eps``, above 0, is the step.
+        target: as of ``PGD``.
 
     Source: Goodfellow et al. 2015, arXiv 1412.6572, section 4; targeted: Kurakin et al. 2017, arXiv 1611.01236, section 2.2.
     """
@@ -124,11 +117,8 @@ def r_step(threat: Linf, *, target: Target | None = None) -> PGD:
     """A random signed step of ``alpha = eps/2``, then one gradient step of ``eps - alpha``: "R+Step" of the paper's suite.
 
     Args:
-        threat: the ball; its ``eps`` is the two steps together.
-        target: class whose loss is descended; None ascends the loss of the true class.
-
-    Raises:
-        InputError: for ``eps`` 0.
+        threat: the ball; its ``eps``, above 0, is the two steps together.
+        target: as of ``PGD``.
 
     Source: Tramer et al. 2018, arXiv 1705.07204 (RAND+FGSM).
     """
@@ -140,15 +130,6 @@ def r_step(threat: Linf, *, target: Target | None = None) -> PGD:
 def bim(threat: Linf, *, step_size: float, steps: int, target: Target | None = None) -> PGD:
     """The basic iterative method: steps from the image itself, without noise; with a target, "Iter" of the paper's suite.
 
-    Args:
-        threat: the ball.
-        step_size: length of a step, in [0, 1] pixel scale.
-        steps: gradient steps.
-        target: class whose loss is descended; None ascends the loss of the true class.
-
-    Raises:
-        InputError: for ``step_size`` not above 0, or ``steps`` below 1.
-
-    Source: Kurakin et al. 2017, arXiv 1607.02533, section 2.
+    Arguments and errors are those of ``PGD``. Source: Kurakin et al. 2017, arXiv 1607.02533, section 2.
     """
     return PGD(threat, step_size=step_size, steps=steps, random_start=False, target=target)

@@ -16,13 +16,7 @@ class Target(ABC):
 
     @abstractmethod
     def choose(self, logits: Logits, y: Labels, generator: RandomSource | None) -> Labels:
-        """Target classes ``[batch]``, none equal to ``y``.
-
-        Args:
-            logits: the model's own logits on the clean images.
-            y: true labels.
-            generator: source of randomness.
-        """
+        """Target classes ``[batch]``, none equal to the true labels ``y``, from the model's logits on the clean images."""
 
 
 @dataclass(frozen=True)

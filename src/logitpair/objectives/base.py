@@ -9,17 +9,16 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from logitpair.errors import InputError
-from logitpair.models.inference import compute_logits
+from logitpair.losses import Labels as Labels, Logits
+from logitpair.models.inference import Images as Images, compute_logits
 from logitpair.rng import RandomSource
 from logitpair.runtime.distributed import unwrap_model
 from logitpair.validate import check_batch, check_labels, fraction
 
-Images = Float[Tensor, "batch channels height width"]
-Labels = Int[Tensor, " batch"]
 AUXILIARY = "auxiliary"  # the name of the auxiliary classifier's term
 
 
@@ -36,7 +35,7 @@ class LossTerms:
 
     total: Float[Tensor, ""]
     terms: dict[str, Float[Tensor, ""]]
-    logits: dict[str, Float[Tensor, "batch classes"]]
+    logits: dict[str, Logits]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,6 @@ class Objective(ABC):
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse settings that are none; a subclass calls it and adds its own."""
         fraction("label_smoothing", self.label_smoothing, one=False)
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: RandomSource | None = None) -> LossTerms:
@@ -91,15 +89,7 @@ class Objective(ABC):
         return self
 
     def prepare(self, model: nn.Module, x: Images) -> None:  # noqa: B027  (most have nothing to look at)
-        """Look, before training, at what would otherwise be refused in the middle of it.
-
-        Args:
-            model: the network to be trained.
-            x: a few images.
-
-        Raises:
-            InputError: naming the setting that does not fit the model or the images.
-        """
+        """Before training, refuse with an ``InputError`` a setting that does not fit the network to be trained or a few images."""
 
 
 def with_auxiliary(result: LossTerms, model: nn.Module, y: Labels, cross_entropy: Callable[[Tensor, Any], Tensor]) -> LossTerms:
@@ -109,9 +99,6 @@ def with_auxiliary(result: LossTerms, model: nn.Module, y: Labels, cross_entropy
     train mode, ``[n * batch, classes]`` for ``n`` batches at once (None after any other forward), and ``auxiliary_weight``. The mean of
     ``cross_entropy(logits, labels) -> [n * batch]`` on all of them is the term ``auxiliary``, added to the total with that weight.
     Penalties pair the main logits only.
-
-    Raises:
-        InputError: for auxiliary logits that are not as many as a multiple of the labels.
 
     Source: arXiv 1512.00567, section 4, as InceptionV3 trains.
     """
@@ -127,22 +114,14 @@ def with_auxiliary(result: LossTerms, model: nn.Module, y: Labels, cross_entropy
 
 
 def forward_together(model: nn.Module, y: Labels, *batches: Images) -> tuple[Tensor, ...]:
-    """Logits of several batches from one concatenated forward: one set of BatchNorm statistics, one pass through DDP.
-
-    Raises:
-        InputError: if the labels ``y`` lie outside the classes of the logits.
-    """
+    """Logits of several batches from one concatenated forward: one set of BatchNorm statistics, one pass through DDP."""
     logits = compute_logits(model, torch.cat(batches))
     check_labels(y, logits.shape[1])
     return logits.split([len(batch) for batch in batches])
 
 
 def mean_of(values: Tensor, x: Images) -> Float[Tensor, ""]:
-    """The mean of a penalty's values.
-
-    Raises:
-        InputError: if they are not one number an image, so that a function that averages by itself is not averaged twice.
-    """
+    """The mean of a penalty's values, which must be one an image, so that a function that averages by itself is not averaged twice."""
     if values.shape != x.shape[:1]:
         raise InputError(f"the penalty must give one number an image, [{len(x)}], not {list(values.shape)}; see logitpair.losses")
     return values.mean()

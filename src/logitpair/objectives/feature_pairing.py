@@ -74,11 +74,7 @@ class FeaturePairing(WeightWarmup, AdversarialTraining):
 
 @contextmanager
 def recorded(model: nn.Module, layers: tuple[str, ...], images: int) -> Generator[dict[str, Tensor]]:
-    """What the named modules return in the one forward of this block, by name.
-
-    Raises:
-        InputError: for a name that no module has, or a module that did not run once or does not return one tensor ``[images, ...]``.
-    """
+    """What the named modules return in the one forward of this block, by name; each must run once and return ``[images, ...]``."""
     modules, features = dict(unwrap_model(model).named_modules()), dict[str, Tensor]()
 
     def record(layer: str, module: nn.Module, inputs: object, output: object) -> None:
