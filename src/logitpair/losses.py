@@ -67,10 +67,7 @@ def dlr(logits: Logits, y: Labels) -> PerExample:
     It is positive exactly when misclassified, and the same for logits shifted or scaled, so that no scale hides its gradient. Where the
     three largest are equal they are taken to differ by 1e-12.
 
-    Raises:
-        InputError: for fewer than three classes.
-
-    Source: Croce and Hein 2020, arXiv 2003.01690, section 5.
+    Fewer than three classes raise ``InputError``. Source: Croce and Hein 2020, arXiv 2003.01690, section 5.
     """
     top = _largest(logits, 3, "dlr", "misclassification_margin")
     return misclassification_margin(logits, y) / (top[:, 0] - top[:, 2]).clamp(min=_LEAST_SPREAD)
@@ -81,10 +78,7 @@ def targeted_dlr(logits: Logits, y: Labels, target: Labels) -> PerExample:
 
     Shifted or scaled logits give the same. Where the four largest are equal that difference is taken to be 1e-12.
 
-    Raises:
-        InputError: for fewer than four classes.
-
-    Source: Croce and Hein 2020, arXiv 2003.01690, section 5.
+    Fewer than four classes raise ``InputError``. Source: Croce and Hein 2020, arXiv 2003.01690, section 5.
     """
     top = _largest(logits, 4, "targeted_dlr", "targeted_margin")
     return targeted_margin(logits, y, target) / (top[:, 0] - top[:, 2:].mean(1)).clamp(min=_LEAST_SPREAD)

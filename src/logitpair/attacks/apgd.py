@@ -29,17 +29,16 @@ class APGD(Attack):
 
     Args:
         threat: the ball to search.
-        steps: gradient steps of each restart.
-        restarts: independent uniform starts; an example broken in one is not searched in the next.
+        steps: gradient steps of each restart, at least 1.
+        restarts: independent uniform starts, at least 1; an example broken in one is not searched in the next.
         loss: ``loss(logits, y) -> [batch]``, to be ascended; with ``target_rank``, ``loss(logits, y, target) -> [batch]``.
         target_rank: the target by its rank among the classes other than ``y`` in the clean prediction, 1 the most likely; None: no target.
         early_stop: False searches on to the last step.
-        momentum: weight of the new step, the paper's alpha; the rest is the previous move's.
+        momentum: weight of the new step, the paper's alpha, in [0, 1]; the rest is the previous move's.
         rho: fraction of the steps between two checkpoints that must raise the loss.
 
     Raises:
-        InputError: for ``steps``, ``restarts`` or ``target_rank`` below 1, a ``target_rank`` that the model has no class for,
-            ``momentum`` or ``rho`` outside [0, 1], or a loss that does not take what it is given.
+        InputError: for a ``target_rank`` that the model has no class for, or a loss that does not take what it is given.
 
     Source: Croce and Hein 2020, arXiv 2003.01690, section 3 and algorithm 1; ``target_rank`` and losses: section 5. Departs from it in
     asking that a loss rise by more than rounding, so that no result depends on the batch, and in returning what is nearest to

@@ -41,7 +41,7 @@ class Attack(ABC):
     """A search for misclassified images in a threat model.
 
     Subclasses are frozen dataclasses whose fields are the hyper-parameters; they implement ``search``. One that stops at success has a
-    field ``early_stop``.
+    field ``early_stop``. A value outside the range that its description gives raises ``InputError``.
     """
 
     threat: Linf

@@ -29,18 +29,17 @@ class DiversifiedPGD(Attack):
 
     Args:
         threat: the ball to search.
-        steps: gradient steps of each restart that ascend the loss.
+        steps: gradient steps of each restart that ascend the loss, at least 1.
         diversify: gradient steps before them.
         candidates: starts to choose from by a forward pass each; 1: no choice.
-        smoothing: of the gradient at the first step, see ``SmoothBackward``; 0 for the network's own.
-        restarts: independent starts; an example broken in one is not searched in the next.
+        smoothing: of the gradient at the first step, at least 0, see ``SmoothBackward``; 0 for the network's own.
+        restarts: independent starts, at least 1; an example broken in one is not searched in the next.
         loss: ``loss(logits, classes) -> [batch]``.
         target_rank: the target by its rank among the classes other than ``y`` in the clean prediction, 1 the most likely; None: no target.
         early_stop: False searches on to the last step, as transfer needs.
 
     Raises:
-        InputError: for ``steps``, ``candidates``, ``restarts`` or ``target_rank`` below 1, ``diversify`` or ``smoothing`` below 0, and a
-            ``target_rank`` that the model has no class for.
+        InputError: for a ``target_rank`` that the model has no class for.
 
     Source: diversified starts: Tashiro et al. 2020, arXiv 2003.06878, section 3.1. Smoothing, the choice of starts and their putting
     together: ours, measured in docs/explanation/audit.md.

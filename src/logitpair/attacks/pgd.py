@@ -28,17 +28,13 @@ class PGD(Attack):
 
     Args:
         threat: the ball to search.
-        step_size: length of a step, in [0, 1] pixel scale.
-        steps: gradient steps of each restart.
+        step_size: length of a step, above 0, in [0, 1] pixel scale.
+        steps: gradient steps of each restart, at least 1.
         random_start: begin at a uniform point of the ball (True: PGD), at the image itself (False: BIM) or as a ``SignStart`` does.
-        restarts: independent starts; an example broken in one is not searched in the next.
+        restarts: independent starts, at least 1; an example broken in one is not searched in the next.
         target: class whose loss is descended; None ascends the loss of the true class.
-        loss: ``loss(logits, classes) -> [batch]``.
+        loss: ``loss(logits, classes) -> [batch]``; one that gives anything else raises ``InputError`` when the attack is called.
         early_stop: False searches on to the last step, as training and transfer need (see ``without_early_stop``).
-
-    Raises:
-        InputError: for a ``threat`` that is none, ``step_size`` not above 0, or ``steps`` or ``restarts`` below 1; and, when called, for
-            a ``loss`` that gives anything but one number an example.
     """
 
     threat: Linf

@@ -91,12 +91,8 @@ def paper_suite(*, eps: float, step_size: float, steps: int) -> dict[str, PGD]:
     """The paper's eight targeted attacks by name: one step or many, with or without noise, towards the least likely or a random class.
 
     Args:
-        eps: radius of the ball, in [0, 1] pixel scale; also the length of the one-step attacks.
-        step_size: length of a step of Iter and PGD, likewise.
-        steps: gradient steps of Iter and PGD.
-
-    Raises:
-        InputError: for ``eps`` or ``step_size`` not above 0, or ``steps`` below 1.
+        eps: radius of the ball, above 0, in [0, 1] pixel scale; also the length of the one-step attacks.
+        step_size, steps: of Iter and PGD, see ``PGD``.
 
     Source: arXiv 1803.06373, section 5; its numbers on ImageNet are the lowest over these, up to eps 16/255, step size 2/255, 10 steps.
     Departs from it in leaving an example at the first iterate that is misclassified (and R+Step's noise is one);
@@ -112,8 +108,7 @@ def grid(
 
     Args:
         eps: radii, in [0, 1] pixel scale.
-        step_size: lengths of a step, likewise.
-        steps: numbers of gradient steps.
+        step_size, steps: of the attacks of several steps, see ``PGD``.
         kinds: names as in ``parse``; the paper's eight by default.
 
     Raises:

@@ -29,13 +29,10 @@ class Square(Attack):
 
     Args:
         threat: the ball to search.
-        queries: forward passes for each image, the first of them on the stripes.
+        queries: forward passes for each image, at least 1, the first of them on the stripes.
         p: fraction of the image's pixels in the first squares, in (0, 1]; it is halved nine times on the way.
         loss: ``loss(logits, y) -> [batch]``, to be raised.
         early_stop: False searches on to the last query; a misclassified image is then replaced only by another one.
-
-    Raises:
-        InputError: for ``queries`` below 1, or ``p`` not in (0, 1].
 
     Source: Andriushchenko et al. 2020, arXiv 1912.00049, algorithms 1 and 2 and section 4, its schedule of ``p`` rescaled to ``queries``.
     Departs from it in asking that the loss rise by more than rounding, so that no result depends on the batch.

@@ -25,9 +25,6 @@ class AdversarialLogitPairing(WeightWarmup, AdversarialTraining):
         pairing: ``pairing(clean_logits, adversarial_logits) -> [batch]``. The default, the mean over classes, is what the released
             code computes; ``logitpair.losses.squared_l2_sum`` is the formula as printed, ``classes`` times as large.
         clean_weight: weight of the clean cross-entropy, in [0, 1).
-
-    Raises:
-        InputError: for ``weight`` or a warm-up below 0, or ``clean_weight`` outside [0, 1).
     """
 
     _: KW_ONLY

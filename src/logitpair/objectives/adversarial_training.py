@@ -25,9 +25,6 @@ class AdversarialTraining(AttackWarmup):
         attack: makes the adversarial examples; it always searches to its last step, against the model in eval mode.
         clean_weight: weight of the clean loss, in [0, 1); the adversarial loss has the rest.
 
-    Raises:
-        InputError: for ``clean_weight`` outside [0, 1) or ``warmup`` below 0.
-
     Departs from the paper only in the warm-up, which it does not have.
     """
 

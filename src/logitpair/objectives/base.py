@@ -47,7 +47,7 @@ class Objective(ABC):
             that the defense takes by ``self.cross_entropy``; in [0, 1).
 
     Raises:
-        InputError: for ``label_smoothing`` outside [0, 1).
+        InputError: for a value outside the range that its description gives, here and in every subclass.
 
     Source of the smoothing: arXiv 1512.00567, section 7.
     """

@@ -28,18 +28,16 @@ class FeaturePairing(WeightWarmup, AdversarialTraining):
     Works on any network, without a change to it: the features are what its named modules return. Each module's penalty counts alike.
 
     Args:
-        attack: makes the adversarial examples; it always searches to its last step, against the model in eval mode.
         layers: names of modules as ``model.named_modules()`` gives them, such as ``conv2`` or ``network.layer4``; each must return
             one tensor ``[batch, ...]`` and run once in a forward. Paired is what they return, before anything changes it in place.
         weight: of the mean of the layers' penalties, at least 0.
         logit_weight: of the logits' penalty besides, at least 0; with it and ``weight`` 0 this is adversarial logit pairing.
         pairing: ``pairing(clean, adversarial) -> [batch]``, on features flattened to ``[batch, features]`` and on logits.
-        clean_weight: weight of the clean cross-entropy, in [0, 1).
         weight_warmup: epochs over which both weights grow linearly from 0; 0 starts at full size.
 
     Raises:
-        InputError: for a weight below 0, no layers or one named twice, or (before training and when called) a layer that the model does
-            not have, or that does not return one tensor a batch.
+        InputError: for no layers or one named twice, or (before training and when called) one that the model does not have, that does
+            not run once, or that does not return one tensor a batch.
 
     Source: arXiv 1803.06373, the conclusion's suggestion; the form, that of its section 3.2 with features for logits, is ours.
     """

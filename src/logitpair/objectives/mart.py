@@ -24,9 +24,6 @@ class MART(AttackWarmup, WeightWarmup):
         attack: makes the adversarial examples; it always searches to its last step, against the model in eval mode.
         weight: the source's lambda, at least 0.
 
-    Raises:
-        InputError: for ``weight`` or a warm-up below 0.
-
     Source: Wang et al., "Improving Adversarial Robustness Requires Revisiting Misclassified Examples", ICLR 2020
     (openreview.net/forum?id=rklOg6EFwS; not on arXiv), section 3. Departs from its code in adding no constants inside the logarithms,
     and from it in the warm-ups.

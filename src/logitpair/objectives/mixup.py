@@ -24,9 +24,6 @@ class Mixup(Objective):
     Args:
         alpha: of the Beta distribution, above 0; near 0 hardly mixes, 1 is uniform, large values mix half and half.
 
-    Raises:
-        InputError: for ``alpha`` not above 0.
-
     Source: arXiv 1710.09412, section 2; one fraction a batch and a permutation of the batch, as its implementation there.
     """
 

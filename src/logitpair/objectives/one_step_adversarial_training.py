@@ -28,16 +28,13 @@ class OneStepAdversarialTraining(Objective):
     the first of its own images of the batch: the same ones as of the whole where the numbers divide evenly.
 
     Args:
-        threat: the ball whose radius is the longest step.
+        threat: the ball whose radius, above 0, is the longest step.
         target: the class stepped towards; the least likely one is "Step-LL".
-        weight: of an adversarial example relative to a clean one.
+        weight: of an adversarial example relative to a clean one, above 0.
         adversarial_share: fraction of the batch that is replaced, above 0 and at most 1; at least one image is.
         vary_eps: draw each image's step length from the normal distribution of deviation ``eps`` / 2, truncated to [0, eps], against
             overfitting to one length; False steps by ``eps``.
         warmup: epochs over which ``eps`` grows linearly to its full size; 0 starts at full size.
-
-    Raises:
-        InputError: for ``weight`` or the threat's ``eps`` not above 0, ``adversarial_share`` outside (0, 1], or ``warmup`` below 0.
 
     Source: Kurakin et al. 2017, arXiv 1611.01236, section 3 and algorithm 1 (weight 0.3, half of the batch). The warm-up is not in it.
     """

@@ -28,11 +28,9 @@ class TRADES(AttackWarmup, WeightWarmup):
     Gradients of the loss flow through both predictions.
 
     Args:
-        attack: gives the search its ball, ``step_size`` and ``steps``; the source replaces its loss and its start.
+        attack: gives the search its ball, ``step_size`` and ``steps``; the source replaces its loss and its start, and one with a target,
+            a loss or several restarts raises ``InputError``.
         weight: of the divergence (the source's 1/lambda, 1 to 6 there), at least 0.
-
-    Raises:
-        InputError: for an ``attack`` with a target, a loss or several restarts.
 
     Source: arXiv 1901.08573, algorithm 1. The noise of 0.001 is brought into the ball before the first step, and the warm-ups are not in
     the source.
