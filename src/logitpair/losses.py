@@ -3,8 +3,6 @@
 Attacks sum over the batch, so that the batch size never scales a gradient; training takes the mean.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

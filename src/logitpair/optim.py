@@ -1,7 +1,5 @@
 """Learning-rate schedules, which keep no state so that resuming needs none, an optimizer, and the moving average of the weights."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable

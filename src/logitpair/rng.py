@@ -4,8 +4,6 @@ Training and evaluation pass ``ExampleStreams``, whose numbers belong to an exam
 depends on the number of processes or the device. A ``torch.Generator`` does for everything else.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, replace
 from typing import Self

@@ -1,7 +1,5 @@
 """The threat model: which perturbations count. Geometry lives here, attacks only search."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Self
 

@@ -1,7 +1,5 @@
 """What images, labels, logits and numbers must be; each check raises an ``InputError`` with what was found and what is accepted."""
 
-from __future__ import annotations
-
 import math
 import numbers
 import warnings

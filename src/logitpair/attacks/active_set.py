@@ -1,7 +1,5 @@
 """Which examples of a batch an attack still searches, and the best image of each: what all attacks by gradient steps share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import torch

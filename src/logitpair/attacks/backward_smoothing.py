@@ -1,7 +1,5 @@
 """Gradients of a smoother network than the one that answers: for networks whose own gradients point nowhere useful."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The interface of every attack: a frozen dataclass called with ``(model, x, y, generator=)`` that leaves the model as it was."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Self

@@ -1,7 +1,5 @@
 """Large, shrinking steps from diverse starts, along gradients of a smoothed network: the audit's own search."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass
 
 import torch

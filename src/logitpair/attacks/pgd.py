@@ -1,7 +1,5 @@
 """Projected gradient descent and its relatives: one loop."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Self
 

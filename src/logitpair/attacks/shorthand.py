@@ -1,7 +1,5 @@
 """Attacks by the names of the authors' released code (``pgdll_16_2_10``): one, the paper's eight, or a grid of sizes."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Square Attack: random squares, kept where they help. It uses no gradient, so that no misleading gradient can stop it."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass
 from math import sqrt
 

@@ -1,7 +1,5 @@
 """Where a search begins, where that is neither the image nor a uniform point of the ball."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

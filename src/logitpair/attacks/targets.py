@@ -1,7 +1,5 @@
 """The target class of a targeted attack; never the true one."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 

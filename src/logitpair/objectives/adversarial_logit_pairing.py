@@ -1,7 +1,5 @@
 """Adversarial logit pairing (ALP), the paper's defense."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass
 
 from torch import nn

@@ -1,7 +1,5 @@
 """Adversarial training: PGD training of Madry et al. and the mixed-minibatch PGD (M-PGD) of the paper."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass
 
 import torch

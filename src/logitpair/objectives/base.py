@@ -1,7 +1,5 @@
 """What every objective is: a frozen dataclass called with ``(model, x, y, generator=)`` that returns a loss and its named terms."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass

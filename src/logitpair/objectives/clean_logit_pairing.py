@@ -1,7 +1,5 @@
 """Clean logit pairing (CLP)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import nn

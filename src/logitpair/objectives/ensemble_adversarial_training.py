@@ -1,7 +1,5 @@
 """Ensemble adversarial training."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass
 
 import torch

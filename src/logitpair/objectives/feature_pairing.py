@@ -1,7 +1,5 @@
 """Feature pairing, which the paper names as future work."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import KW_ONLY, dataclass

@@ -1,7 +1,5 @@
 """Training on noisy images, without any attack."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Logit squeezing."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

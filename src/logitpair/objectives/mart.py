@@ -1,7 +1,5 @@
 """MART: adversarial training that looks harder at the images misclassified without any attack."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass
 
 from torch import nn

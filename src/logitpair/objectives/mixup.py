@@ -1,7 +1,5 @@
 """Mixup."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

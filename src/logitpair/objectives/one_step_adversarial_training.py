@@ -1,7 +1,5 @@
 """One-step adversarial training, as first done on ImageNet."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Self
 

@@ -1,7 +1,5 @@
 """Regular training."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import nn

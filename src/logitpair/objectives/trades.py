@@ -1,7 +1,5 @@
 """TRADES: accuracy on clean images traded against agreement with them."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass, replace
 
 import torch

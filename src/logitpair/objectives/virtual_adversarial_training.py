@@ -1,7 +1,5 @@
 """Virtual adversarial training (VAT)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self

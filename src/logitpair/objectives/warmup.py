@@ -1,7 +1,5 @@
 """Warm-ups: attacks and weights that grow over the first epochs, as pure functions of the epoch."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
