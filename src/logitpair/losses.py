@@ -62,8 +62,8 @@ def targeted_margin(logits: Logits, y: Labels, target: Labels) -> PerExample:
 def dlr(logits: Logits, y: Labels) -> PerExample:
     """The difference of logits ratio: ``misclassification_margin`` over the largest logit minus the third largest, ``[batch]``.
 
-    It is positive exactly when misclassified, and the same for logits shifted or scaled, so that no scale hides its gradient. Where the
-    three largest are equal they are taken to differ by 1e-12.
+    The same for logits shifted or scaled, so that no scale hides its gradient. Where the three largest are equal they are taken to differ
+    by 1e-12.
 
     Fewer than three classes raise ``InputError``. Source: Croce and Hein 2020, arXiv 2003.01690, section 5.
     """

@@ -20,8 +20,7 @@ class ExampleStreams:
     Args:
         seed: any integer; ``derive_seed`` makes one from names.
         indices: ``[batch]``, the examples' positions: in the data set, or in the training step's batch over all processes.
-
-    Each call of ``uniform`` moves every stream by one draw.
+        draws: how many have been made; each moves every stream by one.
     """
 
     seed: int

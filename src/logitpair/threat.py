@@ -17,10 +17,7 @@ class Linf:
     """All images within ``eps`` of the original in every pixel, inside the box [0, 1].
 
     Args:
-        eps: radius, in [0, 1] pixel scale (on the command line also ``8/255``).
-
-    Raises:
-        InputError: if ``eps`` is negative, above 1 or not finite.
+        eps: radius, in [0, 1] pixel scale (on the command line also ``8/255``); ``InputError`` outside [0, 1].
 
     Source: arXiv 1803.06373, section 2 (all perturbations there are L-infinity).
     """

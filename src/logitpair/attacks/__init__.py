@@ -1,4 +1,4 @@
-"""Attacks, one family a file. Yours is one class: subclass ``Attack``, implement ``search`` and ``scaled``."""
+"""Attacks, one family a file. Yours is one class: subclass ``Attack`` and implement ``search``."""
 
 from logitpair.attacks.apgd import APGD
 from logitpair.attacks.backward_smoothing import SmoothBackward

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from logitpair import losses
 from logitpair.attacks.active_set import ActiveSet, clearly_misclassified
-from logitpair.attacks.base import Attack, AttackResult, Images, Labels, gradient_of, nth_other_class
+from logitpair.attacks.base import Attack, AttackResult, Images, Labels, RandomSource, gradient_of, nth_other_class
 from logitpair.errors import InputError
 from logitpair.losses import PerExample
 from logitpair.models.inference import compute_logits
-from logitpair.rng import RandomSource
 from logitpair.threat import Linf
 from logitpair.validate import check_labels, fraction, whole
 
@@ -24,8 +23,8 @@ from logitpair.validate import check_labels, fraction, whole
 class APGD(Attack):
     """Gradient ascent with momentum whose step begins at ``2 eps`` and is halved, back at the best point, wherever progress stalls.
 
-    An example leaves the search at the first iterate that the model clearly misclassifies, and the others go on without it. Of one that
-    stays, the iterate nearest to misclassification is returned. A model without gradients is no error: they count as zero.
+    An example leaves the search at the first iterate that the model clearly misclassifies; of one that stays, the iterate nearest to that
+    is returned. A model without gradients is no error: they count as zero.
 
     Args:
         threat: the ball to search.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from logitpair.errors import InputError
 from logitpair.losses import Labels as Labels, Logits
 from logitpair.models.inference import Images as Images, frozen_eval
-from logitpair.rng import RandomSource
+from logitpair.rng import RandomSource as RandomSource
 from logitpair.threat import Linf
 from logitpair.validate import check_batch, check_labels, check_model
 

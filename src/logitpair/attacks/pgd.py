@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from logitpair import losses
 from logitpair.attacks.active_set import ActiveSet, Ascent
-from logitpair.attacks.base import Attack, AttackResult, Images, Labels, gradient_of
+from logitpair.attacks.base import Attack, AttackResult, Images, Labels, RandomSource, gradient_of
 from logitpair.attacks.starts import SignStart
 from logitpair.attacks.targets import Target
 from logitpair.models.inference import compute_logits
-from logitpair.rng import RandomSource
 from logitpair.threat import Linf, check_threat
 from logitpair.validate import check_labels, positive, whole
 
@@ -21,8 +20,8 @@ from logitpair.validate import check_labels, positive, whole
 class PGD(Attack):
     """Projected gradient descent: steps along the gradient's sign from a random point of the ball (arXiv 1706.06083, section 2.1).
 
-    An example leaves the search at the first iterate that the model clearly misclassifies, and the others go on without it; the last
-    iterate counts too. Success is misclassification, whatever the loss. This is stricter than scoring the last iterate alone.
+    An example leaves the search at the first iterate that the model clearly misclassifies, whatever the loss; the last iterate counts
+    too. This is stricter than scoring the last iterate alone.
 
     Args:
         threat: the ball to search.

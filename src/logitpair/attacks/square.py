@@ -22,8 +22,7 @@ HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 que
 class Square(Attack):
     """Random search from vertical stripes: paint a square at a random place with a random corner of the ball, keep it if the loss rises.
 
-    An example leaves the search at the first image that the model clearly misclassifies, and the others go on without it. Only forward
-    passes are spent, which ``AttackResult.forwards`` counts for each image.
+    An example leaves the search at the first image that the model clearly misclassifies. Only forward passes are spent.
 
     Args:
         threat: the ball to search.

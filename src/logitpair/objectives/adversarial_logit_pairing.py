@@ -6,9 +6,8 @@ from torch import nn
 
 from logitpair import losses
 from logitpair.objectives.adversarial_training import AdversarialTraining
-from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
+from logitpair.objectives.base import Images, Labels, LossTerms, RandomSource, forward_together, mean_of
 from logitpair.objectives.warmup import WeightWarmup
-from logitpair.rng import RandomSource
 
 
 @dataclass(frozen=True)

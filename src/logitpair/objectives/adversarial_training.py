@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from logitpair.attacks import Attack
-from logitpair.objectives.base import Images, Labels, LossTerms, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, RandomSource, forward_together
 from logitpair.objectives.warmup import AttackWarmup
-from logitpair.rng import RandomSource
 from logitpair.validate import fraction
 
 

@@ -13,11 +13,9 @@ from torch import Tensor, nn
 from logitpair.errors import InputError
 from logitpair.losses import Labels as Labels, Logits
 from logitpair.models.inference import Images as Images, compute_logits
-from logitpair.rng import RandomSource
+from logitpair.rng import RandomSource as RandomSource
 from logitpair.runtime.distributed import unwrap_model
 from logitpair.validate import check_batch, check_labels, fraction
-
-AUXILIARY = "auxiliary"  # the name of the auxiliary classifier's term
 
 
 @dataclass(frozen=True)
@@ -65,14 +63,13 @@ class Objective(ABC):
             generator: source of all randomness; the global one if None.
 
         Raises:
-            InputError: for no images, images outside [0, 1] or not finite, labels outside the classes, or a model that does not return
-                logits.
+            InputError: for no images, images not in [0, 1], labels outside the classes, or a model that does not return logits.
         """
         check_batch(x, y)
         if not len(x):
             raise InputError("x: the batch is empty; it must hold at least one image")
         result = self.loss(model, x, y, generator)
-        return result if AUXILIARY in result.terms else with_auxiliary(result, model, y, self.cross_entropy)
+        return result if "auxiliary" in result.terms else with_auxiliary(result, model, y, self.cross_entropy)
 
     @abstractmethod
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
@@ -93,10 +90,9 @@ class Objective(ABC):
 def with_auxiliary(result: LossTerms, model: nn.Module, y: Labels, cross_entropy: Callable[[Tensor, Any], Tensor]) -> LossTerms:
     """The loss with that of the network's auxiliary classifier, where it has one: a second head, deep inside, that helps training.
 
-    A network with one keeps, on the module that computes them or on any around it, its ``auxiliary_logits`` of the last forward in
-    train mode, ``[n * batch, classes]`` for ``n`` batches at once (None after any other forward), and ``auxiliary_weight``. The mean of
-    ``cross_entropy(logits, labels) -> [n * batch]`` on all of them is the term ``auxiliary``, added to the total with that weight.
-    Penalties pair the main logits only.
+    A network with one keeps, on any of its modules, its ``auxiliary_logits`` of the last forward in train mode, ``[n * batch, classes]``
+    for ``n`` batches at once (None after any other forward), and ``auxiliary_weight``. The mean ``cross_entropy`` on all of them is the
+    term ``auxiliary``, added to the total with that weight. Penalties pair the main logits only.
 
     Source: arXiv 1512.00567, section 4, as InceptionV3 trains.
     """
@@ -108,7 +104,7 @@ def with_auxiliary(result: LossTerms, model: nn.Module, y: Labels, cross_entropy
     if len(logits) % len(y):
         raise InputError(f"model: {len(logits)} auxiliary_logits for {len(y)} labels; there must be a multiple of them")
     auxiliary = cross_entropy(logits, y.repeat(len(logits) // len(y))).mean()
-    return LossTerms(result.total + head.auxiliary_weight * auxiliary, result.terms | {AUXILIARY: auxiliary}, result.logits)
+    return LossTerms(result.total + head.auxiliary_weight * auxiliary, result.terms | {"auxiliary": auxiliary}, result.logits)
 
 
 def forward_together(model: nn.Module, y: Labels, *batches: Images) -> tuple[Tensor, ...]:

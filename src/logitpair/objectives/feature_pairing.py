@@ -13,9 +13,8 @@ from logitpair import losses
 from logitpair.errors import InputError
 from logitpair.models.inference import frozen_eval
 from logitpair.objectives.adversarial_training import AdversarialTraining
-from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
+from logitpair.objectives.base import Images, Labels, LossTerms, RandomSource, forward_together, mean_of
 from logitpair.objectives.warmup import WeightWarmup
-from logitpair.rng import RandomSource
 from logitpair.runtime.distributed import unwrap_model
 
 

@@ -6,9 +6,8 @@ from torch import nn
 
 from logitpair import losses
 from logitpair.attacks import Attack
-from logitpair.objectives.base import Images, Labels, LossTerms, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, RandomSource, forward_together
 from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
-from logitpair.rng import RandomSource
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from logitpair.attacks import PGD, LeastLikely
 from logitpair.attacks.targets import Target
@@ -21,9 +21,8 @@ class OneStepAdversarialTraining(Objective):
     """Cross-entropy on minibatches in which some images are replaced by one-step adversarial examples of varying size.
 
     The first ``adversarial_share`` of the (shuffled) batch takes one signed-gradient step towards ``target``, computed with the model in
-    eval mode; its length differs from image to image. The total is ``(sum of clean losses + weight * sum of adversarial losses) /
-    (clean + weight * adversarial)`` with the numbers of either in the denominator. Under data-parallel training each process replaces
-    the first of its own images of the batch: the same ones as of the whole where the numbers divide evenly.
+    eval mode. The total is ``(sum of clean losses + weight * sum of adversarial losses) / (clean + weight * adversarial)`` with the
+    numbers of either in the denominator. Under data-parallel training each process replaces the first of its own images of the batch.
 
     Args:
         threat: the ball whose radius, above 0, is the longest step.
@@ -75,11 +74,6 @@ class OneStepAdversarialTraining(Objective):
         x_adv = self.attack(model, x, y, generator=generator)
         if not self.vary_eps:
             return x_adv
-        length = self.threat.eps * half_normal(x[:, :1, :1, :1], generator)
+        half = torch.special.ndtr(x.new_tensor(2.0)) - 0.5  # of the normal distribution of deviation 1/2, all of it that lies in [0, 1]
+        length = self.threat.eps * (torch.special.ndtri(0.5 + half * uniform_like(x[:, :1, :1, :1], generator)) / 2)
         return self.threat.project(x + length * (x_adv - x).sign(), x)
-
-
-def half_normal(x: Tensor, generator: RandomSource | None) -> Tensor:
-    """Numbers shaped like ``x`` from the normal distribution of deviation 1/2 truncated to [0, 1]."""
-    full = torch.special.ndtr(torch.tensor(2.0, dtype=x.dtype, device=x.device))
-    return torch.special.ndtri(0.5 + (full - 0.5) * uniform_like(x, generator)) / 2

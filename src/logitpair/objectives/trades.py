@@ -3,7 +3,7 @@
 from dataclasses import KW_ONLY, dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from logitpair import losses
 from logitpair.attacks import PGD
@@ -54,14 +54,10 @@ class TRADES(AttackWarmup, WeightWarmup):
         """The images in the ball that drive the prediction furthest; the model is left as it was."""
         x = x.detach()
         start = self.attack.threat.project(x + START * normal_like(x, generator), x)
-        attack = replace(self.attack.without_early_stop(), loss=_drift)
+        attack = replace(self.attack.without_early_stop(), loss=lambda logits, clean: losses.kl_from_clean(clean, logits))
         with frozen_eval(model):
             with precision.full_precision(x.device):  # what the noise changes is below what bfloat16 can tell; a whole step is not
                 with torch.no_grad():
                     clean = compute_logits(model, x)
                 x_adv, _ = replace(attack, steps=1).ascend(model, x, y, clean, start)
             return replace(attack, steps=attack.steps - 1).ascend(model, x, y, clean, x_adv)[0] if attack.steps > 1 else x_adv
-
-
-def _drift(logits: Tensor, clean: Tensor) -> Tensor:
-    return losses.kl_from_clean(clean, logits)

@@ -18,7 +18,7 @@ from logitpair.validate import at_least, positive, whole
 
 
 def l2_ascent(gradient: Images) -> Images:
-    """The gradient at Euclidean length 1, image by image: where a step in an L2 ball ascends fastest. No gradient points nowhere."""
+    """The gradient at Euclidean length 1, image by image: where a step in an L2 ball ascends fastest. A zero gradient stays 0."""
     largest = gradient.abs().amax((1, 2, 3), keepdim=True)
     scaled = gradient / largest.clamp_min(torch.finfo(gradient.dtype).tiny)  # or the squares of a tiny gradient would be 0
     return scaled / torch.linalg.vector_norm(scaled, dim=(1, 2, 3), keepdim=True).clamp_min(1)

@@ -6,8 +6,7 @@ from typing import ClassVar, Self
 from torch import nn
 
 from logitpair.attacks import Attack
-from logitpair.objectives.base import Images, Labels, Objective
-from logitpair.rng import RandomSource
+from logitpair.objectives.base import Images, Labels, Objective, RandomSource
 from logitpair.runtime.distributed import unwrap_model
 from logitpair.validate import at_least
 
