@@ -54,7 +54,7 @@ class TRADES(AttackWarmup, WeightWarmup):
         """The images in the ball that drive the prediction furthest; the model is left as it was."""
         x = x.detach()
         start = self.attack.threat.project(x + START * normal_like(x, generator), x)
-        attack = replace(self.attack.without_early_stop(), loss=lambda logits, clean: losses.kl_from_clean(clean, logits))
+        attack = replace(self.attack.without_early_stop(), loss=losses.kl_to_clean)  # of (logits, clean), so it is KL(p || q)
         with frozen_eval(model):
             with precision.full_precision(x.device):  # what the noise changes is below what bfloat16 can tell; a whole step is not
                 with torch.no_grad():
