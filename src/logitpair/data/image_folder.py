@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from logitpair.data.dataset import require_folder
 from logitpair.data.image_dataset import ImageFileData, Split
 from logitpair.data.image_source import FileSource
-from logitpair.data.splits import require_folder
 from logitpair.errors import InputError, first_line
 from logitpair.runtime.lazy_imports import import_torchvision
 

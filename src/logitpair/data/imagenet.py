@@ -20,10 +20,7 @@ class ImageNet(Folder):
     Args:
         root: holds ``train/`` and ``val/``, each with one folder a class, named by its wnid.
         size, crop_pct, augmentation, corrupt: as for ``ImageFileData``.
-        validation_fraction: fraction of the training images kept for validation, drawn once by a fixed seed; of ImageNet-1k 12,812.
-
-    Raises:
-        InputError: as for ``Folder``.
+        validation_fraction: fraction of the training images kept for validation; of ImageNet-1k 12,812.
     """
 
     size: int = 299

@@ -10,19 +10,14 @@ from typing import Any
 
 from torch import nn
 
-from logitpair.errors import InputError
+from logitpair.errors import InputError, raised
+from logitpair.validate import type_name
 
 ACCEPTED = "timm:NAME, a TorchScript file, or an import path such as my_package.my_module.MyNet or my_module:make_net"
 
 
 def find(path: str) -> Any:
-    """What ``package.module.Name`` or ``module:name`` leads to; importing it runs the code found there.
-
-    The current folder goes in front of the places that Python imports from, as ``python -m`` puts it.
-
-    Raises:
-        InputError: if nothing is there, or importing it raises.
-    """
+    """What ``package.module.Name`` or ``module:name`` leads to; importing it runs the code found there."""
     module, colon, name = path.partition(":") if ":" in path else path.rpartition(".")
     if not (module and colon and name) or not all(part.isidentifier() for part in [*module.split("."), *name.split(".")]):
         raise InputError(f"--model: '{path}' is neither a file nor an import path; accepted: {ACCEPTED}")
@@ -37,15 +32,11 @@ def find(path: str) -> Any:
 
 
 def build(found: Any, path: str) -> nn.Module:
-    """The network that ``find`` found by the path: itself, or what the class or function returns when it is called without arguments.
-
-    Raises:
-        InputError: if it is something else, needs arguments, raises, or returns no ``nn.Module``.
-    """
+    """The network that ``find`` found by the path: itself, or what the class or function returns when it is called without arguments."""
     if isinstance(found, nn.Module):
         return found
     if not callable(found):
-        raise InputError(f"--model: '{path}' is {_kind(found)}; accepted: a class or a function that gives an nn.Module")
+        raise InputError(f"--model: '{path}' is {type_name(found)}; accepted: a class or a function that gives an nn.Module")
     try:
         inspect.signature(found).bind()
     except TypeError as error:
@@ -56,16 +47,16 @@ def build(found: Any, path: str) -> nn.Module:
     try:
         network = found()
     except Exception as error:
-        raise _raised(f"'{path}()'", error) from error
+        raise InputError(f"--model: '{path}()' {raised(error)}") from error
     if not isinstance(network, nn.Module):
-        raise InputError(f"--model: '{path}()' returned {_kind(network)}; accepted: an nn.Module from images to logits")
+        raise InputError(f"--model: '{path}()' returned {type_name(network)}; accepted: an nn.Module from images to logits")
     return network
 
 
 def _import(module: str, path: str) -> Any:
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.insert(0, here)  # as ``python -m`` does
     importlib.invalidate_caches()  # the file may be newer than what Python knows of its folder
     try:
         return importlib.import_module(module)
@@ -73,13 +64,4 @@ def _import(module: str, path: str) -> Any:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and f"{module}.".startswith(f"{missing}."):
             raise InputError(f"--model: '{path}': no module '{missing}' in '{here}' or among those installed") from error
-        raise _raised(f"importing '{module}'", error) from error
-
-
-def _raised(action: str, error: BaseException) -> InputError:
-    message = " ".join(str(error).split())
-    return InputError(f"--model: {action} raised {type(error).__name__}{f': {message}' if message else ''}")
-
-
-def _kind(thing: object) -> str:
-    return "None" if thing is None else f"a {type(thing).__name__}"
+        raise InputError(f"--model: importing '{module}' {raised(error)}") from error

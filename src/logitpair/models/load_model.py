@@ -41,8 +41,7 @@ def read_model(
         name: ``timm:NAME``, timm's network with its normalisation inside; the path of a TorchScript file or an exported program;
             or an import path such as ``my_package.my_module.MyNet`` or ``my_module:make_net`` of a class or a function that is called
             without arguments. The current folder can be imported from.
-        weights: what ``read_weights`` reads: a ``state_dict``, a ``.safetensors`` file or a run directory; for ``timm:`` and
-            import paths.
+        weights: a ``state_dict``, a ``.safetensors`` file or a run directory, for ``timm:`` and import paths.
         classes: number of logits, for ``timm:`` only; None: as many as ``weights`` have, or else as the published network has.
         pretrained: load the weights that timm publishes (needs the network).
         mean, std: one number a channel, or one for all, in [0, 1] pixel scale: for a network that wants normalised images.

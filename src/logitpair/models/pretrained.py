@@ -45,11 +45,7 @@ class Timm(nn.Module):
 
 
 def require_timm(name: str, option: str) -> Any:
-    """timm, if it has a network of this name.
-
-    Raises:
-        InputError: if not, with the option that gave the name and the nearest names.
-    """
+    """timm, if it has a network of this name, which ``option`` gave."""
     timm = import_timm()
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
@@ -59,11 +55,7 @@ def require_timm(name: str, option: str) -> Any:
 
 @contextmanager
 def fetching(name: str) -> Generator[None]:
-    """A block that builds the network of this name with its published weights, whose errors become one line.
-
-    Raises:
-        InputError: with the reason.
-    """
+    """A block that builds the network of this name with its published weights, whose errors become one line."""
     try:
         yield
     except Exception as error:  # the libraries below raise what they like

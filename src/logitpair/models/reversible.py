@@ -60,16 +60,13 @@ class ReversibleChain(nn.Module):
         """The last block's outputs."""
         if torch.is_autocast_enabled(x1.device.type):
             x1, x2 = _at_least_float32(x1), _at_least_float32(x2)
-        if self.reversible and len(self.blocks) and not self._watched():
+        hooked = any(cast(Any, module)._forward_hooks for module in self.blocks.modules())
+        if self.reversible and len(self.blocks) and not hooked:
             residuals = [residual for block in self.blocks for residual in (block.f, block.g)]
             return cast(Streams, _Recomputed.apply(residuals, x1, x2, *self.parameters()))
         for block in self.blocks:
             x1, x2 = block(x1, x2)
         return x1, x2
-
-    def _watched(self) -> bool:
-        """Whether a forward hook waits inside."""
-        return any(cast(Any, module)._forward_hooks for module in self.blocks.modules())
 
 
 class _Recomputed(torch.autograd.Function):
@@ -102,16 +99,14 @@ class _Recomputed(torch.autograd.Function):
         gradients: list[Tensor | None] = []  # of the parameters, from the last to the first
         with _in_modes(ctx.modes), ctx.autocast():
             for residual, buffers in zip(reversed(ctx.residuals), reversed(ctx.buffers), strict=True):
-                names = [name for name, _ in residual.named_parameters()]
-                needed, wanted = wanted[len(wanted) - len(names) :], wanted[: len(wanted) - len(names)]
-                own = {
-                    name: parameter.detach().requires_grad_(need)
-                    for (name, parameter), need in zip(residual.named_parameters(), needed, strict=True)
-                }
+                parameters = dict(residual.named_parameters())
+                before = len(wanted) - len(parameters)
+                needed, wanted = wanted[before:], wanted[:before]
+                own = {name: value.detach().requires_grad_(need) for (name, value), need in zip(parameters.items(), needed, strict=True)}
                 x = a.detach().requires_grad_()
                 with torch.enable_grad():
                     r = functional_call(residual, {**own, **buffers}, (x,))  # running statistics move in the copies alone
-                dx, *found = torch.autograd.grad(r, [x, *(own[name] for name in names if own[name].requires_grad)], db.to(r.dtype))
+                dx, *found = torch.autograd.grad(r, [x, *(copy for copy in own.values() if copy.requires_grad)], db.to(r.dtype))
                 left = iter(found)
                 gradients += reversed([next(left) if need else None for need in needed])
                 a, b = b - r.detach(), a
