@@ -16,19 +16,14 @@ WNID = re.compile(r"n\d{8}")
 
 
 class Matched(NamedTuple):
-    """Folders of classes matched with a network's logits: the logit of each folder, and the classes' names in the order of the logits."""
+    """The logit of each folder, and the classes' names in the order of the logits."""
 
     labels: list[int]
     names: list[str]
 
 
 def match_classes(folders: Sequence[str], logits: int, labels: Path | None = None) -> Matched:
-    """Match the sorted folders of classes with so many logits of a network.
-
-    By the file ``labels`` of one class name a line in the order of the logits, if it is given. Otherwise folders that are all named by
-    an ImageNet wnid (``n01440764``) mean those of the 1,000 classes of ImageNet-1k if there are 1,000 logits. All others are the classes
-    in sorted order, as in torchvision's ``ImageFolder``, and must be as many as the logits.
-    """
+    """Match the sorted folders of classes with so many logits, as ``Photos.test`` says."""
     if labels is not None:
         return _by_file(folders, logits, labels)
     if logits == IMAGENET and all(WNID.fullmatch(folder) for folder in folders):

@@ -27,11 +27,6 @@ class _Seeded(Dataset[tuple[Tensor, int | Tensor]]):
             return self.dataset[index]
 
 
-def steps_per_epoch(dataset: Dataset[Any], batch_size: int) -> int:
-    """Batches in an epoch; the last one may be smaller."""
-    return -(-len(dataset) // batch_size)  # type: ignore[arg-type]
-
-
 def epoch_batches(
     dataset: Dataset[Any], batch_size: int, *, seed: int, epoch: int, start: int = 0, rank: int = 0, size: int = 1, workers: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:

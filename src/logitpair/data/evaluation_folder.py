@@ -61,10 +61,13 @@ class Photos:
         return self._transform(open_image(next(iter(self._files.values()))[0]))
 
     def test(self, logits: int) -> ImageFiles:
-        """All images, with the labels they have for a network of so many logits, which is refused where the folders do not match.
+        """All images, with the labels they have for a network of so many logits.
 
-        They follow the file ``labels`` where it is given, the classes of ImageNet-1k where there are 1,000 logits and all folders are named
-        by wnids, and otherwise the sorted folders.
+        By the file ``labels`` if there is one; otherwise by the classes of ImageNet-1k if all folders are named by their wnids
+        (``n01440764``) and there are 1,000 logits; otherwise by the sorted folders, as in torchvision's ``ImageFolder``.
+
+        Raises:
+            InputError: if the folders cannot be matched with the logits.
         """
         matched = match_classes(self.folders, logits, self.labels)
         samples = [(str(path), label) for label, paths in zip(matched.labels, self._files.values(), strict=True) for path in paths]
@@ -76,7 +79,6 @@ class Photos:
 
     @cached_property
     def _files(self) -> dict[str, list[Path]]:
-        """The images of each class."""
         root = require_folder(self.root, LAYOUT)
         splits = [root / name for name in ("val", "test") if (root / name).is_dir() and _subfolders(root / name)]
         if len(splits) > 1:

@@ -72,11 +72,7 @@ def file_signature(samples: Sequence[tuple[str, int]]) -> str:
 
 
 def open_image(file: Path | str | bytes, name: object = None) -> Image.Image:
-    """An image file, given by its path or content, as RGB the right way up; messages call it ``name``, by default its path.
-
-    Grey, 16-bit, palette and CMYK images become RGB; transparency is dropped, and of an animation the first frame is taken.
-    ``DamagedImage`` is raised for a file that is truncated or no image, another ``InputError`` for one that cannot be read.
-    """
+    """An image file of any mode, by its path or content, as RGB the right way up; messages call it ``name``, by default its path."""
     name = name or (file if not isinstance(file, bytes) else "an image")
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:

@@ -44,7 +44,6 @@ class NetworkFile(nn.Module):
         self.register_buffer("digest", torch.tensor(list(hashlib.sha256(path.read_bytes()).digest()), dtype=torch.uint8))
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Any:
-        """What the network returns for images in [0, 1]: logits, if it is a classifier."""
         return self.network(x)
 
     def train(self, mode: bool = True) -> Self:

@@ -40,7 +40,6 @@ class Timm(nn.Module):
         self.network = Normalized(network, config["mean"], config["std"])
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Logits of images in [0, 1]."""
         return self.network(x)
 
 

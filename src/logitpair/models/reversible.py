@@ -19,10 +19,7 @@ Streams = tuple[Stream, Stream]
 class ReversibleBlock(nn.Module):
     """``y1 = x1 + F(x2)``, ``y2 = x2 + G(y1)``, which the inputs follow from: ``x2 = y2 - G(y1)``, ``x1 = y1 - F(x2)``.
 
-    Args:
-        f, g: residual functions that keep the shape, without dropout or other random numbers.
-
-    Source: arXiv 1707.04585, equations 6 and 7.
+    F and G keep the shape, without dropout or other random numbers. Source: arXiv 1707.04585, equations 6 and 7.
     """
 
     def __init__(self, f: nn.Module, g: nn.Module) -> None:
@@ -30,23 +27,16 @@ class ReversibleBlock(nn.Module):
         self.f, self.g = f, g
 
     def forward(self, x1: Stream, x2: Stream) -> Streams:
-        """The block's outputs, with all activations stored."""
         y1 = x1 + self.f(x2)
         return y1, x2 + self.g(y1)
 
 
 class ReversibleChain(nn.Module):
-    """Reversible blocks one after the other.
+    """Reversible blocks one after the other, whose activations are recomputed from the outputs when gradients are computed.
 
-    Activations are recomputed from the outputs, one residual function at a time, when gradients are asked for: memory does not grow
-    with the number of blocks, and a step computes about a third more. Gradients are those of stored activations up to rounding, and
-    running statistics move once a forward. Under autocast the two streams are float32, without which the inputs would be lost;
-    a network that is cast to half precision as a whole wants ``reversible=False``, and so do second derivatives, which raise.
-
-    Args:
-        blocks: the blocks.
-        reversible: recompute activations; False stores them. A chain that a forward hook looks into stores them, so that what the
-            hook takes has a gradient.
+    Memory does not grow with the number of blocks, and a step computes about a third more. Gradients are those of stored activations up
+    to rounding, and running statistics move once a forward. A network that is cast to half precision as a whole wants
+    ``reversible=False``, which stores activations, and so do second derivatives, which raise.
 
     Source: arXiv 1707.04585, section 3.2 and algorithm 1. Departure: F and G are each computed once in the backward pass.
     """
@@ -57,9 +47,9 @@ class ReversibleChain(nn.Module):
         self.reversible = reversible
 
     def forward(self, x1: Stream, x2: Stream) -> Streams:
-        """The last block's outputs."""
-        if torch.is_autocast_enabled(x1.device.type):
+        if torch.is_autocast_enabled(x1.device.type):  # in half precision the inputs could not be recomputed
             x1, x2 = _at_least_float32(x1), _at_least_float32(x2)
+        # what a forward hook takes must have a gradient
         hooked = any(cast(Any, module)._forward_hooks for module in self.blocks.modules())
         if self.reversible and len(self.blocks) and not hooked:
             residuals = [residual for block in self.blocks for residual in (block.f, block.g)]
