@@ -55,10 +55,8 @@ class HuggingFace(ImageFileData):
         classes = rows.classes if split == "train" else self.classes
         low, high = rows.labels.min(), rows.labels.max()
         if low < 0 or high >= len(classes):
-            raise InputError(
-                f"{option}: the split '{name}' of '{self.path}' has labels from {low} to {high}; "
-                f"accepted: a split with labels from 0 to {len(classes) - 1}"
-            )
+            accepted = f"a split with labels from 0 to {len(classes) - 1}"
+            raise InputError(f"{option}: the split '{name}' of '{self.path}' has labels from {low} to {high}; accepted: {accepted}")
         return rows
 
     @cached_property

@@ -75,11 +75,8 @@ class SVHN(ImageData):
             raise InputError(f"--data-dir: no {path.name} in '{self.root}'; it must be {LAYOUT}")
         images, labels = _matrices(path)
         if len(labels) != OFFICIAL[split]:
-            warnings.warn(
-                f"--data-dir: '{path}' has {len(labels):,} images, the official file {OFFICIAL[split]:,}: results are not comparable with "
-                "published ones",
-                stacklevel=2,
-            )
+            number = f"{len(labels):,} images, the official file {OFFICIAL[split]:,}"
+            warnings.warn(f"--data-dir: '{path}' has {number}: results are not comparable with published ones", stacklevel=2)
         return MemoryImages(torch.from_numpy(np.ascontiguousarray(images.transpose(3, 2, 0, 1))), torch.from_numpy(labels % 10))
 
 
@@ -101,7 +98,6 @@ def _matrices(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != PIXELS or not len(labels):
         raise InputError(f"--data-dir: X in '{path}' is {images.dtype} {list(images.shape)}; accepted: uint8 [32, 32, 3, n]")
     if labels.dtype.kind not in "iuf" or len(labels) != images.shape[3] or not np.isin(labels, range(1, 11)).all():
-        raise InputError(
-            f"--data-dir: y in '{path}' is not one label from 1 to 10 (10 is the digit 0) for each of {images.shape[3]} images"
-        )
+        accepted = "one label from 1 to 10 (10 is the digit 0)"
+        raise InputError(f"--data-dir: y in '{path}' is not {accepted} for each of {images.shape[3]} images")
     return images, labels.astype(np.int64)

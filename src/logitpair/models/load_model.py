@@ -194,9 +194,8 @@ def _from_timm(name: str, weights: Path | None, classes: int | None, pretrained:
         return _timm_with_weights(name, f"{layer}.weight", weights, classes)
     logits = published if classes is None else classes
     if not logits:
-        raise InputError(
-            f"--classes is not given, and timm's {name} comes without a classifier; accepted: the number of logits, at least 2"
-        )
+        accepted = "the number of logits, at least 2"
+        raise InputError(f"--classes is not given, and timm's {name} comes without a classifier; accepted: {accepted}")
     if not pretrained:
         warnings.warn(f"--model: {TIMM}{name} has random weights; --weights FILE or --pretrained gives others", stacklevel=3)
     try:

@@ -58,7 +58,5 @@ def fetching(name: str) -> Generator[None]:
     try:
         yield
     except Exception as error:  # the libraries below raise what they like
-        raise InputError(
-            f"pretrained: cannot fetch the published weights of {name} ({first_line(error)}); where there is no network, load weights "
-            "from a file"
-        ) from error
+        instead = "where there is no network, load weights from a file"
+        raise InputError(f"pretrained: cannot fetch the published weights of {name} ({first_line(error)}); {instead}") from error
