@@ -37,8 +37,7 @@ def check_labels(y: Tensor, classes: int) -> None:
 def check_model(name: str, model: object) -> None:
     """Refuse what is no network."""
     if not isinstance(model, nn.Module):
-        found = "None" if model is None else f"a {type(model).__name__}"
-        raise InputError(f"{name} must be an nn.Module that maps images to logits, not {found}")
+        raise InputError(f"{name} must be an nn.Module that maps images to logits, not {type_name(model)}")
 
 
 def check_logits(logits: object, x: Tensor) -> Tensor:
@@ -84,6 +83,11 @@ def whole(name: str, value: int, least: int) -> None:
     _number(name, value)
     if not math.isfinite(value) or int(value) != value or value < least:
         raise InputError(f"{name} must be a whole number of at least {least}, not {value}")
+
+
+def type_name(thing: object) -> str:
+    """What messages call a thing of the wrong type: ``None``, ``a list``."""
+    return "None" if thing is None else f"a {type(thing).__name__}"
 
 
 def _number(name: str, value: object) -> None:

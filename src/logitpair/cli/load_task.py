@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 
 from logitpair.cli.options import device_of
 from logitpair.data import Photos
-from logitpair.errors import InputError
+from logitpair.errors import InputError, raised
 from logitpair.evaluation.attack_run import check_name
 from logitpair.models import image_size
 from logitpair.runs.evaluation_task import EvaluationTask
@@ -61,8 +61,7 @@ def joined(arguments: Namespace) -> Generator[World]:
     except Exception as error:  # the network is the user's and may raise anything
         if name is None:
             raise
-        message = " ".join(str(error).split())
-        raise InputError(f"--model: {name} raised {type(error).__name__}{f': {message}' if message else ''}") from error
+        raise InputError(f"--model: {name} {raised(error)}") from error
 
 
 def parse_sources(texts: Sequence[str] | None) -> dict[str, Path]:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from logitpair.config.run_config import RunConfig
 from logitpair.data import to_pixels
-from logitpair.data.epoch_batches import epoch_batches, steps_per_epoch
+from logitpair.data.epoch_batches import epoch_batches
 from logitpair.errors import InputError
 
 
@@ -53,7 +53,7 @@ class LocalBatches:
     def __init__(self, config: RunConfig, dataset: Dataset[Any], device: torch.device) -> None:
         self.config, self.dataset, self.device = config, dataset, device
         self.examples: int = len(dataset)  # type: ignore[arg-type]
-        self.per_epoch = steps_per_epoch(dataset, config.batch_size)
+        self.per_epoch = -(-self.examples // config.batch_size)  # the last one may be smaller
         self._read: Iterator[tuple[Tensor, Tensor]] = iter(())
         self._last: tuple[tuple[int, int, int], LocalBatch] | None = None
 
