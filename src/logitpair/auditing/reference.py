@@ -9,13 +9,13 @@ import msgspec
 import numpy as np
 
 from logitpair.attacks import PGD
-from logitpair.auditing.audit_ledger import AuditLedger, column
+from logitpair.auditing.audit_ledger import AuditLedger
 from logitpair.auditing.search import AuditContext
 from logitpair.errors import InputError
 from logitpair.evaluation.confidence import accuracy
 from logitpair.rng import derive_seed
 from logitpair.storage.class_path import describe
-from logitpair.storage.ledger import POSITION
+from logitpair.storage.ledger import POSITION, column
 from logitpair.storage.results import Accuracy, ReferenceAccuracy
 from logitpair.threat import Linf
 

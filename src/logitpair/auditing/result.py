@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from logitpair.evaluation.result import markdown, percent
-from logitpair.storage.recorded import Recorded
+from logitpair.evaluation.confidence import percent
+from logitpair.evaluation.result import Recorded, markdown, numbers_of
 from logitpair.storage.results import Accuracy, AuditResults, Verdict
 
 if TYPE_CHECKING:
@@ -65,5 +65,4 @@ class Audit(Recorded[AuditResults]):
 
 
 def _row(name: str, accuracy: Accuracy, gradients: float | None) -> tuple[str, ...]:
-    interval, correct = " - ".join(map(percent, accuracy.ci95)), f"{accuracy.correct} / {accuracy.total}"
-    return name, percent(accuracy.top1), interval, correct, "-" if gradients is None else f"{gradients:.1f}"
+    return name, *numbers_of(accuracy), "-" if gradients is None else f"{gradients:.1f}"

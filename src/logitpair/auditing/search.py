@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from logitpair.attacks import Attack
-from logitpair.auditing.audit_ledger import AuditLedger, column
+from logitpair.auditing.audit_ledger import AuditLedger
 from logitpair.auditing.scheduler import Round, Stop, next_round
 from logitpair.auditing.strategies import FORWARD, SearchStrategy
 from logitpair.data import Data, batches, select
-from logitpair.evaluation.resumable import Work, resumable_map
+from logitpair.evaluation.resumable import Chunk, Work, resumable_map
 from logitpair.losses import margin
 from logitpair.models.inference import check_accepts, compute_logits
 from logitpair.rng import ExampleStreams, derive_seed
@@ -24,7 +24,7 @@ from logitpair.runtime import distributed
 from logitpair.runtime.distributed import World
 from logitpair.runtime.precision import autocast
 from logitpair.runtime.progress import Progress
-from logitpair.storage.ledger import Columns, LedgerChunk, PartialLedger, total
+from logitpair.storage.ledger import FACTS, Columns, PartialLedger, column, gallery, total
 from logitpair.storage.results import NO_CLASS, SearchRound
 from logitpair.threat import Linf
 from logitpair.validate import check_batch, check_labels
@@ -68,21 +68,20 @@ class AuditContext:
         """Attack these examples on ``network``; every image is verified by a fresh forward pass of the model in its own precision."""
         model, threat = self.model, self.threat
 
-        def work(x: Tensor, y: Tensor, position: Tensor) -> LedgerChunk:
+        def work(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
             with autocast(self.dtype, self.device):
                 found = attack.find(network, x, y, generator=ExampleStreams(seed, position))
             x_adv = torch.where(threat.contains(found.x_adv, x)[:, None, None, None], found.x_adv, x)
             logits = compute_logits(model, x_adv)
-            chunk = LedgerChunk(position)
-            chunk.add("broken", predict(logits) != y)
-            chunk.add("broken_8_bit", predict(compute_logits(model, threat.eight_bit(x_adv, x))) != y)
-            chunk.add("prediction", predict(logits))
-            chunk.add("margin", margin(logits, y).double())
-            chunk.add("distance", threat.distance(x_adv, x).double())
-            for name in ("restart", "step", "gradients", "forwards"):
-                chunk.add(name, getattr(found, name))
-            chunk.add_images("x_adv", x_adv)
-            return chunk
+            return {
+                "broken": predict(logits) != y,
+                "broken_8_bit": predict(compute_logits(model, threat.eight_bit(x_adv, x))) != y,
+                "prediction": predict(logits),
+                "margin": margin(logits, y).double(),
+                "distance": threat.distance(x_adv, x).double(),
+                **{name: getattr(found, name) for name in ("restart", "step", "gradients", "forwards")},
+                "gallery/x_adv": gallery(x_adv, position),
+            }
 
         return self.map(stage, positions, work, note)
 
@@ -94,21 +93,16 @@ class AuditContext:
 def survey(context: AuditContext, examples: int) -> tuple[AuditLedger, int]:
     """A ledger with the clean predictions of all examples, and the number of classes."""
 
-    def clean(x: Tensor, y: Tensor, position: Tensor) -> LedgerChunk:
+    def clean(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
         check_batch(x, y)
         check_accepts("model", context.model, x)
         logits = compute_logits(context.model, x)
         check_labels(y, logits.shape[1])
-        chunk = LedgerChunk(position)
-        chunk.add("y", y)
-        chunk.add("prediction", predict(logits))
-        chunk.add("margin", margin(logits, y).double())
-        chunk.add_images("x", x)
-        chunk.facts["classes"] = logits.shape[1]
-        return chunk
+        columns = {"y": y, "prediction": predict(logits), "margin": margin(logits, y).double(), "gallery/x": gallery(x, position)}
+        return columns | {f"{FACTS}classes": logits.shape[1]}
 
     chunks = context.map(0, np.arange(examples), clean, "clean")
-    return AuditLedger(chunks, examples), int(chunks[0]["facts/classes"])
+    return AuditLedger(chunks), int(chunks[0][f"{FACTS}classes"])
 
 
 def search_rounds(

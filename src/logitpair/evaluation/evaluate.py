@@ -20,13 +20,13 @@ from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.aggregate import first_broken, summarize
 from logitpair.evaluation.attack_run import attack_batch, plan
 from logitpair.evaluation.result import Evaluation
-from logitpair.evaluation.resumable import resumable_map
+from logitpair.evaluation.resumable import Chunk, resumable_map
 from logitpair.models.inference import check_accepts, device_of, frozen_eval
 from logitpair.runtime import environment
 from logitpair.runtime.distributed import ALONE, World
 from logitpair.runtime.precision import full_precision
 from logitpair.runtime.progress import Progress
-from logitpair.storage.ledger import LedgerChunk, PartialLedger, merge, total
+from logitpair.storage.ledger import FACTS, PartialLedger, merge, total
 from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.results import SCHEMA, EvaluationResults, Hardware
 from logitpair.validate import at_least, check_batch, check_model, warn_if_probabilities
@@ -99,7 +99,7 @@ def evaluate(
     partial = PartialLedger(Path(folder), cache_key) if folder is not None else None
     device, is_first = device_of(model), True
 
-    def work(x: Tensor, y: Tensor, position: Tensor) -> LedgerChunk:
+    def work(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
         nonlocal is_first
         check_batch(x, y)
         if is_first:
@@ -115,9 +115,9 @@ def evaluate(
         chunks = resumable_map(work, data, bar, partial=partial, batch_size=batch_size, device=device, workers=workers, world=world)
     if not chunks:
         raise InputError("data: holds no examples")
-    columns = merge(chunks, examples=count(data) if partial else None)
+    columns = merge(chunks)
     columns |= first_broken(runs, columns)
-    classes = int(chunks[0]["facts/classes"])
+    classes = int(chunks[0][f"{FACTS}classes"])
     seconds = {run.column: total(chunks, f"seconds/{run.column}") for run in runs}
     record = EvaluationResults(
         schema=SCHEMA,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -11,13 +11,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from logitpair.data import Data, batches, count, select
+from logitpair.errors import InputError
 from logitpair.runtime import distributed
 from logitpair.runtime.distributed import ALONE, World
 from logitpair.runtime.progress import Progress
-from logitpair.storage.ledger import Columns, LedgerChunk, PartialLedger
+from logitpair.storage.ledger import FACTS, PARTS, POSITION, Columns, PartialLedger, column
 
-Work = Callable[[Tensor, Tensor, Tensor], LedgerChunk]
-"""``work(x, y, position)``: what is done to a batch."""
+Chunk = Mapping[str, Tensor | float]  # columns and facts by name, of one batch
+Work = Callable[[Tensor, Tensor, Tensor], Chunk]  # ``work(x, y, position)``: what is done to a batch
 
 
 def resumable_map(
@@ -25,52 +26,55 @@ def resumable_map(
     data: Data,
     progress: Progress,
     *,
-    positions: np.ndarray | None = None,
-    partial: PartialLedger | None = None,
+    positions: np.ndarray | None = None,  # ascending; None for all, which a DataLoader or a stream, having no order, needs
+    partial: PartialLedger | None = None,  # None keeps chunks in memory, which several processes cannot share
     batch_size: int,
     device: torch.device,
     workers: int = 0,
     world: World = ALONE,
 ) -> list[Columns]:
-    """The chunks that ``work`` makes of the examples; those that an interrupted run has kept are taken as they are.
+    """The chunks that ``work`` makes of the examples, of all processes; those that an interrupted run has kept are taken as they are.
 
-    Args:
-        work: done to each batch.
-        data: the examples.
-        progress: advanced after each batch.
-        positions: of the examples to work on; None for all, which a ``DataLoader`` or a stream, having no order, needs.
-        partial: where chunks are kept; None keeps them in memory, which several processes cannot share.
-        batch_size: examples worked on together.
-        device: where batches go.
-        workers: processes that load images.
-        world: the processes that share the work; every one returns the chunks of all.
+    Raises:
+        InputError: if kept chunks are missing in the end, or there twice.
     """
     examples = count(data)
-    ordered = examples is not None and not isinstance(data, DataLoader)
+    if positions is None and examples is not None and not isinstance(data, DataLoader):
+        positions = np.arange(examples)
     done = partial.done() if partial else np.zeros(0, dtype=np.int64)
     distributed.barrier(world)  # or the chunks of the fastest would be taken for done before
-    position, chosen = None, data
-    if ordered:
-        left = torch.from_numpy(np.setdiff1d(np.arange(examples or 0) if positions is None else positions, done))
-        own = [batch for number, batch in enumerate(left.split(batch_size)) if number % world.size == world.rank]
-        position = torch.cat([left[:0], *own])
-        chosen = select(data, position.tolist())
+    own = None
+    if positions is not None:
+        left = torch.from_numpy(np.setdiff1d(positions, done))
+        shares = [batch for number, batch in enumerate(left.split(batch_size)) if number % world.size == world.rank]
+        own = torch.cat([left[:0], *shares])
+        data = select(data, own.tolist())
     made: list[Columns] = []
     start = 0
-    for x, y in batches(chosen, batch_size, device, workers) if position is None or len(position) else ():
+    for x, y in batches(data, batch_size, device, workers) if own is None or len(own) else ():
         rows = torch.arange(start, start + len(x))
         start += len(x)
+        position = rows if own is None else own[rows]
         began = time.perf_counter()
-        chunk = work(x, y, rows if position is None else position[rows])
-        if x.is_cuda:
-            torch.cuda.synchronize(x.device)
-        chunk.facts["seconds"] = time.perf_counter() - began
+        found = {POSITION: position, **work(x, y, position)}.items()
+        chunk = {name: values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values) for name, values in found}
+        chunk[f"{FACTS}seconds"] = np.asarray(time.perf_counter() - began)
         if partial:
             partial.save(chunk)
         else:
-            made.append(chunk.arrays())
+            made.append(chunk)
         progress.advance(len(x) * world.size)
     distributed.barrier(world)
     chunks = partial.read() if partial else made
     distributed.barrier(world)  # before the main process, having saved the whole, deletes the chunks
+    if positions is not None:
+        _check_complete(chunks, positions, progress.name)
     return chunks
+
+
+def _check_complete(chunks: list[Columns], positions: np.ndarray, name: str) -> None:
+    found = column(chunks, POSITION) if chunks else positions[:0]
+    if not np.array_equal(np.sort(found), positions):
+        missing = len(np.setdiff1d(positions, found))
+        trouble = f"{missing} are missing; {name} again" if missing else f"some are there twice; delete {PARTS}/"
+        raise InputError(f"the chunks of the ledger do not make up {len(positions)} examples: {trouble}")

@@ -15,12 +15,11 @@ from logitpair.data import Data
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.attack_run import check_name
+from logitpair.evaluation.confidence import percent
 from logitpair.evaluation.evaluate import evaluate
-from logitpair.evaluation.result import Evaluation
+from logitpair.evaluation.result import Evaluation, markdown
 from logitpair.runtime.distributed import ALONE, World
 from logitpair.storage.ledger import PartialLedger
-from logitpair.storage.results import Accuracy
-from logitpair.storage.text import markdown, percent
 
 UNFINISHED = "unfinished"
 
@@ -42,18 +41,15 @@ class Transfer:
             source, target: names.
             attack: its name; the worst one if None.
         """
-        return msgspec.to_builtins(self._accuracy(source, target, attack))
-
-    def _accuracy(self, source: str, target: str, attack: str | None) -> Accuracy:
-        record = self.evaluations[target].record
+        results = self.evaluations[target].results
         if source == target:
-            return record.white_box if attack is None else record.attacks[attack]
-        return record.black_box[source] if attack is None else record.black_box[source].attacks[attack]
+            return results["white_box"] if attack is None else results["attacks"][attack]
+        return results["black_box"][source] if attack is None else results["black_box"][source]["attacks"][attack]
 
     def rows(self, attack: str | None = None) -> list[tuple[str, ...]]:
         """The matrix in percent as text: a line for each source, a column for each target."""
         names = list(self.evaluations)
-        return [(source, *(percent(self._accuracy(source, target, attack).top1) for target in names)) for source in names]
+        return [(source, *(percent(self.accuracy(source, target, attack)["top1"]) for target in names)) for source in names]
 
     def table(self, attack: str | None = None) -> str:
         """The matrix as a Markdown table: made against (rows), tried on (columns), white box on the diagonal, in percent."""

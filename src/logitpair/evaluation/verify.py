@@ -15,6 +15,7 @@ from logitpair.data import Data, batches, select
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.attack_run import WHITE_BOX, Correctness
+from logitpair.evaluation.confidence import percent
 from logitpair.evaluation.result import Evaluation
 from logitpair.models.inference import compute_logits, device_of, frozen_eval
 from logitpair.runtime.precision import full_precision
@@ -23,7 +24,6 @@ from logitpair.storage.ledger import POSITION, Columns
 from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.result_files import write_record
 from logitpair.storage.results import SCHEMA, VerificationResults, VerifiedAttack
-from logitpair.storage.text import percent
 from logitpair.threat import Linf
 from logitpair.validate import at_least
 
