@@ -32,7 +32,7 @@ standard_protocol = reference_attack  # deprecated
 
 
 def check_reference(attack: PGD | None, threat: Linf) -> PGD:
-    """The attack, or the default; refused if it is targeted or in another threat model."""
+    """The attack, or the default; refused where targeted or in another threat model."""
     attack = attack or reference_attack(threat)
     if attack.target is not None:
         raise InputError("reference_attack: is targeted; accepted: an untargeted PGD")

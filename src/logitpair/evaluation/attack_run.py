@@ -152,18 +152,13 @@ class AttackRun:
         def on_all(values: Tensor, others: float) -> Tensor:
             return torch.full((len(x_adv),), others, dtype=values.dtype, device=x_adv.device).index_put((rows,), values)
 
-        columns = {
-            "prediction": prediction,
-            "distance": self.attack.threat.distance(x_adv, batch.x),
-            "gradients": on_all(found.gradients.double(), 0),
-            "forwards": on_all(found.forwards.double(), 0),
-        }
+        columns = {"prediction": prediction, "distance": self.attack.threat.distance(x_adv, batch.x)}
+        columns |= {name: on_all(getattr(found, name).double(), 0) for name in ("gradients", "forwards")}
         if correct.top5 is not None:
             columns["top5"] = correct.top5
         if self.is_white_box:  # restart and step of a source's images say nothing about the model
             broken = batch.correct.top1 & (prediction != batch.y)
-            columns["restart"] = on_all(found.restart, UNKNOWN).where(broken, UNKNOWN)
-            columns["step"] = on_all(found.step, UNKNOWN).where(broken, UNKNOWN)
+            columns |= {name: on_all(getattr(found, name), UNKNOWN).where(broken, UNKNOWN) for name in ("restart", "step")}
         return columns
 
 

@@ -92,9 +92,8 @@ def verify(
     weights = weights_of(model)
     evaluated = record.weights or weights  # evaluations were once written without
     if weights != evaluated:
-        raise InputError(
-            f"model: has other weights ({weights[:8]}) than what was evaluated ({evaluated[:8]}); accepted: the same checkpoint"
-        )
+        found = f"has other weights ({weights[:8]}) than what was evaluated ({evaluated[:8]})"
+        raise InputError(f"model: {found}; accepted: the same checkpoint")
     verified: list[VerifiedAttack] = []
     bar = Progress("verify", len(kept) * record.examples, shown=progress)
     with frozen_eval(model), torch.no_grad(), full_precision(device_of(model)), bar:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from logitpair import losses
-from logitpair.attacks import PGD, Attack, BlockStart, DiversifiedPGD, Square, fgsm
+from logitpair.attacks import PGD, Attack, BlockStart, Square, fgsm
 from logitpair.auditing.checks.finding import finding
 from logitpair.auditing.checks.sample import Sample, fraction
+from logitpair.auditing.strategies import transfer_attack
 from logitpair.models.inference import compute_logits
 from logitpair.storage.results import EpsPoint, Finding
 from logitpair.threat import Linf
@@ -150,8 +151,8 @@ def _black_box(sample: Sample, active: Sample, threat: Linf) -> Finding:
 def _transfer(sample: Sample, active: Sample, threat: Linf, name: str, source: nn.Module) -> Finding:
     broken = torch.zeros_like(active.y, dtype=torch.bool)
     if len(active.x):
-        attack = DiversifiedPGD(threat, steps=20, diversify=1).without_early_stop()
-        broken = active.margins(attack(source, active.x, active.y, generator=active.streams(f"transfer {name}"))) > 0
+        x_adv = transfer_attack(threat)(source, active.x, active.y, generator=active.streams(f"transfer {name}"))
+        broken = active.margins(x_adv) > 0
     return _besides("transfer", f"images made against {name} break", sample, broken, of=name)
 
 

@@ -14,6 +14,7 @@ from logitpair.auditing.checks.sample import Sample, fraction
 from logitpair.models.inference import compute_logits
 from logitpair.rng import uniform_like
 from logitpair.storage.results import Finding
+from logitpair.validate import are_probabilities
 
 DIFFER = 1e-3  # of the logits' spread: more than float32 kernels differ by on other batch sizes
 ALONE = 8  # images that are run one by one too
@@ -56,7 +57,7 @@ def _difference(a: Tensor, b: Tensor) -> float:
 
 
 def _no_probabilities(logits: Tensor) -> Finding:
-    sums = bool((logits >= 0).all() and (logits.sum(1) - 1).abs().max() < 1e-3)
+    sums = are_probabilities(logits)
     evidence = "the outputs are " + ("not negative and sum to 1: probabilities" if sums else "not probabilities")
     return finding("logits", not sums, evidence, 0.5, probabilities=float(sums))
 
