@@ -56,8 +56,8 @@ def resumable_map(
     if positions is not None:
         left = torch.from_numpy(np.setdiff1d(positions, done))
         examples, before = len(positions), len(positions) - len(left)
-        shares = [batch for number, batch in enumerate(left.split(how.batch_size)) if number % world.size == world.rank]
-        own = torch.cat([left[:0], *shares])
+        of_rank = [batch for number, batch in enumerate(left.split(how.batch_size)) if number % world.size == world.rank]
+        own = torch.cat([left[:0], *of_rank])
         data = select(data, own.tolist())
     made: list[Columns] = []
     start = 0
