@@ -49,9 +49,14 @@ def check_logits(logits: object, x: Tensor) -> Tensor:
     return logits.to(x.dtype)
 
 
+def are_probabilities(logits: Tensor) -> bool:
+    """Whether every row is non-negative and sums to 1."""
+    return bool(len(logits) and (logits >= 0).all() and (logits.sum(1) - 1).abs().max() < 1e-3)
+
+
 def warn_if_probabilities(logits: Tensor) -> bool:
     """Warn when every row is non-negative and sums to 1: softmax applied twice hides gradients from an attack."""
-    looks = bool(len(logits) and (logits >= 0).all() and (logits.sum(1) - 1).abs().max() < 1e-3)
+    looks = are_probabilities(logits)
     if looks:
         warnings.warn("model: returns probabilities, not logits; remove its softmax, or it will look more robust than it is", stacklevel=3)
     return looks

@@ -177,8 +177,8 @@ FAULTS = (
     Fault(
         "evaluation/resumable.py",
         "what is done is done again",
-        "np.setdiff1d(np.arange(examples or 0) if positions is None else positions, done)",
-        "(np.arange(examples or 0) if positions is None else positions)",
+        "np.setdiff1d(positions, done)",
+        "positions",
     ),
     # auditing
     Fault(

@@ -6,7 +6,6 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,14 @@ from logitpair.data import Data, batches, count, fingerprint as fingerprint_of_d
 from logitpair.errors import InputError
 from logitpair.evaluation.attack_run import check_name
 from logitpair.evaluation.confidence import accuracy
+from logitpair.evaluation.evaluate import provenance
+from logitpair.evaluation.resumable import Execution
 from logitpair.models.inference import device_of, frozen_eval
-from logitpair.runtime import environment
 from logitpair.runtime.distributed import ALONE, World
 from logitpair.runtime.precision import Precision, full_precision, resolve
 from logitpair.storage.class_path import describe
 from logitpair.storage.model_fingerprint import fingerprint
-from logitpair.storage.results import SCHEMA, Accuracy, AuditResults, Hardware
+from logitpair.storage.results import SCHEMA, Accuracy, AuditResults
 from logitpair.threat import Linf, check_threat
 from logitpair.validate import at_least, check_model, positive
 
@@ -60,10 +60,10 @@ def audit(
 ) -> Audit:
     """Search for adversarial images, check what could mislead a search, and say whether a reference attack's accuracy can be believed.
 
-    The searches go on round after round: two, and those by ``sources``, first over all examples, the others over those nearest to being
-    broken. The next is the one that promises the most breaks for its cost, by what it broke before. They end when spending a tenth more is
-    not expected to break one example in a thousand, or when the budget is spent. Every break is verified by a fresh float32 forward pass
-    on an image in the ball and the box.
+    Two searches, and those by ``sources``, begin over all examples, the others over those nearest to being broken. The next round is the
+    one that promises the most breaks for its cost, by what it broke before. They end when spending a tenth more is not expected to break
+    one example in a thousand, or when the budget is spent. Every break is verified by a fresh float32 forward pass on an image in the ball
+    and the box.
 
     Args:
         model: maps images in [0, 1] to logits; run in eval mode, on the device it is on, and left as it was.
@@ -79,8 +79,7 @@ def audit(
         batch_size: images attacked together.
         workers: processes that load images; 0 for data held in memory.
         precision: of the searches; what they find is verified in float32.
-        folder: where the work in progress is kept, so that the same call goes on from there after an interruption.
-            ``Audit.save`` into it ends it.
+        folder: where the work in progress is kept until ``Audit.save`` into it, so that the same call after an interruption resumes.
         world: the processes that share the work; they need a ``folder`` that all of them see.
         progress: show progress bars.
 
@@ -102,43 +101,35 @@ def audit(
     attack = check_reference(reference_attack, threat)
     reported = None if reported_accuracy is None else parse_reported(reported_accuracy, attack)
     data, examples = _in_memory(data)
-    key = [SCHEMA, RULES, fingerprint_of_data(data), fingerprint(model), describe(threat), describe(attack), reported is None]
-    key += [budget, seed, precision, *([name, fingerprint(source)] for name, source in sources.items())]
+    subject = [fingerprint_of_data(data), fingerprint(model), describe(threat), describe(attack), reported is None]
+    others = [[name, fingerprint(source)] for name, source in sources.items()]
+    key = [SCHEMA, RULES, *subject, budget, seed, precision, *others]
     device, began = device_of(model), time.perf_counter()
     context = AuditContext(
         model=model,
         data=data,
         threat=threat,
         seed=seed,
-        device=device,
         dtype=resolve(precision, device),
-        batch_size=batch_size,
-        workers=workers,
         folder=Path(folder) if folder else None,
         cache_key=hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16],
-        world=world,
-        progress=progress,
+        how=Execution(device, batch_size, workers, world, progress),
     )
     with frozen_eval(model), torch.no_grad(), full_precision(device):
         ledger, classes = survey(context, examples)
         rounds, stop = search_rounds(context, ledger, strategies_for(threat, classes, sources), budget, minutes)
         reference, audited = (reported, None) if reported else measure(context, ledger, attack, len(rounds))
-        checks = run_checks(context, ledger, attack, sources, stop)
+        findings, curve, passes, restarts = run_checks(context, ledger, attack, sources, stop)
         landscapes = loss_landscapes(context, ledger)
     robust = Accuracy(**accuracy(ledger.still_correct))
-    verdict, reason = decide(reference, audited or robust, checks.findings, stop)
+    verdict, reason = decide(reference, audited or robust, findings, stop)
     record = AuditResults(
-        schema=SCHEMA,
         name="audit",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        model=type(model).__name__,
+        **provenance(model, device, world, began),
         examples=examples,
         classes=classes,
         seed=seed,
         precision=str(context.dtype).removeprefix("torch."),
-        versions=environment.versions(),
-        hardware=Hardware(**environment.hardware(device), processes=world.size if world.size > 1 else None),
-        wall_time_seconds=round(time.perf_counter() - began, 3),
         cache_key=context.cache_key if folder else None,
         threat=describe(threat),
         budget=budget,
@@ -148,16 +139,16 @@ def audit(
         reference=reference,
         robust_accuracy=robust,
         robust_accuracy_8_bit=Accuracy(**accuracy(~ledger.columns["broken_8_bit"])),
-        findings=checks.findings,
+        findings=findings,
         rounds=rounds,
         stop_reason=stop.reason,
         converged=stop.converged,
-        eps_curve=checks.eps_curve,
+        eps_curve=curve,
         gradient_evaluations_per_example=float(ledger.columns["gradients"].mean()),
         forward_evaluations_per_example=float(ledger.columns["forwards"].mean()),
-        checks=checks.passes,
+        checks=passes,
     )
-    return Audit(record, ledger.columns | checks.columns | landscapes)
+    return Audit(record, ledger.columns | restarts | landscapes)
 
 
 def _in_memory(data: Data) -> tuple[Data, int]:

@@ -7,22 +7,17 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import NDArray
 
-from logitpair.errors import InputError
-from logitpair.storage.ledger import GALLERY, POSITION, Columns, merge
+from logitpair.storage.ledger import GALLERY, POSITION, Columns, column, merge
 
 STILL_CORRECT, MISCLASSIFIED = -1, -2  # ``broken_in_round`` of what no round broke: robust so far, or wrong without any attack
 
 
 class AuditLedger:
-    """The ledger of an audit, round by round; made of the chunks of a survey of all ``examples``.
+    """The ledger of an audit, round by round; made of the chunks of a survey of all examples."""
 
-    Raises:
-        InputError: here and in ``add``, if chunks are missing.
-    """
-
-    def __init__(self, survey: list[Columns], examples: int) -> None:
-        _check_complete(survey, np.arange(examples))
-        clean = merge(survey, examples)
+    def __init__(self, survey: list[Columns]) -> None:
+        clean = merge(survey)
+        examples = len(clean["y"])
         self.clean_correct: NDArray[np.bool_] = clean["prediction"] == clean["y"]
         self.attempts: defaultdict[str, np.ndarray] = defaultdict(lambda: np.zeros(examples, dtype=np.int64))  # by strategy
         self.columns: Columns = {
@@ -34,8 +29,10 @@ class AuditLedger:
             "prediction": clean["prediction"].copy(),
             "margin": clean["margin"].copy(),
             "distance": np.zeros(examples),
-            **{name: np.full(examples, -1) for name in ("restart", "step")},
-            **{name: np.zeros(examples) for name in ("gradients", "forwards")},
+            "restart": np.full(examples, -1),
+            "step": np.full(examples, -1),
+            "gradients": np.zeros(examples),
+            "forwards": np.zeros(examples),
             "gallery/x": clean["gallery/x"],
             "gallery/x_adv": clean["gallery/x"].copy(),
         }
@@ -56,7 +53,6 @@ class AuditLedger:
 
     def add(self, number: int, strategy: str, attacked: np.ndarray, chunks: list[Columns]) -> None:
         """Record a round: what it spent, how near it came, and what it broke."""
-        _check_complete(chunks, attacked)
         position, margin = column(chunks, POSITION), self.columns["margin"]
         margin[position] = np.fmax(margin[position], column(chunks, "margin"))
         for name in ("gradients", "forwards"):
@@ -73,15 +69,3 @@ class AuditLedger:
             self.columns[name][position[new]] = column(chunks, name)[new]
         shown = position < GALLERY
         self.columns["gallery/x_adv"][position[shown & new]] = column(chunks, "gallery/x_adv")[new[shown]]
-
-
-def column(chunks: list[Columns], name: str) -> np.ndarray:
-    """A column of all chunks, in their order."""
-    return np.concatenate([chunk[name] for chunk in chunks])
-
-
-def _check_complete(chunks: list[Columns], positions: np.ndarray) -> None:
-    found = column(chunks, POSITION) if chunks else positions[:0]
-    if not np.array_equal(np.sort(found), positions):
-        missing = len(np.setdiff1d(positions, found))
-        raise InputError(f"the chunks of the audit do not make up {len(positions)} examples: {missing} are missing; audit again")

@@ -9,13 +9,13 @@ import msgspec
 import numpy as np
 
 from logitpair.attacks import PGD
-from logitpair.auditing.audit_ledger import AuditLedger, column
+from logitpair.auditing.audit_ledger import AuditLedger
 from logitpair.auditing.search import AuditContext
 from logitpair.errors import InputError
 from logitpair.evaluation.confidence import accuracy
 from logitpair.rng import derive_seed
 from logitpair.storage.class_path import describe
-from logitpair.storage.ledger import POSITION
+from logitpair.storage.ledger import POSITION, column
 from logitpair.storage.results import Accuracy, ReferenceAccuracy
 from logitpair.threat import Linf
 
@@ -32,7 +32,7 @@ standard_protocol = reference_attack  # deprecated
 
 
 def check_reference(attack: PGD | None, threat: Linf) -> PGD:
-    """The attack, or the default; refused if it is targeted or in another threat model."""
+    """The attack, or the default; refused where targeted or in another threat model."""
     attack = attack or reference_attack(threat)
     if attack.target is not None:
         raise InputError("reference_attack: is targeted; accepted: an untargeted PGD")

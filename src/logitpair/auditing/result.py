@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from logitpair.storage.recorded import Recorded
+from logitpair.evaluation.confidence import percent
+from logitpair.evaluation.result import Recorded, markdown, numbers_of
 from logitpair.storage.results import Accuracy, AuditResults, Verdict
-from logitpair.storage.text import markdown, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ class Audit(Recorded[AuditResults]):
     """What ``logitpair.audit`` returns.
 
     Args:
-        record: the content of ``results.json``, typed; its fields are described in ``docs/results.md``. Accuracies are fractions.
+        record: the content of ``results.json``; its fields are described in ``docs/results.md``. Accuracies are fractions.
         ledger: arrays with one row an example: ``y``, ``clean/prediction``, ``broken_in_round`` (the number of the round, -1: still
             correct, -2: misclassified without any attack), ``prediction``, ``margin``, ``distance``, ``restart``, ``step``,
             ``gradients``, ``forwards``, ``broken_8_bit``; besides them the first few examples' images and what the figures are drawn from.
@@ -65,5 +65,4 @@ class Audit(Recorded[AuditResults]):
 
 
 def _row(name: str, accuracy: Accuracy, gradients: float | None) -> tuple[str, ...]:
-    interval, correct = " - ".join(map(percent, accuracy.ci95)), f"{accuracy.correct} / {accuracy.total}"
-    return name, percent(accuracy.top1), interval, correct, "-" if gradients is None else f"{gradients:.1f}"
+    return name, *numbers_of(accuracy), "-" if gradients is None else f"{gradients:.1f}"

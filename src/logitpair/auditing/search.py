@@ -12,19 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from logitpair.attacks import Attack
-from logitpair.auditing.audit_ledger import AuditLedger, column
+from logitpair.auditing.audit_ledger import AuditLedger
 from logitpair.auditing.scheduler import Round, Stop, next_round
 from logitpair.auditing.strategies import FORWARD, SearchStrategy
 from logitpair.data import Data, batches, select
-from logitpair.evaluation.resumable import Work, resumable_map
-from logitpair.losses import misclassification_margin
+from logitpair.evaluation.resumable import Chunk, Execution, Work, resumable_map
+from logitpair.losses import margin
 from logitpair.models.inference import check_accepts, compute_logits
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.runtime import distributed
-from logitpair.runtime.distributed import World
 from logitpair.runtime.precision import autocast
-from logitpair.runtime.progress import Progress
-from logitpair.storage.ledger import Columns, LedgerChunk, PartialLedger, total
+from logitpair.storage.ledger import FACTS, Columns, PartialLedger, column, gallery, total
 from logitpair.storage.results import NO_CLASS, SearchRound
 from logitpair.threat import Linf
 from logitpair.validate import check_batch, check_labels
@@ -38,77 +36,55 @@ class AuditContext:
     data: Data  # whose examples can be chosen by position
     threat: Linf
     seed: int
-    device: torch.device
     dtype: torch.dtype  # the searches run in; what they find is verified in the images' own
-    batch_size: int
-    workers: int  # processes that load images
     folder: Path | None  # where the chunks of each round are kept until the audit is done
     cache_key: str  # a hash of everything that determines the numbers
-    world: World
-    progress: bool
+    how: Execution
 
     def map(self, stage: int, positions: np.ndarray, work: Work, note: str) -> list[Columns]:
         """The chunks that ``work`` makes of these examples; those that an interrupted audit kept of the stage are taken as they are."""
         partial = PartialLedger(self.folder, f"{self.cache_key}-{stage:03d}") if self.folder else None
-        done = np.intersect1d(partial.done(), positions) if partial else ()
-        with Progress("audit", len(positions), len(done), note, self.progress and self.world.is_main) as progress:
-            return resumable_map(
-                work,
-                self.data,
-                progress,
-                positions=positions,
-                partial=partial,
-                batch_size=self.batch_size,
-                device=self.device,
-                workers=self.workers,
-                world=self.world,
-            )
+        return resumable_map(work, self.data, "audit", self.how, note=note, positions=positions, partial=partial)
 
     def search(self, stage: int, positions: np.ndarray, attack: Attack, network: nn.Module, seed: int, note: str) -> list[Columns]:
         """Attack these examples on ``network``; every image is verified by a fresh forward pass of the model in its own precision."""
         model, threat = self.model, self.threat
 
-        def work(x: Tensor, y: Tensor, position: Tensor) -> LedgerChunk:
-            with autocast(self.dtype, self.device):
+        def work(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
+            with autocast(self.dtype, self.how.device):
                 found = attack.find(network, x, y, generator=ExampleStreams(seed, position))
             x_adv = torch.where(threat.contains(found.x_adv, x)[:, None, None, None], found.x_adv, x)
             logits = compute_logits(model, x_adv)
-            chunk = LedgerChunk(position)
-            chunk.add("broken", predict(logits) != y)
-            chunk.add("broken_8_bit", predict(compute_logits(model, threat.eight_bit(x_adv, x))) != y)
-            chunk.add("prediction", predict(logits))
-            chunk.add("margin", misclassification_margin(logits, y).double())
-            chunk.add("distance", threat.distance(x_adv, x).double())
-            for name in ("restart", "step", "gradients", "forwards"):
-                chunk.add(name, getattr(found, name))
-            chunk.add_images("x_adv", x_adv)
-            return chunk
+            return {
+                "broken": predict(logits) != y,
+                "broken_8_bit": predict(compute_logits(model, threat.eight_bit(x_adv, x))) != y,
+                "prediction": predict(logits),
+                "margin": margin(logits, y).double(),
+                "distance": threat.distance(x_adv, x).double(),
+                **{name: getattr(found, name) for name in ("restart", "step", "gradients", "forwards")},
+                "gallery/x_adv": gallery(x_adv, position),
+            }
 
         return self.map(stage, positions, work, note)
 
     def images(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
         """These examples as one batch ``(x, y)``."""
-        return next(iter(batches(select(self.data, positions.tolist()), len(positions), self.device)))
+        return next(iter(batches(select(self.data, positions.tolist()), len(positions), self.how.device)))
 
 
 def survey(context: AuditContext, examples: int) -> tuple[AuditLedger, int]:
     """A ledger with the clean predictions of all examples, and the number of classes."""
 
-    def clean(x: Tensor, y: Tensor, position: Tensor) -> LedgerChunk:
+    def clean(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
         check_batch(x, y)
         check_accepts("model", context.model, x)
         logits = compute_logits(context.model, x)
         check_labels(y, logits.shape[1])
-        chunk = LedgerChunk(position)
-        chunk.add("y", y)
-        chunk.add("prediction", predict(logits))
-        chunk.add("margin", misclassification_margin(logits, y).double())
-        chunk.add_images("x", x)
-        chunk.facts["classes"] = logits.shape[1]
-        return chunk
+        columns = {"y": y, "prediction": predict(logits), "margin": margin(logits, y).double(), "gallery/x": gallery(x, position)}
+        return columns | {f"{FACTS}classes": logits.shape[1]}
 
     chunks = context.map(0, np.arange(examples), clean, "clean")
-    return AuditLedger(chunks, examples), int(chunks[0]["facts/classes"])
+    return AuditLedger(chunks), int(chunks[0][f"{FACTS}classes"])
 
 
 def search_rounds(
@@ -121,7 +97,7 @@ def search_rounds(
         late = minutes is not None and time.monotonic() - began > 60 * minutes
         left, number = int(ledger.still_correct.sum()), len(rounds)
         step = next_round(strategies, rounds, examples, left, budget)
-        if distributed.any_process(late, context.world):
+        if distributed.any_process(late, context.how.world):
             step = Stop(f"the {minutes:g} minutes are over", converged=False)
         if isinstance(step, Stop):
             return tuple(done.record for done in rounds), step

@@ -26,11 +26,16 @@ class SearchStrategy:
     source: nn.Module | None = None  # the network that is attacked instead of the model
 
 
+def transfer_attack(threat: Linf) -> Attack:
+    """The attack on another network whose images are tried on the model."""
+    return DiversifiedPGD(threat, steps=20, diversify=1).without_early_stop()
+
+
 def strategies_for(threat: Linf, classes: int, sources: Mapping[str, nn.Module]) -> tuple[SearchStrategy, ...]:
     """Every strategy there is for so many classes and these other networks.
 
     ``smooth`` and ``smooth_long`` are for networks whose gradients point nowhere useful, ``margin`` to ``apgd_ce`` for honest ones,
-    ``square`` for what no gradient shows. The ratio of logits is only defined from three classes on, with a target from four.
+    ``square`` for what no gradient shows. The ratio of logits is defined from three classes on, with a target from four.
     """
 
     def diversified(**options: float) -> Callable[[int], Attack]:
@@ -42,9 +47,8 @@ def strategies_for(threat: Linf, classes: int, sources: Mapping[str, nn.Module])
     def ratio(repetition: int) -> Attack:
         if classes > 3:
             return APGD(threat, steps=50, loss=losses.targeted_dlr, target_rank=1 + repetition % (classes - 1))
-        return APGD(threat, steps=50, loss=losses.dlr if classes == 3 else losses.misclassification_margin)
+        return APGD(threat, steps=50, loss=losses.dlr if classes == 3 else losses.margin)
 
-    transferred = DiversifiedPGD(threat, steps=20, diversify=1).without_early_stop()
     return (
         SearchStrategy("smooth", diversified(steps=10, diversify=2, smoothing=0.4), 12 + 6 * FORWARD, first_on_all=True),
         SearchStrategy("margin", diversified(steps=12, diversify=1), 13 + 6 * FORWARD, first_on_all=True),
@@ -54,5 +58,5 @@ def strategies_for(threat: Linf, classes: int, sources: Mapping[str, nn.Module])
         SearchStrategy("apgd_dlr" if classes > 2 else "apgd_margin", ratio, 50),
         SearchStrategy("apgd_ce", lambda repetition: APGD(threat, steps=50, loss=losses.cross_entropy), 50),
         SearchStrategy("square", lambda repetition: Square(threat, queries=QUERIES), QUERIES * FORWARD),
-        *(SearchStrategy(f"transfer_{name}", lambda _: transferred, 24, True, network) for name, network in sources.items()),
+        *(SearchStrategy(f"transfer_{name}", lambda _: transfer_attack(threat), 24, True, network) for name, network in sources.items()),
     )

@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.table import Table
 
+from logitpair.evaluation.confidence import mean_and_range
 from logitpair.runtime.progress import console
 from logitpair.storage.results import SweepResults
-from logitpair.storage.text import mean_and_range
 from logitpair.sweeps.record import MEASURES
 
 

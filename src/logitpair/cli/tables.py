@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Column, Table
 
-from logitpair.evaluation.result import COLUMNS, Evaluation, percent
+from logitpair.evaluation.confidence import percent
+from logitpair.evaluation.result import COLUMNS, Evaluation, numbers_of
 from logitpair.runtime.progress import console
 
 
@@ -32,8 +33,7 @@ def comparison_table(evaluations: Mapping[str, Evaluation]) -> Table:
         table.add_row(
             name,
             percent(found.clean.top1),
-            percent(found.white_box.top1),
-            " - ".join(map(percent, found.white_box.ci95)),
+            *numbers_of(found.white_box)[:2],
             "-" if black is None else percent(black),
         )
     return table

@@ -26,8 +26,8 @@ FOUND = ("x_adv", "restart", "step", "gradients", "forwards")
 class AdversarialImages:
     """A folder of adversarial images: one folder an attack on a network, in it one file a batch.
 
-    A batch's file is named after the clean images and their labels, and its folder after all that determines what is made of them (its
-    key, in plain values), so that no image is ever used in place of another.
+    A file is named after the clean images and their labels, its folder after all that determines what is made of them (the key, in plain
+    values), so that no image is ever used in place of another.
 
     Args:
         folder: may be shared by evaluations of several targets, for which a source's images are then made once.
@@ -54,11 +54,7 @@ class AdversarialImages:
         return found if bool(threat.contains(found.x_adv.to(x), x).all()) else None
 
     def chunks(self, folder: str) -> Iterator[Columns]:
-        """The arrays ``position`` ``[n]`` and ``x_adv`` of each file of an attack's folder, in the data's order.
-
-        Raises:
-            InputError: if one is damaged.
-        """
+        """The arrays of each file of an attack's folder, in the data's order."""
         for path in sorted((self.folder / folder).glob("*.npz")):
             arrays = _arrays(path)
             if arrays is None:

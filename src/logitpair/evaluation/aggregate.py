@@ -20,15 +20,7 @@ CONFUSION_CLASSES = 50  # up to which the confusion matrix can be read
 
 
 def summarize(runs: Sequence[AttackRun], columns: Columns, seconds: Mapping[str, float], classes: int, images_kept: bool) -> dict[str, Any]:
-    """Clean accuracy, white box, black box and the curve: these fields of an ``EvaluationResults``.
-
-    Args:
-        runs: what was done.
-        columns: of the whole ledger.
-        seconds: of each run, by its prefix in the ledger.
-        classes: number of logits.
-        images_kept: whether the adversarial images are, in a folder each.
-    """
+    """Clean accuracy, white box, black box and the curve: these fields of an ``EvaluationResults``."""
     y = columns["y"]
     settings = dict.fromkeys(run.setting for run in runs if run.setting != CURVE)
     suites = {setting: _suite([run for run in runs if run.setting == setting], columns, seconds, images_kept) for setting in settings}
@@ -51,7 +43,7 @@ def summarize(runs: Sequence[AttackRun], columns: Columns, seconds: Mapping[str,
 
 
 def first_broken(runs: Sequence[AttackRun], columns: Columns) -> Columns:
-    """The ledger's columns about what was first to break each example: the white-box attack by its number, its restart and its step."""
+    """What was first to break each example: the white-box attack by its number, its restart and its step."""
     white_box = [run for run in runs if run.setting == WHITE_BOX]
     attack = np.where(columns["clean/prediction"] == columns["y"], STILL_CORRECT, WRONG_BEFORE)
     restart, step = (np.full(len(attack), UNKNOWN) for _ in range(2))
@@ -103,10 +95,7 @@ def _broken(run: AttackRun, columns: Columns) -> NDArray[np.bool_]:
 
 
 def _still_correct(run: AttackRun, columns: Columns) -> StillCorrect | None:
-    """How many examples are still correct after 0, 1, ... steps of the attack's first restart, and after 1, 2, ... restarts.
-
-    None for an attack that searches to its last step, whose earlier iterates count for nothing, or that does not know its steps.
-    """
+    """None for an attack that searches to its last step, whose earlier iterates count for nothing, or that does not know its steps."""
     rows = _broken(run, columns)
     restart, step = columns[f"{run.column}/restart"][rows], columns[f"{run.column}/step"][rows]
     if not run.stops_early or (step < 0).any():

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from logitpair.attacks import Attack, AttackResult, Unperturbed
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
+from logitpair.evaluation.resumable import Chunk
 from logitpair.models.inference import compute_logits
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.storage.class_path import describe
-from logitpair.storage.ledger import LedgerChunk
+from logitpair.storage.ledger import FACTS, gallery
 from logitpair.storage.model_fingerprint import fingerprint
 from logitpair.storage.results import NO_CLASS
 from logitpair.validate import at_least, check_labels
@@ -101,8 +102,8 @@ class AttackRun:
             "version": version("logitpair"),
         }
 
-    def run(self, model: nn.Module, batch: CleanBatch, images: AdversarialImages | None, chunk: LedgerChunk) -> None:
-        """Attack the batch, verify on ``model`` by a fresh forward, and write the columns into ``chunk``."""
+    def run(self, model: nn.Module, batch: CleanBatch, images: AdversarialImages | None) -> Chunk:
+        """Attack the batch, verify on ``model`` by a fresh forward, and return the columns."""
         began = time.perf_counter()
         rows = self.attackable(batch)
         clean = batch.x[rows]
@@ -113,11 +114,11 @@ class AttackRun:
         logits = compute_logits(model, x_adv)
         if x_adv.is_cuda:
             torch.cuda.synchronize(x_adv.device)
-        chunk.facts[f"seconds/{self.column}"] = time.perf_counter() - began
-        for name, values in self.columns(batch, rows, found, x_adv, logits).items():
-            chunk.add(f"{self.column}/{name}", values)
+        seconds = time.perf_counter() - began
+        columns = {f"{self.column}/{name}": values for name, values in self.columns(batch, rows, found, x_adv, logits).items()}
         if self.setting == WHITE_BOX:
-            chunk.add_images(self.column, x_adv)
+            columns[f"gallery/{self.column}"] = gallery(x_adv, batch.position)
+        return {**columns, f"{FACTS}seconds/{self.column}": seconds}
 
     def attackable(self, batch: CleanBatch) -> Tensor:
         """Rows of the batch that are attacked: those still correct; all where the network is a source, which does not classify for them."""
@@ -131,11 +132,7 @@ class AttackRun:
         return attacked.nonzero().squeeze(1)
 
     def find(self, x: Tensor, y: Tensor, position: Tensor, images: AdversarialImages | None) -> AttackResult:
-        """What the attack finds for these examples, each with random numbers of its own, or what was kept of it.
-
-        Raises:
-            InputError: what the attack refuses, such as its loss, with its name.
-        """
+        """What the attack finds for these examples, each with random numbers of its own, or what was kept of it."""
         if images and not self.is_white_box and (kept := images.read(self.cache_key, self.attack.threat, x, y, position)):
             return kept
         try:
@@ -155,18 +152,13 @@ class AttackRun:
         def on_all(values: Tensor, others: float) -> Tensor:
             return torch.full((len(x_adv),), others, dtype=values.dtype, device=x_adv.device).index_put((rows,), values)
 
-        columns = {
-            "prediction": prediction,
-            "distance": self.attack.threat.distance(x_adv, batch.x),
-            "gradients": on_all(found.gradients.double(), 0),
-            "forwards": on_all(found.forwards.double(), 0),
-        }
+        columns = {"prediction": prediction, "distance": self.attack.threat.distance(x_adv, batch.x)}
+        columns |= {name: on_all(getattr(found, name).double(), 0) for name in ("gradients", "forwards")}
         if correct.top5 is not None:
             columns["top5"] = correct.top5
         if self.is_white_box:  # restart and step of a source's images say nothing about the model
             broken = batch.correct.top1 & (prediction != batch.y)
-            columns["restart"] = on_all(found.restart, UNKNOWN).where(broken, UNKNOWN)
-            columns["step"] = on_all(found.step, UNKNOWN).where(broken, UNKNOWN)
+            columns |= {name: on_all(getattr(found, name), UNKNOWN).where(broken, UNKNOWN) for name in ("restart", "step")}
         return columns
 
 
@@ -179,11 +171,7 @@ def plan(
     seed: int,
     data: str | None,
 ) -> list[AttackRun]:
-    """Every attack on the model and on every source, and the first one at each radius of the curve.
-
-    Raises:
-        InputError: for no attacks, a source with a name that the ledger uses, or a curve that cannot be drawn.
-    """
+    """Every attack on the model and on every source, and the first one at each radius of the curve."""
     if not attacks:
         raise InputError("attacks is empty; it must name at least one attack")
     for name in sources:
@@ -206,35 +194,24 @@ def plan(
 
 
 def check_name(option: str, name: str) -> None:
-    """Refuse a source's name that is one of the ledger's own columns, or that cannot be a folder's.
-
-    Raises:
-        InputError: naming the option.
-    """
+    """Refuse a source's name that is one of the ledger's own columns, or that cannot be a folder's."""
     if not name or name in RESERVED_NAMES or Path(name).name != name or name == "..":
         raise InputError(f"{option}: '{name}' cannot be a source's name; accepted: any without / but {', '.join(RESERVED_NAMES)}")
 
 
 def attack_batch(
     model: nn.Module, runs: Sequence[AttackRun], x: Tensor, y: Tensor, position: Tensor, images: AdversarialImages | None
-) -> LedgerChunk:
-    """Classify a batch of checked images and run every attack on it.
-
-    Raises:
-        InputError: for labels outside the classes, or logits that are not finite.
-    """
+) -> Chunk:
+    """Classify a batch of checked images and run every attack on it."""
     logits = compute_logits(model, x)
     check_labels(y, logits.shape[1])
     if not bool(torch.isfinite(logits).all()):
         raise InputError(f"model: logits of {int((~torch.isfinite(logits).all(1)).sum())} of {len(x)} images are not finite")
     batch = CleanBatch(x, y, position, logits.argmax(1), Correctness.of(logits, y))
-    chunk = LedgerChunk(position)
-    chunk.facts["classes"] = logits.shape[1]
-    chunk.add("y", y)
-    chunk.add("clean/prediction", batch.prediction)
+    chunk: dict[str, Tensor | float] = {"y": y, "clean/prediction": batch.prediction}
     if batch.correct.top5 is not None:
-        chunk.add("clean/top5", batch.correct.top5)
-    chunk.add_images("x", x)
+        chunk["clean/top5"] = batch.correct.top5
+    chunk |= {"gallery/x": gallery(x, position), f"{FACTS}classes": logits.shape[1]}
     for run in runs:
-        run.run(model, batch, images, chunk)
+        chunk |= run.run(model, batch, images)
     return chunk

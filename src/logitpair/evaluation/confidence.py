@@ -1,4 +1,4 @@
-"""Accuracies with their uncertainty. Imports no torch."""
+"""Accuracies with their uncertainty, as numbers and as text. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from logitpair.storage.results import Spread
+
 
 def wilson(correct: int, total: int) -> tuple[float, float]:
-    """The 95% confidence interval of a proportion (Wilson 1927): what the accuracy on all images could be, given these.
-
-    Args:
-        correct: how many of the examples.
-        total: how many examples, at least 1.
-    """
+    """The 95% confidence interval of a proportion (Wilson 1927): what the accuracy on all images could be, given ``total`` of them."""
     from scipy.stats import binomtest  # here, because importing it takes a second
 
     interval = binomtest(correct, total).proportion_ci(confidence_level=0.95, method="wilson")
@@ -26,3 +23,17 @@ def accuracy(correct: NDArray[np.bool_], top5: NDArray[np.bool_] | None = None) 
     count, total = int(correct.sum()), len(correct)
     fields: dict[str, Any] = {"top1": count / total, "correct": count, "total": total, "ci95": wilson(count, total)}
     return fields if top5 is None else fields | {"top5": float(top5.mean())}
+
+
+def percent(fraction: float, digits: int = 2) -> str:
+    """0.9375 as ``93.75``, without rounding what is below 100 up to it."""
+    value = 100 * fraction
+    return f"{min(value, 100 - 10**-digits) if value < 100 else 100:.{digits}f}"
+
+
+def mean_and_range(spread: Spread | None) -> str:
+    """``86.1 (84.0 - 88.5)`` in percent: the mean, then lowest and highest where they differ."""
+    if not spread:
+        return "-"
+    mean, low, high = (f"{100 * value:.1f}" for value in (spread.mean, spread.min, spread.max))
+    return f"{mean} ({low} - {high})" if low != high else mean

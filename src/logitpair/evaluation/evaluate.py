@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +21,12 @@ from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.aggregate import first_broken, summarize
 from logitpair.evaluation.attack_run import attack_batch, plan
 from logitpair.evaluation.result import Evaluation
-from logitpair.evaluation.resumable import resumable_map
+from logitpair.evaluation.resumable import Chunk, Execution, resumable_map
 from logitpair.models.inference import check_accepts, device_of, frozen_eval
 from logitpair.runtime import environment
 from logitpair.runtime.distributed import ALONE, World
 from logitpair.runtime.precision import full_precision
-from logitpair.runtime.progress import Progress
-from logitpair.storage.ledger import LedgerChunk, PartialLedger, merge, total
+from logitpair.storage.ledger import FACTS, PartialLedger, merge, total
 from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.results import SCHEMA, EvaluationResults, Hardware
 from logitpair.validate import at_least, check_batch, check_model, warn_if_probabilities
@@ -51,14 +51,12 @@ def evaluate(
 ) -> Evaluation:
     """Measure accuracy on clean images, under each attack, and on images made against other models.
 
-    An example that is misclassified without any perturbation counts as broken by every attack. No result depends, but for the
-    rounding of the network's own kernels, on how the data are cut into batches or shared between processes: each example has a
-    stream of random numbers of its own, by its position.
+    An example that is misclassified unperturbed counts as broken by every attack. Each example has a stream of random numbers of its own,
+    by its position, so that but for the rounding of kernels no result depends on batches or on the number of processes.
 
     Args:
         model: maps images in [0, 1] to logits; run in eval mode and float32, on the device it is on, and left as it was.
-        data: ``(x, y)`` (tensors or arrays), a ``Dataset`` or a ``DataLoader``; float images in [0, 1] or uint8. A ``DataLoader`` has no
-            order to rely on, so with it no folder can be given.
+        data: ``(x, y)`` (tensors or arrays), a ``Dataset``, or, if no folder is given, a ``DataLoader``; float images in [0, 1] or uint8.
         attacks: white-box attacks by name.
         sources: other models by name; the same attacks are made against them, to their last step, and tried on ``model``.
         curve: radii, in [0, 1] pixel scale, at which the first attack (scaled) is run for the accuracy-against-eps curve.
@@ -67,8 +65,8 @@ def evaluate(
         batch_size: images attacked together.
         workers: processes that load images; 0 for data held in memory.
         name: of the evaluation, in reports.
-        folder: where each batch's chunk of the ledger is kept until the end, so that the same call after an interruption, even with
-            another batch size or number of processes, resumes. ``Evaluation.save`` into it ends it.
+        folder: where each batch's chunk of the ledger is kept until ``Evaluation.save`` into it, so that the same call after an
+            interruption resumes, also with another batch size or number of processes.
         adversarial: folder to keep every adversarial image in, for ``logitpair.verify``. Images made against a source that it holds
             for the same examples are used again, once they are seen to lie in the threat model; several evaluations may share
             an ``AdversarialImages(folder, sources_only=True)``, which keeps no others.
@@ -81,8 +79,7 @@ def evaluate(
     Source: arXiv 1803.06373, section 5. The paper's "worst case" is the lowest accuracy over the attacks (``white_box``);
     ``white_box_union`` is stricter: it counts an example as broken if any attack broke it.
     """
-    began = time.perf_counter()
-    sources = {} if sources is None else sources
+    began, sources = time.perf_counter(), {} if sources is None else sources
     _check_kinds(model, data, attacks, sources)
     at_least("batch_size", batch_size, 1)
     at_least("curve_examples", curve_examples, 1)
@@ -99,7 +96,7 @@ def evaluate(
     partial = PartialLedger(Path(folder), cache_key) if folder is not None else None
     device, is_first = device_of(model), True
 
-    def work(x: Tensor, y: Tensor, position: Tensor) -> LedgerChunk:
+    def work(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
         nonlocal is_first
         check_batch(x, y)
         if is_first:
@@ -110,20 +107,18 @@ def evaluate(
         is_first = False
         return chunk
 
-    bar = Progress("evaluate", count(data), len(partial.done()) if partial else 0, ", ".join(attacks), progress and world.is_main)
-    with frozen_eval(model), torch.no_grad(), full_precision(device), bar:
-        chunks = resumable_map(work, data, bar, partial=partial, batch_size=batch_size, device=device, workers=workers, world=world)
+    how = Execution(device, batch_size, workers, world, progress)
+    with frozen_eval(model), torch.no_grad(), full_precision(device):
+        chunks = resumable_map(work, data, "evaluate", how, note=", ".join(attacks), partial=partial)
     if not chunks:
         raise InputError("data: holds no examples")
-    columns = merge(chunks, examples=count(data) if partial else None)
+    columns = merge(chunks)
     columns |= first_broken(runs, columns)
-    classes = int(chunks[0]["facts/classes"])
+    classes = int(chunks[0][f"{FACTS}classes"])
     seconds = {run.column: total(chunks, f"seconds/{run.column}") for run in runs}
     record = EvaluationResults(
-        schema=SCHEMA,
         name=name,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        model=type(model).__name__,
+        **provenance(model, device, world, began),
         weights=weights_of(model),
         examples=len(columns["y"]),
         classes=classes,
@@ -132,38 +127,44 @@ def evaluate(
         seed=seed,
         batch_size=batch_size,
         precision=str(columns["gallery/x"].dtype),
-        versions=environment.versions(),
-        hardware=Hardware(**environment.hardware(device), processes=world.size if world.size > 1 else None),
-        wall_time_seconds=round(time.perf_counter() - began, 3),
     )
     return Evaluation(record, columns)
 
 
-def _check_kinds(model: object, data: object, attacks: object, sources: object) -> None:
+def provenance(model: nn.Module, device: torch.device, world: World, began: float) -> dict[str, Any]:
+    """How a result came about: these fields of a ``Results``."""
+    return {
+        "schema": SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": type(model).__name__,
+        "versions": environment.versions(),
+        "hardware": Hardware(**environment.hardware(device), processes=world.size if world.size > 1 else None),
+        "wall_time_seconds": round(time.perf_counter() - began, 3),
+    }
+
+
+def check_mapping(name: str, value: object, holds: str) -> None:
+    """Refuse what is no mapping."""
+    if not isinstance(value, Mapping):
+        raise InputError(f"{name}: must be a mapping of {holds}, not a {type(value).__name__}")
+
+
+def _check_kinds(model: object, data: object, attacks: Mapping[str, object], sources: Mapping[str, object]) -> None:
     """Refuse arguments of another kind than ``evaluate`` takes."""
     check_model("model", model)
     check_data(data)
-    if not isinstance(sources, Mapping):
-        raise InputError(f"sources: must be a mapping of networks by name, such as {{'copy': model}}, not a {type(sources).__name__}")
+    check_mapping("sources", sources, "networks by name, such as {'copy': model}")
     for name, source in sources.items():
         check_model(f"sources: '{name}'", source)
-    if not isinstance(attacks, Mapping):
-        raise InputError(
-            f"attacks: must be a mapping of attacks by name, such as lp.attacks.paper_suite(...), not a {type(attacks).__name__}"
-        )
+    check_mapping("attacks", attacks, "attacks by name, such as lp.attacks.paper_suite(...)")
     for name, attack in attacks.items():
         if not isinstance(attack, Attack):
-            raise InputError(
-                f"attacks: '{name}' is a {type(attack).__name__}, not an attack such as lp.attacks.PGD(...); lp.attacks.parse reads text"
-            )
+            found = f"'{name}' is a {type(attack).__name__}, not an attack such as lp.attacks.PGD(...)"
+            raise InputError(f"attacks: {found}; lp.attacks.parse reads text")
 
 
 def _check_networks(networks: Mapping[str, nn.Module], x: Tensor) -> None:
-    """Refuse networks for other images or other classes before anything is attacked; warn of those that leave no gradient.
-
-    Raises:
-        InputError: naming the network.
-    """
+    """Refuse networks for other images or other classes before anything is attacked; warn of those that leave no gradient."""
     classes: dict[str, int] = {}
     for name, network in networks.items():
         logits = check_accepts(name, network, x)

@@ -1,19 +1,80 @@
-"""The result of an evaluation: a record for people and a ledger of every example, and their files."""
+"""What evaluations and audits return: a typed record for people, a ledger of every example, and their files."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+
+import msgspec
+import numpy as np
 
 from logitpair.errors import InputError
-from logitpair.storage.recorded import Recorded
-from logitpair.storage.results import Accuracy, EvaluationResults
-from logitpair.storage.text import markdown, percent
+from logitpair.evaluation.confidence import percent
+from logitpair.storage.ledger import PARTS, PartialLedger
+from logitpair.storage.result_files import read_ledger, read_record, write_results
+from logitpair.storage.results import Accuracy, EvaluationResults, Results, Task
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
 COLUMNS = ("threat", "attack", "accuracy %", "95% interval", "correct", "top-5 %")
+Kind = TypeVar("Kind", bound=Results)
+
+
+@dataclass(frozen=True, repr=False)
+class Recorded(Generic[Kind]):
+    """A result with its record and its ledger, shown as its ``table``."""
+
+    record: Kind
+    ledger: dict[str, np.ndarray]
+
+    kind: ClassVar[type[Results]]
+    writer: ClassVar[str]  # the command that writes it, for errors
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The content of ``results.json`` as plain values."""
+        return msgspec.json.decode(msgspec.json.encode(self.record))
+
+    def with_task(self, task: Task) -> Self:
+        """The same result with what the command line knows beside the model and the images."""
+        known = {name: getattr(task, name) for name in Task.__struct_fields__}
+        return replace(self, record=msgspec.structs.replace(self.record, **known))
+
+    def save(self, folder: Path | str) -> Path:
+        """Write ``results.json`` and ``ledger.npz`` into the folder, each whole or not at all, and return the path of the first.
+
+        Raises:
+            OSError: for a full disk or a folder that cannot be written.
+        """
+        path = write_results(Path(folder), self.record, self.ledger)
+        for kept in (Path(folder) / PARTS).glob(f"{self.record.cache_key}*"):
+            PartialLedger(Path(folder), kept.name).clear()  # an interrupted call would have resumed from it
+        return path
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """Read what ``save`` wrote.
+
+        Raises:
+            InputError: if a file is missing or damaged, or of another schema or kind.
+        """
+        record: Any = read_record(Path(folder) / "results.json", cls.kind, cls.writer)
+        ledger = read_ledger(Path(folder) / "ledger.npz", record, cls.writer)
+        return cls(msgspec.structs.replace(record, ledger_sha256=None), ledger)
+
+    def table(self) -> str:
+        """The result as Markdown."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return self.table()
+
+    def _repr_markdown_(self) -> str:
+        return self.table()  # what a notebook shows
 
 
 class Evaluation(Recorded[EvaluationResults]):
@@ -77,7 +138,16 @@ class Evaluation(Recorded[EvaluationResults]):
         return pandas.DataFrame(columns, index=pandas.RangeIndex(len(self.ledger["y"]), name="example"))
 
 
+def numbers_of(accuracy: Accuracy) -> tuple[str, str, str]:
+    """An accuracy in percent, its interval, and the counts, as tables show them."""
+    return percent(accuracy.top1), " - ".join(map(percent, accuracy.ci95)), f"{accuracy.correct} / {accuracy.total}"
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows))
+
+
 def _row(threat: str, attack: str, accuracy: Accuracy) -> tuple[str, ...]:
     top5 = "-" if accuracy.top5 is None else ("<= " if accuracy.top5_is_upper_bound else "") + percent(accuracy.top5)
-    interval = " - ".join(map(percent, accuracy.ci95))
-    return threat, attack, percent(accuracy.top1), interval, f"{accuracy.correct} / {accuracy.total}", top5
+    return threat, attack, *numbers_of(accuracy), top5

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,66 +12,80 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from logitpair.data import Data, batches, count, select
+from logitpair.errors import InputError
 from logitpair.runtime import distributed
-from logitpair.runtime.distributed import ALONE, World
+from logitpair.runtime.distributed import World
 from logitpair.runtime.progress import Progress
-from logitpair.storage.ledger import Columns, LedgerChunk, PartialLedger
+from logitpair.storage.ledger import FACTS, PARTS, POSITION, Columns, PartialLedger, column
 
-Work = Callable[[Tensor, Tensor, Tensor], LedgerChunk]
-"""``work(x, y, position)``: what is done to a batch."""
+Chunk = Mapping[str, Tensor | float]  # columns and facts by name, of one batch
+Work = Callable[[Tensor, Tensor, Tensor], Chunk]  # ``work(x, y, position)``: what is done to a batch
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the work is done."""
+
+    device: torch.device
+    batch_size: int
+    workers: int  # processes that load images
+    world: World  # processes that share the work
+    progress: bool  # whether a bar is shown
 
 
 def resumable_map(
     work: Work,
     data: Data,
-    progress: Progress,
+    name: str,
+    how: Execution,
     *,
-    positions: np.ndarray | None = None,
-    partial: PartialLedger | None = None,
-    batch_size: int,
-    device: torch.device,
-    workers: int = 0,
-    world: World = ALONE,
+    note: str,
+    positions: np.ndarray | None = None,  # ascending; None for all, which a DataLoader or a stream, having no order, needs
+    partial: PartialLedger | None = None,  # None keeps chunks in memory, which several processes cannot share
 ) -> list[Columns]:
-    """The chunks that ``work`` makes of the examples; those that an interrupted run has kept are taken as they are.
+    """The chunks that ``work`` makes of the examples, of all processes; those that an interrupted run has kept are taken as they are.
 
-    Args:
-        work: done to each batch.
-        data: the examples.
-        progress: advanced after each batch.
-        positions: of the examples to work on; None for all, which a ``DataLoader`` or a stream, having no order, needs.
-        partial: where chunks are kept; None keeps them in memory, which several processes cannot share.
-        batch_size: examples worked on together.
-        device: where batches go.
-        workers: processes that load images.
-        world: the processes that share the work; every one returns the chunks of all.
+    A bar shows the work's ``name`` and a ``note`` in the main process.
     """
-    examples = count(data)
-    ordered = examples is not None and not isinstance(data, DataLoader)
+    examples, world = count(data), how.world
+    if positions is None and examples is not None and not isinstance(data, DataLoader):
+        positions = np.arange(examples)
     done = partial.done() if partial else np.zeros(0, dtype=np.int64)
     distributed.barrier(world)  # or the chunks of the fastest would be taken for done before
-    position, chosen = None, data
-    if ordered:
-        left = torch.from_numpy(np.setdiff1d(np.arange(examples or 0) if positions is None else positions, done))
-        own = [batch for number, batch in enumerate(left.split(batch_size)) if number % world.size == world.rank]
-        position = torch.cat([left[:0], *own])
-        chosen = select(data, position.tolist())
+    own, before = None, 0
+    if positions is not None:
+        left = torch.from_numpy(np.setdiff1d(positions, done))
+        examples, before = len(positions), len(positions) - len(left)
+        of_rank = [batch for number, batch in enumerate(left.split(how.batch_size)) if number % world.size == world.rank]
+        own = torch.cat([left[:0], *of_rank])
+        data = select(data, own.tolist())
     made: list[Columns] = []
     start = 0
-    for x, y in batches(chosen, batch_size, device, workers) if position is None or len(position) else ():
-        rows = torch.arange(start, start + len(x))
-        start += len(x)
-        began = time.perf_counter()
-        chunk = work(x, y, rows if position is None else position[rows])
-        if x.is_cuda:
-            torch.cuda.synchronize(x.device)
-        chunk.facts["seconds"] = time.perf_counter() - began
-        if partial:
-            partial.save(chunk)
-        else:
-            made.append(chunk.arrays())
-        progress.advance(len(x) * world.size)
+    with Progress(name, examples, before, note, how.progress and world.is_main) as progress:
+        for x, y in batches(data, how.batch_size, how.device, how.workers) if own is None or len(own) else ():
+            rows = torch.arange(start, start + len(x))
+            start += len(x)
+            position = rows if own is None else own[rows]
+            began = time.perf_counter()
+            found = {POSITION: position, **work(x, y, position)}
+            chunk = {key: values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values) for key, values in found.items()}
+            chunk[f"{FACTS}seconds"] = np.asarray(time.perf_counter() - began)
+            if partial:
+                partial.save(chunk)
+            else:
+                made.append(chunk)
+            progress.advance(len(x) * world.size)
     distributed.barrier(world)
     chunks = partial.read() if partial else made
     distributed.barrier(world)  # before the main process, having saved the whole, deletes the chunks
+    if positions is not None:
+        _check_complete(chunks, positions, name)
     return chunks
+
+
+def _check_complete(chunks: list[Columns], positions: np.ndarray, name: str) -> None:
+    found = column(chunks, POSITION) if chunks else positions[:0]
+    if not np.array_equal(np.sort(found), positions):
+        missing = len(np.setdiff1d(positions, found))
+        trouble = f"{missing} are missing; {name} again" if missing else f"some are there twice; delete {PARTS}/"
+        raise InputError(f"the chunks of the ledger do not make up {len(positions)} examples: {trouble}")

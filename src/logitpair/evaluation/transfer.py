@@ -15,12 +15,11 @@ from logitpair.data import Data
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.attack_run import check_name
-from logitpair.evaluation.evaluate import evaluate
-from logitpair.evaluation.result import Evaluation
+from logitpair.evaluation.confidence import percent
+from logitpair.evaluation.evaluate import check_mapping, evaluate
+from logitpair.evaluation.result import Evaluation, markdown
 from logitpair.runtime.distributed import ALONE, World
 from logitpair.storage.ledger import PartialLedger
-from logitpair.storage.results import Accuracy
-from logitpair.storage.text import markdown, percent
 
 UNFINISHED = "unfinished"
 
@@ -36,24 +35,19 @@ class Transfer:
     evaluations: dict[str, Evaluation]
 
     def accuracy(self, source: str, target: str, attack: str | None = None) -> dict[str, Any]:
-        """Of ``target`` on what an attack made against ``source``, as in ``results.json``; of the white box where the two are one.
+        """Of ``target`` on what the ``attack`` (the worst if None) made against ``source``, as in ``results.json``.
 
-        Args:
-            source, target: names.
-            attack: its name; the worst one if None.
+        Where the two are one it is that of the white box.
         """
-        return msgspec.to_builtins(self._accuracy(source, target, attack))
-
-    def _accuracy(self, source: str, target: str, attack: str | None) -> Accuracy:
-        record = self.evaluations[target].record
+        results = self.evaluations[target].results
         if source == target:
-            return record.white_box if attack is None else record.attacks[attack]
-        return record.black_box[source] if attack is None else record.black_box[source].attacks[attack]
+            return results["white_box"] if attack is None else results["attacks"][attack]
+        return results["black_box"][source] if attack is None else results["black_box"][source]["attacks"][attack]
 
     def rows(self, attack: str | None = None) -> list[tuple[str, ...]]:
         """The matrix in percent as text: a line for each source, a column for each target."""
         names = list(self.evaluations)
-        return [(source, *(percent(self._accuracy(source, target, attack).top1) for target in names)) for source in names]
+        return [(source, *(percent(self.accuracy(source, target, attack)["top1"]) for target in names)) for source in names]
 
     def table(self, attack: str | None = None) -> str:
         """The matrix as a Markdown table: made against (rows), tried on (columns), white box on the diagonal, in percent."""
@@ -95,23 +89,18 @@ def transfer(
 ) -> Transfer:
     """Evaluate every network on images made against every other.
 
-    The images of an attack on a source are made once, kept in ``folder``, and used again for each target; the same call after an
-    interruption resumes.
-
     Args:
         models: two or more, by name: independently trained, on one data set.
-        data: as for ``evaluate``.
         attacks: by name; against a source they search to their last step.
-        folder: for the images, and for the work in progress.
-        seed, batch_size, workers, name, world, progress: as for ``evaluate``.
+        folder: for the images, which are made once for all targets, and for the work in progress, from which the same call resumes.
+        data, seed, batch_size, workers, name, world, progress: as for ``evaluate``.
 
     Raises:
         InputError: for fewer than two networks, and as ``evaluate`` does.
 
     Source: arXiv 1803.06373, section 5.1: the black-box accuracy there is that on images made against an independently initialised copy.
     """
-    if not isinstance(models, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InputError(f"models: must be a mapping of networks by name, not a {type(models).__name__}")
+    check_mapping("models", models, "networks by name")
     if len(models) < 2:
         raise InputError(f"models: {len(models)} given; a transfer is between two or more")
     for model in models:

@@ -15,6 +15,7 @@ from logitpair.data import Data, batches, select
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.attack_run import WHITE_BOX, Correctness
+from logitpair.evaluation.confidence import percent
 from logitpair.evaluation.result import Evaluation
 from logitpair.models.inference import compute_logits, device_of, frozen_eval
 from logitpair.runtime.precision import full_precision
@@ -23,7 +24,6 @@ from logitpair.storage.ledger import POSITION, Columns
 from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.result_files import write_record
 from logitpair.storage.results import SCHEMA, VerificationResults, VerifiedAttack
-from logitpair.storage.text import percent
 from logitpair.threat import Linf
 from logitpair.validate import at_least
 
@@ -92,9 +92,8 @@ def verify(
     weights = weights_of(model)
     evaluated = record.weights or weights  # evaluations were once written without
     if weights != evaluated:
-        raise InputError(
-            f"model: has other weights ({weights[:8]}) than what was evaluated ({evaluated[:8]}); accepted: the same checkpoint"
-        )
+        found = f"has other weights ({weights[:8]}) than what was evaluated ({evaluated[:8]})"
+        raise InputError(f"model: {found}; accepted: the same checkpoint")
     verified: list[VerifiedAttack] = []
     bar = Progress("verify", len(kept) * record.examples, shown=progress)
     with frozen_eval(model), torch.no_grad(), full_precision(device_of(model)), bar:

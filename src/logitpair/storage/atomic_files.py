@@ -18,11 +18,7 @@ from logitpair.errors import InputError
 
 
 def atomic_write(path: Path, content: bytes | memoryview | str) -> None:
-    """Write ``content`` so that ``path`` holds either what it held before or all of it, whatever happens in between.
-
-    Raises:
-        OSError: for a full disk or a folder that cannot be written; ``path`` is then as it was.
-    """
+    """Write ``content`` so that ``path`` holds either what it held before or all of it, whatever happens in between."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -45,11 +41,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_arrays(path: Path, prefix: str = "") -> dict[str, np.ndarray] | None:
-    """What ``write_arrays`` wrote, or those arrays whose names begin with ``prefix``; None if it is missing or damaged.
-
-    Raises:
-        OSError: if it cannot be read, which is no damage.
-    """
+    """What ``write_arrays`` wrote, or those arrays whose names begin with ``prefix``; None if it is missing or damaged."""
     try:
         # read whole first: numpy leaves a damaged file open
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
@@ -59,11 +51,7 @@ def read_arrays(path: Path, prefix: str = "") -> dict[str, np.ndarray] | None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file with one JSON object a line, without a last one that an interruption cut short; none if it is missing.
-
-    Raises:
-        InputError: if another line than the last is damaged.
-    """
+    """The objects of a file with one JSON object a line, without a last one that an interruption cut short; none if it is missing."""
     objects: list[dict[str, Any]] = []
     lines = path.read_text().splitlines() if path.exists() else []
     for number, line in enumerate(lines, 1):

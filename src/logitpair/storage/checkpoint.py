@@ -19,15 +19,8 @@ FORMAT = 1
 def save(folder: Path, state: dict[str, Any], step: int, keep: int, best: bool = False) -> Path:
     """Write ``folder/step-N.pt``, point ``last.pt`` (and ``best.pt``) at it, and delete all but the ``keep`` latest.
 
-    Args:
-        folder: the run's ``checkpoints``.
-        state: tensors and plain values only, so that it loads with ``weights_only=True``.
-        step: optimizer steps taken.
-        keep: how many step files remain.
-        best: whether it is the best so far.
-
-    Raises:
-        OSError: for a full disk or a read-only folder; earlier checkpoints are then untouched.
+    ``state`` holds tensors and plain values only, so that it loads with ``weights_only=True``. If writing fails, earlier checkpoints are
+    untouched.
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "step": step, **state}, buffer)
@@ -49,11 +42,7 @@ def _link(path: Path, name: Path) -> None:
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint.
-
-    Raises:
-        InputError: if it is missing, truncated or not a checkpoint of logitpair.
-    """
+    """Read a checkpoint; refused if it is missing, truncated or none of logitpair."""
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:

@@ -1,72 +1,49 @@
-"""What happened to every example: columns gathered batch by batch, in memory or in files that survive an interruption."""
+"""What happened to every example: columns gathered batch by batch, in memory or in files that survive an interruption. Imports no torch."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
-from logitpair.errors import InputError
 from logitpair.storage.atomic_files import read_arrays, write_arrays
 
-GALLERY = 12  # examples whose images are kept for people to look at
+if TYPE_CHECKING:
+    from torch import Tensor
+
+GALLERY = 12  # examples whose images are kept for people to look at: the first of the data
 POSITION = "position"
 FACTS = "facts/"  # prefix of what is known of a chunk as a whole
 PARTS = "parts"  # folder of the chunks
 
 Columns = dict[str, np.ndarray]
+"""Of some examples, known by their ``position`` in the data: arrays ``[examples, ...]``, images of the ``gallery/``, and facts."""
 
 
-class LedgerChunk:
-    """The columns of some examples, each known by its position in the data, and facts about them together, by name.
-
-    Args:
-        position: ``[batch]``, ascending.
-    """
-
-    def __init__(self, position: Tensor) -> None:
-        self.columns: Columns = {POSITION: position.cpu().numpy()}
-        self.facts: dict[str, float] = {}
-
-    def add(self, column: str, values: Tensor) -> None:
-        """A column's values ``[batch, ...]``."""
-        self.columns[column] = values.cpu().numpy()
-
-    def add_images(self, name: str, x: Tensor) -> None:
-        """The images of those examples that are in the gallery, the first of the data."""
-        self.columns[f"gallery/{name}"] = x.cpu().numpy()[self.columns[POSITION] < GALLERY]
-
-    def arrays(self) -> Columns:
-        """All of it."""
-        return self.columns | {FACTS + name: np.asarray(value) for name, value in self.facts.items()}
+def gallery(x: Tensor, position: Tensor) -> Tensor:
+    """The images of those examples that are in the gallery."""
+    return x[position.to(x.device) < GALLERY]
 
 
-def merge(chunks: Sequence[Mapping[str, np.ndarray]], examples: int | None = None) -> Columns:
-    """The columns of all chunks in the order of the data, without facts.
-
-    Raises:
-        InputError: if one of so many examples is missing, or there twice.
-    """
-    position = np.concatenate([chunk[POSITION] for chunk in chunks])
-    examples = len(position) if examples is None else examples
-    if not np.array_equal(np.sort(position), np.arange(examples)):
-        missing = examples - len(np.unique(position))
-        trouble = f"{missing} are missing; evaluate again" if missing > 0 else f"some are there twice; delete {PARTS}/"
-        raise InputError(f"the chunks of the ledger do not make up {examples} examples: {trouble}")
-    order, gallery = np.argsort(position), np.argsort(position[position < GALLERY])
-    return {
-        name: np.concatenate([chunk[name] for chunk in chunks])[gallery if name.startswith("gallery/") else order]
-        for name in chunks[0]
-        if name != POSITION and not name.startswith(FACTS)
-    }
+def column(chunks: Sequence[Columns], name: str) -> np.ndarray:
+    """A column of all chunks, in their order."""
+    return np.concatenate([chunk[name] for chunk in chunks])
 
 
-def total(chunks: Sequence[Mapping[str, np.ndarray]], fact: str) -> float:
+def total(chunks: Sequence[Columns], fact: str) -> float:
     """The sum of a fact over the chunks."""
     return float(sum(float(chunk[FACTS + fact]) for chunk in chunks))
+
+
+def merge(chunks: Sequence[Columns]) -> Columns:
+    """The columns of all chunks in the order of the data, without facts."""
+    position = column(chunks, POSITION)
+    order, shown = np.argsort(position), np.argsort(position[position < GALLERY])
+    names = [name for name in chunks[0] if name != POSITION and not name.startswith(FACTS)]
+    return {name: column(chunks, name)[shown if name.startswith("gallery/") else order] for name in names}
 
 
 class PartialLedger:
@@ -80,10 +57,10 @@ class PartialLedger:
     def __init__(self, folder: Path, cache_key: str) -> None:
         self.folder = folder / PARTS / cache_key
 
-    def save(self, chunk: LedgerChunk) -> None:
+    def save(self, chunk: Columns) -> None:
         """Write a chunk, whole or not at all."""
-        position = chunk.columns[POSITION]
-        write_arrays(self.folder / f"{position[0]:09d}-{zlib.crc32(position.tobytes()):08x}.npz", chunk.arrays())
+        position = chunk[POSITION]
+        write_arrays(self.folder / f"{position[0]:09d}-{zlib.crc32(position.tobytes()):08x}.npz", chunk)
 
     def read(self, only: str = "") -> list[Columns]:
         """Every chunk that is whole, damaged ones being deleted; ``only`` the columns whose names begin so."""

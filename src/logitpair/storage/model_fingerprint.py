@@ -23,11 +23,7 @@ HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 
 
 def fingerprint(model: nn.Module) -> str:
-    """A SHA-256 of the model: weights, buffers, its modules' settings, and the code of their ``forward``.
-
-    Settings are what the modules have for attributes: numbers, texts, tensors, containers and functions in full; of any other object
-    its type and its plain attributes, never its address.
-    """
+    """A SHA-256 of the model: weights, buffers, its modules' settings (their attributes), and the code of their ``forward``."""
     return _digest(weights_of(model).encode(), *(repr(module).encode() for module in _modules(model, ())))
 
 

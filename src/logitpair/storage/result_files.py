@@ -28,24 +28,15 @@ class _Header(Struct):
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write a record as indented JSON, whole or not at all.
-
-    Raises:
-        OSError: for a full disk or a folder that cannot be written.
-    """
+    """Write a record as indented JSON, whole or not at all."""
     atomic_write(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
 
 
 def read_record(path: Path, kind: type[Kind], writer: str) -> Kind:
     """Read a record, with every value checked.
 
-    Args:
-        path: the file.
-        kind: of the record.
-        writer: the command that writes it, for the error.
-
     Raises:
-        InputError: if it is missing or damaged, of another kind or another schema.
+        InputError: if it is missing or damaged, of another kind or another schema; it names ``writer``, the command to run again.
     """
     try:
         content = path.read_bytes()
@@ -60,11 +51,7 @@ def read_record(path: Path, kind: type[Kind], writer: str) -> Kind:
 
 
 def write_results(folder: Path, results: Results, ledger: Ledger) -> Path:
-    """Write ``results.json`` and the ``ledger.npz`` that belongs to it, and return the path of the first.
-
-    Raises:
-        OSError: for a full disk or a folder that cannot be written.
-    """
+    """Write ``results.json`` and the ``ledger.npz`` that belongs to it, and return the path of the first."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **ledger)
     atomic_write(folder / "ledger.npz", buffer.getbuffer())
@@ -76,13 +63,8 @@ def write_results(folder: Path, results: Results, ledger: Ledger) -> Path:
 def read_ledger(path: Path, results: Results, writer: str) -> dict[str, np.ndarray]:
     """The arrays of a ``ledger.npz``.
 
-    Args:
-        path: the file.
-        results: those beside it.
-        writer: the command that writes it, for the error.
-
     Raises:
-        InputError: if it is missing or damaged, or of other results.
+        InputError: if it is missing or damaged, or was not written with these results.
     """
     try:
         content = path.read_bytes()

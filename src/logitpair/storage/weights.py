@@ -18,17 +18,9 @@ ACCEPTED = "accepted: a run directory, a state_dict (.pt) or .safetensors"
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a run directory (its moving average where it kept one), a ``state_dict`` file or a ``.safetensors`` file.
+    """The named tensors of a run directory or checkpoint (its moving average where it kept one), a ``state_dict`` or ``.safetensors`` file.
 
-    Nothing in the file is executed.
-
-    Args:
-        path: a folder that ``logitpair train`` wrote (its last checkpoint), one of its checkpoints, or a file that
-            ``torch.save(model.state_dict(), ...)`` or safetensors wrote; checkpoints of other tools that keep the weights under
-            ``state_dict`` or ``model`` are understood.
-
-    Raises:
-        InputError: if it is missing, damaged, a checkpoint of another version of logitpair, or holds no tensors.
+    Checkpoints of other tools that keep the weights under ``NESTED_IN`` are understood. Nothing in the file is executed.
     """
     if path.is_dir():
         path = path / "checkpoints" / "last.pt"
@@ -67,11 +59,7 @@ def within(name: str, layers: tuple[str, ...]) -> bool:
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path, fresh: tuple[str, ...] = ()) -> None:
-    """Load the weights into the model, but for the layers ``fresh``.
-
-    Raises:
-        InputError: naming the first tensor that is missing, left over, not finite or of another shape, and what came from where.
-    """
+    """Load the weights into the model, but for the layers ``fresh``; refused is the first tensor that does not fit or is not finite."""
     expected = {name: tensor for name, tensor in model.state_dict().items() if not within(name, fresh)}
     loaded = {name: tensor for name, tensor in weights.items() if not within(name, fresh)}
     for name in sorted(expected.keys() | loaded.keys()):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from logitpair import InputError
 from logitpair.auditing.audit_ledger import MISCLASSIFIED, STILL_CORRECT, AuditLedger
 from logitpair.storage.ledger import POSITION, Columns
 
@@ -14,7 +12,7 @@ def survey(*margins: float) -> AuditLedger:
     """A ledger of so many examples, all classified right by these margins."""
     zeros = np.zeros(len(margins), int)
     chunk = {POSITION: np.arange(len(margins)), "y": zeros, "prediction": zeros, "margin": np.array(margins)}
-    return AuditLedger([chunk | {"gallery/x": np.zeros((len(margins), 1, 2, 2))}], len(margins))
+    return AuditLedger([chunk | {"gallery/x": np.zeros((len(margins), 1, 2, 2))}])
 
 
 def searched(position: int, *, broken: bool, margin: float) -> Columns:
@@ -55,11 +53,6 @@ def test_only_what_was_still_correct_is_recorded_as_broken() -> None:
 
 def test_what_is_wrong_without_any_attack_is_never_attacked() -> None:
     chunk = {POSITION: np.arange(2), "y": np.zeros(2, int), "prediction": np.array([1, 0]), "margin": np.array([1.0, -1.0])}
-    ledger = AuditLedger([chunk | {"gallery/x": np.zeros((2, 1, 2, 2))}], 2)
+    ledger = AuditLedger([chunk | {"gallery/x": np.zeros((2, 1, 2, 2))}])
     assert ledger.columns["broken_in_round"].tolist() == [MISCLASSIFIED, STILL_CORRECT]
     assert ledger.nearest("one", 2).tolist() == [1]
-
-
-def test_a_round_with_a_missing_chunk_is_refused() -> None:
-    with pytest.raises(InputError, match="2 examples: 1 are missing"):
-        survey(-1.0, -1.0).add(0, "one", np.array([0, 1]), [searched(0, broken=False, margin=-1.0)])

@@ -14,6 +14,7 @@ from logitpair.auditing.checks.sample import Sample, fraction
 from logitpair.models.inference import compute_logits
 from logitpair.rng import uniform_like
 from logitpair.storage.results import Finding
+from logitpair.validate import are_probabilities
 
 DIFFER = 1e-3  # of the logits' spread: more than float32 kernels differ by on other batch sizes
 ALONE = 8  # images that are run one by one too
@@ -32,7 +33,7 @@ def model_checks(sample: Sample) -> Iterator[Finding]:
     yield _finite(logits)
     yield _logit_scale(logits, sample.y)
     yield _gradients(sample, "cross_entropy", losses.cross_entropy)
-    yield _gradients(sample, "margin", losses.misclassification_margin)
+    yield _gradients(sample, "margin", losses.margin)
     yield _resolution(sample, logits)
 
 
@@ -56,7 +57,7 @@ def _difference(a: Tensor, b: Tensor) -> float:
 
 
 def _no_probabilities(logits: Tensor) -> Finding:
-    sums = bool((logits >= 0).all() and (logits.sum(1) - 1).abs().max() < 1e-3)
+    sums = are_probabilities(logits)
     evidence = "the outputs are " + ("not negative and sum to 1: probabilities" if sums else "not probabilities")
     return finding("logits", not sums, evidence, 0.5, probabilities=float(sums))
 
@@ -67,7 +68,7 @@ def _finite(logits: Tensor) -> Finding:
 
 
 def _logit_scale(logits: Tensor, y: Tensor) -> Finding:
-    lead = losses.misclassification_margin(logits, y).abs().nan_to_num(nan=torch.inf).median().item()
+    lead = losses.margin(logits, y).abs().nan_to_num(nan=torch.inf).median().item()
     evidence = f"the winning logit leads by {lead:.3g} in the median ({SMALLEST:g} to {LARGEST:g} is usual)"
     return finding("logit_scale", SMALLEST <= lead <= LARGEST, evidence, LARGEST if lead > LARGEST else SMALLEST, median_lead=lead)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from torch import nn
@@ -25,18 +24,14 @@ SAMPLE = 64  # images that the checks run on
 EIGHT_BIT = 0.02  # fraction of the images that may be broken only by values between two of 8 bits
 
 
-@dataclass(frozen=True)
-class Checks:
-    """What all checks came to."""
+def run_checks(
+    context: AuditContext, ledger: AuditLedger, attack: PGD, sources: Mapping[str, nn.Module], stop: Stop
+) -> tuple[tuple[Finding, ...], tuple[EpsPoint, ...], Passes, Columns]:
+    """Check the network on the first images, the attack on the first that the network gets right, and the search by how it ended.
 
-    findings: tuple[Finding, ...]
-    eps_curve: tuple[EpsPoint, ...]  # of the reference attack on the sample; empty where the network is never right
-    columns: Columns  # for the ledger: the margins at the ends of the reference attack's restarts
-    passes: Passes  # spent on them, per image of the data
-
-
-def run_checks(context: AuditContext, ledger: AuditLedger, attack: PGD, sources: Mapping[str, nn.Module], stop: Stop) -> Checks:
-    """Check the network on the first images, the attack on the first that the network gets right, and the search by how it ended."""
+    Besides the findings: the attack's accuracy against the radius on the sample, what the checks cost, and for the ledger the margins at
+    the ends of the attack's restarts; no accuracies and no margins where the network is never right.
+    """
     examples, correct = len(ledger.clean_correct), np.flatnonzero(ledger.clean_correct)[:SAMPLE]
     model, others = QueryCounter(context.model), {name: QueryCounter(source) for name, source in sources.items()}
 
@@ -47,11 +42,12 @@ def run_checks(context: AuditContext, ledger: AuditLedger, attack: PGD, sources:
     if len(correct):
         of_attack, curve, ends = attack_checks(sample(correct), attack, others)
         findings, columns = findings + of_attack, {"restarts/margin": ends.double().cpu().numpy()}
+    networks = (model, *others.values())
     passes = Passes(
-        gradient_evaluations_per_example=sum(network.gradients for network in (model, *others.values())) / examples,
-        forward_evaluations_per_example=sum(network.forwards for network in (model, *others.values())) / examples,
+        gradient_evaluations_per_example=sum(network.gradients for network in networks) / examples,
+        forward_evaluations_per_example=sum(network.forwards for network in networks) / examples,
     )
-    return Checks((*findings, _search_converged(stop), _eight_bit(ledger)), curve, columns, passes)
+    return (*findings, _search_converged(stop), _eight_bit(ledger)), curve, passes, columns
 
 
 def _search_converged(stop: Stop) -> Finding:

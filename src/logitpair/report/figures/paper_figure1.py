@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from logitpair.evaluation.confidence import mean_and_range
+from logitpair.evaluation.result import markdown
 from logitpair.report.figures.sweep_figures import Reference
 from logitpair.report.records import attacks_and_hardware, best_point, name_of
 from logitpair.report.text.format import value_text
 from logitpair.storage.results import SweepPoint, SweepResults
-from logitpair.storage.text import markdown, mean_and_range
 
 TITLE = "Figure 1: MNIST, PGD against the weight of the penalty"
 CLP, SQUEEZING, NOISE = "mnist-clp", "mnist-squeezing", "mnist-noise"

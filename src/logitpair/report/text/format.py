@@ -10,13 +10,13 @@ import yaml
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from logitpair.storage import text
+from logitpair.evaluation import confidence
 from logitpair.storage.results import Accuracy, EvaluationResults
 
 
 def percent(fraction: float) -> str:
     """0.6555 as ``65.5%``, without rounding what is below 100% up to it."""
-    return f"{text.percent(fraction, 1)}%"
+    return f"{confidence.percent(fraction, 1)}%"
 
 
 def span(bounds: tuple[float, float]) -> str:
