@@ -13,40 +13,7 @@ Everything is imported on first use (PEP 562), so that what needs no PyTorch doe
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from logitpair import attacks, data, losses, models, objectives
-    from logitpair.auditing.audit import audit
-    from logitpair.auditing.reference import reference_attack, standard_protocol
-    from logitpair.auditing.result import Audit
-    from logitpair.errors import InputError
-    from logitpair.evaluation.evaluate import evaluate
-    from logitpair.evaluation.result import Evaluation
-    from logitpair.evaluation.transfer import Transfer, transfer
-    from logitpair.evaluation.verify import Verification, verify
-    from logitpair.runs.run_directory import load
-    from logitpair.threat import Linf
-
 __version__ = "0.1.0"
-__all__ = [
-    "Audit",
-    "Evaluation",
-    "InputError",
-    "Linf",
-    "Transfer",
-    "Verification",
-    "attacks",
-    "audit",
-    "data",
-    "evaluate",
-    "load",
-    "losses",
-    "models",
-    "objectives",
-    "reference_attack",
-    "standard_protocol",
-    "transfer",
-    "verify",
-]
 _MODULES = ("attacks", "data", "errors", "losses", "models", "objectives", "optim", "rng", "threat", "validate")
 _HOMES = {
     "Audit": "auditing.result",
@@ -64,7 +31,20 @@ _HOMES = {
     "verify": "evaluation.verify",
 }
 
-if not TYPE_CHECKING:  # a type checker sees the imports above, and reports any other name
+if TYPE_CHECKING:  # and so a type checker reports any other name
+    from logitpair import attacks as attacks, data as data, losses as losses, models as models, objectives as objectives
+    from logitpair.auditing.audit import audit as audit
+    from logitpair.auditing.reference import reference_attack as reference_attack, standard_protocol as standard_protocol
+    from logitpair.auditing.result import Audit as Audit
+    from logitpair.errors import InputError as InputError
+    from logitpair.evaluation.evaluate import evaluate as evaluate
+    from logitpair.evaluation.result import Evaluation as Evaluation
+    from logitpair.evaluation.transfer import Transfer as Transfer, transfer as transfer
+    from logitpair.evaluation.verify import Verification as Verification, verify as verify
+    from logitpair.runs.run_directory import load as load
+    from logitpair.threat import Linf as Linf
+else:
+    __all__ = sorted([*_HOMES, "attacks", "data", "losses", "models", "objectives"])
 
     def __getattr__(name: str) -> Any:
         if name in _HOMES:
@@ -78,4 +58,4 @@ if not TYPE_CHECKING:  # a type checker sees the imports above, and reports any 
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*globals(), *_HOMES, *_MODULES})

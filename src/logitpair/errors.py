@@ -11,3 +11,9 @@ class InputError(ValueError):
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or the name of its class where that is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def raised(error: BaseException) -> str:
+    """What code of the user's raised, in one line: ``raised ValueError: no weights``."""
+    message = " ".join(str(error).split())
+    return f"raised {type(error).__name__}{f': {message}' if message else ''}"

@@ -3,8 +3,6 @@
 Attacks sum over the batch, so that the batch size never scales a gradient; training takes the mean.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -26,11 +24,7 @@ Loss = Callable[..., Any]
 
 
 def per_example(loss: Loss, logits: Logits, *compared: Tensor) -> PerExample:
-    """``loss(logits, *compared)``, one number an example, ``[batch]``.
-
-    Raises:
-        InputError: if it cannot be called so, or gives anything else: settings may name any function.
-    """
+    """``loss(logits, *compared)``, ``[batch]``; settings may name any function, and one that gives anything else is an ``InputError``."""
     name = f"{getattr(loss, '__module__', '')}.{getattr(loss, '__qualname__', loss)}".lstrip(".")
     accepted = f"accepted: a function of logits and labels that gives one number an example, here [{len(logits)}]"
     try:
@@ -49,15 +43,12 @@ def cross_entropy(logits: Logits, y: Labels) -> PerExample:
 
 
 def misclassification_margin(logits: Logits, y: Labels) -> PerExample:
-    """The largest other logit minus the logit of ``y``, ``[batch]``: positive exactly when misclassified.
-
-    The usual margin has the other sign.
+    """The largest other logit minus the logit of ``y``, ``[batch]``: positive exactly when misclassified; the usual margin, negated.
 
     Source: Carlini and Wagner 2017, arXiv 1608.04644, section V (loss f6, without its floor).
     """
-    true = logits.gather(1, y[:, None]).squeeze(1)
     others = logits.scatter(1, y[:, None], -torch.inf)
-    return others.amax(1) - true
+    return others.amax(1) - logits.gather(1, y[:, None]).squeeze(1)
 
 
 margin = misclassification_margin  # the name in settings of version 0.1
@@ -71,13 +62,10 @@ def targeted_margin(logits: Logits, y: Labels, target: Labels) -> PerExample:
 def dlr(logits: Logits, y: Labels) -> PerExample:
     """The difference of logits ratio: ``misclassification_margin`` over the largest logit minus the third largest, ``[batch]``.
 
-    It is positive exactly when misclassified, and the same for logits shifted or scaled, so that no scale hides its gradient. Where the
-    three largest are equal they are taken to differ by 1e-12.
+    The same for logits shifted or scaled, so that no scale hides its gradient. Where the three largest are equal they are taken to differ
+    by 1e-12.
 
-    Raises:
-        InputError: for fewer than three classes.
-
-    Source: Croce and Hein 2020, arXiv 2003.01690, section 5.
+    Fewer than three classes raise ``InputError``. Source: Croce and Hein 2020, arXiv 2003.01690, section 5.
     """
     top = _largest(logits, 3, "dlr", "misclassification_margin")
     return misclassification_margin(logits, y) / (top[:, 0] - top[:, 2]).clamp(min=_LEAST_SPREAD)
@@ -88,10 +76,7 @@ def targeted_dlr(logits: Logits, y: Labels, target: Labels) -> PerExample:
 
     Shifted or scaled logits give the same. Where the four largest are equal that difference is taken to be 1e-12.
 
-    Raises:
-        InputError: for fewer than four classes.
-
-    Source: Croce and Hein 2020, arXiv 2003.01690, section 5.
+    Fewer than four classes raise ``InputError``. Source: Croce and Hein 2020, arXiv 2003.01690, section 5.
     """
     top = _largest(logits, 4, "targeted_dlr", "targeted_margin")
     return targeted_margin(logits, y, target) / (top[:, 0] - top[:, 2:].mean(1)).clamp(min=_LEAST_SPREAD)

@@ -1,7 +1,5 @@
 """Learning-rate schedules, which keep no state so that resuming needs none, an optimizer, and the moving average of the weights."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -64,15 +62,7 @@ class Steps(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class Exponential(Schedule):
-    """Multiply by ``gamma`` once in ``every`` epochs.
-
-    Args:
-        gamma: the factor.
-        every: epochs from one factor to the next.
-        staircase: all at once when they have passed; False goes down smoothly, ``gamma`` to the power ``epoch / every``.
-
-    Raises:
-        InputError: for ``gamma`` or ``every`` not above 0.
+    """Multiply by ``gamma`` once in ``every`` epochs, both above 0; without ``staircase`` smoothly, by ``gamma ** (epoch / every)``.
 
     Source: arXiv 1803.06373, section 4.2, and arXiv 1512.00567, section 8, "decayed every two epoch using an exponential rate of 0.94".
     """
@@ -98,9 +88,7 @@ class RMSProp(Optimizer):
 
     Args:
         params: the weights, or groups of them.
-        lr: learning rate.
         decay: of the mean square.
-        momentum: of the velocity.
         eps: added to the mean square.
         weight_decay: times the weight, added to its gradient.
 
@@ -139,12 +127,7 @@ def decayed_apart(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of the model's weights, its buffers copied.
 
-    Args:
-        model: the network.
-        decay: how much of the old average is kept at each update; early on at most (1 + t) / (10 + t), as TensorFlow does it.
-
-    Raises:
-        InputError: for a decay outside (0, 1).
+    Each update keeps ``decay``, in (0, 1), of the old average; early on at most (1 + t) / (10 + t), as TensorFlow does it.
     """
     fraction("ema", decay, zero=False, one=False)
 

@@ -4,17 +4,13 @@ Training and evaluation pass ``ExampleStreams``, whose numbers belong to an exam
 depends on the number of processes or the device. A ``torch.Generator`` does for everything else.
 """
 
-from __future__ import annotations
-
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-
-_MASK_53 = (1 << 53) - 1
-_WHOLE = -1  # the position of all examples together
 
 
 @dataclass
@@ -24,8 +20,7 @@ class ExampleStreams:
     Args:
         seed: any integer; ``derive_seed`` makes one from names.
         indices: ``[batch]``, the examples' positions: in the data set, or in the training step's batch over all processes.
-
-    Each call of ``uniform`` moves every stream by one draw.
+        draws: how many have been made; each moves every stream by one.
     """
 
     seed: int
@@ -40,18 +35,18 @@ class ExampleStreams:
         counter = torch.arange(numbers, device=device) * 0x1851F42D4C957F2D
         self.draws += 1
         bits = _splitmix64(_splitmix64(example[:, None] + counter[None, :]))
-        unit = (bits >> 11).bitwise_and_(_MASK_53).double().mul_(2.0**-53)
+        unit = (bits >> 11).bitwise_and_((1 << 53) - 1).double().mul_(2.0**-53)
         return unit.to(dtype).clamp_(max=1 - torch.finfo(dtype).eps).view(shape)
 
     def common(self) -> float:
         """A uniform number in [0, 1), the same for all examples in whichever batches they are."""
-        whole = ExampleStreams(self.seed, torch.tensor([_WHOLE]), self.draws)
+        together = ExampleStreams(self.seed, torch.tensor([-1]), self.draws)  # the position of all examples together
         self.draws += 1
-        return whole.uniform(torch.Size([1]), torch.float64, torch.device("cpu")).item()
+        return together.uniform(torch.Size([1]), torch.float64, torch.device("cpu")).item()
 
-    def first(self, examples: int) -> ExampleStreams:
+    def first(self, examples: int) -> Self:
         """The streams of the first examples of the batch."""
-        return ExampleStreams(self.seed, self.indices[:examples], self.draws)
+        return replace(self, indices=self.indices[:examples])
 
 
 RandomSource = torch.Generator | ExampleStreams

@@ -1,8 +1,7 @@
 """The threat model: which perturbations count. Geometry lives here, attacks only search."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,10 +17,7 @@ class Linf:
     """All images within ``eps`` of the original in every pixel, inside the box [0, 1].
 
     Args:
-        eps: radius, in [0, 1] pixel scale (on the command line also ``8/255``).
-
-    Raises:
-        InputError: if ``eps`` is negative, above 1 or not finite.
+        eps: radius, in [0, 1] pixel scale (on the command line also ``8/255``); ``InputError`` outside [0, 1].
 
     Source: arXiv 1803.06373, section 2 (all perturbations there are L-infinity).
     """
@@ -65,16 +61,12 @@ class Linf:
         high = (255 * (x + self.eps) + rounding).floor_().clamp_(max=255)
         return torch.clamp((255 * x_adv).round_(), low, high) / 255
 
-    def scaled(self, factor: float) -> Linf:
+    def scaled(self, factor: float) -> Self:
         """The same ball, ``factor`` times as large (for schedules and accuracy-against-eps curves)."""
-        return Linf(self.eps * factor)
+        return replace(self, eps=self.eps * factor)
 
 
 def check_threat(threat: object) -> None:
-    """Refuse what is no threat model, such as a number.
-
-    Raises:
-        InputError: with what was found.
-    """
+    """Refuse what is no threat model, such as a number, with an ``InputError``."""
     if not isinstance(threat, Linf):
         raise InputError(f"threat must be a threat model such as lp.Linf(eps=8/255), not {threat!r}")

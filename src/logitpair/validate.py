@@ -1,6 +1,4 @@
-"""What a batch of images, labels and logits must look like; each check raises one clear line."""
-
-from __future__ import annotations
+"""What images, labels, logits and numbers must be; each check raises an ``InputError`` with what was found and what is accepted."""
 
 import math
 import numbers
@@ -13,11 +11,7 @@ from logitpair.errors import InputError
 
 
 def check_batch(x: Tensor, y: Tensor) -> None:
-    """Refuse images that are not finite float32/float64 in [0, 1] ``[batch, channels, height, width]``, or labels ``[batch]``.
-
-    Raises:
-        InputError: naming ``x`` or ``y``, what was found and what is accepted.
-    """
+    """Refuse images that are not finite float32/float64 in [0, 1] ``[batch, channels, height, width]``, or labels ``[batch]``."""
     if x.ndim != 4 or x.dtype not in (torch.float32, torch.float64):
         raise InputError(
             f"x: images must be float32 or float64 [batch, channels, height, width] in [0, 1], not {_kind(x)}"
@@ -33,11 +27,7 @@ def check_batch(x: Tensor, y: Tensor) -> None:
 
 
 def check_labels(y: Tensor, classes: int) -> None:
-    """Refuse labels outside 0..classes-1.
-
-    Raises:
-        InputError: with the labels' range and the number of classes.
-    """
+    """Refuse labels outside 0..classes-1."""
     if y.numel():
         low, high = (int(bound) for bound in y.aminmax())
         if low < 0 or high >= classes:
@@ -45,22 +35,13 @@ def check_labels(y: Tensor, classes: int) -> None:
 
 
 def check_model(name: str, model: object) -> None:
-    """Refuse what is no network.
-
-    Raises:
-        InputError: with the kind found.
-    """
+    """Refuse what is no network."""
     if not isinstance(model, nn.Module):
-        found = "None" if model is None else f"a {type(model).__name__}"
-        raise InputError(f"{name} must be an nn.Module that maps images to logits, not {found}")
+        raise InputError(f"{name} must be an nn.Module that maps images to logits, not {type_name(model)}")
 
 
 def check_logits(logits: object, x: Tensor) -> Tensor:
-    """Refuse a model output that is not floating-point ``[batch, classes]``, and return it in the images' dtype.
-
-    Raises:
-        InputError: with the kind and shape found.
-    """
+    """Refuse a model output that is not floating-point ``[batch, classes]``, and return it in the images' dtype."""
     is_tensor = isinstance(logits, Tensor)
     if not is_tensor or not logits.is_floating_point() or logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
         found = _kind(logits) if is_tensor else type(logits).__name__
@@ -102,6 +83,11 @@ def whole(name: str, value: int, least: int) -> None:
     _number(name, value)
     if not math.isfinite(value) or int(value) != value or value < least:
         raise InputError(f"{name} must be a whole number of at least {least}, not {value}")
+
+
+def type_name(thing: object) -> str:
+    """What messages call a thing of the wrong type: ``None``, ``a list``."""
+    return "None" if thing is None else f"a {type(thing).__name__}"
 
 
 def _number(name: str, value: object) -> None:

@@ -12,7 +12,7 @@ import yaml
 from msgspec.structs import replace
 
 from logitpair.evaluation.confidence import wilson
-from logitpair.report import write_report
+from logitpair.report.pages.run_page import write_report
 from logitpair.storage.result_files import write_record, write_results
 from logitpair.storage.results import (
     Accuracy,

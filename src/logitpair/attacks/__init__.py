@@ -1,16 +1,14 @@
-"""Attacks, one family a file. Yours is one class: subclass ``Attack``, implement ``search`` and ``scaled``."""
+"""Attacks, one family a file. Yours is one class: subclass ``Attack`` and implement ``search``."""
 
 from logitpair.attacks.apgd import APGD
 from logitpair.attacks.backward_smoothing import SmoothBackward
-from logitpair.attacks.base import Attack, AttackResult
+from logitpair.attacks.base import Attack, AttackResult, Unperturbed
 from logitpair.attacks.diversified_pgd import DiversifiedPGD
-from logitpair.attacks.paper_suite import grid, paper_suite
 from logitpair.attacks.pgd import PGD, bim, fgsm, r_step
-from logitpair.attacks.shorthand import parse
+from logitpair.attacks.shorthand import grid, paper_suite, parse
 from logitpair.attacks.square import Square
 from logitpair.attacks.starts import BlockStart, SignStart
 from logitpair.attacks.targets import LeastLikely, RandomTarget, Target
-from logitpair.attacks.unperturbed import Unperturbed
 
 __all__ = [
     "APGD",

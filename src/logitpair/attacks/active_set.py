@@ -1,47 +1,26 @@
 """Which examples of a batch an attack still searches, and the best image of each: what all attacks by gradient steps share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Self
 
 import torch
-from jaxtyping import Int
 from torch import Tensor, nn
 
 from logitpair import losses
 from logitpair.attacks.base import AttackResult, Images, Labels
-from logitpair.losses import PerExample
 from logitpair.models.inference import compute_logits
 
-Rows = Int[Tensor, " active"]
 
-
-@dataclass
 class ActiveSet:
-    """The examples that a search goes on with from restart to restart, and the best image of every example so far.
+    """The ``rows`` of the batch that a search goes on with from restart to restart, and the ``best`` image of every example so far.
 
-    Args:
-        y: true labels of the batch.
-        rows: of the active examples in the batch.
-        best: of every example the image nearest to misclassification, and what has been spent on the example.
-        score: misclassification margin of ``best``.
-        restart: the one under way, from 0.
+    That is the image nearest to misclassification. It begins with all examples, and ``forwards`` forward passes spent on each.
     """
 
-    y: Labels
-    rows: Rows
-    best: AttackResult
-    score: PerExample
-    restart: int = 0
-
-    @classmethod
-    def begin(cls, x: Images, y: Labels, forwards: int) -> Self:
-        """All examples are active, and ``forwards`` forward passes are spent on each."""
+    def __init__(self, x: Images, y: Labels, forwards: int) -> None:
         zero = torch.zeros_like(y)
-        best = AttackResult(x.clone(), restart=zero, step=zero.clone(), gradients=zero.clone(), forwards=zero + forwards)
-        return cls(y, torch.arange(len(x), device=x.device), best, torch.full_like(x[:, 0, 0, 0], -torch.inf))
+        self.y, self.rows, self.restart = y, torch.arange(len(x), device=x.device), 0
+        self.best = AttackResult(x.clone(), restart=zero, step=zero.clone(), gradients=zero.clone(), forwards=zero + forwards)
+        self.margin = torch.full_like(x[:, 0, 0, 0], -torch.inf)  # of best
 
     def restarts(self, number: int) -> Iterator[int]:
         """0, 1, ... as long as any example is active."""
@@ -53,12 +32,11 @@ class ActiveSet:
     def offer(
         self, rows: Labels, x_adv: Images, logits: Tensor, step: Labels, is_higher: Callable[[Tensor, Tensor], Tensor] = torch.gt
     ) -> None:
-        """Keep those of these rows' images that are nearer to misclassification than all before."""
-        # non-finite logits count as misclassified
-        score = losses.misclassification_margin(logits, self.y[rows]).nan_to_num(nan=torch.finfo(logits.dtype).max)
-        higher = is_higher(score, self.score[rows])
+        """Keep those of these rows' images that are nearer to misclassification than all before; non-finite logits count as that."""
+        margin = losses.misclassification_margin(logits, self.y[rows]).nan_to_num(nan=torch.finfo(logits.dtype).max)
+        higher = is_higher(margin, self.margin[rows])
         kept = rows[higher]
-        self.best.x_adv[kept], self.score[kept] = x_adv[higher], score[higher]
+        self.best.x_adv[kept], self.margin[kept] = x_adv[higher], margin[higher]
         self.best.restart[kept], self.best.step[kept] = self.restart, step[higher]
 
     def end_restart(self, model: nn.Module, x_adv: Images, taken: Labels, *, steps: int, early_stop: bool) -> None:
@@ -73,12 +51,9 @@ class ActiveSet:
 
 
 class Ascent:
-    """One restart in which each example stops at its first clearly misclassified iterate, or else at the last.
+    """One restart of ``steps``, in which with ``early_stop`` each example leaves at its first clearly misclassified iterate.
 
-    Args:
-        x, y, x_adv: images, true labels and iterates of the examples that are active at first; later of those that still are.
-        steps: to take.
-        early_stop: False lets all go on to the last step.
+    ``x``, ``y`` and ``x_adv`` are the images, true labels and iterates of the examples still active.
     """
 
     def __init__(self, x: Images, y: Labels, x_adv: Images, *, steps: int, early_stop: bool) -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, dataclass
 from inspect import signature
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from logitpair import losses
 from logitpair.attacks.active_set import ActiveSet, clearly_misclassified
-from logitpair.attacks.base import Attack, AttackResult, Images, Labels, gradient_of, nth_other_class
+from logitpair.attacks.base import Attack, AttackResult, Images, Labels, RandomSource, gradient_of, nth_other_class
 from logitpair.errors import InputError
 from logitpair.losses import PerExample
 from logitpair.models.inference import compute_logits
-from logitpair.rng import RandomSource
 from logitpair.threat import Linf
 from logitpair.validate import check_labels, fraction, whole
 
@@ -24,22 +23,21 @@ from logitpair.validate import check_labels, fraction, whole
 class APGD(Attack):
     """Gradient ascent with momentum whose step begins at ``2 eps`` and is halved, back at the best point, wherever progress stalls.
 
-    An example leaves the search at the first iterate that the model clearly misclassifies, and the others go on without it. Of one that
-    stays, the iterate nearest to misclassification is returned. A model without gradients is no error: they count as zero.
+    An example leaves the search at the first iterate that the model clearly misclassifies; of one that stays, the iterate nearest to that
+    is returned. A model without gradients is no error: they count as zero.
 
     Args:
         threat: the ball to search.
-        steps: gradient steps of each restart.
-        restarts: independent uniform starts; an example broken in one is not searched in the next.
+        steps: gradient steps of each restart, at least 1.
+        restarts: independent uniform starts, at least 1; an example broken in one is not searched in the next.
         loss: ``loss(logits, y) -> [batch]``, to be ascended; with ``target_rank``, ``loss(logits, y, target) -> [batch]``.
         target_rank: the target by its rank among the classes other than ``y`` in the clean prediction, 1 the most likely; None: no target.
         early_stop: False searches on to the last step.
-        momentum: weight of the new step, the paper's alpha; the rest is the previous move's.
+        momentum: weight of the new step, the paper's alpha, in [0, 1]; the rest is the previous move's.
         rho: fraction of the steps between two checkpoints that must raise the loss.
 
     Raises:
-        InputError: for ``steps``, ``restarts`` or ``target_rank`` below 1, a ``target_rank`` that the model has no class for,
-            ``momentum`` or ``rho`` outside [0, 1], or a loss that does not take what it is given.
+        InputError: for a ``target_rank`` that the model has no class for, or a loss that does not take what it is given.
 
     Source: Croce and Hein 2020, arXiv 2003.01690, section 3 and algorithm 1; ``target_rank`` and losses: section 5. Departs from it in
     asking that a loss rise by more than rounding, so that no result depends on the batch, and in returning what is nearest to
@@ -75,10 +73,10 @@ class APGD(Attack):
             with torch.no_grad():
                 clean = compute_logits(model, x)
             classes = torch.stack([y, nth_other_class(clean, y, self.target_rank)], 1)
-        active = ActiveSet.begin(x, y, forwards=classes.shape[1] - 1)
+        active = ActiveSet(x, y, forwards=classes.shape[1] - 1)
         for _ in active.restarts(self.restarts):
             start, rows = self.threat.random_start(x, generator), active.rows  # noise is drawn for all examples, active or not
-            self.ascend(model, APGDState.begin(rows, x[rows], classes[rows], start[rows], 2 * self.threat.eps), active)
+            self.ascend(model, APGDState(rows, x[rows], classes[rows], start[rows], 2 * self.threat.eps), active)
         return active.best
 
     def ascend(self, model: nn.Module, at: APGDState, active: ActiveSet) -> None:
@@ -95,7 +93,7 @@ class APGD(Attack):
             going = slice(None)
             if self.early_stop and (broken := clearly_misclassified(logits.detach(), at.classes[:, 0])).any():
                 going = torch.nonzero(~broken).squeeze(1)
-                at = at.only(going)
+                at.keep(going)
             if not takes_step or not len(at.rows):
                 break
             loss = losses.per_example(self.loss, logits[going], *at.classes.unbind(1))
@@ -111,35 +109,24 @@ class APGD(Attack):
         active.rows = at.rows
 
 
-@dataclass
 class APGDState:
-    """The active examples of a restart, one a row of each field."""
+    """The active examples of a restart, before its first step: one a row of each tensor."""
 
-    rows: Labels  # of the examples in the batch
-    x: Images  # that the ball is around
-    classes: Int[Tensor, "batch classes"]  # the true class, then the target if there is one
-    x_adv: Images
-    before: Images  # x_adv of one step ago
-    x_max: Images  # x_adv of the highest loss so far
-    direction: Images  # of ascent from x_adv
-    direction_max: Images  # of ascent from x_max
-    loss: PerExample  # at x_adv; NaN before the first step
-    loss_max: PerExample  # at x_max
-    loss_max_then: PerExample  # loss_max at the last checkpoint; NaN before the first
-    step_size: Float[Tensor, "batch 1 1 1"]
-    rises: Labels  # steps since the last checkpoint that raised the loss
-    halved: Bool[Tensor, " batch"]  # whether the last checkpoint halved the step size
+    def __init__(self, rows: Labels, x: Images, classes: Int[Tensor, "batch classes"], start: Images, step_size: float) -> None:
+        self.rows, self.x = rows, x  # of the examples in the batch; the image that the ball is around
+        self.classes = classes  # the true class, then the target if there is one
+        self.x_adv = self.before = self.x_max = start  # now, one step ago, and where the loss was highest
+        self.direction = self.direction_max = torch.zeros_like(x)  # of ascent from x_adv and from x_max
+        self.loss_max = torch.full_like(x[:, 0, 0, 0], -torch.inf)  # at x_max
+        self.loss = self.loss_max_then = torch.full_like(self.loss_max, torch.nan)  # at x_adv; loss_max at the last checkpoint
+        self.step_size = torch.full_like(x[:, :1, :1, :1], step_size)
+        self.rises = torch.zeros_like(rows)  # steps since the last checkpoint that raised the loss
+        self.halved = self.rises.bool()  # whether the last checkpoint halved the step size
 
-    @classmethod
-    def begin(cls, rows: Labels, x: Images, classes: Int[Tensor, "batch classes"], start: Images, step_size: float) -> APGDState:
-        """Before the first step."""
-        unknown, lowest = (torch.full_like(x[:, 0, 0, 0], value) for value in (torch.nan, -torch.inf))
-        steps, none, zero = torch.full_like(x[:, :1, :1, :1], step_size), torch.zeros_like(x), torch.zeros_like(rows)
-        return cls(rows, x, classes, start, start, start, none, none, unknown, lowest, unknown, steps, zero, zero.bool())
-
-    def only(self, going: Int[Tensor, " going"]) -> APGDState:
-        """Some of the examples."""
-        return APGDState(*(getattr(self, field.name)[going] for field in fields(self)))
+    def keep(self, going: Int[Tensor, " going"]) -> None:
+        """Go on with some of the examples."""
+        for name, tensor in vars(self).items():
+            setattr(self, name, tensor[going])
 
     def arrive(self, loss: PerExample, direction: Images) -> None:
         """Take in the loss at ``x_adv`` and the direction of its ascent."""

@@ -1,7 +1,5 @@
 """Gradients of a smoother network than the one that answers: for networks whose own gradients point nowhere useful."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-RELUS = (F.relu, torch.relu, torch.Tensor.relu)
-STEPS = (torch.round, torch.floor, torch.ceil, torch.trunc, torch.Tensor.round, torch.Tensor.floor, torch.Tensor.ceil, torch.Tensor.trunc)
+_RELUS = (F.relu, torch.relu, torch.Tensor.relu)
+_STEPS = (torch.round, torch.floor, torch.ceil, torch.trunc, torch.Tensor.round, torch.Tensor.floor, torch.Tensor.ceil, torch.Tensor.trunc)
 
 
 class SmoothBackward(TorchFunctionMode):
@@ -38,11 +36,11 @@ class SmoothBackward(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in RELUS and self.smoothing and (z := args[0] if args else kwargs["input"]).ndim:
+        if func in _RELUS and self.smoothing and (z := args[0] if args else kwargs["input"]).ndim:
             if not kwargs.get("inplace"):
                 return _SmoothReLU.apply(z, self.smoothing)
             return z.copy_(_SmoothReLU.apply(z.clone(), self.smoothing))
-        if func in STEPS and (z := args[0] if args else kwargs["input"]).requires_grad:
+        if func in _STEPS and (z := args[0] if args else kwargs["input"]).requires_grad:
             return z + (func(*args, **kwargs) - z).detach()
         return func(*args, **kwargs)
 

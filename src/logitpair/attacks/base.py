@@ -1,23 +1,19 @@
 """The interface of every attack: a frozen dataclass called with ``(model, x, y, generator=)`` that leaves the model as it was."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from logitpair.errors import InputError
-from logitpair.models.inference import frozen_eval
-from logitpair.rng import RandomSource
+from logitpair.losses import Labels as Labels, Logits
+from logitpair.models.inference import Images as Images, frozen_eval
+from logitpair.rng import RandomSource as RandomSource
 from logitpair.threat import Linf
 from logitpair.validate import check_batch, check_labels, check_model
-
-Images = Float[Tensor, "batch channels height width"]
-Labels = Int[Tensor, " batch"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Attack(ABC):
     """A search for misclassified images in a threat model.
 
     Subclasses are frozen dataclasses whose fields are the hyper-parameters; they implement ``search``. One that stops at success has a
-    field ``early_stop``.
+    field ``early_stop``. A value outside the range that its description gives raises ``InputError``.
     """
 
     threat: Linf
@@ -72,7 +68,8 @@ class Attack(ABC):
             counted = QueryCounter(model)
             found = self.search(counted, x, y, generator) if len(x) else x.clone()
             if isinstance(found, Tensor):
-                found = counted.result(found)
+                unknown, each = torch.full_like(y, -1), torch.full_like(y, 1 / max(1, len(y)), dtype=torch.float64)
+                found = AttackResult(found, unknown, unknown, each * counted.gradients, each * counted.forwards)
             return replace(found, x_adv=self.threat.project(found.x_adv.detach(), x))
 
     @abstractmethod
@@ -91,14 +88,22 @@ class Attack(ABC):
         return replace(self, early_stop=False) if hasattr(self, "early_stop") else self  # type: ignore[type-var]
 
 
+@dataclass(frozen=True)
+class Unperturbed(Attack):
+    """The images themselves, at eps 0: the beginning of a curve of accuracy against eps."""
+
+    threat: Linf = Linf(0.0)
+
+    def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> Images:
+        return x.clone()
+
+
 class QueryCounter(nn.Module):
     """The model, counting the images that pass through it with and without a gradient."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
-        self.gradients = 0
-        self.forwards = 0
+        self.model, self.gradients, self.forwards = model, 0, 0
 
     def forward(self, x: Tensor) -> Tensor:
         if x.requires_grad:
@@ -106,12 +111,6 @@ class QueryCounter(nn.Module):
         else:
             self.forwards += len(x)
         return self.model(x)
-
-    def result(self, x_adv: Images) -> AttackResult:
-        """The images as found, with the mean count for each."""
-        unknown = torch.full((len(x_adv),), -1, device=x_adv.device)
-        each = torch.ones(len(x_adv), dtype=torch.float64, device=x_adv.device) / max(1, len(x_adv))
-        return AttackResult(x_adv, unknown, unknown, each * self.gradients, each * self.forwards)
 
 
 def gradient_of(total: Float[Tensor, ""], x: Images) -> Images:
@@ -121,12 +120,8 @@ def gradient_of(total: Float[Tensor, ""], x: Images) -> Images:
     return torch.autograd.grad(total, x, materialize_grads=True)[0]
 
 
-def nth_other_class(logits: Float[Tensor, "batch classes"], y: Labels, rank: int) -> Labels:
-    """The class that is ``rank``-th by its logit among all but ``y``, ``[batch]``; 1 is the most likely.
-
-    Raises:
-        InputError: for a rank that there is no class for.
-    """
+def nth_other_class(logits: Logits, y: Labels, rank: int) -> Labels:
+    """The class that is ``rank``-th by its logit among all but ``y``, ``[batch]``; 1 is the most likely."""
     check_labels(y, logits.shape[1])
     if rank >= logits.shape[1]:
         raise InputError(f"target_rank must be at most {logits.shape[1] - 1}, the model's other classes, not {rank}")

@@ -1,14 +1,12 @@
 """Large, shrinking steps from diverse starts, along gradients of a smoothed network: the audit's own search."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor, nn
 
 from logitpair import losses
-from logitpair.attacks.active_set import ActiveSet, Ascent, Rows
+from logitpair.attacks.active_set import ActiveSet, Ascent
 from logitpair.attacks.backward_smoothing import SmoothBackward
 from logitpair.attacks.base import Attack, AttackResult, Images, Labels, gradient_of, nth_other_class
 from logitpair.attacks.starts import BlockStart
@@ -29,18 +27,17 @@ class DiversifiedPGD(Attack):
 
     Args:
         threat: the ball to search.
-        steps: gradient steps of each restart that ascend the loss.
+        steps: gradient steps of each restart that ascend the loss, at least 1.
         diversify: gradient steps before them.
         candidates: starts to choose from by a forward pass each; 1: no choice.
-        smoothing: of the gradient at the first step, see ``SmoothBackward``; 0 for the network's own.
-        restarts: independent starts; an example broken in one is not searched in the next.
+        smoothing: of the gradient at the first step, at least 0, see ``SmoothBackward``; 0 for the network's own.
+        restarts: independent starts, at least 1; an example broken in one is not searched in the next.
         loss: ``loss(logits, classes) -> [batch]``.
         target_rank: the target by its rank among the classes other than ``y`` in the clean prediction, 1 the most likely; None: no target.
         early_stop: False searches on to the last step, as transfer needs.
 
     Raises:
-        InputError: for ``steps``, ``candidates``, ``restarts`` or ``target_rank`` below 1, ``diversify`` or ``smoothing`` below 0, and a
-            ``target_rank`` that the model has no class for.
+        InputError: for a ``target_rank`` that the model has no class for.
 
     Source: diversified starts: Tashiro et al. 2020, arXiv 2003.06878, section 3.1. Smoothing, the choice of starts and their putting
     together: ours, measured in docs/explanation/audit.md.
@@ -70,26 +67,27 @@ class DiversifiedPGD(Attack):
             clean = compute_logits(model, x)
         check_labels(y, clean.shape[1])
         target = None if self.target_rank is None else nth_other_class(clean, y, self.target_rank)
-        active = ActiveSet.begin(x, y, forwards=1)
+        active = ActiveSet(x, y, forwards=1)
         for _ in active.restarts(self.restarts):
             rows = active.rows
-            start = self.best_candidate(model, x, y, rows, generator)
+            start = self.best_candidate(model, x, active, generator)
             direction = (2 * uniform_like(clean, generator) - 1)[rows]
             x_adv, taken = self.ascend(model, x[rows], y[rows], None if target is None else target[rows], start, direction)
             active.best.forwards[rows] += self.candidates if self.candidates > 1 else 0
             active.end_restart(model, x_adv, taken, steps=self.diversify + self.steps, early_stop=self.early_stop)
         return active.best
 
-    def best_candidate(self, model: nn.Module, x: Images, y: Labels, rows: Rows, generator: RandomSource | None) -> Tensor:
-        """The candidate of the largest margin for each of these rows; noise is drawn for all examples, independent of the active set."""
-        best = BlockStart().draw(self.threat, x, generator)[rows]
+    def best_candidate(self, model: nn.Module, x: Images, active: ActiveSet, generator: RandomSource | None) -> Tensor:
+        """The candidate of the largest margin for each active example."""
+        rows, y = active.rows, active.y[active.rows]
+        best = BlockStart().draw(self.threat, x, generator)[rows]  # noise is drawn for all examples, active or not
         if self.candidates == 1:
             return best
         with torch.no_grad():
-            best_margin = losses.misclassification_margin(compute_logits(model, best), y[rows])
+            best_margin = losses.misclassification_margin(compute_logits(model, best), y)
             for _ in range(self.candidates - 1):
                 candidate = BlockStart().draw(self.threat, x, generator)[rows]
-                margin = losses.misclassification_margin(compute_logits(model, candidate), y[rows])
+                margin = losses.misclassification_margin(compute_logits(model, candidate), y)
                 better = margin > best_margin
                 best[better], best_margin[better] = candidate[better], margin[better]
         return best

@@ -1,7 +1,5 @@
 """Projected gradient descent and its relatives: one loop."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Self
 
@@ -10,11 +8,10 @@ from torch import Tensor, nn
 
 from logitpair import losses
 from logitpair.attacks.active_set import ActiveSet, Ascent
-from logitpair.attacks.base import Attack, AttackResult, Images, Labels, gradient_of
+from logitpair.attacks.base import Attack, AttackResult, Images, Labels, RandomSource, gradient_of
 from logitpair.attacks.starts import SignStart
 from logitpair.attacks.targets import Target
 from logitpair.models.inference import compute_logits
-from logitpair.rng import RandomSource
 from logitpair.threat import Linf, check_threat
 from logitpair.validate import check_labels, positive, whole
 
@@ -23,22 +20,18 @@ from logitpair.validate import check_labels, positive, whole
 class PGD(Attack):
     """Projected gradient descent: steps along the gradient's sign from a random point of the ball (arXiv 1706.06083, section 2.1).
 
-    An example leaves the search at the first iterate that the model clearly misclassifies, and the others go on without it; the last
-    iterate counts too. Success is misclassification, whatever the loss. This is stricter than scoring the last iterate alone.
+    An example leaves the search at the first iterate that the model clearly misclassifies, whatever the loss; the last iterate counts
+    too. This is stricter than scoring the last iterate alone.
 
     Args:
         threat: the ball to search.
-        step_size: length of a step, in [0, 1] pixel scale.
-        steps: gradient steps of each restart.
+        step_size: length of a step, above 0, in [0, 1] pixel scale.
+        steps: gradient steps of each restart, at least 1.
         random_start: begin at a uniform point of the ball (True: PGD), at the image itself (False: BIM) or as a ``SignStart`` does.
-        restarts: independent starts; an example broken in one is not searched in the next.
+        restarts: independent starts, at least 1; an example broken in one is not searched in the next.
         target: class whose loss is descended; None ascends the loss of the true class.
-        loss: ``loss(logits, classes) -> [batch]``.
+        loss: ``loss(logits, classes) -> [batch]``; one that gives anything else raises ``InputError`` when the attack is called.
         early_stop: False searches on to the last step, as training and transfer need (see ``without_early_stop``).
-
-    Raises:
-        InputError: for a ``threat`` that is none, ``step_size`` not above 0, or ``steps`` or ``restarts`` below 1; and, when called, for
-            a ``loss`` that gives anything but one number an example.
     """
 
     threat: Linf
@@ -70,7 +63,7 @@ class PGD(Attack):
         if self.restarts == 1 and not self.early_stop:  # as in training: nothing to choose from, so no forward is spent on a score
             x_adv, taken = self.ascend(model, x, y, target, self.start(x, generator))
             return AttackResult(x_adv, torch.zeros_like(taken), step=taken, gradients=taken, forwards=torch.full_like(taken, forwards))
-        active = ActiveSet.begin(x, y, forwards)
+        active = ActiveSet(x, y, forwards)
         for _ in active.restarts(self.restarts):
             start, rows = self.start(x, generator), active.rows  # noise is drawn for all examples, independent of the active set
             x_adv, taken = self.ascend(model, x[rows], y[rows], target[rows], start[rows])
@@ -78,16 +71,12 @@ class PGD(Attack):
         return active.best
 
     def start(self, x: Images, generator: RandomSource | None) -> Images:
-        """Where a restart begins."""
         if isinstance(self.random_start, SignStart):
             return self.random_start.draw(self.threat, x, generator)
         return self.threat.random_start(x, generator) if self.random_start else x
 
     def ascend(self, model: nn.Module, x: Images, y: Labels, target: Tensor, start: Images) -> tuple[Images, Labels]:
-        """One restart: the iterate that each example stopped at, and after how many steps.
-
-        ``target`` ``[batch, ...]`` is what ``loss`` compares the logits with.
-        """
+        """One restart: the iterate that each example stopped at, and after how many steps; ``loss`` compares the logits with ``target``."""
         at = Ascent(x, y, start, steps=self.steps, early_stop=self.early_stop)
         for step in range(self.steps):
             x_adv = at.x_adv.detach().requires_grad_()
@@ -107,11 +96,8 @@ def fgsm(threat: Linf, *, target: Target | None = None) -> PGD:
     """The fast gradient sign method: one step of size ``eps`` from the image; with a target, "Step" of the paper's suite.
 
     Args:
-        threat: the ball; its ``eps`` is the step.
-        target: class whose loss is descended; None ascends the loss of the true class.
-
-    Raises:
-        InputError: for ``eps`` 0.
+        threat: the ball; its ``eps``, above 0, is the step.
+        target: as of ``PGD``.
 
     Source: Goodfellow et al. 2015, arXiv 1412.6572, section 4; targeted: Kurakin et al. 2017, arXiv 1611.01236, section 2.2.
     """
@@ -124,11 +110,8 @@ def r_step(threat: Linf, *, target: Target | None = None) -> PGD:
     """A random signed step of ``alpha = eps/2``, then one gradient step of ``eps - alpha``: "R+Step" of the paper's suite.
 
     Args:
-        threat: the ball; its ``eps`` is the two steps together.
-        target: class whose loss is descended; None ascends the loss of the true class.
-
-    Raises:
-        InputError: for ``eps`` 0.
+        threat: the ball; its ``eps``, above 0, is the two steps together.
+        target: as of ``PGD``.
 
     Source: Tramer et al. 2018, arXiv 1705.07204 (RAND+FGSM).
     """
@@ -140,15 +123,6 @@ def r_step(threat: Linf, *, target: Target | None = None) -> PGD:
 def bim(threat: Linf, *, step_size: float, steps: int, target: Target | None = None) -> PGD:
     """The basic iterative method: steps from the image itself, without noise; with a target, "Iter" of the paper's suite.
 
-    Args:
-        threat: the ball.
-        step_size: length of a step, in [0, 1] pixel scale.
-        steps: gradient steps.
-        target: class whose loss is descended; None ascends the loss of the true class.
-
-    Raises:
-        InputError: for ``step_size`` not above 0, or ``steps`` below 1.
-
-    Source: Kurakin et al. 2017, arXiv 1607.02533, section 2.
+    Arguments and errors are those of ``PGD``. Source: Kurakin et al. 2017, arXiv 1607.02533, section 2.
     """
     return PGD(threat, step_size=step_size, steps=steps, random_start=False, target=target)

@@ -1,7 +1,5 @@
 """Square Attack: random squares, kept where they help. It uses no gradient, so that no misleading gradient can stop it."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass
 from math import sqrt
 
@@ -24,18 +22,14 @@ HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 que
 class Square(Attack):
     """Random search from vertical stripes: paint a square at a random place with a random corner of the ball, keep it if the loss rises.
 
-    An example leaves the search at the first image that the model clearly misclassifies, and the others go on without it. Only forward
-    passes are spent, which ``AttackResult.forwards`` counts for each image.
+    An example leaves the search at the first image that the model clearly misclassifies. Only forward passes are spent.
 
     Args:
         threat: the ball to search.
-        queries: forward passes for each image, the first of them on the stripes.
+        queries: forward passes for each image, at least 1, the first of them on the stripes.
         p: fraction of the image's pixels in the first squares, in (0, 1]; it is halved nine times on the way.
         loss: ``loss(logits, y) -> [batch]``, to be raised.
         early_stop: False searches on to the last query; a misclassified image is then replaced only by another one.
-
-    Raises:
-        InputError: for ``queries`` below 1, or ``p`` not in (0, 1].
 
     Source: Andriushchenko et al. 2020, arXiv 1912.00049, algorithms 1 and 2 and section 4, its schedule of ``p`` rescaled to ``queries``.
     Departs from it in asking that the loss rise by more than rounding, so that no result depends on the batch.

@@ -1,7 +1,5 @@
 """Where a search begins, where that is neither the image nor a uniform point of the ball."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +40,6 @@ class BlockStart:
         for number, size_of_height in enumerate(BLOCKS):
             size = max(1, round(size_of_height * height))
             rows = (chosen == number).nonzero().squeeze(1)
-            of_row = torch.arange(height, device=x.device) // size
-            of_column = torch.arange(width, device=x.device) // size
+            of_row, of_column = (torch.arange(length, device=x.device) // size for length in (height, width))
             up[rows] = up[rows][:, :, of_row[:, None], of_column[None, :]]
         return threat.project(torch.where(up, x + threat.eps, x - threat.eps), x)

@@ -1,7 +1,5 @@
 """The target class of a targeted attack; never the true one."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -16,13 +14,7 @@ class Target(ABC):
 
     @abstractmethod
     def choose(self, logits: Logits, y: Labels, generator: RandomSource | None) -> Labels:
-        """Target classes ``[batch]``, none equal to ``y``.
-
-        Args:
-            logits: the model's own logits on the clean images.
-            y: true labels.
-            generator: source of randomness.
-        """
+        """Target classes ``[batch]``, none equal to the true labels ``y``, from the model's logits on the clean images."""
 
 
 @dataclass(frozen=True)

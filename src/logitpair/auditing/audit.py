@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -103,19 +102,8 @@ def audit(
     attack = check_reference(reference_attack, threat)
     reported = None if reported_accuracy is None else parse_reported(reported_accuracy, attack)
     data, examples = _in_memory(data)
-    key = [
-        SCHEMA,
-        RULES,
-        fingerprint_of_data(data),
-        fingerprint(model),
-        describe(threat),
-        describe(attack),
-        reported is None,
-        budget,
-        seed,
-        precision,
-    ]
-    key += [[name, fingerprint(source)] for name, source in sources.items()]
+    key = [SCHEMA, RULES, fingerprint_of_data(data), fingerprint(model), describe(threat), describe(attack), reported is None]
+    key += [budget, seed, precision, *([name, fingerprint(source)] for name, source in sources.items())]
     device, began = device_of(model), time.perf_counter()
     context = AuditContext(
         model=model,
@@ -149,7 +137,7 @@ def audit(
         seed=seed,
         precision=str(context.dtype).removeprefix("torch."),
         versions=environment.versions(),
-        hardware=msgspec.convert(environment.hardware(device) | ({"processes": world.size} if world.size > 1 else {}), Hardware),
+        hardware=Hardware(**environment.hardware(device), processes=world.size if world.size > 1 else None),
         wall_time_seconds=round(time.perf_counter() - began, 3),
         cache_key=context.cache_key if folder else None,
         threat=describe(threat),

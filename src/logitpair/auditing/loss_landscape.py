@@ -39,7 +39,7 @@ def loss_landscapes(context: AuditContext, ledger: AuditLedger) -> dict[str, np.
 
     def margins(row: torch.Tensor) -> torch.Tensor:
         grid = ((x + row * signs + step * ascent).clamp(0, 1) for step in steps)
-        return torch.stack([losses.margin(compute_logits(model, point), y) for point in grid], dim=1)
+        return torch.stack([losses.misclassification_margin(compute_logits(model, point), y) for point in grid], dim=1)
 
     surface = torch.stack([margins(row) for row in steps], dim=1)
     return {"surface/margin": surface.double().cpu().numpy(), "surface/position": positions}

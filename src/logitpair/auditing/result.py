@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from logitpair.evaluation.result import markdown, percent
 from logitpair.storage.recorded import Recorded
 from logitpair.storage.results import Accuracy, AuditResults, Verdict
+from logitpair.storage.text import markdown, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,7 +17,7 @@ from logitpair.auditing.scheduler import Round, Stop, next_round
 from logitpair.auditing.strategies import FORWARD, SearchStrategy
 from logitpair.data import Data, batches, select
 from logitpair.evaluation.resumable import Work, resumable_map
-from logitpair.losses import margin
+from logitpair.losses import misclassification_margin
 from logitpair.models.inference import check_accepts, compute_logits
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.runtime import distributed
@@ -77,7 +77,7 @@ class AuditContext:
             chunk.add("broken", predict(logits) != y)
             chunk.add("broken_8_bit", predict(compute_logits(model, threat.eight_bit(x_adv, x))) != y)
             chunk.add("prediction", predict(logits))
-            chunk.add("margin", margin(logits, y).double())
+            chunk.add("margin", misclassification_margin(logits, y).double())
             chunk.add("distance", threat.distance(x_adv, x).double())
             for name in ("restart", "step", "gradients", "forwards"):
                 chunk.add(name, getattr(found, name))
@@ -102,7 +102,7 @@ def survey(context: AuditContext, examples: int) -> tuple[AuditLedger, int]:
         chunk = LedgerChunk(position)
         chunk.add("y", y)
         chunk.add("prediction", predict(logits))
-        chunk.add("margin", margin(logits, y).double())
+        chunk.add("margin", misclassification_margin(logits, y).double())
         chunk.add_images("x", x)
         chunk.facts["classes"] = logits.shape[1]
         return chunk

@@ -42,7 +42,7 @@ def strategies_for(threat: Linf, classes: int, sources: Mapping[str, nn.Module])
     def ratio(repetition: int) -> Attack:
         if classes > 3:
             return APGD(threat, steps=50, loss=losses.targeted_dlr, target_rank=1 + repetition % (classes - 1))
-        return APGD(threat, steps=50, loss=losses.dlr if classes == 3 else losses.margin)
+        return APGD(threat, steps=50, loss=losses.dlr if classes == 3 else losses.misclassification_margin)
 
     transferred = DiversifiedPGD(threat, steps=20, diversify=1).without_early_stop()
     return (

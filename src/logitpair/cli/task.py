@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.options import add_options, check_folder, device_of, refuse_given
-from logitpair.errors import InputError
+from logitpair.errors import InputError, raised
 
 if TYPE_CHECKING:
     import torch
@@ -94,8 +94,7 @@ def joined(arguments: Namespace) -> Generator[World]:
     except Exception as error:  # the network is the user's and may raise anything
         if arguments.get("model") is None:
             raise
-        message = " ".join(str(error).split())
-        raise InputError(f"--model: {arguments.model} raised {type(error).__name__}{f': {message}' if message else ''}") from error
+        raise InputError(f"--model: {arguments.model} {raised(error)}") from error
 
 
 def load_task(arguments: Namespace, device: torch.device) -> EvaluationTask:

@@ -6,8 +6,7 @@ from logitpair.data.dataset import ImageData, MemoryImages, check_data
 from logitpair.data.digits import Digits
 from logitpair.data.evaluation_folder import Photos
 from logitpair.data.huggingface import HuggingFace
-from logitpair.data.image_folder import Folder
-from logitpair.data.imagenet import ImageNet
+from logitpair.data.image_folder import Folder, ImageNet
 from logitpair.data.mnist import MNIST
 from logitpair.data.svhn import SVHN
 from logitpair.data.tiny_imagenet import TinyImageNet

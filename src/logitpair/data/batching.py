@@ -33,7 +33,6 @@ def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0)
     Args:
         data: a pair of tensors, a ``Dataset`` of ``(image, label)``, or a ``DataLoader``, which keeps its own batch size.
         batch_size: examples a batch.
-        device: where the batch goes.
         workers: processes that decode images.
 
     Raises:
@@ -78,11 +77,7 @@ def select(data: Data, positions: Sequence[int]) -> Data:
 
 
 def first(data: Data, examples: int | None) -> Data:
-    """The first ``examples`` of the data; all of it for None.
-
-    Raises:
-        InputError: for a ``DataLoader``, which has no first examples to take, and for not as many labels as images.
-    """
+    """The first ``examples`` of the data, all of it for None; raises as ``select`` does."""
     if examples is None:
         return data
     if isinstance(data, DataLoader):

@@ -16,28 +16,14 @@ WNID = re.compile(r"n\d{8}")
 
 
 class Matched(NamedTuple):
-    """Folders of classes matched with a network's logits: the logit of each folder, and the classes' names in the order of the logits."""
+    """The logit of each folder, and the classes' names in the order of the logits."""
 
     labels: list[int]
     names: list[str]
 
 
 def match_classes(folders: Sequence[str], logits: int, labels: Path | None = None) -> Matched:
-    """Match the folders of classes with a network's logits.
-
-    By the file ``labels``, if it is given. Otherwise folders that are all named by an ImageNet wnid (``n01440764``) mean those
-    of the 1,000 classes of ImageNet-1k if there are 1,000 logits. All others are the classes in sorted order, as in torchvision's
-    ``ImageFolder``, and must be as many as the logits.
-
-    Args:
-        folders: names of the folders, sorted.
-        logits: how many the network gives.
-        labels: a text file of one class name a line, in the order of the logits.
-
-    Raises:
-        InputError: naming ``--labels``, if the file is missing, has not as many lines as there are logits, or lacks a folder's name,
-            or if there is none and the numbers differ.
-    """
+    """Match the sorted folders of classes with so many logits, as ``Photos.test`` says."""
     if labels is not None:
         return _by_file(folders, logits, labels)
     if logits == IMAGENET and all(WNID.fullmatch(folder) for folder in folders):
@@ -64,9 +50,7 @@ def match_classes(folders: Sequence[str], logits: int, labels: Path | None = Non
 
 def wnid_names(folders: Sequence[str]) -> list[str] | None:
     """English names of classes of ImageNet-1k given by their wnids; None if any is none of them."""
-    if not all(WNID.fullmatch(folder) for folder in folders):
-        return None
-    imagenet = _imagenet_names()
+    imagenet = _imagenet_names() if all(WNID.fullmatch(folder) for folder in folders) else {}
     return [imagenet[folder] for folder in folders] if imagenet.keys() >= set(folders) else None
 
 

@@ -1,4 +1,4 @@
-"""What tells one set of examples from another."""
+"""What tells one set of examples from another, and what is known of images in files without reading them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ def fingerprint(data: Data) -> str | None:
     """A SHA-256 of the data, in their order: of all where they are held in memory.
 
     Of images that are read when they are needed, it is of their number, of up to 64 of them spread over the whole, and of every
-    file's name, size, time of change and label where they are files.
-
-    None for a ``DataLoader`` and for what has no length, which have no order to rely on.
+    file's name, size, time of change and label where they are files. None for a ``DataLoader`` and for what has no length, which have
+    no order to rely on.
     """
     examples = count(data)
     if isinstance(data, DataLoader) or examples is None:
@@ -38,6 +37,14 @@ def fingerprint(data: Data) -> str | None:
     for x, y in batches(data, 256, torch.device("cpu")) if examples else ():
         digest.update(str((x.dtype, tuple(x.shape))).encode() + x.contiguous().numpy().tobytes() + y.numpy().tobytes())
     return digest.hexdigest()
+
+
+def known_labels(data: Data) -> list[int]:
+    """The labels of images in files, read without opening them; none for other data."""
+    if isinstance(data, tuple | DataLoader):
+        return []
+    whole, positions = _without_subsets(data, range(count(data) or 0))
+    return whole.source.labels[list(positions)].tolist() if isinstance(whole, ImageFiles) else []
 
 
 def _without_subsets(data: Dataset[Any], positions: Sequence[int]) -> tuple[Dataset[Any], Sequence[int]]:

@@ -1,9 +1,10 @@
-"""What every data set is: three splits of images and labels."""
+"""What every data set is: three splits of images and labels, of which those for validation are held out of the training images."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from logitpair.errors import InputError
+from logitpair.validate import type_name
 
 
 class ImageData(ABC):
@@ -19,7 +21,6 @@ class ImageData(ABC):
 
     Attributes:
         name: what reports call it.
-        classes: names of the classes, in the order of the labels.
     """
 
     name: str
@@ -27,7 +28,7 @@ class ImageData(ABC):
     @property
     @abstractmethod
     def classes(self) -> Sequence[str]:
-        """Names of the classes."""
+        """Names of the classes, in the order of the labels."""
 
     @abstractmethod
     def train(self) -> Dataset[Any]:
@@ -43,10 +44,10 @@ class ImageData(ABC):
 
 
 class MemoryImages(TensorDataset):
-    """Images held in memory as uint8; a whole batch is indexed at once.
+    """Images held in memory; a whole batch is indexed at once.
 
     Args:
-        images: ``[n, channels, height, width]``.
+        images: ``[n, channels, height, width]``, uint8.
         labels: ``[n]``, int64.
     """
 
@@ -63,6 +64,29 @@ class MemoryImages(TensorDataset):
         return MemoryImages(self.images[start:stop], self.labels[start:stop])
 
 
+def training_count(examples: int, fraction: float) -> int:
+    """How many training images are left when this fraction of them, at least one and not all, is held out."""
+    kept = examples - round(fraction * examples)
+    if not 0 < kept < examples:
+        raise InputError(f"data.validation_fraction: {fraction} of {examples} images leaves none for validation or none for training")
+    return kept
+
+
+def held_out(examples: int, fraction: float) -> tuple[list[int], list[int]]:
+    """Positions that are kept for training and those held out for validation, drawn once by a fixed seed."""
+    order = torch.randperm(examples, generator=torch.Generator().manual_seed(0)).tolist()
+    kept = training_count(examples, fraction)
+    return order[:kept], order[kept:]
+
+
+def require_folder(root: Path | str | None, holds: str) -> Path:
+    """The folder that ``--data-dir`` names or one below it, or an error that says what it must hold."""
+    if root is None or not Path(root).is_dir():
+        found = " is not given" if root is None else f": '{root}' is not a folder"
+        raise InputError(f"--data-dir{found}; it must be {holds}")
+    return Path(root)
+
+
 def check_data(data: object) -> None:
     """Refuse what no batches can be taken of.
 
@@ -75,5 +99,4 @@ def check_data(data: object) -> None:
         return
     readable = hasattr(data, "__getitem__") or hasattr(data, "__iter__")
     if not readable or isinstance(data, list | tuple | dict | str | Tensor):
-        kind = "None" if data is None else f"a {type(data).__name__}"
-        raise InputError(f"data: must be a tuple (x, y), a Dataset or a DataLoader, not {kind}")
+        raise InputError(f"data: must be a tuple (x, y), a Dataset or a DataLoader, not {type_name(data)}")

@@ -12,18 +12,15 @@ import torch
 from logitpair.data.dataset import ImageData, MemoryImages
 from logitpair.errors import InputError
 
-_TRAIN, _VALIDATION = 1200, 150  # of 1,797; the rest is the test set
+_VALIDATION, _TEST = 1200, 1350  # where they begin among the 1,797 images
 
 
 @dataclass(frozen=True, kw_only=True)
 class Digits(ImageData):
     """The digits data set of scikit-learn, shuffled once by a fixed seed into 1,200 / 150 / 447 examples.
 
-    Args:
-        root: None; the images come with scikit-learn.
-
     Raises:
-        InputError: for a ``root``, which would be ignored.
+        InputError: for a ``root`` other than None: the images come with scikit-learn, and it would be ignored.
     """
 
     root: Path | str | None = None
@@ -38,13 +35,13 @@ class Digits(ImageData):
         return [str(digit) for digit in range(10)]
 
     def train(self) -> MemoryImages:
-        return _digits().part(0, _TRAIN)
+        return _digits().part(0, _VALIDATION)
 
     def validation(self) -> MemoryImages:
-        return _digits().part(_TRAIN, _TRAIN + _VALIDATION)
+        return _digits().part(_VALIDATION, _TEST)
 
     def test(self) -> MemoryImages:
-        return _digits().part(_TRAIN + _VALIDATION, len(_digits()))
+        return _digits().part(_TEST, len(_digits()))
 
 
 @cache

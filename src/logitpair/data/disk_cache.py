@@ -14,15 +14,7 @@ from logitpair.storage.atomic_files import read_arrays, write_arrays
 
 
 def cached_on_disk(kind: str, key: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """What ``compute`` returns, or what it returned before for the same ``key``, in this process or in another.
-
-    It is kept in ``$XDG_CACHE_HOME/logitpair``, by default ``~/.cache/logitpair``; where that cannot be written it is computed anew.
-
-    Args:
-        kind: what is computed: the beginning of the file's name.
-        key: all that the arrays depend on, such as the files' names, sizes and times of change.
-        compute: makes the arrays.
-    """
+    """What ``compute`` returns, or returned before for the same ``key``, which is all that it depends on."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "logitpair"
     path = folder / f"{kind}-{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:32]}.npz"
     with suppress(OSError):

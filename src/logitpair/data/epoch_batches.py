@@ -27,25 +27,10 @@ class _Seeded(Dataset[tuple[Tensor, int | Tensor]]):
             return self.dataset[index]
 
 
-def steps_per_epoch(dataset: Dataset[Any], batch_size: int) -> int:
-    """Batches in an epoch; the last one may be smaller."""
-    return -(-len(dataset) // batch_size)  # type: ignore[arg-type]
-
-
 def epoch_batches(
     dataset: Dataset[Any], batch_size: int, *, seed: int, epoch: int, start: int = 0, rank: int = 0, size: int = 1, workers: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The epoch's batches from number ``start`` on; of each, the examples of process ``rank`` among ``size``.
-
-    Args:
-        dataset: a map-style data set of ``(image, label)``.
-        batch_size: examples a batch, over all processes.
-        seed: of the run.
-        epoch: counted from 0.
-        start: batches already done in this epoch.
-        rank, size: this process's rank, and the number of processes.
-        workers: processes that load images.
-    """
+    """The epoch's batches of ``batch_size`` from number ``start`` on; of each, the examples of process ``rank`` among ``size``."""
     shuffled = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(derive_seed(seed, "order", epoch)))  # type: ignore[arg-type]
     mine = [batch[rank::size].tolist() for batch in shuffled.split(batch_size)[start:]]
     seeded = dataset if isinstance(dataset, MemoryImages) else _Seeded(dataset, seed, epoch)

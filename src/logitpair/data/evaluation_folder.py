@@ -12,10 +12,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from logitpair.data.class_mapping import match_classes
+from logitpair.data.dataset import require_folder
 from logitpair.data.image_dataset import ImageFiles
-from logitpair.data.image_file import SUFFIXES, open_image
-from logitpair.data.image_source import FileSource
-from logitpair.data.splits import require_folder
+from logitpair.data.image_source import SUFFIXES, FileSource, open_image
 from logitpair.data.transforms import Transform, center_crop
 from logitpair.errors import InputError
 from logitpair.validate import whole
@@ -27,11 +26,10 @@ LAYOUT = "a folder with one folder of images a class, or with such folders under
 class Photos:
     """Images to test on, and no others: ``root/<class>/*.jpg``, or the same under ``root/val`` or ``root/test``.
 
-    Which logit a folder is the label of depends on the network, so that the data set is made by ``test``. Files and folders whose names
-    begin with a dot are left out.
+    Which logit a folder is the label of depends on the network, so that the data set is made by ``test``. Files and folders whose
+    names begin with a dot are left out.
 
     Args:
-        root: the folder; needs no ``train/``.
         size: height and width of the images the network sees, in pixels.
         resize: what the shorter side is resized to before the centre is cropped, in pixels; None: ``size``.
         labels: a text file of one class name a line, in the order of the network's logits.
@@ -63,7 +61,10 @@ class Photos:
         return self._transform(open_image(next(iter(self._files.values()))[0]))
 
     def test(self, logits: int) -> ImageFiles:
-        """All images, with the labels they have for a network of so many logits (``match_classes``).
+        """All images, with the labels they have for a network of so many logits.
+
+        By the file ``labels`` if there is one; otherwise by the classes of ImageNet-1k if all folders are named by their wnids
+        (``n01440764``) and there are 1,000 logits; otherwise by the sorted folders, as in torchvision's ``ImageFolder``.
 
         Raises:
             InputError: if the folders cannot be matched with the logits.
@@ -78,7 +79,6 @@ class Photos:
 
     @cached_property
     def _files(self) -> dict[str, list[Path]]:
-        """The images of each class."""
         root = require_folder(self.root, LAYOUT)
         splits = [root / name for name in ("val", "test") if (root / name).is_dir() and _subfolders(root / name)]
         if len(splits) > 1:
@@ -103,7 +103,7 @@ def _image_files(folder: Path) -> list[Path]:
     """The images in a folder and in those below it, in a fixed order."""
     files: list[Path] = []
     for where, below, names in os.walk(folder, followlinks=True):
-        below[:] = [name for name in below if not name.startswith(".")]  # which os.walk then leaves out
+        below[:] = [name for name in below if not name.startswith(".")]  # os.walk goes into these alone
         files += [Path(where) / name for name in names if not name.startswith(".")]
     images = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
     others = sorted(set(files) - set(images))

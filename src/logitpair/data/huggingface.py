@@ -13,8 +13,7 @@ import numpy as np
 from PIL import Image
 
 from logitpair.data.image_dataset import ImageFileData, Split
-from logitpair.data.image_file import DamagedImage, open_image
-from logitpair.data.image_source import Source
+from logitpair.data.image_source import DamagedImage, Source, open_image
 from logitpair.errors import InputError, first_line
 
 
@@ -26,7 +25,6 @@ class HuggingFace(ImageFileData):
     laid out as ``datasets.load_dataset`` takes them. Needs ``pip install 'logitpair[hub]'``.
 
     Args:
-        path: the name or the folder.
         config: which of the data set's configurations, where it has several.
         revision: branch, tag or commit on the hub; name a commit for results that are to stay the same.
         training, testing: names of the splits to train and to test on. The test split of some has no labels: name another.
@@ -48,18 +46,17 @@ class HuggingFace(ImageFileData):
 
     def source(self, split: Split) -> TableSource:
         option, name = f"data.{split}ing", self.training if split == "train" else self.testing
-        if name not in self._splits:
-            raise InputError(f"{option}: '{self.path}' has no split '{name}'; accepted: {', '.join(self._splits)}")
-        if not len(self._splits[name]):
-            raise InputError(f"{option}: the split '{name}' of '{self.path}' is empty; accepted: {', '.join(self._splits)}")
-        rows = TableSource(self._splits[name], self.image, self.label)
+        table, accepted = self._splits.get(name), ", ".join(self._splits)
+        if table is None:
+            raise InputError(f"{option}: '{self.path}' has no split '{name}'; accepted: {accepted}")
+        if not len(table):
+            raise InputError(f"{option}: the split '{name}' of '{self.path}' is empty; accepted: {accepted}")
+        rows = TableSource(table, self.image, self.label)
         classes = rows.classes if split == "train" else self.classes
         low, high = rows.labels.min(), rows.labels.max()
         if low < 0 or high >= len(classes):
-            raise InputError(
-                f"{option}: the split '{name}' of '{self.path}' has labels from {low} to {high}; "
-                f"accepted: a split with labels from 0 to {len(classes) - 1}"
-            )
+            accepted = f"a split with labels from 0 to {len(classes) - 1}"
+            raise InputError(f"{option}: the split '{name}' of '{self.path}' has labels from {low} to {high}; accepted: {accepted}")
         return rows
 
     @cached_property

@@ -7,34 +7,26 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from logitpair.data.dataset import ImageData
+from logitpair.data.dataset import ImageData, held_out
 from logitpair.data.disk_cache import cached_on_disk
-from logitpair.data.image_file import DamagedImage
-from logitpair.data.image_source import Source
-from logitpair.data.parallel import map_in_threads
-from logitpair.data.splits import check_fraction, held_out
+from logitpair.data.image_source import DamagedImage, Source, map_in_threads
 from logitpair.data.transforms import Augmentation, Transform, center_crop
 from logitpair.errors import InputError
-from logitpair.validate import whole
+from logitpair.validate import fraction, whole
 
 Split = Literal["train", "test"]
 Corrupt = Literal["refuse", "skip"]
 
 
 class ImageFiles(Dataset[tuple[Tensor, int]]):
-    """A source's images as the network sees them.
-
-    Args:
-        source: where they lie.
-        transform: from an RGB image of Pillow to uint8 ``[3, height, width]``.
-    """
+    """A source's images as the network sees them: what ``transform`` makes of RGB images of Pillow, uint8 ``[3, height, width]``."""
 
     def __init__(self, source: Source, transform: Transform) -> None:
         self.source, self.transform = source, transform
@@ -43,11 +35,7 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         return len(self.source)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(self.source.open(index)), self.label(index)
-
-    def label(self, index: int) -> int:
-        """The label alone, without opening the image."""
-        return int(self.source.labels[index])
+        return self.transform(self.source.open(index)), int(self.source.labels[index])
 
     @property
     def classes(self) -> Sequence[str]:
@@ -82,10 +70,8 @@ class ImageFileData(ImageData):
 
     def __post_init__(self) -> None:
         whole("data.size", self.size, 1)
-        if not 0 < self.crop_pct <= 1:
-            raise InputError(f"data.crop_pct must be above 0 and at most 1, not {self.crop_pct}")
-        check_fraction(self.validation_fraction)
-        check_corrupt(self.corrupt)
+        fraction("data.crop_pct", self.crop_pct, zero=False)
+        check_splits(self.validation_fraction, self.corrupt)
 
     @property
     def classes(self) -> Sequence[str]:
@@ -126,8 +112,9 @@ class ImageFileData(ImageData):
         return Subset(ImageFiles(source, transform), positions)
 
 
-def check_corrupt(corrupt: str) -> None:
-    """Refuse a ``data.corrupt`` that is neither to refuse nor to skip."""
+def check_splits(validation_fraction: float, corrupt: str) -> None:
+    """Refuse settings of a data set that no splits can be made by."""
+    fraction("data.validation_fraction", validation_fraction, one=False)
     if corrupt not in ("refuse", "skip"):
         raise InputError(f"data.corrupt: accepted are refuse and skip, not '{corrupt}'")
 
@@ -143,7 +130,7 @@ def _damaged(source: Source) -> list[int]:
     """Positions of the images that cannot be decoded, after a warning of them."""
 
     def decode_all() -> dict[str, np.ndarray]:
-        damaged = map_in_threads(lambda position: _is_damaged(source, position), range(len(source)), "looking for damaged images")
+        damaged = map_in_threads(partial(_is_damaged, source), range(len(source)), "looking for damaged images")
         return {"damaged": np.flatnonzero(np.fromiter(damaged, bool, len(source)))}
 
     found = cached_on_disk("damaged", source.signature(range(len(source))), decode_all)["damaged"].tolist()

@@ -1,13 +1,16 @@
-"""Any folder of images in the ImageFolder layout: ``root/train/<class>/*.jpg`` and ``root/val/<class>/*.jpg``."""
+"""Folders of images in the ImageFolder layout, ``root/train/<class>/*.jpg`` and ``root/val/<class>/*.jpg``: any, and ImageNet's."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from logitpair.data.class_mapping import wnid_names
+from logitpair.data.dataset import require_folder
 from logitpair.data.image_dataset import ImageFileData, Split
 from logitpair.data.image_source import FileSource
-from logitpair.data.splits import require_folder
+from logitpair.data.transforms import Augmentation
 from logitpair.errors import InputError, first_line
 from logitpair.runtime.lazy_imports import import_torchvision
 
@@ -38,3 +41,25 @@ class Folder(ImageFileData):
             names = ", ".join(sorted(differing)[:3])
             raise InputError(f"--data-dir: train/ and val/ under '{self.root}' have different classes, such as {names}")
         return FileSource(images.samples, images.classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNet(Folder):
+    """ImageNet-1k, or any part of it, as a ``Folder`` whose classes are named by their wnids, at the size of InceptionV3.
+
+    Labels are the wnids in sorted order, as in torchvision and timm. Training takes random crops, mirrored or not; evaluation the centre
+    87.5%. Of ImageNet-1k 12,812 training images are kept for validation. The paper's own pre-processing is not published; this is the
+    usual one (Szegedy et al. 2014, arXiv 1409.4842, section 6), without changes of colour.
+    """
+
+    size: int = 299
+    crop_pct: float = 0.875
+    augmentation: Augmentation = Augmentation(scale=(0.08, 1.0))
+    validation_fraction: float = 0.01
+    name = "ImageNet"
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """English names where all folders are wnids of ImageNet-1k; the folders' names otherwise."""
+        folders = super().classes
+        return wnid_names(folders) or folders

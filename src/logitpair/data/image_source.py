@@ -1,15 +1,28 @@
-"""Where labelled images lie: in files, or, by other subclasses, in tar files and tables."""
+"""Where labelled images lie (in files, or, by other subclasses, in tar files and tables), and how a file becomes an RGB image."""
 
 from __future__ import annotations
 
+import io
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
-from logitpair.data.image_file import open_image
+from logitpair.errors import InputError
+from logitpair.runtime.progress import tracked
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class DamagedImage(InputError):
+    """A file that can be read, and is truncated or no image."""
 
 
 class Source(ABC):
@@ -27,7 +40,7 @@ class Source(ABC):
 
     @abstractmethod
     def open(self, position: int) -> Image.Image:
-        """The image as RGB, the right way up; raises ``DamagedImage`` if it is truncated or no image."""
+        """The image as ``open_image`` gives it."""
 
     @abstractmethod
     def signature(self, positions: Iterable[int]) -> str:
@@ -56,3 +69,31 @@ def file_signature(samples: Sequence[tuple[str, int]]) -> str:
     folder = os.path.commonpath([os.path.dirname(path) for path, _ in samples]) if samples else ""
     stats = [(os.path.relpath(path, folder), label, os.stat(path)) for path, label in samples]
     return repr([(name, label, stat.st_size, stat.st_mtime_ns) for name, label, stat in stats])
+
+
+def open_image(file: Path | str | bytes, name: object = None) -> Image.Image:
+    """An image file of any mode, by its path or content, as RGB the right way up; messages call it ``name``, by default its path."""
+    name = name or (file if not isinstance(file, bytes) else "an image")
+    try:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+            return _rgb(ImageOps.exif_transpose(image))
+    except MemoryError:
+        raise
+    except Exception as error:  # what Pillow raises depends on the format and on the damage
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(f"--data-dir: '{name}' cannot be read: {error.strerror}") from error
+        raise DamagedImage(f"--data-dir: '{name}' is truncated or not an image") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # grey of 16 bits, which Pillow's own conversion would clip to white
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    if image.mode == "P":  # a palette may hold transparency, which only RGBA can take
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item], description: str) -> Iterator[Result]:
+    """The results in the order of the items, on all cores: Pillow decodes outside Python's lock, so that threads are enough."""
+    with ThreadPool(min(os.cpu_count() or 1, 32)) as pool:
+        yield from tracked(pool.imap(work, items, chunksize=64), description, len(items))

@@ -10,7 +10,7 @@ from logitpair.data.dataset import ImageData, MemoryImages
 from logitpair.errors import InputError
 from logitpair.runtime.lazy_imports import import_torchvision
 
-_VALIDATION = 5000  # the last of the training images
+_KEPT = 55_000  # of the 60,000 training images; the last 5,000 are for validation
 _BYTES = {
     "train-images-idx3-ubyte": 16 + 60_000 * 784,
     "train-labels-idx1-ubyte": 8 + 60_000,
@@ -38,12 +38,10 @@ class MNIST(ImageData):
         return [str(digit) for digit in range(10)]
 
     def train(self) -> MemoryImages:
-        images = self._read(train=True)
-        return images.part(0, len(images) - _VALIDATION)
+        return self._read(train=True).part(0, _KEPT)
 
     def validation(self) -> MemoryImages:
-        images = self._read(train=True)
-        return images.part(len(images) - _VALIDATION, len(images))
+        return self._read(train=True).part(_KEPT, 60_000)
 
     def test(self) -> MemoryImages:
         return self._read(train=False)

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from logitpair.data.dataset import ImageData, MemoryImages
-from logitpair.data.splits import check_fraction, require_folder, training_count
+from logitpair.data.dataset import ImageData, MemoryImages, require_folder, training_count
 from logitpair.errors import InputError
+from logitpair.validate import fraction
 
 OFFICIAL = {"train": 73_257, "test": 26_032, "extra": 531_131}
 LAYOUT = "the folder of train_32x32.mat and test_32x32.mat (http://ufldl.stanford.edu/housenumbers)"
@@ -29,7 +29,6 @@ class SVHN(ImageData):
     0.3 GB for all of train and test, 1.6 GB more for ``extra``, and twice that while it is read.
 
     Args:
-        root: folder that holds the files.
         extra: train on the 531,131 easier images of ``extra_32x32.mat`` too.
         validation_fraction: fraction of the training file kept for validation.
 
@@ -43,28 +42,24 @@ class SVHN(ImageData):
     name = "SVHN"
 
     def __post_init__(self) -> None:
-        check_fraction(self.validation_fraction)
+        fraction("data.validation_fraction", self.validation_fraction, one=False)
 
     @property
     def classes(self) -> Sequence[str]:
         return [str(digit) for digit in range(10)]
 
     def train(self) -> MemoryImages:
-        kept = self._train.part(0, self._kept)
+        kept = self._train.part(0, training_count(len(self._train), self.validation_fraction))
         if not self.extra:
             return kept
         more = self._read("extra")
         return MemoryImages(torch.cat([kept.images, more.images]), torch.cat([kept.labels, more.labels]))
 
     def validation(self) -> MemoryImages:
-        return self._train.part(self._kept, len(self._train))
+        return self._train.part(training_count(len(self._train), self.validation_fraction), len(self._train))
 
     def test(self) -> MemoryImages:
         return self._test
-
-    @property
-    def _kept(self) -> int:
-        return training_count(len(self._train), self.validation_fraction)
 
     @cached_property
     def _train(self) -> MemoryImages:
@@ -80,11 +75,8 @@ class SVHN(ImageData):
             raise InputError(f"--data-dir: no {path.name} in '{self.root}'; it must be {LAYOUT}")
         images, labels = _matrices(path)
         if len(labels) != OFFICIAL[split]:
-            warnings.warn(
-                f"--data-dir: '{path}' has {len(labels):,} images, the official file {OFFICIAL[split]:,}: results are not comparable with "
-                "published ones",
-                stacklevel=2,
-            )
+            number = f"{len(labels):,} images, the official file {OFFICIAL[split]:,}"
+            warnings.warn(f"--data-dir: '{path}' has {number}: results are not comparable with published ones", stacklevel=2)
         return MemoryImages(torch.from_numpy(np.ascontiguousarray(images.transpose(3, 2, 0, 1))), torch.from_numpy(labels % 10))
 
 
@@ -98,8 +90,7 @@ def _matrices(path: Path) -> tuple[np.ndarray, np.ndarray]:
         if (isinstance(error, OSError) and error.errno is not None) or isinstance(error, MemoryError):
             raise
         raise InputError(f"--data-dir: '{path}' is truncated or not a MATLAB file as SVHN's are") from error
-    missing = [name for name in ("X", "y") if name not in content]
-    if missing:
+    if missing := [name for name in ("X", "y") if name not in content]:
         raise InputError(f"--data-dir: '{path}' holds no {' and no '.join(missing)}; accepted: X [32, 32, 3, n] and y [n, 1]")
     images, labels = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1)
     if images.shape == PIXELS:  # MATLAB drops the last axis of a single image
@@ -107,6 +98,6 @@ def _matrices(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != PIXELS or not len(labels):
         raise InputError(f"--data-dir: X in '{path}' is {images.dtype} {list(images.shape)}; accepted: uint8 [32, 32, 3, n]")
     if labels.dtype.kind not in "iuf" or len(labels) != images.shape[3] or not np.isin(labels, range(1, 11)).all():
-        accepted = f"one label from 1 to 10 (10 is the digit 0) for each of {images.shape[3]} images"
-        raise InputError(f"--data-dir: y in '{path}' is not {accepted}")
+        accepted = "one label from 1 to 10 (10 is the digit 0)"
+        raise InputError(f"--data-dir: y in '{path}' is not {accepted} for each of {images.shape[3]} images")
     return images, labels.astype(np.int64)

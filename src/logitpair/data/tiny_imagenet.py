@@ -13,11 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from logitpair.data.dataset import ImageData, MemoryImages
-from logitpair.data.image_dataset import Corrupt, check_corrupt, warn_of_skipped
-from logitpair.data.image_file import DamagedImage, open_image
-from logitpair.data.parallel import map_in_threads
-from logitpair.data.splits import check_fraction, held_out, require_folder
+from logitpair.data.dataset import ImageData, MemoryImages, held_out, require_folder
+from logitpair.data.image_dataset import Corrupt, check_splits, warn_of_skipped
+from logitpair.data.image_source import DamagedImage, map_in_threads, open_image
 from logitpair.data.transforms import Transform
 from logitpair.errors import InputError
 from logitpair.runtime.lazy_imports import import_torchvision
@@ -32,8 +30,8 @@ class TinyImageNet(ImageData):
     """Tiny ImageNet as its zip unpacks. Grey images become RGB; ``test`` is the official validation set, since the test set has no labels.
 
     Labels are the wnids in sorted order, as torchvision's ``ImageFolder`` gives them. The training images of each instance are decoded
-    once, on all cores, and held in memory as uint8: 1.2 GB of them all, less than decoding them anew in every epoch would cost in time.
-    Validation images are drawn once by a fixed seed from all training images, before damaged ones are left out.
+    once, on all cores, and held in memory as uint8, 1.2 GB of them all. Validation images are drawn once by a fixed seed from all
+    training images, before damaged ones are left out.
 
     Args:
         root: the folder ``tiny-imagenet-200``.
@@ -55,8 +53,7 @@ class TinyImageNet(ImageData):
 
     def __post_init__(self) -> None:
         whole("data.padding", self.padding, 0)
-        check_fraction(self.validation_fraction)
-        check_corrupt(self.corrupt)
+        check_splits(self.validation_fraction, self.corrupt)
 
     @property
     def classes(self) -> Sequence[str]:
@@ -97,7 +94,7 @@ class TinyImageNet(ImageData):
                 raise InputError(f"--data-dir: no images '{folder}/*.JPEG', though wnids.txt names {wnid}; it must be {LAYOUT}")
             files += [(path, label) for path in found]
         kept, held = held_out(len(files), self.validation_fraction)
-        images, intact = self._decode([files[position] for position in [*kept, *held]])
+        images, intact = self._decode([files[position] for position in kept + held])
         return images, int(intact[: len(kept)].sum())
 
     @cached_property

@@ -13,12 +13,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from logitpair.data.dataset import require_folder
 from logitpair.data.disk_cache import cached_on_disk
 from logitpair.data.image_dataset import ImageFileData, Split
-from logitpair.data.image_file import SUFFIXES, open_image
 from logitpair.data.image_folder import Folder
-from logitpair.data.image_source import Source
-from logitpair.data.splits import require_folder
+from logitpair.data.image_source import SUFFIXES, Source, open_image
 from logitpair.errors import InputError
 from logitpair.runtime.progress import tracked
 from logitpair.storage.atomic_files import atomic_write
@@ -77,39 +76,6 @@ class Shards(ImageFileData):
         return path.read_text(encoding="utf-8").splitlines() if path.exists() else None
 
 
-def write_shards(root: Path | str, out: Path | str, *, images: int = 10_000) -> list[Path]:
-    """Pack a folder in the ImageFolder layout into WebDataset's tar files, which ``Shards`` reads.
-
-    Image files are copied as they are, in the order in which ``Folder`` finds them. The same folder gives the same bytes.
-
-    Args:
-        root: holds ``train/<class>/`` and ``val/<class>/``.
-        out: gets ``train-000000.tar``, ..., ``val-000000.tar``, ... and ``classes.txt``, which comes last.
-        images: a tar file, at most; 10,000 of ImageNet are about 1.1 GB.
-
-    Returns:
-        The tar files.
-
-    Raises:
-        InputError: for a folder that is laid out otherwise, and for an ``out`` that holds tar files already.
-        OSError: for a full disk; no tar file is then half written.
-    """
-    whole("images", images, 1)
-    out = Path(out)
-    if out.is_file() or next(out.glob("*.tar"), None):
-        raise InputError(f"out: '{out}' is a file or holds tar files; accepted: another folder")
-    folder = Folder(root=root)
-    splits = {"train": folder.source("train").samples, "val": folder.source("test").samples}  # both before anything is written
-    out.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
-    for name, samples in splits.items():
-        for start in tracked(range(0, len(samples), images), f"writing {name}-*.tar"):
-            written.append(out / f"{name}-{start // images:06d}.tar")
-            _write(written[-1], samples[start : start + images], start)
-    atomic_write(out / CLASSES, "\n".join(folder.classes) + "\n")
-    return written
-
-
 def _greatest(source: Source) -> int:
     return int(source.labels.max(initial=-1))
 
@@ -130,7 +96,8 @@ class TarSource(Source):
 
     def open(self, position: int) -> Image.Image:
         path, _, modified = self.tars[self.tar[position]]
-        content = _opened(path, modified).read(int(self.size[position]), int(self.offset[position]))
+        # read at an offset, since any number of threads and processes read at once
+        content = os.pread(_opened(path, modified).handle, int(self.size[position]), int(self.offset[position]))
         return open_image(content, self.name(position))
 
     def signature(self, positions: Iterable[int]) -> str:
@@ -140,17 +107,10 @@ class TarSource(Source):
 
 
 class _OpenFile:
-    """A file of which any number of threads and processes read at once."""
+    """A handle that is closed when the cache lets go of it."""
 
-    def __init__(self, path: str, handle: int) -> None:
-        self.path, self.handle = path, handle
-
-    def read(self, size: int, offset: int) -> bytes:
-        if hasattr(os, "pread"):
-            return os.pread(self.handle, size, offset)
-        with open(self.path, "rb") as file:  # Windows
-            file.seek(offset)
-            return file.read(size)
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
 
     def __del__(self) -> None:
         os.close(self.handle)
@@ -158,7 +118,7 @@ class _OpenFile:
 
 @lru_cache(maxsize=OPEN)
 def _opened(path: str, modified: int) -> _OpenFile:
-    return _OpenFile(path, os.open(path, os.O_RDONLY))
+    return _OpenFile(os.open(path, os.O_RDONLY))
 
 
 def _index(path: str) -> dict[str, np.ndarray]:
@@ -202,6 +162,36 @@ def _label(path: str, member: tarfile.TarInfo, tar: tarfile.TarFile) -> int:
     if not text.strip().isdigit():
         raise InputError(f"--data-dir: '{member.name}' in '{path}' is {text!r}; accepted: a class as a whole number from 0")
     return int(text)
+
+
+def write_shards(root: Path | str, out: Path | str, *, images: int = 10_000) -> list[Path]:
+    """Pack a folder in the ImageFolder layout into WebDataset's tar files, which ``Shards`` reads, and return these.
+
+    Image files are copied as they are, in the order in which ``Folder`` finds them. The same folder gives the same bytes.
+
+    Args:
+        root: holds ``train/<class>/`` and ``val/<class>/``.
+        out: gets ``train-000000.tar``, ..., ``val-000000.tar``, ... and ``classes.txt``, which comes last.
+        images: a tar file, at most; 10,000 of ImageNet are about 1.1 GB.
+
+    Raises:
+        InputError: for a folder that is laid out otherwise, and for an ``out`` that holds tar files already.
+        OSError: for a full disk; no tar file is then half written.
+    """
+    whole("images", images, 1)
+    out = Path(out)
+    if out.is_file() or next(out.glob("*.tar"), None):
+        raise InputError(f"out: '{out}' is a file or holds tar files; accepted: another folder")
+    folder = Folder(root=root)
+    splits = {"train": folder.source("train").samples, "val": folder.source("test").samples}  # both before anything is written
+    out.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    for name, samples in splits.items():
+        for start in tracked(range(0, len(samples), images), f"writing {name}-*.tar"):
+            written.append(out / f"{name}-{start // images:06d}.tar")
+            _write(written[-1], samples[start : start + images], start)
+    atomic_write(out / CLASSES, "\n".join(folder.classes) + "\n")
+    return written
 
 
 def _write(path: Path, samples: Sequence[tuple[str, int]], start: int) -> None:

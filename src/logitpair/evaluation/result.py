@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
-
-import msgspec
-import numpy as np
+from typing import TYPE_CHECKING
 
 from logitpair.errors import InputError
-from logitpair.storage.ledger import PartialLedger
-from logitpair.storage.result_files import read_ledger, read_record, write_results
-from logitpair.storage.results import Accuracy, EvaluationResults, Task
+from logitpair.storage.recorded import Recorded
+from logitpair.storage.results import Accuracy, EvaluationResults
 from logitpair.storage.text import markdown, percent
 
 if TYPE_CHECKING:
@@ -22,8 +16,7 @@ if TYPE_CHECKING:
 COLUMNS = ("threat", "attack", "accuracy %", "95% interval", "correct", "top-5 %")
 
 
-@dataclass(frozen=True, repr=False)
-class Evaluation:
+class Evaluation(Recorded[EvaluationResults]):
     """What ``logitpair.evaluate`` returns.
 
     Args:
@@ -33,40 +26,8 @@ class Evaluation:
             images, ``gallery/x`` and ``gallery/white_box/<attack>``.
     """
 
-    record: EvaluationResults
-    ledger: dict[str, np.ndarray]
-
-    @property
-    def results(self) -> dict[str, Any]:
-        """The content of ``results.json`` in plain values."""
-        return msgspec.to_builtins(self.record)
-
-    def with_task(self, task: Task) -> Self:
-        """The same evaluation, with what is known beside the model and the images."""
-        known = {name: getattr(task, name) for name in Task.__struct_fields__}
-        return replace(self, record=msgspec.structs.replace(self.record, **known))
-
-    def save(self, folder: Path | str) -> Path:
-        """Write ``results.json`` and ``ledger.npz`` into the folder, each whole or not at all, and return the path of the first.
-
-        Raises:
-            OSError: for a full disk or a folder that cannot be written.
-        """
-        path = write_results(Path(folder), self.record, self.ledger)
-        if self.record.cache_key:
-            PartialLedger(Path(folder), self.record.cache_key).clear()  # an interrupted evaluation would have resumed from it
-        return path
-
-    @classmethod
-    def load(cls, folder: Path | str) -> Self:
-        """Read what ``save`` wrote.
-
-        Raises:
-            InputError: if a file is missing or damaged, or of another schema or kind.
-        """
-        record = read_record(Path(folder) / "results.json", EvaluationResults, "logitpair evaluate")
-        ledger = read_ledger(Path(folder) / "ledger.npz", record, "logitpair evaluate")
-        return cls(msgspec.structs.replace(record, ledger_sha256=None), ledger)
+    kind = EvaluationResults
+    writer = "logitpair evaluate"
 
     def rows(self) -> list[tuple[str, ...]]:
         """The lines of the table as text, under ``COLUMNS``: one for each attack, and the worst case over them."""
@@ -114,12 +75,6 @@ class Evaluation:
 
         columns = {name: column for name, column in self.ledger.items() if not name.startswith("gallery/") and column.ndim == 1}
         return pandas.DataFrame(columns, index=pandas.RangeIndex(len(self.ledger["y"]), name="example"))
-
-    def __repr__(self) -> str:
-        return self.table()
-
-    def _repr_markdown_(self) -> str:
-        return self.table()  # what a notebook shows
 
 
 def _row(threat: str, attack: str, accuracy: Accuracy) -> tuple[str, ...]:

@@ -1,14 +1,13 @@
-"""Networks. A recipe names one by its import path, so yours needs no registration."""
+"""Networks from images in [0, 1] to logits. A recipe names one by its import path, so yours needs no registration."""
 
 from logitpair.models.inception import InceptionV3
 from logitpair.models.inference import compute_logits, count_logits, frozen_eval
-from logitpair.models.lenet import LeNet
 from logitpair.models.load_model import image_size, read_model
 from logitpair.models.normalized import Normalized
 from logitpair.models.pretrained import Timm
 from logitpair.models.resnet import ResNet101, ResNetV2_50
 from logitpair.models.revnet import RevNet, RevNet9
-from logitpair.models.small_convnet import SmallConvNet
+from logitpair.models.small_convnets import LeNet, SmallConvNet
 
 __all__ = [
     "InceptionV3",

@@ -20,8 +20,7 @@ class InceptionV3(nn.Module):
     """Inception v3 of torchvision for 299x299 images, its normalisation and its auxiliary head inside.
 
     The auxiliary head is a second classifier on features from the middle of the network, whose loss helps training. ``forward``
-    returns the logits alone; those of the head are kept in ``auxiliary_logits``, for a training loop to add
-    ``auxiliary_weight * cross_entropy(auxiliary_logits, labels)``. Without that the head's parameters get no gradient.
+    returns the logits alone; to those of the head a training loop adds ``auxiliary_weight * cross_entropy(auxiliary_logits, labels)``.
 
     Args:
         classes: number of logits.
@@ -35,8 +34,7 @@ class InceptionV3(nn.Module):
         auxiliary_weight: what the head's loss counts for in training, 0.4.
 
     Raises:
-        InputError: for a size below 75, images too small for the network or, in training, for its head, or weights that cannot be
-            fetched.
+        InputError: for a size below 75, images that are too small, or weights that cannot be fetched.
 
     Source: arXiv 1512.00567, and TensorFlow's released code for what it leaves open: the weight of the auxiliary loss, pixels in
     [-1, 1], and random convolutions as of arXiv 1502.01852, which torchvision's begin too large for eval mode, in which attacks run.
@@ -68,7 +66,6 @@ class InceptionV3(nn.Module):
         self.auxiliary_logits = None
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Logits of images in [0, 1]."""
         height, width = x.shape[-2:]
         with_head = self.network.training and self.network.aux_logits
         least = SIZE if with_head else SMALLEST
@@ -81,5 +78,4 @@ class InceptionV3(nn.Module):
         return logits
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is copied and pickled: all but the logits that belong to a graph."""
-        return self.__dict__ | {"auxiliary_logits": None}
+        return self.__dict__ | {"auxiliary_logits": None}  # which belong to a graph

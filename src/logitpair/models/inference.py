@@ -54,11 +54,7 @@ def frozen_eval(model: nn.Module) -> Generator[None]:
 
 
 def check_accepts(name: str, model: nn.Module, x: Images) -> Float[Tensor, "1 classes"]:
-    """Refuse a model that is for other images, and return the logits of the first, with a gradient where the model gives one.
-
-    Raises:
-        InputError: naming the model.
-    """
+    """Refuse a model that is for other images, and return the logits of the first, with a gradient where the model gives one."""
     with torch.inference_mode(False), torch.enable_grad(), frozen_eval(model):
         try:
             return compute_logits(model, x[:1].clone().requires_grad_())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import math
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from logitpair.errors import InputError
-from logitpair.models.import_path import build, find
+from logitpair.errors import InputError, raised
 from logitpair.models.model_file import NetworkFile, kind_of
 from logitpair.models.normalized import Normalized
 from logitpair.models.pretrained import Timm, require_timm
 from logitpair.storage.weights import load_weights, read_weights
+from logitpair.validate import type_name
 
 TIMM = "timm:"
+ACCEPTED = "timm:NAME, a TorchScript file, or an import path such as my_package.my_module.MyNet or my_module:make_net"
 FILES = (".pt", ".pth", ".pt2", ".ts", ".torchscript", ".jit", ".bin", ".ckpt", ".safetensors")
 PREFIXES = ("_orig_mod.", "network.model.", "model.")  # of the names in a state_dict, as torch.compile, Timm and Normalized make it
 
@@ -41,8 +45,7 @@ def read_model(
         name: ``timm:NAME``, timm's network with its normalisation inside; the path of a TorchScript file or an exported program;
             or an import path such as ``my_package.my_module.MyNet`` or ``my_module:make_net`` of a class or a function that is called
             without arguments. The current folder can be imported from.
-        weights: what ``read_weights`` reads: a ``state_dict``, a ``.safetensors`` file or a run directory; for ``timm:`` and
-            import paths.
+        weights: a ``state_dict``, a ``.safetensors`` file or a run directory, for ``timm:`` and import paths.
         classes: number of logits, for ``timm:`` only; None: as many as ``weights`` have, or else as the published network has.
         pretrained: load the weights that timm publishes (needs the network).
         mean, std: one number a channel, or one for all, in [0, 1] pixel scale: for a network that wants normalised images.
@@ -116,13 +119,64 @@ def _from_file(path: Path, weights: Path | None) -> nn.Module:
 
 
 def _from_import_path(name: str, weights: Path | None) -> nn.Module:
-    found = find(name)
-    model = build(found, name)
+    found = _find(name)
+    model = _build(found, name)
     if weights is not None:
         _load_weights(model, _read_weights(weights), weights)
     elif isinstance(found, type):  # a function may well have loaded some
         warnings.warn(f"--model: without --weights, {name} has the weights that it begins with, mostly random ones", stacklevel=3)
     return model
+
+
+def _find(path: str) -> Any:
+    """What ``package.module.Name`` or ``module:name`` leads to; importing it runs the code found there."""
+    module, colon, name = path.partition(":") if ":" in path else path.rpartition(".")
+    if not (module and colon and name) or not all(part.isidentifier() for part in [*module.split("."), *name.split(".")]):
+        raise InputError(f"--model: '{path}' is neither a file nor an import path; accepted: {ACCEPTED}")
+    found = _import(module, path)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            callables = [key for key, value in getattr(found, "__dict__", {}).items() if callable(value) and not key.startswith("_")]
+            has = ", ".join(callables[:5]) or "no class and no function"
+            raise InputError(f"--model: '{module}' has no '{name}'; it has {has}")
+        found = getattr(found, part)
+    return found
+
+
+def _build(found: Any, path: str) -> nn.Module:
+    """What was found by the path if it is a network, or what the class or function returns when it is called without arguments."""
+    if isinstance(found, nn.Module):
+        return found
+    if not callable(found):
+        raise InputError(f"--model: '{path}' is {type_name(found)}; accepted: a class or a function that gives an nn.Module")
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:
+        wanted = str(error).rpartition("argument: ")[2]
+        raise InputError(f"--model: '{path}' needs an argument {wanted}; accepted: a class or function that needs none") from error
+    except ValueError:  # written in C, without a signature
+        pass
+    try:
+        network = found()
+    except Exception as error:
+        raise InputError(f"--model: '{path}()' {raised(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise InputError(f"--model: '{path}()' returned {type_name(network)}; accepted: an nn.Module from images to logits")
+    return network
+
+
+def _import(module: str, path: str) -> Any:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)  # as ``python -m`` does
+    importlib.invalidate_caches()  # the file may be newer than what Python knows of its folder
+    try:
+        return importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # the module is the user's and may raise anything; a script may end itself
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{module}.".startswith(f"{missing}."):
+            raise InputError(f"--model: '{path}': no module '{missing}' in '{here}' or among those installed") from error
+        raise InputError(f"--model: importing '{module}' {raised(error)}") from error
 
 
 def _from_timm(name: str, weights: Path | None, classes: int | None, pretrained: bool) -> nn.Module:
@@ -140,9 +194,8 @@ def _from_timm(name: str, weights: Path | None, classes: int | None, pretrained:
         return _timm_with_weights(name, f"{layer}.weight", weights, classes)
     logits = published if classes is None else classes
     if not logits:
-        raise InputError(
-            f"--classes is not given, and timm's {name} comes without a classifier; accepted: the number of logits, at least 2"
-        )
+        accepted = "the number of logits, at least 2"
+        raise InputError(f"--classes is not given, and timm's {name} comes without a classifier; accepted: {accepted}")
     if not pretrained:
         warnings.warn(f"--model: {TIMM}{name} has random weights; --weights FILE or --pretrained gives others", stacklevel=3)
     try:

@@ -20,15 +20,9 @@ WITH_WEIGHTS = "name the network by --model, as timm:NAME or my_package.my_modul
 
 
 class NetworkFile(nn.Module):
-    """The network of a file that holds its own code, which runs when it is called.
+    """The network of a TorchScript file or an exported program, whatever its suffix; its code runs when it is called."""
 
-    Args:
-        path: a TorchScript file or an exported program, whatever its suffix.
-
-    Raises:
-        InputError: if the file is damaged, or holds something else: weights alone, or a pickled network, which is not read.
-    """
-
+    network: nn.Module
     digest: Tensor
 
     def __init__(self, path: Path) -> None:
@@ -37,14 +31,19 @@ class NetworkFile(nn.Module):
         if kind is None:
             raise _refusal(path)
         try:
-            self.network = _torchscript(path) if kind == "torchscript" else _exported(path)
+            if kind == "torchscript":
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", DeprecationWarning)  # who has such a file knows that torch.jit is deprecated
+                    self.network = torch.jit.load(path, map_location="cpu")
+            else:
+                with path.open("rb") as file:  # by its name, torch.export refuses another suffix than .pt2
+                    self.network = torch.export.load(file).module()
         except Exception as error:  # torch raises whatever the damaged bytes lead to
             raise InputError(f"--model: '{path}' is damaged, or of another version of PyTorch; accepted: {ACCEPTED}") from error
         # a frozen network's weights are part of its code: only by this do two such files differ for a comparison of their tensors
         self.register_buffer("digest", torch.tensor(list(hashlib.sha256(path.read_bytes()).digest()), dtype=torch.uint8))
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Any:
-        """What the network returns for images in [0, 1]: logits, if it is a classifier."""
         return self.network(x)
 
     def train(self, mode: bool = True) -> Self:
@@ -65,17 +64,6 @@ def kind_of(path: Path) -> Literal["torchscript", "exported"] | None:
     if "archive_format" in members:
         return "exported"
     return "torchscript" if "constants.pkl" in members else None
-
-
-def _torchscript(path: Path) -> nn.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # who has such a file knows that torch.jit is deprecated
-        return torch.jit.load(path, map_location="cpu")
-
-
-def _exported(path: Path) -> nn.Module:
-    with path.open("rb") as file:  # by its name, torch.export refuses another suffix than .pt2
-        return torch.export.load(file).module()
 
 
 def _refusal(path: Path) -> InputError:

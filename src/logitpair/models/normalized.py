@@ -34,5 +34,4 @@ class Normalized(nn.Module):
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Logits of images in [0, 1]."""
         return self.model((x - self.mean) / self.std)

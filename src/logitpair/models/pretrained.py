@@ -40,16 +40,11 @@ class Timm(nn.Module):
         self.network = Normalized(network, config["mean"], config["std"])
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Logits of images in [0, 1]."""
         return self.network(x)
 
 
 def require_timm(name: str, option: str) -> Any:
-    """timm, if it has a network of this name.
-
-    Raises:
-        InputError: if not, with the option that gave the name and the nearest names.
-    """
+    """timm, if it has a network of this name, which ``option`` gave."""
     timm = import_timm()
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
@@ -59,15 +54,9 @@ def require_timm(name: str, option: str) -> Any:
 
 @contextmanager
 def fetching(name: str) -> Generator[None]:
-    """A block that builds the network of this name with its published weights, whose errors become one line.
-
-    Raises:
-        InputError: with the reason.
-    """
+    """A block that builds the network of this name with its published weights, whose errors become one line."""
     try:
         yield
     except Exception as error:  # the libraries below raise what they like
-        raise InputError(
-            f"pretrained: cannot fetch the published weights of {name} ({first_line(error)}); where there is no network, load weights "
-            "from a file"
-        ) from error
+        instead = "where there is no network, load weights from a file"
+        raise InputError(f"pretrained: cannot fetch the published weights of {name} ({first_line(error)}); {instead}") from error

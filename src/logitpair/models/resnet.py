@@ -20,8 +20,7 @@ class ResNet101(nn.Module):
 
     Args:
         classes: number of logits.
-        pretrained: begin with torchvision's first ImageNet weights (downloaded once), whose training was the plain one of their time;
-            for other than 1,000 classes the last layer is new.
+        pretrained: begin with torchvision's first ImageNet weights (downloaded once); for other than 1,000 classes the last layer is new.
 
     Raises:
         InputError: if the weights cannot be fetched.
@@ -44,7 +43,6 @@ class ResNet101(nn.Module):
         self.network = Normalized(network, IMAGENET_MEAN, IMAGENET_STD)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Logits of images in [0, 1]."""
         return self.network(x)
 
 
@@ -56,8 +54,8 @@ class ResNetV2_50(nn.Module):
 
     Args:
         classes: number of logits.
-        small_stem: begin with a 3x3 convolution of stride 1 and no pooling instead, as is usual for small images; 8x8 is then left
-            behind the last block, for 16 times the computing. The release does not.
+        small_stem: begin with a 3x3 convolution of stride 1 and no pooling instead, which the release does not; 8x8 is then left behind
+            the last block, for 16 times the computing.
 
     Source: arXiv 1603.05027, and the released code of arXiv 1803.06373 for the size, the stem and pixels in [-1, 1]. Departures:
     the first unit of a stage strides and not the last, as in the paper; BatchNorm's momentum is PyTorch's 0.1, there 0.003.
@@ -73,5 +71,4 @@ class ResNetV2_50(nn.Module):
         self.network = Normalized(network, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Logits of images in [0, 1]."""
         return self.network(x)

@@ -19,10 +19,7 @@ Streams = tuple[Stream, Stream]
 class ReversibleBlock(nn.Module):
     """``y1 = x1 + F(x2)``, ``y2 = x2 + G(y1)``, which the inputs follow from: ``x2 = y2 - G(y1)``, ``x1 = y1 - F(x2)``.
 
-    Args:
-        f, g: residual functions that keep the shape, without dropout or other random numbers.
-
-    Source: arXiv 1707.04585, equations 6 and 7.
+    F and G keep the shape, without dropout or other random numbers. Source: arXiv 1707.04585, equations 6 and 7.
     """
 
     def __init__(self, f: nn.Module, g: nn.Module) -> None:
@@ -30,23 +27,16 @@ class ReversibleBlock(nn.Module):
         self.f, self.g = f, g
 
     def forward(self, x1: Stream, x2: Stream) -> Streams:
-        """The block's outputs, with all activations stored."""
         y1 = x1 + self.f(x2)
         return y1, x2 + self.g(y1)
 
 
 class ReversibleChain(nn.Module):
-    """Reversible blocks one after the other.
+    """Reversible blocks one after the other, whose activations are recomputed from the outputs when gradients are computed.
 
-    Activations are recomputed from the outputs, one residual function at a time, when gradients are asked for: memory does not grow
-    with the number of blocks, and a step computes about a third more. Gradients are those of stored activations up to rounding, and
-    running statistics move once a forward. Under autocast the two streams are float32, without which the inputs would be lost;
-    a network that is cast to half precision as a whole wants ``reversible=False``, and so do second derivatives, which raise.
-
-    Args:
-        blocks: the blocks.
-        reversible: recompute activations; False stores them. A chain that a forward hook looks into stores them, so that what the
-            hook takes has a gradient.
+    Memory does not grow with the number of blocks, and a step computes about a third more. Gradients are those of stored activations up
+    to rounding, and running statistics move once a forward. A network that is cast to half precision as a whole wants
+    ``reversible=False``, which stores activations, and so do second derivatives, which raise.
 
     Source: arXiv 1707.04585, section 3.2 and algorithm 1. Departure: F and G are each computed once in the backward pass.
     """
@@ -57,19 +47,16 @@ class ReversibleChain(nn.Module):
         self.reversible = reversible
 
     def forward(self, x1: Stream, x2: Stream) -> Streams:
-        """The last block's outputs."""
-        if torch.is_autocast_enabled(x1.device.type):
+        if torch.is_autocast_enabled(x1.device.type):  # in half precision the inputs could not be recomputed
             x1, x2 = _at_least_float32(x1), _at_least_float32(x2)
-        if self.reversible and len(self.blocks) and not self._watched():
+        # what a forward hook takes must have a gradient
+        hooked = any(cast(Any, module)._forward_hooks for module in self.blocks.modules())
+        if self.reversible and len(self.blocks) and not hooked:
             residuals = [residual for block in self.blocks for residual in (block.f, block.g)]
             return cast(Streams, _Recomputed.apply(residuals, x1, x2, *self.parameters()))
         for block in self.blocks:
             x1, x2 = block(x1, x2)
         return x1, x2
-
-    def _watched(self) -> bool:
-        """Whether a forward hook waits inside."""
-        return any(cast(Any, module)._forward_hooks for module in self.blocks.modules())
 
 
 class _Recomputed(torch.autograd.Function):
@@ -102,16 +89,14 @@ class _Recomputed(torch.autograd.Function):
         gradients: list[Tensor | None] = []  # of the parameters, from the last to the first
         with _in_modes(ctx.modes), ctx.autocast():
             for residual, buffers in zip(reversed(ctx.residuals), reversed(ctx.buffers), strict=True):
-                names = [name for name, _ in residual.named_parameters()]
-                needed, wanted = wanted[len(wanted) - len(names) :], wanted[: len(wanted) - len(names)]
-                own = {
-                    name: parameter.detach().requires_grad_(need)
-                    for (name, parameter), need in zip(residual.named_parameters(), needed, strict=True)
-                }
+                parameters = dict(residual.named_parameters())
+                before = len(wanted) - len(parameters)
+                needed, wanted = wanted[before:], wanted[:before]
+                own = {name: value.detach().requires_grad_(need) for (name, value), need in zip(parameters.items(), needed, strict=True)}
                 x = a.detach().requires_grad_()
                 with torch.enable_grad():
                     r = functional_call(residual, {**own, **buffers}, (x,))  # running statistics move in the copies alone
-                dx, *found = torch.autograd.grad(r, [x, *(own[name] for name in names if own[name].requires_grad)], db.to(r.dtype))
+                dx, *found = torch.autograd.grad(r, [x, *(copy for copy in own.values() if copy.requires_grad)], db.to(r.dtype))
                 left = iter(found)
                 gradients += reversed([next(left) if need else None for need in needed])
                 a, b = b - r.detach(), a

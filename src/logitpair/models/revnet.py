@@ -20,25 +20,23 @@ Reshaped = Float[Tensor, "batch new_half new_height new_width"]
 class RevNet(nn.Module):
     """A convolution, stages of residual units on two halves of the channels, BatchNorm, ReLU, average over the image, logits.
 
-    A unit of a stage is a ``ReversibleBlock`` where it keeps resolution and width. The first unit of a stage halves the resolution
-    (except in the first stage) and widens: it is a ``TransitionBlock``, whose activations are stored.
-    Layers are counted as convolutions and the last linear layer: 2 + 4 a unit.
+    A unit of a stage is reversible where it keeps resolution and width. The first unit of a stage halves the resolution (except in the
+    first stage) and widens: its activations are stored. Layers are counted as convolutions and the last linear layer: 2 + 4 a unit.
 
     Args:
         units: residual units of each stage.
         widths: channels of the first convolution and of each stage's output, both halves together: one number more than ``units``.
         classes: number of logits.
         channels: channels of the images.
-        reversible: recompute activations instead of storing them; False has the same parameters and gives the same numbers with
-            more memory and less computing.
+        reversible: recompute activations instead of storing them; False gives the same numbers with more memory and less computing.
 
     Raises:
         InputError: for sizes that make no network.
 
     Source: Gomez et al. 2017, arXiv 1707.04585, section 3.2, and its released code for 32x32 images for what the text leaves open: the
-    shortcuts of ``TransitionBlock``, no BatchNorm-ReLU before the very first residual function, and the initialisation. Departures:
-    0.5 is subtracted instead of the mean image, padding is symmetric, BatchNorm has PyTorch's momentum and epsilon (0.1 and 1e-5, there
-    0.001 and 1e-3), and a first unit that keeps its shape is reversible too.
+    shortcuts, no BatchNorm-ReLU before the very first residual function, and the initialisation. Departures: 0.5 is subtracted instead
+    of the mean image, padding is symmetric, BatchNorm has PyTorch's momentum and epsilon (0.1 and 1e-5, there 0.001 and 1e-3), and a
+    first unit that keeps its shape is reversible too.
     """
 
     def __init__(
@@ -74,7 +72,6 @@ class RevNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Logits of images in [0, 1]."""
         x1, x2 = self.stem(x - 0.5).chunk(2, dim=1)
         for stage in self.stages:
             x1, x2 = stage(x1, x2)
@@ -85,12 +82,7 @@ class RevNet(nn.Module):
 class TransitionBlock(nn.Module):
     """``y1 = S(x1) + F(x2)``, ``y2 = S(x2) + G(y1)``, where resolution or width change, so that nothing can be reversed.
 
-    The shortcut S has no parameters: average pooling, and zeros for new channels, as many before the old ones as behind.
-
-    Args:
-        f, g: residual functions; the first changes the shape.
-        stride: of the pooling; 1 for none.
-        added: new channels.
+    The shortcut S pools by ``stride`` and has zeros for the ``added`` channels, as many before the old ones as behind.
     """
 
     def __init__(self, f: nn.Module, g: nn.Module, stride: int, added: int) -> None:
@@ -99,7 +91,6 @@ class TransitionBlock(nn.Module):
         self.stride, self.added = stride, added
 
     def forward(self, x1: Stream, x2: Stream) -> tuple[Reshaped, Reshaped]:
-        """The two streams in their new shape."""
         y1 = self._shortcut(x1) + self.f(x2)
         return y1, self._shortcut(x2) + self.g(y1)
 
@@ -111,9 +102,8 @@ class TransitionBlock(nn.Module):
 class RevNet9(RevNet):
     """The smallest RevNet for 32x32 images: 9 convolutions, in two stages of one unit, at 32x32 and at 16x16.
 
-    The 9 are the first convolution and 2 units x (F and G) x 2 convolutions; with the linear layer, which Gomez et al. count and
-    which no number of units makes up to 9, it would be called RevNet-10. Of the network that it used for SVHN the adversarial logit
-    pairing paper gives the name alone, neither stages nor widths.
+    The 9 are the first convolution and 2 units x (F and G) x 2 convolutions; with the linear layer, which Gomez et al. count, it would
+    be called RevNet-10. Of the network for SVHN the adversarial logit pairing paper gives the name alone, neither stages nor widths.
 
     Args:
         classes: number of logits.

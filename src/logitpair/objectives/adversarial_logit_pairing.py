@@ -1,16 +1,13 @@
 """Adversarial logit pairing (ALP), the paper's defense."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass
 
 from torch import nn
 
 from logitpair import losses
 from logitpair.objectives.adversarial_training import AdversarialTraining
-from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
+from logitpair.objectives.base import Images, Labels, LossTerms, RandomSource, forward_together, mean_of
 from logitpair.objectives.warmup import WeightWarmup
-from logitpair.rng import RandomSource
 
 
 @dataclass(frozen=True)
@@ -25,9 +22,6 @@ class AdversarialLogitPairing(WeightWarmup, AdversarialTraining):
         pairing: ``pairing(clean_logits, adversarial_logits) -> [batch]``. The default, the mean over classes, is what the released
             code computes; ``logitpair.losses.squared_l2_sum`` is the formula as printed, ``classes`` times as large.
         clean_weight: weight of the clean cross-entropy, in [0, 1).
-
-    Raises:
-        InputError: for ``weight`` or a warm-up below 0, or ``clean_weight`` outside [0, 1).
     """
 
     _: KW_ONLY

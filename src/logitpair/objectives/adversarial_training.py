@@ -1,16 +1,13 @@
 """Adversarial training: PGD training of Madry et al. and the mixed-minibatch PGD (M-PGD) of the paper."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor, nn
 
 from logitpair.attacks import Attack
-from logitpair.objectives.base import Images, Labels, LossTerms, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, RandomSource, forward_together
 from logitpair.objectives.warmup import AttackWarmup
-from logitpair.rng import RandomSource
 from logitpair.validate import fraction
 
 
@@ -24,9 +21,6 @@ class AdversarialTraining(AttackWarmup):
     Args:
         attack: makes the adversarial examples; it always searches to its last step, against the model in eval mode.
         clean_weight: weight of the clean loss, in [0, 1); the adversarial loss has the rest.
-
-    Raises:
-        InputError: for ``clean_weight`` outside [0, 1) or ``warmup`` below 0.
 
     Departs from the paper only in the warm-up, which it does not have.
     """

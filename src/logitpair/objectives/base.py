@@ -1,7 +1,5 @@
 """What every objective is: a frozen dataclass called with ``(model, x, y, generator=)`` that returns a loss and its named terms."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,18 +7,15 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from logitpair.errors import InputError
-from logitpair.models.inference import compute_logits
-from logitpair.rng import RandomSource
+from logitpair.losses import Labels as Labels, Logits
+from logitpair.models.inference import Images as Images, compute_logits
+from logitpair.rng import RandomSource as RandomSource
 from logitpair.runtime.distributed import unwrap_model
 from logitpair.validate import check_batch, check_labels, fraction
-
-Images = Float[Tensor, "batch channels height width"]
-Labels = Int[Tensor, " batch"]
-AUXILIARY = "auxiliary"  # the name of the auxiliary classifier's term
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class LossTerms:
 
     total: Float[Tensor, ""]
     terms: dict[str, Float[Tensor, ""]]
-    logits: dict[str, Float[Tensor, "batch classes"]]
+    logits: dict[str, Logits]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +43,7 @@ class Objective(ABC):
             that the defense takes by ``self.cross_entropy``; in [0, 1).
 
     Raises:
-        InputError: for ``label_smoothing`` outside [0, 1).
+        InputError: for a value outside the range that its description gives, here and in every subclass.
 
     Source of the smoothing: arXiv 1512.00567, section 7.
     """
@@ -56,7 +51,6 @@ class Objective(ABC):
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse settings that are none; a subclass calls it and adds its own."""
         fraction("label_smoothing", self.label_smoothing, one=False)
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: RandomSource | None = None) -> LossTerms:
@@ -69,14 +63,13 @@ class Objective(ABC):
             generator: source of all randomness; the global one if None.
 
         Raises:
-            InputError: for no images, images outside [0, 1] or not finite, labels outside the classes, or a model that does not return
-                logits.
+            InputError: for no images, images not in [0, 1], labels outside the classes, or a model that does not return logits.
         """
         check_batch(x, y)
         if not len(x):
             raise InputError("x: the batch is empty; it must hold at least one image")
         result = self.loss(model, x, y, generator)
-        return result if AUXILIARY in result.terms else with_auxiliary(result, model, y, self.cross_entropy)
+        return result if "auxiliary" in result.terms else with_auxiliary(result, model, y, self.cross_entropy)
 
     @abstractmethod
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
@@ -91,27 +84,15 @@ class Objective(ABC):
         return self
 
     def prepare(self, model: nn.Module, x: Images) -> None:  # noqa: B027  (most have nothing to look at)
-        """Look, before training, at what would otherwise be refused in the middle of it.
-
-        Args:
-            model: the network to be trained.
-            x: a few images.
-
-        Raises:
-            InputError: naming the setting that does not fit the model or the images.
-        """
+        """Before training, refuse with an ``InputError`` a setting that does not fit the network to be trained or a few images."""
 
 
 def with_auxiliary(result: LossTerms, model: nn.Module, y: Labels, cross_entropy: Callable[[Tensor, Any], Tensor]) -> LossTerms:
     """The loss with that of the network's auxiliary classifier, where it has one: a second head, deep inside, that helps training.
 
-    A network with one keeps, on the module that computes them or on any around it, its ``auxiliary_logits`` of the last forward in
-    train mode, ``[n * batch, classes]`` for ``n`` batches at once (None after any other forward), and ``auxiliary_weight``. The mean of
-    ``cross_entropy(logits, labels) -> [n * batch]`` on all of them is the term ``auxiliary``, added to the total with that weight.
-    Penalties pair the main logits only.
-
-    Raises:
-        InputError: for auxiliary logits that are not as many as a multiple of the labels.
+    A network with one keeps, on any of its modules, its ``auxiliary_logits`` of the last forward in train mode, ``[n * batch, classes]``
+    for ``n`` batches at once (None after any other forward), and ``auxiliary_weight``. The mean ``cross_entropy`` on all of them is the
+    term ``auxiliary``, added to the total with that weight. Penalties pair the main logits only.
 
     Source: arXiv 1512.00567, section 4, as InceptionV3 trains.
     """
@@ -123,26 +104,18 @@ def with_auxiliary(result: LossTerms, model: nn.Module, y: Labels, cross_entropy
     if len(logits) % len(y):
         raise InputError(f"model: {len(logits)} auxiliary_logits for {len(y)} labels; there must be a multiple of them")
     auxiliary = cross_entropy(logits, y.repeat(len(logits) // len(y))).mean()
-    return LossTerms(result.total + head.auxiliary_weight * auxiliary, result.terms | {AUXILIARY: auxiliary}, result.logits)
+    return LossTerms(result.total + head.auxiliary_weight * auxiliary, result.terms | {"auxiliary": auxiliary}, result.logits)
 
 
 def forward_together(model: nn.Module, y: Labels, *batches: Images) -> tuple[Tensor, ...]:
-    """Logits of several batches from one concatenated forward: one set of BatchNorm statistics, one pass through DDP.
-
-    Raises:
-        InputError: if the labels ``y`` lie outside the classes of the logits.
-    """
+    """Logits of several batches from one concatenated forward: one set of BatchNorm statistics, one pass through DDP."""
     logits = compute_logits(model, torch.cat(batches))
     check_labels(y, logits.shape[1])
     return logits.split([len(batch) for batch in batches])
 
 
 def mean_of(values: Tensor, x: Images) -> Float[Tensor, ""]:
-    """The mean of a penalty's values.
-
-    Raises:
-        InputError: if they are not one number an image, so that a function that averages by itself is not averaged twice.
-    """
+    """The mean of a penalty's values, which must be one an image, so that a function that averages by itself is not averaged twice."""
     if values.shape != x.shape[:1]:
         raise InputError(f"the penalty must give one number an image, [{len(x)}], not {list(values.shape)}; see logitpair.losses")
     return values.mean()

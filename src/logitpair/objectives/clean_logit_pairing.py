@@ -1,16 +1,13 @@
 """Clean logit pairing (CLP)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import nn
 
 from logitpair import losses
-from logitpair.objectives.base import Images, Labels, LossTerms, mean_of
+from logitpair.objectives.base import Images, Labels, LossTerms, RandomSource, mean_of
 from logitpair.objectives.gaussian_noise import GaussianNoise
 from logitpair.objectives.warmup import WeightWarmup
-from logitpair.rng import RandomSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +24,7 @@ class CleanLogitPairing(WeightWarmup, GaussianNoise):
         weight: the paper's lambda, at least 0.
         pairing: ``pairing(a, b) -> [batch]`` on logits.
 
-    Source: arXiv 1803.06373, section 3.2. It does not give the noise; 0.5 is that of Mosbach et al. 2018, arXiv 1810.12042. The
-    warm-up is not in it.
+    Source: arXiv 1803.06373, section 3.2; the noise is that of ``GaussianNoise``. The warm-up is not in it.
     """
 
     weight: float = 0.5

@@ -1,7 +1,5 @@
 """Ensemble adversarial training."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass
 
 import torch
@@ -55,6 +53,5 @@ class EnsembleAdversarialTraining(AdversarialTraining):
                     raise InputError(f"objective.sources[{number}] gives {found} logits, the model {classes}")
 
     def source_model(self, model: nn.Module, x: Images, generator: RandomSource | None) -> nn.Module:
-        """One of the networks, drawn anew."""
         networks = [unwrap_model(model), *(source.to(x) for source in self.sources)]
         return networks[int(uniform_number(generator) * len(networks))]

@@ -1,7 +1,5 @@
 """Feature pairing, which the paper names as future work."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import KW_ONLY, dataclass
@@ -15,9 +13,8 @@ from logitpair import losses
 from logitpair.errors import InputError
 from logitpair.models.inference import frozen_eval
 from logitpair.objectives.adversarial_training import AdversarialTraining
-from logitpair.objectives.base import Images, Labels, LossTerms, forward_together, mean_of
+from logitpair.objectives.base import Images, Labels, LossTerms, RandomSource, forward_together, mean_of
 from logitpair.objectives.warmup import WeightWarmup
-from logitpair.rng import RandomSource
 from logitpair.runtime.distributed import unwrap_model
 
 
@@ -28,18 +25,16 @@ class FeaturePairing(WeightWarmup, AdversarialTraining):
     Works on any network, without a change to it: the features are what its named modules return. Each module's penalty counts alike.
 
     Args:
-        attack: makes the adversarial examples; it always searches to its last step, against the model in eval mode.
         layers: names of modules as ``model.named_modules()`` gives them, such as ``conv2`` or ``network.layer4``; each must return
             one tensor ``[batch, ...]`` and run once in a forward. Paired is what they return, before anything changes it in place.
         weight: of the mean of the layers' penalties, at least 0.
         logit_weight: of the logits' penalty besides, at least 0; with it and ``weight`` 0 this is adversarial logit pairing.
         pairing: ``pairing(clean, adversarial) -> [batch]``, on features flattened to ``[batch, features]`` and on logits.
-        clean_weight: weight of the clean cross-entropy, in [0, 1).
         weight_warmup: epochs over which both weights grow linearly from 0; 0 starts at full size.
 
     Raises:
-        InputError: for a weight below 0, no layers or one named twice, or (before training and when called) a layer that the model does
-            not have, or that does not return one tensor a batch.
+        InputError: for no layers or one named twice, or (before training and when called) one that the model does not have, that does
+            not run once, or that does not return one tensor a batch.
 
     Source: arXiv 1803.06373, the conclusion's suggestion; the form, that of its section 3.2 with features for logits, is ours.
     """
@@ -74,11 +69,7 @@ class FeaturePairing(WeightWarmup, AdversarialTraining):
 
 @contextmanager
 def recorded(model: nn.Module, layers: tuple[str, ...], images: int) -> Generator[dict[str, Tensor]]:
-    """What the named modules return in the one forward of this block, by name.
-
-    Raises:
-        InputError: for a name that no module has, or a module that did not run once or does not return one tensor ``[images, ...]``.
-    """
+    """What the named modules return in the one forward of this block, by name; each must run once and return ``[images, ...]``."""
     modules, features = dict(unwrap_model(model).named_modules()), dict[str, Tensor]()
 
     def record(layer: str, module: nn.Module, inputs: object, output: object) -> None:

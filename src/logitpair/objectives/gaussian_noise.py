@@ -1,7 +1,5 @@
 """Training on noisy images, without any attack."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -16,11 +14,8 @@ class GaussianNoise(Objective):
     """Mean cross-entropy on images with Gaussian noise added: what clean logit pairing and logit squeezing are without their penalty.
 
     Args:
-        noise: standard deviation, in [0, 1] pixel scale.
+        noise: standard deviation, at least 0, in [0, 1] pixel scale.
         clip: bring the noisy pixels back into [0, 1]; False lets the network see pixels outside it.
-
-    Raises:
-        InputError: for ``noise`` below 0.
 
     Source: the baseline of arXiv 1803.06373, figure 1, which gives neither the deviation nor whether pixels are clipped; 0.5 is
     that of Mosbach et al. 2018, arXiv 1810.12042.

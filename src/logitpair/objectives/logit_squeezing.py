@@ -1,17 +1,14 @@
 """Logit squeezing."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from logitpair import losses
-from logitpair.objectives.base import Images, Labels, LossTerms, mean_of
+from logitpair.objectives.base import Images, Labels, LossTerms, RandomSource, mean_of
 from logitpair.objectives.gaussian_noise import GaussianNoise
 from logitpair.objectives.warmup import WeightWarmup
-from logitpair.rng import RandomSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +24,7 @@ class LogitSqueezing(WeightWarmup, GaussianNoise):
             The plain norm pulls as hard on small logits as on large: from a weight of about 0.5 on, with nothing to warm it up, the
             network may give constant logits.
 
-    Source: arXiv 1803.06373, section 3.2, which says "norm" and leaves open which. It does not give the noise; 0.5 is that of Mosbach
-    et al. 2018, arXiv 1810.12042. The warm-up is not in it.
+    Source: arXiv 1803.06373, section 3.2, which leaves open which "norm"; the noise is that of ``GaussianNoise``. The warm-up is not in it.
     """
 
     weight: float = 0.5

@@ -1,16 +1,13 @@
 """MART: adversarial training that looks harder at the images misclassified without any attack."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass
 
 from torch import nn
 
 from logitpair import losses
 from logitpair.attacks import Attack
-from logitpair.objectives.base import Images, Labels, LossTerms, forward_together
+from logitpair.objectives.base import Images, Labels, LossTerms, RandomSource, forward_together
 from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
-from logitpair.rng import RandomSource
 
 
 @dataclass(frozen=True)
@@ -23,9 +20,6 @@ class MART(AttackWarmup, WeightWarmup):
     Args:
         attack: makes the adversarial examples; it always searches to its last step, against the model in eval mode.
         weight: the source's lambda, at least 0.
-
-    Raises:
-        InputError: for ``weight`` or a warm-up below 0.
 
     Source: Wang et al., "Improving Adversarial Robustness Requires Revisiting Misclassified Examples", ICLR 2020
     (openreview.net/forum?id=rklOg6EFwS; not on arXiv), section 3. Departs from its code in adding no constants inside the logarithms,

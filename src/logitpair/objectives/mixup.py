@@ -1,7 +1,5 @@
 """Mixup."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,15 +15,11 @@ class Mixup(Objective):
     """Cross-entropy on convex combinations of two images, with their labels combined alike.
 
     The batch is mixed with a random permutation of itself: a fraction of each image, drawn once a batch from Beta(``alpha``,
-    ``alpha``), and the rest of its partner. Under data-parallel training the processes draw the same fraction and each finds partners
-    among its own images of the batch, so that another number of processes pairs, and trains, otherwise. No logits are reported, since
-    none belong to one label.
+    ``alpha``), and the rest of its partner. Under data-parallel training each process finds partners among its own images of the batch,
+    so that another number of processes trains otherwise. No logits are reported, since none belong to one label.
 
     Args:
         alpha: of the Beta distribution, above 0; near 0 hardly mixes, 1 is uniform, large values mix half and half.
-
-    Raises:
-        InputError: for ``alpha`` not above 0.
 
     Source: arXiv 1710.09412, section 2; one fraction a batch and a permutation of the batch, as its implementation there.
     """

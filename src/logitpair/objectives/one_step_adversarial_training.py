@@ -1,12 +1,10 @@
 """One-step adversarial training, as first done on ImageNet."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from logitpair.attacks import PGD, LeastLikely
 from logitpair.attacks.targets import Target
@@ -23,21 +21,17 @@ class OneStepAdversarialTraining(Objective):
     """Cross-entropy on minibatches in which some images are replaced by one-step adversarial examples of varying size.
 
     The first ``adversarial_share`` of the (shuffled) batch takes one signed-gradient step towards ``target``, computed with the model in
-    eval mode; its length differs from image to image. The total is ``(sum of clean losses + weight * sum of adversarial losses) /
-    (clean + weight * adversarial)`` with the numbers of either in the denominator. Under data-parallel training each process replaces
-    the first of its own images of the batch: the same ones as of the whole where the numbers divide evenly.
+    eval mode. The total is ``(sum of clean losses + weight * sum of adversarial losses) / (clean + weight * adversarial)`` with the
+    numbers of either in the denominator. Under data-parallel training each process replaces the first of its own images of the batch.
 
     Args:
-        threat: the ball whose radius is the longest step.
+        threat: the ball whose radius, above 0, is the longest step.
         target: the class stepped towards; the least likely one is "Step-LL".
-        weight: of an adversarial example relative to a clean one.
+        weight: of an adversarial example relative to a clean one, above 0.
         adversarial_share: fraction of the batch that is replaced, above 0 and at most 1; at least one image is.
         vary_eps: draw each image's step length from the normal distribution of deviation ``eps`` / 2, truncated to [0, eps], against
             overfitting to one length; False steps by ``eps``.
         warmup: epochs over which ``eps`` grows linearly to its full size; 0 starts at full size.
-
-    Raises:
-        InputError: for ``weight`` or the threat's ``eps`` not above 0, ``adversarial_share`` outside (0, 1], or ``warmup`` below 0.
 
     Source: Kurakin et al. 2017, arXiv 1611.01236, section 3 and algorithm 1 (weight 0.3, half of the batch). The warm-up is not in it.
     """
@@ -80,11 +74,6 @@ class OneStepAdversarialTraining(Objective):
         x_adv = self.attack(model, x, y, generator=generator)
         if not self.vary_eps:
             return x_adv
-        length = self.threat.eps * half_normal(x[:, :1, :1, :1], generator)
+        half = torch.special.ndtr(x.new_tensor(2.0)) - 0.5  # of the normal distribution of deviation 1/2, all of it that lies in [0, 1]
+        length = self.threat.eps * (torch.special.ndtri(0.5 + half * uniform_like(x[:, :1, :1, :1], generator)) / 2)
         return self.threat.project(x + length * (x_adv - x).sign(), x)
-
-
-def half_normal(x: Tensor, generator: RandomSource | None) -> Tensor:
-    """Numbers shaped like ``x`` from the normal distribution of deviation 1/2 truncated to [0, 1]."""
-    full = torch.special.ndtr(torch.tensor(2.0, dtype=x.dtype, device=x.device))
-    return torch.special.ndtri(0.5 + (full - 0.5) * uniform_like(x, generator)) / 2

@@ -1,13 +1,10 @@
 """Regular training."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import nn
 
-from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
-from logitpair.rng import RandomSource
+from logitpair.objectives.base import Images, Labels, LossTerms, Objective, RandomSource, forward_together
 
 
 @dataclass(frozen=True, kw_only=True)

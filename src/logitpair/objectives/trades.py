@@ -1,11 +1,9 @@
 """TRADES: accuracy on clean images traded against agreement with them."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from logitpair import losses
 from logitpair.attacks import PGD
@@ -28,11 +26,9 @@ class TRADES(AttackWarmup, WeightWarmup):
     Gradients of the loss flow through both predictions.
 
     Args:
-        attack: gives the search its ball, ``step_size`` and ``steps``; the source replaces its loss and its start.
+        attack: gives the search its ball, ``step_size`` and ``steps``; the source replaces its loss and its start, and one with a target,
+            a loss or several restarts raises ``InputError``.
         weight: of the divergence (the source's 1/lambda, 1 to 6 there), at least 0.
-
-    Raises:
-        InputError: for an ``attack`` with a target, a loss or several restarts.
 
     Source: arXiv 1901.08573, algorithm 1. The noise of 0.001 is brought into the ball before the first step, and the warm-ups are not in
     the source.
@@ -58,14 +54,10 @@ class TRADES(AttackWarmup, WeightWarmup):
         """The images in the ball that drive the prediction furthest; the model is left as it was."""
         x = x.detach()
         start = self.attack.threat.project(x + START * normal_like(x, generator), x)
-        attack = replace(self.attack.without_early_stop(), loss=_drift)
+        attack = replace(self.attack.without_early_stop(), loss=losses.kl_to_clean)  # of (logits, clean), so it is KL(p || q)
         with frozen_eval(model):
             with precision.full_precision(x.device):  # what the noise changes is below what bfloat16 can tell; a whole step is not
                 with torch.no_grad():
                     clean = compute_logits(model, x)
                 x_adv, _ = replace(attack, steps=1).ascend(model, x, y, clean, start)
             return replace(attack, steps=attack.steps - 1).ascend(model, x, y, clean, x_adv)[0] if attack.steps > 1 else x_adv
-
-
-def _drift(logits: Tensor, clean: Tensor) -> Tensor:
-    return losses.kl_from_clean(clean, logits)

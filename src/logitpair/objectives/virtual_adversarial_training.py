@@ -1,7 +1,5 @@
 """Virtual adversarial training (VAT)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -20,7 +18,7 @@ from logitpair.validate import at_least, positive, whole
 
 
 def l2_ascent(gradient: Images) -> Images:
-    """The gradient at Euclidean length 1, image by image: where a step in an L2 ball ascends fastest. No gradient points nowhere."""
+    """The gradient at Euclidean length 1, image by image: where a step in an L2 ball ascends fastest. A zero gradient stays 0."""
     largest = gradient.abs().amax((1, 2, 3), keepdim=True)
     scaled = gradient / largest.clamp_min(torch.finfo(gradient.dtype).tiny)  # or the squares of a tiny gradient would be 0
     return scaled / torch.linalg.vector_norm(scaled, dim=(1, 2, 3), keepdim=True).clamp_min(1)
@@ -40,17 +38,14 @@ class VirtualAdversarialTraining(WeightWarmup):
     clean prediction that the other is compared with.
 
     Args:
-        eps: length of the perturbation, in [0, 1] pixel scale and in the norm of ``ascent``.
+        eps: length of the perturbation, at least 0, in [0, 1] pixel scale and in the norm of ``ascent``.
         weight: of the divergence, at least 0.
         divergence: ``divergence(clean_logits, other_logits) -> [batch]``: ``logitpair.losses.kl_from_clean`` is the source's KL(p || q)
             of the clean prediction p and the other one q, ``kl_to_clean`` the other direction.
         ascent: the step of length 1 along a gradient, and so the ball: ``l2_ascent`` (the source's) or ``linf_ascent`` of this module.
-        xi: how far from the image the curvature is probed, as Euclidean length in [0, 1] pixel scale.
+        xi: how far from the image the curvature is probed, above 0, as Euclidean length in [0, 1] pixel scale.
         power_iterations: forward and backward passes of the search, at least 1.
         warmup: epochs over which ``eps`` grows linearly from 0; 0 starts at full size.
-
-    Raises:
-        InputError: for ``eps`` or ``warmup`` below 0, ``xi`` not above 0, or ``power_iterations`` below 1.
 
     Source: arXiv 1704.03976, section 3. Departs from it in that the perturbed image is clipped to [0, 1], all data are labelled, the
     search sees the model in eval mode, and ``xi`` is larger than the 1e-6 of its code, at which float32 rounding drowns the

@@ -1,15 +1,12 @@
 """Warm-ups: attacks and weights that grow over the first epochs, as pure functions of the epoch."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from torch import nn
 
 from logitpair.attacks import Attack
-from logitpair.objectives.base import Images, Labels, Objective
-from logitpair.rng import RandomSource
+from logitpair.objectives.base import Images, Labels, Objective, RandomSource
 from logitpair.runtime.distributed import unwrap_model
 from logitpair.validate import at_least
 

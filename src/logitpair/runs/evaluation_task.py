@@ -11,12 +11,12 @@ from typing import Any, Literal, Self
 import msgspec
 import torch
 from torch import nn
-from torch.utils.data import Subset
 
 from logitpair.attacks import Attack
 from logitpair.config import parsing, recipes
 from logitpair.config.attack_specs import read_attacks
 from logitpair.data import Data, Photos, count, first
+from logitpair.data.data_fingerprint import known_labels
 from logitpair.errors import InputError
 from logitpair.evaluation.evaluate import evaluate
 from logitpair.evaluation.result import Evaluation
@@ -112,7 +112,7 @@ class EvaluationTask:
         test = images.test(count_logits(model, images.first()))
         data = DataSet(name=images.name, split="test", class_names=tuple(test.classes), size=images.size, resize=images.resize)
         named = {} if attacks is None else read_attacks(attacks)
-        chosen = first_examples(test, examples, len(set(_labels(test))))
+        chosen = first_examples(test, examples, len(set(known_labels(test))))
         return cls(model=model, test=chosen, attacks=named, batch_size=batch_size or 256, record=Task(network=network, data=data))
 
     def evaluate(
@@ -185,7 +185,7 @@ def first_examples(test: Data, examples: int | None, classes: int) -> Data:
     total, chosen = count(test), first(test, examples)
     if examples is not None and total is not None and examples > total:
         warnings.warn(f"--examples: {examples:,} are asked for, there are {total:,}", stacklevel=3)
-    labels = [] if examples is None else _labels(chosen)
+    labels = [] if examples is None else known_labels(chosen)
     present = len(set(labels))
     if labels == sorted(labels) and 0 < present < classes:
         warnings.warn(
@@ -194,12 +194,3 @@ def first_examples(test: Data, examples: int | None, classes: int) -> Data:
             stacklevel=3,
         )
     return chosen
-
-
-def _labels(data: Data) -> list[int]:
-    """Of images that lie in files, read without opening them; none for other data."""
-    indices: Sequence[int] = range(count(data) or 0)
-    while isinstance(data, Subset):
-        indices, data = [data.indices[index] for index in indices], data.dataset
-    label = getattr(data, "label", None)
-    return [label(index) for index in indices] if label else []

@@ -20,13 +20,7 @@ FAREWELL = 0.2  # seconds for gloo's threads to let go of their last messages: f
 
 @dataclass(frozen=True)
 class World:
-    """The data-parallel processes, as one of them sees them.
-
-    Args:
-        rank: which of them this one is, from 0.
-        size: how many there are.
-        device: where this one works.
-    """
+    """``size`` data-parallel processes, as the one of ``rank`` (from 0) sees them, which works on ``device``."""
 
     rank: int
     size: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -22,8 +22,8 @@ def checkpoint_activations(model: nn.Module) -> None:
 
     The stages are the children of the network (of the one inside, where it is wrapped), and those of its ``Sequential`` and
     ``ModuleList`` children, that are made of several modules: the blocks of a residual network, say. Outputs, gradients and BatchNorm
-    statistics are exactly those without: random numbers are drawn again as they were, and BatchNorm's running statistics stand
-    still in the second run. Other layers whose buffers change in a forward (spectral normalisation) would change them twice.
+    statistics are exactly those without: random numbers are drawn again as they were, and BatchNorm's running statistics do not
+    move in the second run. Other layers whose buffers change in a forward (spectral normalisation) would change them twice.
 
     Args:
         model: the network; ``forward`` of its stages is replaced, so that a copy made afterwards would run those of the original.
@@ -41,29 +41,25 @@ def checkpoint_activations(model: nn.Module) -> None:
 
 
 def stages(model: nn.Module) -> Iterator[nn.Module]:
-    """The parts of a network that are checkpointed one by one."""
+    """The blocks of a network that are checkpointed one by one."""
     children = list(model.children())
     while len(children) == 1:  # a wrapper
         children = list(children[0].children())
     for child in children:
-        for part in child.children() if isinstance(child, nn.Sequential | nn.ModuleList) else [child]:
-            if sum(1 for _ in part.modules()) > 2:
-                yield part
+        for stage in child.children() if isinstance(child, nn.Sequential | nn.ModuleList) else [child]:
+            if sum(1 for _ in stage.modules()) > 2:
+                yield stage
 
 
 def _run(stage: nn.Module, forward: Any, *inputs: Any, **named: Any) -> Any:
-    needed = torch.is_grad_enabled() and any(isinstance(part, Tensor) and part.requires_grad for part in (*inputs, *stage.parameters()))
+    needed = torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in (*inputs, *stage.parameters()))
     if not needed:
         return forward(*inputs, **named)
-    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=partial(_contexts, stage), **named)
+    contexts = nullcontext(), _FrozenStatistics(stage)  # of the first run, and of the second
+    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=lambda: contexts, **named)
 
 
-def _contexts(stage: nn.Module) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    """What the first run and the second run happen in."""
-    return nullcontext(), _StandingStill(stage)
-
-
-class _StandingStill:
+class _FrozenStatistics:
     """While entered, the running statistics of BatchNorm are not moved: momentum 0 gives the old ones back, to the last bit."""
 
     def __init__(self, stage: nn.Module) -> None:

@@ -14,13 +14,7 @@ from logitpair.training.process_team import ProcessTeam
 
 
 class Checkpoints:
-    """Written by the one of the team's processes that writes files.
-
-    Args:
-        run: the run directory.
-        config: the settings.
-        team: the processes.
-    """
+    """Written by the one of the team's processes that writes files."""
 
     def __init__(self, run: Path, config: RunConfig, team: ProcessTeam) -> None:
         self.folder, self._end = run / "checkpoints", run / "training.json"

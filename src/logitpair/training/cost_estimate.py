@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,21 +26,13 @@ GIB = 1024**3
 
 @dataclass(frozen=True)
 class GPU:
-    """What a GPU can do at best, by its data sheet.
-
-    Args:
-        name: of the product.
-        half: floating-point operations a second of matrix products in bfloat16 or float16, dense.
-        single: of those in float32, without TF32.
-        memory: in bytes.
-        bfloat16: whether ``precision: auto`` computes in it there.
-    """
+    """What a GPU can do at best, by its data sheet."""
 
     name: str
-    half: float
-    single: float
-    memory: float
-    bfloat16: bool = True
+    half: float  #: floating-point operations a second of matrix products in bfloat16 or float16, dense
+    single: float  #: of those in float32, without TF32
+    memory: float  #: in bytes
+    bfloat16: bool = True  #: whether ``precision: auto`` computes in it there
 
 
 GPUS = {
@@ -61,54 +54,33 @@ ROOM = 0.9  # of the memory: the rest is the library's own and what lies between
 
 @dataclass(frozen=True)
 class StepCost:
-    """What one step of training costs, attack included.
+    """What one step of training costs, attack included."""
 
-    Args:
-        flops: floating-point operations for each of its images, a multiplication with its addition counting as two.
-        launches: operations that the host starts, whatever the number of images.
-        activations: bytes of float32 numbers kept for backward passes at the most, for each of its images.
-        others: bytes of whole numbers and masks kept with them.
-        weights: bytes of parameters, gradients, the optimizer's state, the moving average and the buffers.
-        parameters: numbers that are trained.
-    """
-
-    flops: float
-    launches: int
-    activations: float
-    others: float
-    weights: int
-    parameters: int
+    flops: float  #: floating-point operations for each of its images, a multiplication with its addition counting as two
+    launches: int  #: operations that the host starts, whatever the number of images
+    activations: float  #: bytes of float32 numbers kept for backward passes at the most, for each of its images
+    others: float  #: bytes of whole numbers and masks kept with them
+    weights: int  #: bytes of parameters, gradients, the optimizer's state, the moving average and the buffers
+    parameters: int  #: numbers that are trained
 
 
 @dataclass(frozen=True)
 class RunCost:
-    """What a whole run costs on given GPUs.
+    """What a whole run costs on given GPUs."""
 
-    Args:
-        steps: of the optimizer.
-        flops: of the whole run.
-        half: whether it computes in 16 bits.
-        share: of the GPU's peak that is taken to be reached.
-        launched: whether starting the operations takes longer than computing them.
-        images_per_second: training images of all GPUs together.
-        seconds: of the whole run, validation and evaluation left out.
-        memory: bytes on each GPU.
-        largest_batch: images that would fit into all GPUs together.
-    """
-
-    steps: int
-    flops: float
-    half: bool
-    share: float
-    launched: bool
-    images_per_second: float
-    seconds: float
-    memory: float
-    largest_batch: int
+    steps: int  #: of the optimizer
+    flops: float  #: of the whole run
+    half: bool  #: whether it computes in 16 bits
+    share: float  #: of the GPU's peak that is taken to be reached
+    launched: bool  #: whether starting the operations takes longer than computing them
+    images_per_second: float  #: training images of all GPUs together
+    seconds: float  #: of the whole run, validation and evaluation left out
+    memory: float  #: bytes on each GPU
+    largest_batch: int  #: images that would fit into all GPUs together
 
 
 class CountedFlops(TorchDispatchMode):
-    """Within it, ``calls`` counts PyTorch's operations, and ``total`` the floating-point operations of matrix products and convolutions.
+    """Counts PyTorch's operations (``calls``), and the floating-point operations of matrix products and convolutions (``total``).
 
     The formulas are PyTorch's. Its ``FlopCounterMode`` counts by module, and its hooks forbid ``torch.autograd.grad``, by which attacks
     work.
@@ -128,54 +100,41 @@ class CountedFlops(TorchDispatchMode):
 
 
 class SavedBytes(torch.autograd.graph.saved_tensors_hooks):
-    """Within it, ``peak`` is the most bytes that autograd kept at a time for backward passes, each storage counted once; ``others`` of them
-    are no floating-point numbers.
+    """Counts the most bytes that autograd keeps at a time for backward passes (``peak``), each storage once and ``model``'s own not.
 
-    Args:
-        model: whose parameters are not counted.
+    ``others`` of them are no floating-point numbers.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-        self.live: Counter[int] = Counter()
-        self.now = self.whole = self.peak = self.others = 0
-        super().__init__(self._pack, _unpack)
+        self.users: Counter[int] = Counter()  # saved tensors by their storage
+        self.now = self.now_others = self.peak = self.others = 0
+        super().__init__(self._pack, lambda saved: saved())
 
-    def _pack(self, tensor: Tensor) -> Any:
-        storage = tensor.untyped_storage()
-        kept = _Kept(tensor)
-        whole = 0 if tensor.is_floating_point() else storage.nbytes()
-        if storage.data_ptr() not in self.own:
-            if not self.live[storage.data_ptr()]:
-                self.now += storage.nbytes()
-                self.whole += whole
-                if self.now > self.peak:
-                    self.peak, self.others = self.now, self.whole
-            self.live[storage.data_ptr()] += 1
-            weakref.finalize(kept, self._release, storage.data_ptr(), storage.nbytes(), whole)
-        return kept
+    def _pack(self, tensor: Tensor) -> Callable[[], Tensor]:
+        def saved() -> Tensor:  # lives as long as autograd keeps it, which the tensor itself may outlive
+            return tensor
 
-    def _release(self, pointer: int, size: int, whole: int) -> None:
-        self.live[pointer] -= 1
-        if not self.live[pointer]:
-            self.now -= size
-            self.whole -= whole
+        pointer, size = tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes()
+        if pointer not in self.own:
+            others = 0 if tensor.is_floating_point() else size
+            self._count(pointer, 1, size, others)
+            if self.now > self.peak:
+                self.peak, self.others = self.now, self.now_others
+            weakref.finalize(saved, self._count, pointer, -1, -size, -others)
+        return saved
 
-
-class _Kept:
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-
-
-def _unpack(kept: _Kept) -> Tensor:
-    return kept.tensor
+    def _count(self, pointer: int, change: int, size: int, others: int) -> None:
+        """One saved tensor more or fewer; its bytes count with the first and the last of a storage."""
+        self.users[pointer] += change
+        if self.users[pointer] == max(change, 0):
+            self.now, self.now_others = self.now + size, self.now_others + others
 
 
 def step_cost(config: RunConfig, x: Tensor, y: Tensor) -> StepCost:
-    """Take one step on these images, in float32 on the CPU, and count.
+    """Count one step on these images, in float32 on the CPU: the last of training, when every warm-up is over.
 
-    It is the last step of training that is counted, when every warm-up is over. Attention is counted as two matrix products, its matrix
-    of weights kept.
+    Attention is counted as two matrix products, its matrix of weights kept.
 
     Args:
         config: the run.
@@ -200,8 +159,8 @@ def step_cost(config: RunConfig, x: Tensor, y: Tensor) -> StepCost:
         raise InputError(f"model: a step on images {list(x.shape[1:])} fails ({first_line(error)})") from error
     state.optimizer.step()
     held = [*state.model.parameters(), *state.model.buffers(), *([] if state.ema is None else state.ema.parameters())]
-    held += [p.grad for p in state.model.parameters() if p.grad is not None]
-    held += [value for one in state.optimizer.state.values() for value in one.values() if isinstance(value, Tensor)]
+    held += [parameter.grad for parameter in state.model.parameters() if parameter.grad is not None]
+    held += [value for slots in state.optimizer.state.values() for value in slots.values() if isinstance(value, Tensor)]
     return StepCost(
         flops=counted.total / len(x),
         launches=counted.calls,
@@ -233,20 +192,19 @@ def run_cost(
     at_least("--gpus", gpus, 1)
     if gpus > config.batch_size:
         raise InputError(f"--gpus: {gpus} is more than the batch of {config.batch_size} images")
+    if share is not None and not 0 < share <= 1:
+        raise InputError(f"--share must lie above 0 and be at most 1, not {share:g}")
     half = gpu.bfloat16 if config.precision == "auto" else config.precision != "float32"
     peak = gpu.half if half else gpu.single
-    if share is None:
-        share = SHARE_HALF if half else SHARE_SINGLE
-    elif not 0 < share <= 1:
-        raise InputError(f"--share must lie above 0 and be at most 1, not {share:g}")
-    batch = math.ceil(config.batch_size / gpus)
-    together = math.ceil(batch / config.accumulate)  # images on a GPU at a time
-    launching = rate is None and LAUNCH * step.launches > together * step.flops / (share * peak)
+    share = share or (SHARE_HALF if half else SHARE_SINGLE)
+    at_a_time = math.ceil(math.ceil(config.batch_size / gpus) / config.accumulate)  # images on a GPU
+    launch = LAUNCH * step.launches
+    launched = rate is None and launch > at_a_time * step.flops / (share * peak)
     if rate is not None:
         positive("--rate", rate)
         share = rate * step.flops / peak
-    elif launching:
-        share = together * step.flops / (LAUNCH * step.launches * peak)
+    elif launched:
+        share = at_a_time * step.flops / (launch * peak)
     total = config.epochs * images
     images_per_second = gpus * share * peak / step.flops
     kept = step.activations / (2 if half else 1) + step.others
@@ -255,9 +213,9 @@ def run_cost(
         flops=total * step.flops,
         half=half,
         share=share,
-        launched=launching,
+        launched=launched,
         images_per_second=images_per_second,
         seconds=total / images_per_second,
-        memory=step.weights + kept * together,
+        memory=step.weights + kept * at_a_time,
         largest_batch=gpus * config.accumulate * max(0, int((ROOM * gpu.memory - step.weights) / kept)),
     )

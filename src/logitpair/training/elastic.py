@@ -45,11 +45,7 @@ GATHER_TIMEOUT = 3600.0  # seconds in which workers that are too few wait for ot
 def process_team(config: ElasticConfig, world: World, state: TrainState, end: Path) -> Generator[ProcessTeam]:
     """Join the other workers, and leave when done; the ordinary team of ``world`` where ``workers`` is not given.
 
-    Args:
-        config: how many workers share a step, and where they meet.
-        world: what ``distributed.join`` gave: with ``workers`` this process alone.
-        state: what is trained, which a worker gives to others and takes from them.
-        end: the file that the run's end is known by.
+    The run has ended where the file ``end`` is.
 
     Raises:
         InputError: where torchft is not installed, processes of ``torchrun`` would each be a worker, or no lighthouse answers.
@@ -109,16 +105,7 @@ def joined_manager(config: ElasticConfig, world: World, state: TrainState) -> Ge
 
 
 class ElasticTeam(ProcessTeam):
-    """The workers that a lighthouse knows of; each is a standby until its first step.
-
-    Args:
-        world: this process alone.
-        state: what is trained.
-        size: how many share a step's batch.
-        manager: torchft's manager of this worker.
-        timeout: seconds in which each worker, from the first, may write the end of the run.
-        end: the file that it is known by.
-    """
+    """The workers that a lighthouse knows of; each is a standby until its first step."""
 
     def __init__(self, world: World, state: TrainState, size: int, manager: Any, timeout: float, end: Path) -> None:
         super().__init__(world, state)
@@ -138,11 +125,7 @@ class ElasticTeam(ProcessTeam):
                 logger.info(f"step {self.state.step} is taken again: a worker was lost")
 
     def gather(self, leave: Callable[[], bool]) -> bool:
-        """Come together for a step, at the newest of the workers' states; False if ``leave`` says so while others are waited for.
-
-        Raises:
-            InputError: if too few workers came, or the lighthouse did not answer, for an hour.
-        """
+        """Come together for a step, at the newest of the workers' states; False if ``leave`` says so while others are waited for."""
         began = time.monotonic()
         while not leave():
             error = self._quorum()
@@ -180,37 +163,34 @@ class ElasticTeam(ProcessTeam):
 
     @torch.no_grad()
     def average(self, measures: Measures) -> Measures | None:
-        """Give all workers, standbys too, the mean of the gradients, buffers and measures of those that share the batch.
-
-        Raises:
-            InputError: where others count another number of workers, or the objective measures more than there is room for.
-        """
+        """Give all workers, standbys too, the mean of the gradients, buffers and measures of those that share the batch."""
         numbers = torch.zeros(NUMBERS, dtype=torch.float64, device=self.world.device)
         if len(measures) >= NUMBERS:
             raise InputError(f"objective: measures {len(measures)} numbers in a step; accepted with elastic.workers: {NUMBERS - 1}")
         numbers[0] = 1
         for slot, value in enumerate(measures.values(), 1):
             numbers[slot] = value
-        trained = [parameter for parameter in self.state.model.parameters() if parameter.requires_grad]
-        for parameter in trained:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        gradients = torch.cat([parameter.grad.flatten() for parameter in trained if parameter.grad is not None])
+        gradients: list[Tensor] = []
+        for parameter in self.state.model.parameters():
+            if parameter.requires_grad:
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                gradients.append(parameter.grad)
         buffers = list(self.state.model.buffers())
+        mean_gradients = torch.cat([gradient.flatten() for gradient in gradients])
         # counts too must be the same in a standby, and are whole numbers also in float64
-        rest = torch.cat([numbers, *(buffer.double().flatten() for buffer in buffers)])
-        for vector in (gradients, rest):
+        means = torch.cat([numbers, *(buffer.double().flatten() for buffer in buffers)])
+        for vector in (mean_gradients, means):
             self._manager.allreduce(vector).wait()  # zeros for a standby's
         if not self._manager.should_commit():
             for buffer, before in zip(buffers, self._buffers, strict=True):
                 buffer.copy_(before)
             return None
-        if rest[0] != 1:
+        if means[0] != 1:
             raise InputError(f"elastic.workers: {self.size} here and another number elsewhere; accepted: the same for all workers")
-        scatter(gradients, [parameter.grad for parameter in trained if parameter.grad is not None])
-        scatter(rest[NUMBERS:], buffers)
+        scatter(mean_gradients, gradients)
+        scatter(means[NUMBERS:], buffers)
         names = list(measures) or ["loss"]  # which is the first
-        return dict(zip(names, rest[1:NUMBERS], strict=False))
+        return dict(zip(names, means[1:NUMBERS], strict=False))
 
     def is_writer(self) -> bool:
         """The first worker; at the end of the run the next one, where the one before it has not written it in time."""

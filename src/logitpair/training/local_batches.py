@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from logitpair.config.run_config import RunConfig
 from logitpair.data import to_pixels
-from logitpair.data.epoch_batches import epoch_batches, steps_per_epoch
+from logitpair.data.epoch_batches import epoch_batches
 from logitpair.errors import InputError
 
 
@@ -48,26 +48,17 @@ class LocalBatches:
     """The batches of a training, of which a process may have its images at any step, as any rank of any number of processes.
 
     They are read in order, and from anew where a step does not follow the last one or the rank has changed.
-
-    Args:
-        config: the settings.
-        dataset: the training images.
-        device: where batches go.
     """
 
     def __init__(self, config: RunConfig, dataset: Dataset[Any], device: torch.device) -> None:
         self.config, self.dataset, self.device = config, dataset, device
         self.examples: int = len(dataset)  # type: ignore[arg-type]
-        self.per_epoch = steps_per_epoch(dataset, config.batch_size)
+        self.per_epoch = -(-self.examples // config.batch_size)  # the last one may be smaller
         self._read: Iterator[tuple[Tensor, Tensor]] = iter(())
         self._last: tuple[tuple[int, int, int], LocalBatch] | None = None
 
     def check(self, size: int) -> None:
-        """Refuse batches that leave one of ``size`` processes, or a micro-batch, without an image.
-
-        Raises:
-            InputError: naming the batch size or the number of micro-batches.
-        """
+        """Refuse batches that leave one of ``size`` processes, or a micro-batch, without an image."""
         batch_size, accumulate = self.config.batch_size, self.config.accumulate
         last = self.examples % batch_size or batch_size
         if last < size:
@@ -85,22 +76,16 @@ class LocalBatches:
     def at(self, step: int, rank: int, size: int) -> LocalBatch:
         """What process ``rank`` of ``size`` has of the batch of ``step``: every ``size``-th image; nothing for a standby."""
         if rank >= size:
-            return LocalBatch(torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), self.global_size(step))
+            nothing = torch.empty(0, dtype=torch.int64)
+            return LocalBatch(nothing.float(), nothing, nothing, self.global_size(step))
         wanted, last = (step, rank, size), self._last
         if last and last[0] == wanted:
             return last[1]  # the step is taken again
         epoch, start = divmod(step, self.per_epoch)
         if start == 0 or not last or last[0] != (step - 1, rank, size):
-            settings = self.config
+            c = self.config
             self._read = epoch_batches(
-                self.dataset,
-                settings.batch_size,
-                seed=settings.seed,
-                epoch=epoch,
-                start=start,
-                rank=rank,
-                size=size,
-                workers=settings.workers,
+                self.dataset, c.batch_size, seed=c.seed, epoch=epoch, start=start, rank=rank, size=size, workers=c.workers
             )
         images, y = next(self._read)
         positions = torch.arange(rank, self.global_size(step), size)

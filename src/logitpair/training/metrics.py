@@ -33,15 +33,7 @@ SHOWN = {
 
 
 class RunLog:
-    """Counts every step, and writes a line of metrics when asked to; of the team's processes one writes files.
-
-    Args:
-        run: the run directory.
-        team: the processes.
-        total: steps of the whole run.
-        per_epoch: steps of an epoch.
-        shown: whether this process shows a bar, and logs what it validates.
-    """
+    """Counts every step, and writes a line of metrics when asked to: one of the team's processes to files, those ``shown`` to people."""
 
     def __init__(self, run: Path, team: ProcessTeam, total: int, per_epoch: int, shown: bool) -> None:
         self._path, self._events_folder = run / "metrics.jsonl", run / "tensorboard"

@@ -16,15 +16,9 @@ Measures = dict[str, Tensor]
 
 
 class ProcessTeam:
-    """All processes of a world; those of ``elastic.ElasticTeam`` come and go instead.
+    """All processes of a world, which train ``state``; those of ``elastic.ElasticTeam`` come and go instead.
 
-    Args:
-        world: the processes that ``distributed.join`` joined.
-        state: what they train.
-
-    Attributes:
-        rank: which of the team this process is, from 0; ``size`` or more for a standby, which follows and computes nothing.
-        size: how many share a step's batch.
+    ``size`` of them share a step's batch. This one's ``rank`` counts from 0; a standby, which follows and computes nothing, has ``size``.
     """
 
     def __init__(self, world: World, state: TrainState) -> None:
@@ -46,14 +40,10 @@ class ProcessTeam:
                 return
 
     def average(self, measures: Measures) -> Measures | None:
-        """After the backward passes, give all processes the same gradients and buffers.
+        """After the backward passes, give all processes the same gradients (``data_parallel`` has averaged them already) and buffers.
 
-        Args:
-            measures: what this process measured. Gradients are averaged already where ``data_parallel`` wrapped the network.
-
-        Returns:
-            What is known of the measures, whose mean over ``world`` is that of the batch, or None if a process was lost on the way, so
-            that the step must be taken again.
+        Returns the measures, such that their mean over ``world`` is that of the batch; None if a process was lost on the way, so that the
+        step must be taken again.
         """
         distributed.average_buffers(self.state.model, self.world)
         return measures

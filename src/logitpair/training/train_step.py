@@ -23,20 +23,10 @@ class NonFiniteLoss(ArithmeticError):
 def train_step(
     config: RunConfig, state: TrainState, model: nn.Module, batch: LocalBatch, epoch: float, team: ProcessTeam, checkpoints: Path
 ) -> Measures | None:
-    """One step of the optimizer.
+    """One step of the optimizer, by which ``model``, the network of ``state`` as training runs it (compiled, data-parallel), learns.
 
-    Args:
-        config: the settings.
-        state: what the step changes.
-        model: the network of ``state``, as training runs it: compiled, data-parallel.
-        batch: what this process has of the step's batch.
-        epoch: where the step begins.
-        team: the processes that share the step.
-        checkpoints: the folder of what there is to go back to.
-
-    Returns:
-        What it measured, such that the mean over ``team.world`` is that over the whole batch; None if a process was lost on the way and
-        nothing has changed.
+    Returns what it measured, such that the mean over ``team.world`` is that over the whole batch; None if a process was lost on the way
+    and nothing has changed.
 
     Raises:
         NonFiniteLoss: for a loss or a gradient that is NaN or infinite, before it reaches the weights.

@@ -19,11 +19,7 @@ from logitpair.training.train_state import TrainState
 
 
 def check_classes(model: nn.Module, held_out: Any, config: RunConfig, device: torch.device) -> None:
-    """Refuse a network whose logits are not as many as the data's classes.
-
-    Raises:
-        InputError: with both numbers, or with the reason for which it does not take the images.
-    """
+    """Refuse a network that does not take the data's images, or whose logits are not as many as their classes."""
     x, _ = next(batches(held_out, 1, device))
     try:
         with frozen_eval(model), torch.no_grad():

@@ -11,7 +11,7 @@ from handmade_runs import make_run, page_of, tables
 from msgspec.structs import replace
 
 from logitpair.report.pages.audit_section import audit_blocks
-from logitpair.report.records.run import load_run
+from logitpair.report.records import load_run
 from logitpair.report.text.commands import commands
 from logitpair.storage.results import AuditResults, SourceRun
 

@@ -14,8 +14,8 @@ from handmade_runs import ATTACK, CLASSES, add_evaluation, damage, evaluation, m
 from msgspec.structs import replace
 
 from logitpair.errors import InputError
-from logitpair.report import write_report
-from logitpair.report.records.run import load_run
+from logitpair.report.pages.run_page import write_report
+from logitpair.report.records import load_run
 from logitpair.report.text.commands import commands
 from logitpair.report.text.format import call, duration, percent, radius, settings_text
 from logitpair.storage.results import DataSet, Network
@@ -62,7 +62,7 @@ def test_commands_name_recipe_scale_seeds_and_sources(tmp_path: Path) -> None:
     ]
 
 
-def test_a_network_of_one_s_own_is_evaluated_again_by_its_own_options(tmp_path: Path) -> None:
+def test_a_custom_network_is_evaluated_again_by_its_own_options(tmp_path: Path) -> None:
     data = DataSet(name="photos", split="test", class_names=CLASSES, size=64)
     network = Network(name="my.net:Net", weights="w.pt", mean=(0.5, 0.25), std=(0.5, 1.0), labels="my names.txt")
     results = replace(evaluation(), network=network, data=data, checkpoint=None, sources={}, black_box={})
@@ -168,6 +168,16 @@ def test_other_damaged_files_are_refused_by_name(tmp_path: Path, name: str) -> N
     (folder / name).write_bytes(b"PK\x03\x04 [")
     with pytest.raises(InputError, match=re.escape(Path(name).name)):
         load_run(folder)
+
+
+def test_the_settings_of_an_older_run_have_the_names_of_today(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "old")
+    attacks = {"pgd": {"class_path": "logitpair.attacks.PGD", "init_args": {"stop_when_broken": True}}}
+    settings = {"objective": {"class_path": "logitpair.objectives.Plain"}, "evaluation": {"attacks": attacks}}
+    (folder / "config.yaml").write_text(yaml.safe_dump({"recipe": "r", "run": settings}))
+    settings = load_run(folder).settings
+    assert settings["objective"] == {"class_path": "logitpair.objectives.StandardTraining"}
+    assert settings["evaluation"]["attacks"]["pgd"]["init_args"] == {"early_stop": True}
 
 
 def test_no_runs_are_refused(tmp_path: Path) -> None:

@@ -8,9 +8,8 @@ import pytest
 from handmade_audits import audit
 from handmade_runs import CLASSES, accuracy, curve, evaluation
 
-from logitpair.report.records.run import Run
-from logitpair.report.text.lead import lead
-from logitpair.report.text.summary import Summary, summarize
+from logitpair.report.records import Run
+from logitpair.report.text.summary import Summary, lead, summarize
 from logitpair.storage.results import AuditResults, DataSet, EvaluationResults
 
 

@@ -16,7 +16,7 @@ from logitpair.report.figures.paper_figure1 import CLP, NOISE, PAPER, SQUEEZING,
 from logitpair.report.figures.plot import COLOURS, Plot, css
 from logitpair.report.figures.sweep_figures import Reference, sweep_plot
 from logitpair.report.pages.sweep_page import write_sweeps
-from logitpair.report.records.sweep import load_sweep
+from logitpair.report.records import load_sweep
 from logitpair.sweeps import record
 
 

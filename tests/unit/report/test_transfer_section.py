@@ -9,7 +9,7 @@ from handmade_runs import add_evaluation, black_box, evaluation, make_run, page_
 from msgspec.structs import replace
 
 from logitpair.report.pages.transfer_section import transfer_section
-from logitpair.report.records.run import Run, load_run
+from logitpair.report.records import Run, load_run
 from logitpair.report.text.summary import summarize
 from logitpair.storage.results import DataSet
 

@@ -16,7 +16,7 @@ from logitpair.cli.commands import reproduce
 from logitpair.cli.main import main
 from logitpair.errors import InputError
 from logitpair.report.figures.paper_figure1 import CLP, NOISE
-from logitpair.report.records.sweep import load_sweep
+from logitpair.report.records import load_sweep
 from logitpair.storage.result_files import write_record
 from logitpair.storage.results import Spread, SweepResults, SweepRun
 from logitpair.sweeps import grid, record

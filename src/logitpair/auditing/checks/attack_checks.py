@@ -66,7 +66,7 @@ def _broken_by(sample: Sample, attack: Attack) -> Tensor:
         return torch.zeros(0, dtype=torch.bool)
     x_adv = attack(sample.model, sample.x, sample.y, generator=sample.streams(type(attack).__name__))
     logits = compute_logits(sample.model, x_adv)
-    return (losses.margin(logits, sample.y) > 0) | ~torch.isfinite(logits).all(1)
+    return (losses.misclassification_margin(logits, sample.y) > 0) | ~torch.isfinite(logits).all(1)
 
 
 def _one_step(sample: Sample, attack: PGD, broken: Tensor) -> Finding:
@@ -96,7 +96,7 @@ def _losses(sample: Sample, attack: PGD, broken: Tensor) -> Finding:
     def broken_with(loss: losses.Loss) -> float:
         return fraction(broken if attack.loss is loss else _broken(sample.trajectory(replace(attack, loss=loss))))
 
-    entropy, margin = broken_with(losses.cross_entropy), broken_with(losses.margin)
+    entropy, margin = broken_with(losses.cross_entropy), broken_with(losses.misclassification_margin)
     evidence = f"cross-entropy breaks {entropy:.1%} of the sample, margin {margin:.1%} (at most {POINTS:.0%} apart)"
     return finding("losses", abs(entropy - margin) <= POINTS, evidence, POINTS, cross_entropy=entropy, margin=margin)
 
@@ -122,7 +122,7 @@ def _eps_curve(sample: Sample, attack: PGD, broken: Tensor) -> tuple[EpsPoint, .
     for factor in RADII:
         if factor * attack.threat.eps < 1:
             at[factor * attack.threat.eps] = broken if factor == 1 else _broken(sample.trajectory(attack.scaled(factor)))
-    at[1.0] = _broken_by(sample, PGD(Linf(1.0), step_size=0.1, steps=attack.steps, loss=losses.margin))
+    at[1.0] = _broken_by(sample, PGD(Linf(1.0), step_size=0.1, steps=attack.steps, loss=losses.misclassification_margin))
     return tuple(EpsPoint(eps=eps, top1=1 - fraction(rows), examples=len(rows)) for eps, rows in at.items())
 
 

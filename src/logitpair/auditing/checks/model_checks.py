@@ -32,7 +32,7 @@ def model_checks(sample: Sample) -> Iterator[Finding]:
     yield _finite(logits)
     yield _logit_scale(logits, sample.y)
     yield _gradients(sample, "cross_entropy", losses.cross_entropy)
-    yield _gradients(sample, "margin", losses.margin)
+    yield _gradients(sample, "margin", losses.misclassification_margin)
     yield _resolution(sample, logits)
 
 
@@ -67,7 +67,7 @@ def _finite(logits: Tensor) -> Finding:
 
 
 def _logit_scale(logits: Tensor, y: Tensor) -> Finding:
-    lead = losses.margin(logits, y).abs().nan_to_num(nan=torch.inf).median().item()
+    lead = losses.misclassification_margin(logits, y).abs().nan_to_num(nan=torch.inf).median().item()
     evidence = f"the winning logit leads by {lead:.3g} in the median ({SMALLEST:g} to {LARGEST:g} is usual)"
     return finding("logit_scale", SMALLEST <= lead <= LARGEST, evidence, LARGEST if lead > LARGEST else SMALLEST, median_lead=lead)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from logitpair.attacks import PGD
 from logitpair.attacks.base import gradient_of
-from logitpair.losses import margin, per_example
+from logitpair.losses import misclassification_margin, per_example
 from logitpair.models.inference import compute_logits
 from logitpair.rng import ExampleStreams, derive_seed
 
@@ -33,7 +33,7 @@ class Sample:
 
     def margins(self, x_adv: Tensor) -> Tensor:
         """The misclassification margin at these images in place of the sample's, ``[batch]``."""
-        return margin(compute_logits(self.model, x_adv), self.y)
+        return misclassification_margin(compute_logits(self.model, x_adv), self.y)
 
     def trajectory(self, attack: PGD, number: int = 0, steps: int | None = None) -> Tensor:
         """The margins at the start and after each step of one restart without early stop, ``[steps + 1, batch]``."""
@@ -42,7 +42,7 @@ class Sample:
             for _ in range(steps or attack.steps):
                 x_adv = x_adv.detach().requires_grad_()
                 logits = compute_logits(self.model, x_adv)
-                margins.append(margin(logits.detach(), self.y))
+                margins.append(misclassification_margin(logits.detach(), self.y))
                 gradient = gradient_of(per_example(attack.loss, logits, self.y).sum(), x_adv)
                 x_adv = attack.threat.project(x_adv.detach() + attack.step_size * attack.threat.ascent(gradient), self.x)
         margins.append(self.margins(x_adv))

@@ -24,7 +24,7 @@ def run(arguments: Namespace) -> None:
     device = device_of(arguments.device)
     from logitpair.cli.terminal import console, print_rows
     from logitpair.config import parsing, recipes
-    from logitpair.report import write_report
+    from logitpair.report.pages.run_page import write_report
     from logitpair.runs import run_directory
     from logitpair.runs.evaluation_task import EvaluationTask
     from logitpair.storage.text import percent

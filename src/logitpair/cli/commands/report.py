@@ -26,7 +26,7 @@ def run(arguments: Namespace) -> None:
     if out is not None and out.is_dir():
         raise InputError(f"--out: '{out}' is a folder; accepted: a file, such as {out / 'report.html'}")
     from logitpair.cli.terminal import console
-    from logitpair.report import write_report
+    from logitpair.report.pages.run_page import write_report
     from logitpair.report.pages.sweep_page import write_sweeps
 
     out = out or runs[0] / ("sweep.html" if sweeps else "report.html")

@@ -35,7 +35,7 @@ def run(arguments: Namespace) -> None:
     from logitpair.cli.terminal import console
     from logitpair.report.figures.paper_figure1 import PAPER, TITLE, table
     from logitpair.report.pages.sweep_page import write_sweeps
-    from logitpair.report.records.sweep import load_sweep
+    from logitpair.report.records import load_sweep
     from logitpair.storage.atomic_files import atomic_write
 
     for name in SWEEPS:

@@ -16,7 +16,8 @@ from logitpair.config import recipes
 from logitpair.config.parsing import add_settings
 from logitpair.errors import InputError
 from logitpair.report.pages.sweep_page import write_sweeps
-from logitpair.storage.results import Spread, SweepResults
+from logitpair.storage.results import SweepResults
+from logitpair.storage.text import mean_and_range
 from logitpair.sweeps import grid, record
 from logitpair.sweeps.sweep import Sweep, sweep
 
@@ -86,7 +87,7 @@ def print_sweep(results: SweepResults, folder: Path) -> None:
     if results.axes:
         rows: list[tuple[str, ...]] = []
         for point in results.points:
-            spreads = [_range(getattr(point, measure)) for measure in record.MEASURES]
+            spreads = [mean_and_range(getattr(point, measure)) for measure in record.MEASURES]
             rows.append((", ".join(map(_short, point.settings.values())), f"{point.finished} / {point.runs}", *spreads))
         print_rows(COLUMNS, rows, title="mean over seeds (lowest - highest)")
     if results.best and results.axes:
@@ -95,13 +96,6 @@ def print_sweep(results: SweepResults, folder: Path) -> None:
     failed = [run for run in results.runs if run.status == "failed"]
     if failed:
         raise ArithmeticError(f"{len(failed)} of {len(results.runs)} runs failed, such as {folder / failed[0].path}: {failed[0].message}")
-
-
-def _range(spread: Spread | None) -> str:
-    if not spread:
-        return "-"
-    mean, low, high = (f"{100 * value:.1f}" for value in (spread.mean, spread.min, spread.max))
-    return f"{mean} ({low} - {high})" if low != high else mean
 
 
 def _short(value: Any) -> str:

@@ -32,7 +32,7 @@ def run(arguments: Namespace) -> None:
     from logitpair.cli.terminal import console, print_rows
     from logitpair.evaluation.attack_run import check_name
     from logitpair.evaluation.transfer import transfer
-    from logitpair.report import write_report
+    from logitpair.report.pages.run_page import write_report
     from logitpair.runs.evaluation_task import EvaluationTask
     from logitpair.runs.overwrite_guard import refuse_overwriting_evaluation
     from logitpair.storage.results import SourceRun

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,19 +15,16 @@ from numpy.typing import NDArray
 from logitpair.report.figures.evaluation_figures import accuracy_bars
 from logitpair.report.figures.plot import COLOURS, DASHED, PANEL, WIDE, Plot, Size, styled
 from logitpair.report.text.format import eps_of, percent, radius
+from logitpair.storage.result_files import Ledger
 from logitpair.storage.results import AuditResults
 
-Ledger = Mapping[str, NDArray[Any]]
 LEVELS = 12  # strengths of each of the two colours of a loss landscape
 _USUAL = 98  # percent of the margins that the colours span; a few peaks would leave the rest without colour
 _BINS = 24  # of a histogram, about
 
 
 def audit_figures(audit: AuditResults, ledger: Ledger) -> dict[str, Figure]:
-    """The figures of an audit, each with title and legend: ``convergence`` (accuracy against gradients spent), ``restarts`` (margins at the
-    ends of the reference attack's restarts), ``eps`` (accuracy of a sample against the radius) and ``surfaces`` (the margin around a few
-    images); those that there is something to draw for.
-    """
+    """The figures of ``Audit.plots``, each with title and legend."""
     plots = {
         "convergence": convergence_plot(audit, size=WIDE),
         "restarts": margin_histogram(ledger, size=WIDE),
@@ -110,12 +106,11 @@ def radius_plot(audit: AuditResults, *, size: Size = PANEL) -> Plot | None:
 def landscape_plots(audit: AuditResults, ledger: Ledger) -> list[Plot]:
     """The misclassification margin on a plane around each of a few images, all in the same colours."""
     plots: list[Plot] = []
-    eps = eps_of(audit.threat)
     for position, margin in _planes(ledger):
         wrong = percent(float(np.mean(~(margin <= 0))))
         plot = Plot(f"image {position}: {wrong} misclassified", (230, 248), margins=(26, 8, 10, 42))
         plot.description = f"The margin on a plane around the image, {wrong} of which is misclassified."
-        _draw_landscape(plot.axes, margin, largest_margin(ledger), "eps" if eps is None else radius(eps))
+        _draw_landscape(plot.axes, margin, largest_margin(ledger), audit)
         plots.append(plot)
     return plots
 
@@ -128,7 +123,7 @@ def largest_margin(ledger: Ledger) -> float:
 
 
 def _planes(ledger: Ledger) -> list[tuple[int, NDArray[Any]]]:
-    return [(int(i), margin) for i, margin in zip(ledger.get("surface/position", ()), ledger.get("surface/margin", ()), strict=True)]
+    return list(zip(map(int, ledger.get("surface/position", ())), ledger.get("surface/margin", ()), strict=True))
 
 
 def _colours(end: float) -> tuple[ListedColormap, BoundaryNorm]:
@@ -139,16 +134,17 @@ def _colours(end: float) -> tuple[ListedColormap, BoundaryNorm]:
 
 
 @styled
-def _draw_landscape(axes: Axes, margin: NDArray[Any], end: float, eps: str) -> None:
+def _draw_landscape(axes: Axes, margin: NDArray[Any], end: float, audit: AuditResults) -> None:
     """Columns go along the sign of the gradient, rows upwards along random signs; a margin that is not finite counts as misclassified."""
-    colours, norm = _colours(end)
+    (colours, norm), eps = _colours(end), eps_of(audit.threat)
+    unit = "eps" if eps is None else radius(eps)
     values = np.clip(np.where(np.isnan(margin), end, margin), -end, end)
     across, up = (np.linspace(-1, 1, length) for length in values.shape[::-1])
     axes.contourf(across, up, values, norm.boundaries, cmap=colours, norm=norm)
     if values.min() <= 0 < values.max():
         axes.contour(across, up, values, [0], colors=COLOURS["ink"], linewidths=1.6)
     axes.plot(0, 0, marker="+", markersize=8, color=COLOURS["ink"])
-    axes.set(facecolor=COLOURS["shade"], aspect="equal", xticks=[-1, 0, 1], yticks=[], xticklabels=[f"\N{MINUS SIGN}{eps}", "0", eps])
+    axes.set(facecolor=COLOURS["shade"], aspect="equal", xticks=[-1, 0, 1], yticks=[], xticklabels=[f"\N{MINUS SIGN}{unit}", "0", unit])
     axes.set_xlabel("along the gradient\N{RIGHT SINGLE QUOTATION MARK}s sign \N{RIGHTWARDS ARROW}")
     axes.set_ylabel("along random signs \N{RIGHTWARDS ARROW}")
 
@@ -156,12 +152,12 @@ def _draw_landscape(axes: Axes, margin: NDArray[Any], end: float, eps: str) -> N
 @styled
 def _landscapes(audit: AuditResults, ledger: Ledger) -> Figure:
     """All planes side by side, with a bar of the colours."""
-    planes, end, eps = _planes(ledger), largest_margin(ledger), eps_of(audit.threat)
+    planes, end = _planes(ledger), largest_margin(ledger)
+    colours, norm = _colours(end)
     figure = Figure(figsize=(3.2 * len(planes) + 0.6, 4), layout="constrained")
     for axes, (position, margin) in zip(figure.subplots(1, len(planes), squeeze=False)[0], planes, strict=True):
-        _draw_landscape(axes, margin, end, "eps" if eps is None else radius(eps))
+        _draw_landscape(axes, margin, end, audit)
         axes.set_title(f"image {position}", fontsize=12, color=COLOURS["ink"])
-    colours, norm = _colours(end)
     figure.colorbar(ScalarMappable(norm, colours), ax=figure.axes, ticks=[-end, 0, end], format="%.2g", shrink=0.7)
     figure.suptitle("Margin around images: above 0 misclassified", fontsize=15, fontweight="bold", color=COLOURS["ink"])
     return figure

@@ -17,9 +17,7 @@ _ROW, _BAR = 38, 11  # height in CSS pixels of a bar with the line of text above
 
 
 def evaluation_figures(evaluation: EvaluationResults) -> dict[str, Figure]:
-    """The figures of an evaluation, each with title and legend: ``attacks`` (accuracy under each), ``eps`` (accuracy against it), ``steps``
-    and ``restarts`` (accuracy against the length of the search); those that there is something to draw for.
-    """
+    """The figures of ``Evaluation.plots``, each with title and legend."""
     plots = {
         "attacks": attack_bars(evaluation, width=WIDE[0]),
         "eps": eps_plot([(next(iter(evaluation.attacks)), "bad", evaluation)]),
@@ -63,14 +61,7 @@ def attack_bars(evaluation: EvaluationResults, *, width: float = PANEL[0]) -> Pl
 
 @styled
 def accuracy_bars(title: str, rows: Sequence[tuple[str, str, Accuracy]], keys: Mapping[str, str], width: float) -> Plot:
-    """Bars with 95% intervals, one below the other, each with its name and its number above it.
-
-    Args:
-        title: of the plot.
-        rows: label, colour and accuracy of each bar, from the top.
-        keys: the meaning of each colour.
-        width: of the plot, in CSS pixels.
-    """
+    """A bar with its 95% interval for each label, colour and accuracy, from the top; ``keys`` are the meanings of the colours."""
     height = _ROW * len(rows) + 36
     plot = Plot(title, (width, height), margins=(6, 16, 4, 24))
     plot.description = ", ".join(f"{label} {percent(accuracy.top1)}" for label, _, accuracy in rows) + "."

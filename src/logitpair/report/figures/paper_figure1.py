@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from logitpair.report.figures.sweep_figures import Reference
-from logitpair.report.records.sweep import attacks_and_hardware, best_point, name_of
+from logitpair.report.records import attacks_and_hardware, best_point, name_of
 from logitpair.report.text.format import value_text
-from logitpair.storage.results import Spread, SweepPoint, SweepResults
-from logitpair.storage.text import markdown
+from logitpair.storage.results import SweepPoint, SweepResults
+from logitpair.storage.text import markdown, mean_and_range
 
 TITLE = "Figure 1: MNIST, PGD against the weight of the penalty"
 CLP, SQUEEZING, NOISE = "mnist-clp", "mnist-squeezing", "mnist-noise"
@@ -36,10 +36,10 @@ def table(sweeps: Sequence[SweepResults]) -> str:
     for sweep in sweeps:
         method, *paper = _METHODS.get(sweep.recipe, (sweep.recipe, "-", "-"))
         name, point = name_of(sweep).replace(sweep.recipe, method), best_point(sweep)
-        ours = [_percent(point.white_box), _percent(point.clean)] if point else ["-", "-"]
+        ours = [mean_and_range(point and point.white_box), mean_and_range(point and point.clean)]
         done = sum(run.status == "finished" for run in sweep.runs)
         chosen.append([name, _weight(point), *ours, *paper, f"{done} of {len(sweep.runs)}"])
-        every += [[name, _weight(p), *map(_percent, (p.white_box, p.clean, p.validation_white_box))] for p in sweep.points]
+        every += [[name, _weight(p), *map(mean_and_range, (p.white_box, p.clean, p.validation_white_box))] for p in sweep.points]
     note = _NOTE + (_SMALLER if any(sweep.scale != "paper" for sweep in sweeps) else "")
     attacks, hardware = attacks_and_hardware(sweeps)
     ending = f"Attack: {'; '.join(attacks)}. Trained on: {'; '.join(hardware)}."
@@ -48,10 +48,3 @@ def table(sweeps: Sequence[SweepResults]) -> str:
 
 def _weight(point: SweepPoint | None) -> str:
     return (", ".join(map(value_text, point.settings.values())) if point else "") or "-"
-
-
-def _percent(spread: Spread | None) -> str:
-    if not spread:
-        return "-"
-    mean, low, high = (f"{100 * value:.1f}" for value in (spread.mean, spread.min, spread.max))
-    return f"{mean} ({low} - {high})" if low != high else mean

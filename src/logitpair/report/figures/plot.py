@@ -22,7 +22,8 @@ COLOURS = dict(re.findall(r"--([\w-]+): (#\w{6})", _CSS.read_text().split("@medi
 NAMES = {colour: name for name, colour in COLOURS.items()}
 RUN_COLOURS = 6  # after these they begin again, with dotted lines
 
-Size = tuple[float, float]
+Size = tuple[float, float]  # width and height
+Margins = tuple[float, float, float, float]  # of the axes: left, right, top and bottom
 WIDE, NARROW = (720.0, 390.0), (360.0, 300.0)  # in CSS pixels; drawn twice, so that the text has the same size on a phone
 PANEL = (360.0, 270.0)  # one of several side by side
 DASHED, _DOTTED = (0, (3, 4)), (0, (0.1, 2.2))
@@ -50,25 +51,11 @@ styled = rc_context(STYLE)  # decorates whatever draws
 
 
 class Plot:
-    """One figure with one pair of axes, in CSS pixels. Title and legend are HTML beside it; ``titled`` puts them into the figure.
-
-    Args:
-        title: what it shows.
-        size: width and height.
-        x_label: what x is.
-        fractions: y is a fraction, written in percent from 0 to 100%.
-        margins: left, right, top and bottom of the axes.
-    """
+    """One figure with one pair of axes. Title and legend are HTML beside it; ``titled`` puts them into the figure."""
 
     @styled
     def __init__(
-        self,
-        title: str,
-        size: Size = PANEL,
-        *,
-        x_label: str = "",
-        fractions: bool = False,
-        margins: tuple[float, float, float, float] = (46, 12, 12, 42),
+        self, title: str, size: Size = PANEL, *, x_label: str = "", fractions: bool = False, margins: Margins = (46, 12, 12, 42)
     ) -> None:
         (width, height), (left, right, top, bottom) = size, margins
         self.title, self.description = title, ""
@@ -77,7 +64,7 @@ class Plot:
         self.axes = self.figure.subplots()
         self.axes.spines[:].set_visible(False)
         self.axes.tick_params(pad=7)
-        self.figure.subplots_adjust(left=left / width, right=1 - right / width, top=1 - top / height, bottom=bottom / height)
+        self.figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
         for axis, most in ((self.axes.xaxis, 8 if width > 500 else 5), (self.axes.yaxis, 5)):
             axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
             axis.set_major_formatter("{x:g}")
@@ -98,17 +85,7 @@ class Plot:
         dotted: bool = False,
         joined: bool = True,
     ) -> None:
-        """Draw a line.
-
-        Args:
-            label: in the legend; where it is empty, there is none.
-            colour: the name of one of ``COLOURS``, or the number of a run or an attack.
-            points: ``(x, y)``.
-            notes: what a pointer learns at every point; only with notes the points are marked.
-            band: ``(low, high)`` at every point, shaded.
-            dotted: instead of solid.
-            joined: draw the line; without it only the points.
-        """
+        """Draw a line in one of ``COLOURS``, or in that of a run or an attack by its number; only with notes its points are marked."""
         if isinstance(colour, int):
             dotted, colour = dotted or colour >= RUN_COLOURS, f"run-{colour % RUN_COLOURS}"
         if band:
@@ -160,11 +137,7 @@ class Plot:
         return self.figure
 
     def svg(self, style: str = "") -> Markup:
-        """The figure as an element of a page: without ids and fonts, its colours CSS variables, each note the title of its shape.
-
-        Args:
-            style: further CSS classes.
-        """
+        """The figure as an element of a page: without ids and fonts, its colours CSS variables, each note the title of its shape."""
         self.figure.patch.set_visible(False)
         root = ElementTree.fromstring(svg_file(self.figure).replace(' xmlns="http://www.w3.org/2000/svg"', ""))  # noqa: S314  (our own)
         shapes = {f"#{path.get('id')}": path.get("d", "") for path in root.iter("path")}
@@ -178,8 +151,8 @@ class Plot:
             if shape.tag == "use":
                 shape.tag, moved = "path", f"translate({shape.attrib.pop('x')} {shape.attrib.pop('y')})"
                 shape.attrib |= {"d": shapes[shape.attrib.pop(_HREF)], "transform": moved}
-            known = {name: _in_page(value) for name, value in shape.items() if name not in ("id", "clip-path")}
-            shape.attrib, shape.tail = {name: value for name, value in known.items() if value}, None
+            known = ((name, _in_page(value)) for name, value in shape.items() if name not in ("id", "clip-path"))
+            shape.attrib, shape.tail = {name: value for name, value in known if value}, None
         root[:] = drawn
         label = f"{self.title}. {self.description}"
         root.attrib = {"class": f"chart {style}".rstrip(), "viewBox": root.get("viewBox", ""), "role": "img", "aria-label": label}

@@ -10,39 +10,27 @@ import numpy as np
 
 from logitpair.errors import InputError
 from logitpair.report.figures.plot import RUN_COLOURS, WIDE, Plot, Size
-from logitpair.report.records.sweep import name_of, ordered
+from logitpair.report.records import name_of, ordered
 from logitpair.report.text.format import interval, percent, point_text, value_text
-from logitpair.storage.results import SweepResults
+from logitpair.storage.results import Spread, SweepResults
 
 Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Reference:
-    """An accuracy from elsewhere, drawn as a level.
+    """An accuracy from elsewhere, drawn as a level."""
 
-    Args:
-        label: what it is and whose.
-        accuracy: a fraction.
-        recipe: of the sweep it is to be compared with, whose colour it takes.
-    """
-
-    label: str
+    label: str  # what it is and whose
     accuracy: float
-    recipe: str
+    recipe: str  # of the sweep it is to be compared with, whose colour it takes
 
 
 def sweep_plot(sweeps: Sequence[SweepResults], references: Sequence[Reference] = (), *, size: Size = WIDE) -> Plot | None:
-    """White-box accuracy on test images against the first axis, evenly spaced so that 0 has room beside 0.01 and 1.
+    """White-box accuracy on test images against the first axis, evenly spaced so that 0 has room beside 0.01 and 1; None without any.
 
     A point a run, a line through the means and a band from the lowest to the highest seed. A sweep alone shows its clean accuracy too;
     further axes give a line for each of their combinations, and a sweep without axes is a level.
-
-    Returns:
-        The plot; None while no run is finished.
-
-    Raises:
-        InputError: for sweeps over different settings.
     """
     settings = list(dict.fromkeys(sweep.axes[0].setting for sweep in sweeps if sweep.axes))
     if len(settings) > 1:
@@ -73,21 +61,21 @@ def sweep_plot(sweeps: Sequence[SweepResults], references: Sequence[Reference] =
 def _add(plot: Plot, sweep: SweepResults, rest: Settings, ticks: Sequence[Any], measure: str, label: str, colour: str | int) -> None:
     """The line through the means with its band, and the runs; a level for a sweep without axes."""
     setting = sweep.axes[0].setting if sweep.axes else ""
-    points = [point for point in sweep.points if _without(setting, point.settings) == rest and getattr(point, measure)]
-    spreads = [getattr(point, measure) for point in points]
+    points = [(point, getattr(point, measure)) for point in sweep.points if _without(setting, point.settings) == rest]
+    spreads: list[tuple[float, Spread]] = [
+        (x, spread)
+        for point, spread in points
+        for x in ([ticks.index(point.settings[setting])] if sweep.axes else plot.axes.get_xlim())
+        if spread
+    ]
     if not spreads:
         return
-    if not sweep.axes:
-        xs, spreads = [*plot.axes.get_xlim()], spreads * 2
-    else:
-        xs = [float(ticks.index(point.settings[setting])) for point in points]
-    means = [(x, spread.mean) for x, spread in zip(xs, spreads, strict=True)]
-    plot.line(label, colour, means, band=[(spread.min, spread.max) for spread in spreads])
-    runs = [(run, getattr(run, measure)) for run in sweep.runs if sweep.axes and _without(setting, run.settings) == rest]
-    runs = [(run, accuracy) for run, accuracy in runs if accuracy]
-    notes = [f"{label}, {point_text(run.settings)}, seed {run.seed}: {percent(a.top1)} ({interval(a)})" for run, a in runs]
-    if runs:
-        dots = [(float(ticks.index(run.settings[setting])), accuracy.top1) for run, accuracy in runs]
+    plot.line(label, colour, [(x, spread.mean) for x, spread in spreads], band=[(spread.min, spread.max) for _, spread in spreads])
+    if sweep.axes:
+        runs = [(run, getattr(run, measure)) for run in sweep.runs if _without(setting, run.settings) == rest]
+        runs = [(run, accuracy) for run, accuracy in runs if accuracy]
+        dots = [(ticks.index(run.settings[setting]), accuracy.top1) for run, accuracy in runs]
+        notes = [f"{label}, {point_text(run.settings)}, seed {run.seed}: {percent(a.top1)} ({interval(a)})" for run, a in runs]
         plot.line("", colour, dots, notes=notes, joined=False)
 
 

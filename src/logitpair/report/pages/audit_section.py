@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from logitpair.report.figures.audit_figures import (
-    audit_bars,
-    convergence_plot,
-    landscape_plots,
-    largest_margin,
-    margin_histogram,
-    radius_plot,
-)
+from logitpair.report.figures import audit_figures as figures
 from logitpair.report.pages.elements import badge, figure, icon, plot_figure, table, tag, text
 from logitpair.report.pages.gallery import gallery
-from logitpair.report.records.run import Ledger
 from logitpair.report.text.format import call, eps_of
+from logitpair.storage.result_files import Ledger
 from logitpair.storage.results import AuditResults, Finding
 
 
@@ -34,7 +27,7 @@ def audit_blocks(audit: AuditResults, ledger: Ledger) -> list[Markup]:
 
 
 def _panels(audit: AuditResults, ledger: Ledger) -> list[Markup]:
-    reference, margins, histogram = audit.reference, ledger.get("restarts/margin"), margin_histogram(ledger)
+    reference, margins, histogram = audit.reference, ledger.get("restarts/margin"), figures.margin_histogram(ledger)
     bars = Markup(
         "Fraction of {:,} images classified right{}. The fine line at the end of a bar is the 95% interval. The reference attack: {}{}."
     ).format(
@@ -51,16 +44,16 @@ def _panels(audit: AuditResults, ledger: Ledger) -> list[Markup]:
     sample = f"{len(margins[0]):,}" if margins is not None else f"at most {max((p.examples for p in audit.eps_curve), default=0):,}"
     radii = f"On {sample} images classified right when clean. With every image in reach, at eps = 1, an attack that works leaves none."
     return [
-        *plot_figure(audit_bars(audit), bars),
-        *plot_figure(convergence_plot(audit), convergence),
+        *plot_figure(figures.audit_bars(audit), bars),
+        *plot_figure(figures.convergence_plot(audit), convergence),
         *(plot_figure(histogram, f"{histogram.description} {hills}") if histogram else []),
-        *plot_figure(radius_plot(audit), radii),
+        *plot_figure(figures.radius_plot(audit), radii),
         *_landscapes(audit, ledger),
     ]
 
 
 def _landscapes(audit: AuditResults, ledger: Ledger) -> list[Markup]:
-    plots, end = landscape_plots(audit, ledger), f"{largest_margin(ledger):.2g}"
+    plots, end = figures.landscape_plots(audit, ledger), f"{figures.largest_margin(ledger):.2g}"
     planes = tag("div", *(tag("figure", plot.svg(), tag("figcaption", plot.title)) for plot in plots))
     ends = tag("span", f"right, margin \N{MINUS SIGN}{end}"), tag("i"), tag("span", f"misclassified, margin {end}")
     note = (

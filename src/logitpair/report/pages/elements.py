@@ -12,28 +12,14 @@ from logitpair.report.figures.plot import Plot, css
 from logitpair.report.text.format import percent, span
 from logitpair.storage.results import Accuracy
 
-DASH = "\N{EN DASH}"
-DOT = " \N{MIDDLE DOT} "
-_LINES = (
-    "p",
-    "h2",
-    "h3",
-    "ul",
-    "li",
-    "div",
-    "figure",
-    "section",
-    "details",
-    "table",
-    "thead",
-    "tr",
-    "dd",
-)  # after which the next one begins
+DASH, DOT = "\N{EN DASH}", " \N{MIDDLE DOT} "
+_LINES = ("p", "h2", "h3", "ul", "li", "div", "figure", "section", "details", "table", "thead", "tr", "dd")  # a line begins after them
+_RIGHT, _WRONG = "M3 8.5l3.5 3.5L13 4.5", "M4 4l8 8M12 4l-8 8"
 _ICONS = {
-    "trustworthy": "M3 8.5l3.5 3.5L13 4.5",
-    "passed": "M3 8.5l3.5 3.5L13 4.5",
-    "overestimated": "M4 4l8 8M12 4l-8 8",
-    "failed": "M4 4l8 8M12 4l-8 8",
+    "trustworthy": _RIGHT,
+    "passed": _RIGHT,
+    "overestimated": _WRONG,
+    "failed": _WRONG,
     "inconclusive": "M5.2 5.6a2.8 2.8 0 1 1 4.3 2.4c-1 .7-1.5 1.1-1.5 2.2M8 13v.2",
 }
 
@@ -56,15 +42,17 @@ def tag(name: str, *content: str, **attributes: object) -> Markup:
     return Markup("<{0}{1}>{2}</{0}>{3}").format(name, written, Markup("").join(content), ending)
 
 
-def page(kicker: str, title: str, head: Iterable[Markup], sections: Iterable[Markup]) -> str:
-    """A whole page, which loads nothing: what it is and its title, what follows the title, and its sections."""
+def page(kicker: str, title: str, leads: Iterable[str], caution: str, *sections: Markup, doubts: Iterable[str] = ()) -> str:
+    """A whole page, which loads nothing: what it is, its title, what to know, how far to trust it and what speaks against it."""
     skeleton, style = (Markup(Path(__file__).with_name(name).read_text()) for name in ("page.html", "style.css"))  # noqa: S704  (our own)
+    head = [*(text(lead, "lead") for lead in leads), text(tag("strong", "Read with care.") + f" {caution}", "caution")]
+    if points := [tag("li", doubt) for doubt in doubts]:
+        head.append(tag("div", tag("strong", "Signs against these numbers"), tag("ul", *points), class_="caution doubt"))
     header = tag("header", tag("p", kicker, class_="kicker"), tag("h1", title), *head)
     return skeleton.format(title=title, style=style, content=header + Markup("").join(sections))
 
 
 def text(words: str, style: str = "fine") -> Markup:
-    """A paragraph."""
     return tag("p", words, class_=style)
 
 
@@ -74,7 +62,6 @@ def section(name: str, title: str, *blocks: Markup, style: str = "") -> Markup:
 
 
 def details(summary: str, *blocks: Markup) -> Markup:
-    """What is shown only on demand."""
     return tag("details", tag("summary", summary), *blocks)
 
 
@@ -94,7 +81,6 @@ def key(style: str = "", colour: str = "") -> Markup:
 
 
 def legend(plot: Plot) -> Markup:
-    """The meaning of a plot's colours."""
     keys = ((label, *css(artist)) for label, artist in plot.handles.items())
     return tag("ul", *(tag("li", key("dotted" if dotted else "", colour), label) for label, colour, dotted in keys), class_="legend")
 
@@ -102,35 +88,24 @@ def legend(plot: Plot) -> Markup:
 def wide_plot(plots: Sequence[Plot], *notes: str) -> Markup:
     """A plot drawn for wide pages and again for phones, with legend and notes beside it."""
     wide, narrow = plots
-    return tag(
-        "div",
-        tag("div", wide.svg("wide"), narrow.svg("narrow")),
-        tag("div", legend(wide), *map(text, notes), class_="aside"),
-        class_="plot",
-    )
+    aside = tag("div", legend(wide), *map(text, notes), class_="aside")
+    return tag("div", tag("div", wide.svg("wide"), narrow.svg("narrow")), aside, class_="plot")
 
 
 def table(
     title: str, head: Sequence[str], rows: Iterable[Sequence[str | Cell]], *, numbers: Sequence[int] = (), name: int = 0, style: str = ""
 ) -> Markup:
-    """A table that scrolls where it is too wide.
+    """A table that scrolls where it is too wide, with the columns ``numbers`` aligned at the right and rows named by the column ``name``.
 
-    Args:
-        title: what it shows, for those who cannot see it.
-        head: names of the columns; what follows a ``|`` is written small.
-        rows: the cells.
-        numbers: the columns that are aligned at the right.
-        name: the column that names the row.
-        style: CSS class.
+    In a heading what follows a ``|`` is written small.
     """
 
     def cell(i: int, value: str | Cell) -> Markup:
         shown = value if isinstance(value, Cell) else Cell(value)
-        classes, strength = f"{'number' if i in numbers else ''} {shown.style}".strip(), shown.strength
-        colour = "" if strength is None else f"--share: {strength:.3f}"
-        return tag(
-            "th" if i == name else "td", shown.content, scope="row" if i == name else "", class_=classes, style=colour, title=shown.title
-        )
+        kind, scope = ("th", "row") if i == name else ("td", "")
+        classes = f"{'number' if i in numbers else ''} {shown.style}".strip()
+        colour = "" if shown.strength is None else f"--share: {shown.strength:.3f}"
+        return tag(kind, shown.content, scope=scope, class_=classes, style=colour, title=shown.title)
 
     def heading(i: int, words: str) -> Markup:
         words, _, small = words.partition("|")
@@ -142,7 +117,6 @@ def table(
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> Markup:
-    """Words and what is known of each."""
     return tag("dl", *(tag("dt", word) + tag("dd", known) for word, known in pairs), class_="facts")
 
 
@@ -160,15 +134,12 @@ def measured(accuracy: Accuracy | None) -> str:
 
 
 def with_soft(words: str, soft: str) -> Markup:
-    """Words with others in grey behind them."""
     return Markup("{} {}").format(words, tag("span", soft, class_="soft"))
 
 
 def icon(kind: str) -> Markup:
-    """The picture of a verdict or of a check's result."""
     return tag("svg", tag("path", d=_ICONS[kind]), class_="icon", viewBox="0 0 16 16", aria_hidden="true")
 
 
 def badge(verdict: str) -> Markup:
-    """A verdict with its icon."""
     return tag("span", icon(verdict), verdict, class_=f"badge {verdict}")

@@ -10,18 +10,13 @@ from logitpair.evaluation.confidence import wilson
 from logitpair.report.figures.evaluation_figures import attack_bars, search_plot
 from logitpair.report.pages.elements import DASH, Cell, details, facts, figure, plot_figure, table, tag, text, with_soft
 from logitpair.report.pages.gallery import gallery
-from logitpair.report.records.run import Ledger
 from logitpair.report.text.format import call, duration, percent, radii, span
+from logitpair.storage.result_files import Ledger
 from logitpair.storage.results import Accuracy, AttackAccuracy, BlackBox, EvaluationResults
 
+_STILL = "Images still classified right after so many"
 _LONGER = "A curve that still falls at its end means that a longer attack would find more."
-_PUBLISHED = {
-    "clean": "clean",
-    "white_box": "white box",
-    "white_box_top5": "white box, top-5",
-    "black_box": "black box",
-    "black_box_top5": "black box, top-5",
-}
+_MEASURES = ("clean", "white_box", "white_box_top5", "black_box", "black_box_top5")  # that papers publish
 
 
 def evaluation_blocks(evaluation: EvaluationResults, ledger: Ledger, training: Sequence[Markup]) -> list[Markup]:
@@ -31,11 +26,8 @@ def evaluation_blocks(evaluation: EvaluationResults, ledger: Ledger, training: S
     panels = [
         *plot_figure(attack_bars(evaluation), "White box. The fine line at the end of a bar is the 95% interval."),
         *_broken(evaluation),
-        *plot_figure(
-            search_plot(evaluation, "steps"),
-            f"Images still classified right after so many gradient steps of the first restart. {_LONGER}",
-        ),
-        *plot_figure(search_plot(evaluation, "restarts"), f"Images still classified right after so many restarts. {_LONGER}"),
+        *plot_figure(search_plot(evaluation, "steps"), f"{_STILL} gradient steps of the first restart. {_LONGER}"),
+        *plot_figure(search_plot(evaluation, "restarts"), f"{_STILL} restarts. {_LONGER}"),
         *_confusion(evaluation),
     ]
     return [
@@ -51,13 +43,15 @@ def published_rows(evaluation: EvaluationResults) -> list[list[str]]:
     rows: list[list[str]] = []
     for paper in evaluation.published:
         source = f"{paper.source} ({paper.note})" if paper.note else paper.source
-        for measure, name in _PUBLISHED.items():
+        for measure in _MEASURES:
             if (published := getattr(paper, measure)) is not None:
-                origin, value, interval, at_most = _ours(evaluation, measure)
-                ours = [DASH, DASH] if value is None else ["≤ " * at_most + percent(value), span(interval)]
-                inside = value is not None and interval[0] <= published <= interval[1]
+                origin, ours = _ours(evaluation, measure)
+                at_most = "≤ " if ours and measure.endswith("top5") and ours.top5_is_upper_bound else ""
+                numbers = [at_most + percent(ours.top1), span(ours.ci95)] if ours else [DASH, DASH]
+                inside = ours and ours.ci95[0] <= published <= ours.ci95[1]
                 theirs = with_soft(percent(published), "within the interval") if inside else percent(published)
-                rows.append([name + origin, *ours, theirs, source])
+                name = measure.replace("_top5", ", top-5").replace("_", " ")
+                rows.append([name + origin, *numbers, theirs, source])
     return rows
 
 
@@ -68,19 +62,24 @@ def _published(evaluation: EvaluationResults) -> list[Markup]:
     return [figure(title, table(title, head, rows, numbers=range(1, 4), style="published"), note=note)] if rows else []
 
 
-def _ours(evaluation: EvaluationResults, measure: str) -> tuple[str, float | None, tuple[float, float], bool]:
-    """From where, our accuracy if it was measured, its 95% interval, and whether it is an upper bound."""
+def _ours(evaluation: EvaluationResults, measure: str) -> tuple[str, Accuracy | None]:
+    """From where, and our accuracy if it was measured; also a top-5 accuracy as ``top1``."""
+    if measure == "clean":
+        return "", evaluation.clean
     suites = {f" from {source}": suite for source, suite in evaluation.black_box.items()}
     suites = {"": evaluation} if measure.startswith("white_box") else suites
-    if not measure.endswith("top5"):
+    if measure.endswith("top5"):
+        attacks = [(origin, attack) for origin, suite in suites.items() for attack in suite.attacks.values()]
+        found = [(origin, _top5(attack, attack.top5)) for origin, attack in attacks if attack.top5 is not None]
+    else:
         found = [(origin, suite if isinstance(suite, BlackBox) else suite.white_box) for origin, suite in suites.items()]
-        origin, ours = ("", evaluation.clean) if measure == "clean" else min(found, key=lambda pair: pair[1].top1, default=("", None))
-        return origin, ours and ours.top1, ours.ci95 if ours else (0, 0), False
-    known = [(a.top5, origin, a) for origin, suite in suites.items() for a in suite.attacks.values() if a.top5 is not None]
-    if not known:
-        return "", None, (0, 0), False
-    top5, origin, attack = min(known, key=lambda entry: entry[0])
-    return origin, top5, wilson(round(top5 * attack.total), attack.total), bool(attack.top5_is_upper_bound)
+    return min(found, key=lambda pair: pair[1].top1, default=("", None))
+
+
+def _top5(attack: AttackAccuracy, top5: float) -> Accuracy:
+    correct, bound = round(top5 * attack.total), attack.top5_is_upper_bound
+    interval = wilson(correct, attack.total)
+    return Accuracy(top1=top5, correct=correct, total=attack.total, ci95=interval, top5_is_upper_bound=bound)
 
 
 def _broken(evaluation: EvaluationResults) -> list[Markup]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,28 +14,18 @@ from PIL import Image
 
 from logitpair.report.pages.elements import figure, tag
 from logitpair.report.text.format import listing, radius
+from logitpair.storage.result_files import Ledger
 from logitpair.storage.results import NO_CLASS
 
 LARGEST = 224  # pixels a side; a page of larger images would weigh tens of megabytes
 _BRIGHTER, _DARKER = np.array([[214, 69, 65], [46, 111, 222]], np.uint8)
-Ledger = Mapping[str, NDArray[Any]]
 Images = NDArray[np.floating[Any]]
 
 
 def gallery(
     title: str, ledger: Ledger, images: str, prediction: str, class_names: Sequence[str], attack: str, eps: Sequence[float]
 ) -> list[Markup]:
-    """A card an image; none where the ledger holds no images.
-
-    Args:
-        title: of the figure.
-        ledger: the content of ``ledger.npz``.
-        images: the column of the images under attack.
-        prediction: the column of what they are taken for.
-        class_names: of all classes.
-        attack: what attacked them, in words.
-        eps: its radii.
-    """
+    """A card an image, from the columns of the ``images`` under attack and of the ``prediction`` for them; none without the columns."""
     if "gallery/x" not in ledger or images not in ledger:
         return []
     clean, adversarial, names = ledger["gallery/x"], ledger[images], [*class_names, "no answer"]

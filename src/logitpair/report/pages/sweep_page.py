@@ -8,12 +8,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from logitpair.errors import InputError
 from logitpair.report.figures.plot import NARROW, WIDE, svg_file
 from logitpair.report.figures.sweep_figures import Reference, sweep_plot
-from logitpair.report.pages.elements import DASH, DOT, details, facts, measured, page, section, table, tag, text, wide_plot, with_soft
-from logitpair.report.records.run import portable
-from logitpair.report.records.sweep import attacks_and_hardware, best_point, load_sweep
+from logitpair.report.pages.elements import DASH, DOT, details, facts, measured, page, section, table, text, wide_plot, with_soft
+from logitpair.report.records import attacks_and_hardware, best_point, load_sweep, portable
 from logitpair.report.text.format import duration, listing, percent, point_text, span, value_text
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.storage.results import Spread, SweepResults, SweepRun
@@ -28,32 +26,16 @@ _MEASURES = ["Held out|clean", "Held out|white box", "Test|clean", "Test|white b
 
 
 def write_sweeps(folders: Sequence[Path], out: Path, references: Sequence[Reference] = (), title: str | None = None) -> list[Path]:
-    """Write one page about the sweeps, and its figure beside it as SVG where a run is finished.
-
-    Args:
-        folders: that ``logitpair sweep`` wrote; those with axes must share the first one.
-        out: the HTML file; the figure's name ends in ``.svg`` instead.
-        references: accuracies from elsewhere to draw as levels.
-        title: of page and figure; what the sweeps say without it.
-
-    Returns:
-        The files written.
-
-    Raises:
-        InputError: for no folder, a damaged ``sweep.json``, or sweeps over different settings.
-    """
-    if not folders:
-        raise InputError("RUN: give at least one folder that `logitpair sweep` wrote")
+    """Write one page about sweeps over the same setting and, where a run is finished, its figure beside it as SVG. Returns the files."""
     sweeps = [load_sweep(Path(folder)) for folder in folders]
     title = title or _title(sweeps)
-    head = [*(text(_finding(sweep), "lead") for sweep in sweeps), text(tag("strong", "Read with care.") + f" {CAUTION}", "caution")]
     plots = [plot for size in (WIDE, NARROW) if (plot := sweep_plot(sweeps, references, size=size))]
     note = (
         "Test images. A point is a run, the line joins the means over the seeds, and the band reaches from the lowest seed to the highest."
     )
     curve = [section("curve", plots[0].title, wide_plot(plots, note))] if plots else []
     sections = [_section(i, sweep, Path(folder)) for i, (sweep, folder) in enumerate(zip(sweeps, folders, strict=True), 1)]
-    files = {out: page("Sweep", title, head, [*curve, *sections])}
+    files = {out: page("Sweep", title, map(_finding, sweeps), CAUTION, *curve, *sections)}
     if plot := sweep_plot(sweeps, references):
         files[out.with_suffix(".svg")] = svg_file(plot.titled(title))
     for path, content in files.items():

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from logitpair.report.figures.plot import RUN_COLOURS
 from logitpair.report.pages.elements import DASH, Cell, details, figure, key, section, table, tag, text
-from logitpair.report.records.run import Run
+from logitpair.report.records import Run
 from logitpair.report.text.format import interval, listing, percent
 from logitpair.report.text.summary import differences
 from logitpair.storage.results import Accuracy, BlackBox, EvaluationResults

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from logitpair.report.records.run import Run, portable
+from logitpair.report.records import Run, portable
 from logitpair.report.text.format import arguments, class_name
 from logitpair.storage.results import AuditResults, EvaluationResults
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from logitpair.report.records.run import Run
+from logitpair.report.records import Run
 from logitpair.report.text.format import eps_of, interval, listing, percent, radii, radius
-from logitpair.report.text.lead import lead
-from logitpair.storage.results import AuditResults, EvaluationResults
+from logitpair.storage.results import Accuracy, AuditResults, EvaluationResults
 
 Evaluated = tuple[str, EvaluationResults]
 Audited = tuple[str, AuditResults]
@@ -23,19 +23,12 @@ _AUDIT_CAUTION = (
 
 @dataclass(frozen=True)
 class Summary:
-    """The head of the page.
+    """The head of the page."""
 
-    Args:
-        headline: the one thing to remember.
-        paragraph: the numbers behind it.
-        caution: how far they can be trusted.
-        doubts: what in these very results speaks against them.
-    """
-
-    headline: str
-    paragraph: str
-    caution: str
-    doubts: tuple[str, ...] = ()
+    headline: str  # the one thing to remember
+    paragraph: str  # the numbers behind it
+    caution: str  # how far they can be trusted
+    doubts: tuple[str, ...] = ()  # what in these very results speaks against them
 
 
 def summarize(runs: Sequence[Run]) -> Summary:
@@ -60,17 +53,25 @@ def summarize(runs: Sequence[Run]) -> Summary:
 
 def differences(results: Sequence[EvaluationResults] | Sequence[AuditResults]) -> list[str]:
     """In what evaluations, or audits, differ so that their numbers do not compare."""
+    evaluations = [record for record in results if isinstance(record, EvaluationResults)]
     facets = {
         "data": {record.data and record.data.name for record in results},
         "number of images": {record.examples for record in results},
         "eps": {tuple(radii(record)) if isinstance(record, EvaluationResults) else eps_of(record.threat) for record in results},
-        "attacks": {
-            repr([(name, attack.parameters) for name, attack in record.attacks.items()])
-            for record in results
-            if isinstance(record, EvaluationResults)
-        },
+        "attacks": {repr([(name, attack.parameters) for name, attack in record.attacks.items()]) for record in evaluations},
     }
     return [name for name, values in facets.items() if len(values) > 1]
+
+
+def lead(first: Accuracy, second: Accuracy) -> tuple[float, float, float]:
+    """The difference of two accuracies and its 95% interval (Newcombe 1998, method 10), from those of the two.
+
+    Runs evaluated on the same images are treated as if on different ones, which makes the interval wider rather than narrower.
+    """
+    difference, (low, high), (other_low, other_high) = first.top1 - second.top1, first.ci95, second.ci95
+    below = math.hypot(first.top1 - low, other_high - second.top1)
+    above = math.hypot(high - first.top1, second.top1 - other_low)
+    return difference, difference - below, difference + above
 
 
 def _images(results: EvaluationResults | AuditResults) -> str:
@@ -116,9 +117,8 @@ def _unlike(ranked: Sequence[Evaluated], differing: list[str]) -> tuple[str, str
 
 def _caution(evaluations: Sequence[EvaluationResults]) -> str:
     attacks = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.attacks))
-    plural = len(attacks) > 1
     return (
-        f"Robust accuracy is only an upper bound. An image counts as robust when the attack{'s' if plural else ''} used here "
+        f"Robust accuracy is only an upper bound. An image counts as robust when the attack{'s' if len(attacks) > 1 else ''} used here "
         f"({listing(attacks)}) found no way to fool the network, so a stronger attack can only lower the number. The intervals tell what "
         "another draw of test images could change; they do not cover the luck of the training seed."
     )

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from logitpair import InputError
-from logitpair.data.image_file import open_image
+from logitpair.data.image_source import open_image
 
 CPU = torch.device("cpu")
 
@@ -40,7 +40,7 @@ def test_any_mode_comes_out_right_and_upright(tmp_path: Path, mode: str, suffix:
 
 
 def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> None:
-    from logitpair.data.image_file import DamagedImage
+    from logitpair.data.image_source import DamagedImage
 
     with pytest.raises(InputError, match="cannot be read: No such file") as caught:
         open_image(tmp_path / "missing.jpg")

@@ -1,51 +1,39 @@
-"""A run directory, read for the report."""
+"""Run directories and sweeps, read for the report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import yaml
+from msgspec.structs import replace
 
+from logitpair.config.old_names import modernized
 from logitpair.errors import InputError, first_line
+from logitpair.report.text.format import call, pairs
 from logitpair.storage.atomic_files import read_json_lines
-from logitpair.storage.result_files import read_ledger, read_record
-from logitpair.storage.results import AuditResults, EvaluationResults, Results, Training
+from logitpair.storage.result_files import Ledger, read_ledger, read_record
+from logitpair.storage.results import AuditResults, EvaluationResults, Results, SweepPoint, SweepResults, Training
+from logitpair.sweeps import record
 
-Ledger = Mapping[str, np.ndarray]
 _Results = TypeVar("_Results", bound=Results)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Run:
-    """What a run directory holds; equal only to itself, for its ledgers hold arrays.
+    """What a run directory holds; equal only to itself, for its ledgers hold arrays."""
 
-    Args:
-        name: of its folder.
-        path: as commands name it, never absolute.
-        recipe: that it was trained by; None without a ``config.yaml``.
-        scale: of the recipe.
-        settings: the resolved settings.
-        evaluations: ``test`` first, then those of the most images, and of as many the one with the lowest accuracy under attack.
-        ledgers: of the evaluations; empty where there is no file.
-        metrics: the lines of ``metrics.jsonl``.
-        training: None until it is done.
-        audit: None where it is not audited.
-        audit_ledger: of the audit.
-    """
-
-    name: str
-    path: str
-    recipe: str | None = None
-    scale: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    evaluations: tuple[EvaluationResults, ...] = ()
-    ledgers: tuple[Ledger, ...] = ()
-    metrics: tuple[Mapping[str, Any], ...] = ()
-    training: Training | None = None
+    name: str  # of its folder
+    path: str  # as commands name it, never absolute
+    recipe: str | None = None  # that it was trained by; None without a config.yaml
+    scale: str | None = None  # of the recipe
+    settings: Mapping[str, Any] = field(default_factory=dict)  # as resolved, by the names of today
+    evaluations: tuple[EvaluationResults, ...] = ()  # `test`, then those of the most images, of as many the one most often fooled
+    ledgers: tuple[Ledger, ...] = ()  # of the evaluations; empty where there is no file
+    metrics: tuple[Mapping[str, Any], ...] = ()  # the lines of metrics.jsonl
+    training: Training | None = None  # None until it is done
     audit: AuditResults | None = None
     audit_ledger: Ledger = field(default_factory=dict)
 
@@ -62,29 +50,23 @@ class Run:
 
 
 def load_run(folder: Path) -> Run:
-    """Read a run directory; whatever is not there yet is left empty.
-
-    Raises:
-        InputError: if nothing is there to show, or a file is damaged.
-    """
+    """Read a run directory; whatever is not there yet is left empty, but where nothing is it is refused."""
     if not folder.is_dir():
         raise InputError(f"RUN: no folder '{folder}'; give one that `logitpair train` wrote")
     metrics = [line for line in read_json_lines(folder / "metrics.jsonl") if "step" in line]
-    found = sorted(folder.glob("evaluation/*/results.json"))
-    audited, trained = folder / "audit" / "results.json", folder / "training.json"
-    if not metrics and not found and not audited.exists():
+    evaluated, audited, trained = folder.glob("evaluation/*/results.json"), folder / "audit" / "results.json", folder / "training.json"
+    evaluations = [_read(path, EvaluationResults, f"logitpair evaluate {folder}") for path in sorted(evaluated)]
+    if not metrics and not evaluations and not audited.exists():
         raise InputError(f"RUN: '{folder}' holds no evaluation, no audit and no metrics; run `logitpair evaluate {folder}` first")
-    config = _config(folder / "config.yaml")
-    evaluations = sorted(
-        (_read(path, EvaluationResults, f"logitpair evaluate {folder}") for path in found), key=lambda pair: _rank(pair[0])
-    )
+    evaluations.sort(key=lambda pair: (pair[0].name != "test", -pair[0].examples, pair[0].white_box.top1, pair[0].name))
     audit, audit_ledger = _read(audited, AuditResults, f"logitpair audit {folder}") if audited.exists() else (None, {})
+    config = _config(folder / "config.yaml")
     return Run(
         name=folder.resolve().name,
         path=portable(folder),
         recipe=config.get("recipe"),
         scale=config.get("scale"),
-        settings=config.get("run", {}),
+        settings=modernized(config.get("run", {})),
         evaluations=tuple(results for results, _ in evaluations),
         ledgers=tuple(ledger for _, ledger in evaluations),
         metrics=tuple(metrics),
@@ -100,10 +82,6 @@ def portable(path: Path) -> str:
         return path.as_posix()
     here = Path.cwd()
     return path.relative_to(here).as_posix() if path.is_relative_to(here) and path != here else f"runs/{path.name}"
-
-
-def _rank(evaluation: EvaluationResults) -> tuple[bool, int, float, str]:
-    return evaluation.name != "test", -evaluation.examples, evaluation.white_box.top1, evaluation.name
 
 
 def _read(path: Path, kind: type[_Results], writer: str) -> tuple[_Results, Ledger]:
@@ -135,3 +113,35 @@ def _config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("run", {}), dict):
         raise InputError(f"'{path}' is damaged (it holds no settings)")
     return config
+
+
+def load_sweep(folder: Path) -> SweepResults:
+    """Read a folder that ``logitpair sweep`` wrote; axes of numbers, and their points, by size."""
+    sweep = record.read(folder)
+    axes = tuple(replace(axis, values=tuple(ordered(axis.values))) for axis in sweep.axes)
+    points = sorted(sweep.points, key=lambda point: [axis.values.index(point.settings[axis.setting]) for axis in axes])
+    return replace(sweep, axes=axes, points=tuple(points))
+
+
+def ordered(values: Sequence[Any]) -> list[Any]:
+    """Without repetition; numbers by size, anything else as it comes."""
+    distinct = [value for i, value in enumerate(values) if value not in values[:i]]
+    return sorted(distinct) if all(isinstance(value, int | float) for value in distinct) else distinct
+
+
+def name_of(sweep: SweepResults) -> str:
+    """Its recipe, and the scale where it is not the paper's."""
+    return sweep.recipe if sweep.scale == "paper" else f"{sweep.recipe} (scale {sweep.scale})"
+
+
+def best_point(sweep: SweepResults) -> SweepPoint | None:
+    """The point to choose."""
+    return next((point for point in sweep.points if sweep.best and point.settings == sweep.best.settings), None)
+
+
+def attacks_and_hardware(sweeps: Sequence[SweepResults]) -> tuple[list[str], list[str]]:
+    """What the finished runs were evaluated with, and trained on, without repetition."""
+    runs = [run for sweep in sweeps for run in sweep.runs]
+    attacks = [f"{run.white_box.attack}: {call(run.white_box.parameters)}" for run in runs if run.white_box]
+    hardware = [pairs(run.hardware) for run in runs if run.hardware]
+    return list(dict.fromkeys(attacks)), list(dict.fromkeys(hardware))
