@@ -9,8 +9,6 @@ import warnings
 
 from logitpair.errors import InputError
 
-TRACEBACK = "LOGITPAIR_TRACEBACK"  # set to anything, it shows the whole error
-
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command: 0 only for success, 2 for bad input, 3 for diverged training, 130 when interrupted."""
@@ -21,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
         from logitpair.cli.parser import parse  # here, so that Ctrl-C while libraries are imported is one line too
 
         run, arguments = parse(sys.argv[1:] if argv is None else argv)
-        from logitpair.cli.log import log_to_console
+        from logitpair.cli.terminal import log_to_console
 
         log_to_console()
         begun = True
@@ -50,7 +48,7 @@ def _warn(message: Warning | str, *where: object) -> None:
 
 
 def _fail(error: BaseException, message: str, code: int) -> int:
-    if os.environ.get(TRACEBACK):
+    if os.environ.get("LOGITPAIR_TRACEBACK"):
         raise error
     print(f"logitpair: {message}", file=sys.stderr)
     return code

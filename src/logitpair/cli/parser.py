@@ -1,12 +1,16 @@
-"""Which commands there are, and what a command line asks for. Imports the chosen command alone."""
+"""Which commands there are, and what a command line wants of them. Imports the chosen command alone.
+
+A command is a module: ``add_arguments(parser)`` adds its options, ``run(arguments)`` carries it out, and ``expand(arguments)``, where
+there is one, is applied to the command line before it is parsed. One that needs PyTorch for its work alone imports it in ``run``, so that
+``--help`` and mistaken options do not wait for it.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import re
 from argparse import ArgumentError
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from jsonargparse import ArgumentParser, Namespace
@@ -34,41 +38,35 @@ COMMANDS = {
 def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
     """The function that carries out the command, and its arguments; ``--help`` and ``--version`` end in ``SystemExit``."""
     name, *arguments = argv or ["--help"]
-    if name not in (*COMMANDS, "-h", "--help", "--version"):
-        raise InputError(f"no command '{name}'; {suggestion(name, COMMANDS)}")
+    if name not in COMMANDS:
+        _about(name)
+    command = import_module(f"logitpair.cli.commands.{name}")
+    parser = ArgumentParser(prog=f"logitpair {name}", description=COMMANDS[name], exit_on_error=False)
+    command.add_arguments(parser)
+    with refusals():
+        if hasattr(command, "expand") and arguments[:1] not in (["-h"], ["--help"]):
+            arguments = command.expand(arguments)  # `train` puts its recipe's settings before the overrides
+        try:
+            return command.run, parser.parse_args(with_numbers(arguments))
+        except ArgumentError as error:
+            unknown = re.fullmatch(r"unrecognized arguments: (--[\w.-]+).*", str(error), re.IGNORECASE | re.DOTALL)
+            options = [option for action in parser._actions for option in action.option_strings]  # pyright: ignore[reportPrivateUsage]
+            if unknown and (near := difflib.get_close_matches(unknown[1], options, n=1)):
+                raise InputError(f"no option {unknown[1]}; did you mean {near[0]}?") from error
+            raise
+
+
+def _about(option: str) -> None:
+    """What ``--help`` and ``--version`` show of the program."""
+    if option not in ("-h", "--help", "--version"):
+        raise InputError(f"no command '{option}'; {suggestion(option, COMMANDS)}")
     parser = ArgumentParser(
         prog="logitpair",
         version=__version__,
         description="Train robust image classifiers and find out what they really withstand.",
         epilog="`logitpair COMMAND --help` explains each. LOGITPAIR_TRACEBACK=1 shows the whole error.",
-        exit_on_error=False,
     )
     commands = parser.add_subcommands(metavar="COMMAND", required=False)
-    own = {each: ArgumentParser(description=summary, exit_on_error=False) for each, summary in COMMANDS.items()}
-    for each, summary in COMMANDS.items():
-        commands.add_subcommand(each, own[each], help=summary)
-        own[each].prog = f"logitpair {each}"
-    if name not in COMMANDS:
-        parser.parse_args([name])  # raises SystemExit
-    command = import_module(f"logitpair.cli.commands.{name}")
-    command.add_arguments(own[name])
-    with refusals(), _plain_errors(own[name], name):
-        if hasattr(command, "expand") and arguments[:1] not in (["-h"], ["--help"]):
-            arguments = command.expand(arguments)  # `train` puts its recipe's settings before the overrides
-        return command.run, parser.parse_args([name, *with_numbers(arguments)])[name]
-
-
-@contextlib.contextmanager
-def _plain_errors(parser: ArgumentParser, name: str) -> Generator[None]:
-    """Name the nearest option where one that nobody knows is refused, and missing arguments without the command's name."""
-    try:
-        yield
-    except ArgumentError as error:
-        message = str(error)
-        if message.startswith("the following arguments are required: "):
-            raise InputError(message.replace(f" {name}.", " ")) from error
-        unknown = re.fullmatch(r"unrecognized arguments: (--[\w.-]+).*", message, re.IGNORECASE | re.DOTALL)
-        options = [option for action in parser._actions for option in action.option_strings]  # pyright: ignore[reportPrivateUsage]
-        if unknown and (near := difflib.get_close_matches(unknown[1], options, n=1)):
-            raise InputError(f"no option {unknown[1]}; did you mean {near[0]}?") from error
-        raise
+    for name, summary in COMMANDS.items():
+        commands.add_subcommand(name, ArgumentParser(), help=summary)
+    parser.parse_args([option])  # raises SystemExit

@@ -14,22 +14,14 @@ from logitpair.config.recipes import read_yaml
 from logitpair.config.refusals import refusals
 from logitpair.errors import InputError
 
-PAPER = "paper"
 SETS: dict[str, Callable[..., dict[str, PGD]]] = {"paper_suite": paper_suite, "grid": grid}
 
 
 def read_attacks(text: str | Path, default: Attack | None = None) -> dict[str, Attack]:
-    """The attacks that ``--attacks`` names, in the order given.
+    """The attacks that ``--attacks`` names, in the order given; the forms are those of ``docs/reference/attacks.md``.
 
-    Args:
-        text: shorthands with commas between them (``pgd_76.5_2.55_40,pgdll_16_2_10``), ``paper`` for the paper's eight attacks at the
-            default's eps, step size and steps, or the path of a YAML file. The file holds a mapping, or a list whose items are
-            mappings or such strings. A mapping gives attacks their names, each as ``{class_path, init_args}`` or as a shorthand;
-            under ``paper_suite`` and ``grid`` it holds the arguments of those functions, and the attacks bring their own names.
-        default: what ``paper`` takes its numbers from: the recipe's first attack.
-
-    Raises:
-        InputError: for a file that is missing or not YAML, what names no attack, a name used twice, and arguments that are refused.
+    Text is shorthands with commas between them, among them ``paper``, at the sizes of the ``default``, or the path of a YAML file. The
+    file holds a mapping of attacks by name, or a list of mappings and shorthands.
     """
     is_file = Path(text).suffix in (".yaml", ".yml")
     try:
@@ -49,21 +41,18 @@ def read_attacks(text: str | Path, default: Attack | None = None) -> dict[str, A
 
 
 def _attacks(entry: Any, default: Attack | None) -> Iterator[tuple[str, Attack]]:
-    """The attacks of one item of a list, with their names."""
-    if isinstance(entry, str) and entry.strip() == PAPER:
+    if isinstance(entry, str) and entry.strip() == "paper":
         if not isinstance(default, PGD):
             found = "there is none" if default is None else f"{type(default).__name__} has no step_size and steps"
-            raise InputError(
-                f"'{PAPER}' takes its sizes from the recipe's first attack, but {found}; accepted: `paper_suite` in a YAML file"
-            )
+            raise InputError(f"'paper' takes its sizes from the recipe's first attack, but {found}; accepted: `paper_suite` in a YAML file")
         yield from paper_suite(eps=default.threat.eps, step_size=default.step_size, steps=default.steps).items()
     elif isinstance(entry, str):
         try:
             yield entry.strip(), parse(entry.strip())
         except InputError as error:
-            raise InputError(f"{error}; or {PAPER}, or a YAML file of attacks") from error
+            raise InputError(f"{error}; or paper, or a YAML file of attacks") from error
     elif isinstance(entry, dict):
-        for name, value in cast(dict[object, object], entry).items():
+        for name, value in cast(dict[Any, Any], entry).items():
             try:
                 yield from _named(str(name), value).items()
             except InputError as error:

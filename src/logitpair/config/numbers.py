@@ -11,19 +11,13 @@ FRACTION = re.compile(r"-?\d+(?:\.\d+)?/\d+(?:\.\d+)?")
 
 
 def parse_number(text: str, option: str = "") -> float:
-    """The number that a text stands for; an error names the option that it was given to.
-
-    Raises:
-        InputError: for a text that is none, and for a zero denominator.
-    """
+    """The number that a text means; an error names the option that it was given to."""
     numerator, slash, denominator = text.partition("/")
-    prefix = f"{option}: " if option else ""
     try:
         return float(numerator) / float(denominator) if slash else float(text)
-    except ValueError as error:
-        raise InputError(f"{prefix}'{text}' is no number such as 0.3 or 8/255") from error
-    except ZeroDivisionError as error:
-        raise InputError(f"{prefix}'{text}' divides by zero") from error
+    except (ValueError, ZeroDivisionError) as error:
+        why = "is no number such as 0.3 or 8/255" if isinstance(error, ValueError) else "divides by zero"
+        raise InputError(f"{option and f'{option}: '}'{text}' {why}") from error
 
 
 def with_numbers(arguments: Sequence[str]) -> list[str]:

@@ -19,12 +19,7 @@ from logitpair.config.run_config import RunConfig
 
 @dataclass(frozen=True)
 class Settings:
-    """A resolved run.
-
-    Args:
-        config: to train by.
-        values: the same as plain values with every default written out, as ``config.yaml`` holds them.
-    """
+    """What to train by, and the same as plain values with every default written out, as ``config.yaml`` holds them."""
 
     config: RunConfig
     values: dict[str, Any]
@@ -37,24 +32,14 @@ def add_settings(parser: ArgumentParser) -> None:
 
 
 def resolve(run: Mapping[str, Any], overrides: Sequence[str] = (), *, data_dir: Path | None = None) -> Settings:
-    """Type-check the settings of a recipe or a ``config.yaml``, apply ``--dotted.override VALUE`` arguments, and build the config.
-
-    The data set's folder is ``data_dir`` where it is given.
-
-    Raises:
-        InputError: naming the setting, the value and what is accepted.
-    """
+    """The settings of a recipe or a ``config.yaml`` with ``--dotted.override VALUE`` arguments, type-checked and built."""
     with refusals():
         parsed = _settings_parser().parse_args(["--config", json.dumps(run), *with_numbers(overrides)])
     return build(parsed, data_dir=data_dir)
 
 
 def build(parsed: Namespace, *, data_dir: Path | None = None) -> Settings:
-    """Settings from what ``add_settings``'s parser parsed; other arguments in ``parsed`` are left out.
-
-    Raises:
-        InputError: for values that a class refuses.
-    """
+    """Settings from what ``add_settings``'s parser parsed, with the data in ``data_dir`` if given; other arguments are left out."""
     own = Namespace({key: parsed[key] for key in RunConfig.__dataclass_fields__})
     if data_dir is not None:
         own["data.init_args.root"] = data_dir

@@ -6,7 +6,7 @@ import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 
@@ -15,8 +15,6 @@ from logitpair.config.old_names import modernized
 from logitpair.errors import InputError, first_line
 
 FOLDER = Path(__file__).parents[1] / "recipes"
-
-
 _Fastest: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -31,19 +29,12 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe as its file says it.
-
-    Args:
-        name: what it is called on the command line.
-        about: what ``logitpair recipes`` shows: ``summary``, ``hardware``, ``time``, ``clean``, ``robust``.
-        run: the settings of a ``RunConfig``, as plain values.
-        scales: changes to ``run`` by the scale's name.
-    """
+    """A recipe as its file says it."""
 
     name: str
-    about: dict[str, Any]
-    run: dict[str, Any]
-    scales: dict[str, dict[str, Any]]
+    about: dict[str, Any]  # what `logitpair recipes` shows: summary, hardware, time, clean, robust
+    run: dict[str, Any]  # the settings of a `RunConfig`, as plain values
+    scales: dict[str, dict[str, Any]]  # changes to `run` by the scale's name
 
     def at_scale(self, scale: str | None) -> dict[str, Any]:
         """The settings at a scale, refused where there is none of that name; those of ``run`` for None, or an unchanged ``paper``."""
@@ -60,11 +51,7 @@ def names() -> list[str]:
 
 
 def load(recipe: str) -> Recipe:
-    """Read a recipe by its name or by the path of a YAML file.
-
-    Raises:
-        InputError: for an unknown name (with the nearest ones) or a file that is not a recipe.
-    """
+    """Read a recipe by its name or by the path of a YAML file."""
     is_file = recipe.endswith((".yaml", ".yml"))
     path = Path(recipe) if is_file else FOLDER / f"{recipe}.yaml"
     if not path.is_file():
@@ -95,8 +82,6 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """``base`` with ``changes``, mapping by mapping; a new ``class_path`` replaces its whole mapping."""
     merged = dict(base)
     for key, value in changes.items():
-        old = base.get(key)
-        if isinstance(value, dict) and isinstance(old, dict) and "class_path" not in value:
-            value = _merge(cast(dict[str, Any], old), cast(dict[str, Any], value))
-        merged[key] = value
+        nested = isinstance(value, dict) and isinstance(base.get(key), dict) and "class_path" not in value
+        merged[key] = _merge(base[key], value) if nested else value
     return merged

@@ -17,11 +17,7 @@ _ACCEPTED = {"float": "a number", "int": "a whole number", "bool": "true or fals
 
 @contextlib.contextmanager
 def refusals() -> Generator[None]:
-    """Turn whatever jsonargparse raises into an ``InputError`` of one line.
-
-    Raises:
-        InputError: the one that a class raised, however deep jsonargparse buried it, or else what ``one_line`` makes of it.
-    """
+    """Turn whatever jsonargparse raises into an ``InputError``: the one that a class raised, however deep, or else ``one_line``."""
     try:
         yield
     except InputError:
@@ -37,7 +33,7 @@ def refusals() -> Generator[None]:
 def one_line(error: BaseException) -> str:
     """The innermost reason of jsonargparse's nested error, behind the setting's whole dotted name.
 
-    The one place that knows jsonargparse's wording. What it does not recognise it leaves as it is.
+    This alone knows jsonargparse's wording, and leaves what it does not recognise as it is.
     """
     whole, innermost, cause = str(error), error, error.__cause__
     while cause is not None and _first_line(cause) in whole:

@@ -44,7 +44,7 @@ class EvaluationSettings:
     Args:
         attacks: white-box attacks by name; with sources, also the black-box ones.
         batch_size: images attacked together (no result depends on it).
-        curve: radii of the accuracy-against-eps curve, in the pixels' unit; empty for none.
+        curve: radii of the accuracy-against-eps curve, in [0, 1] pixel scale; empty for none.
         curve_examples: how many test images the curve is measured on, from the first.
     """
 
@@ -67,15 +67,12 @@ class FineTuning:
     """Training that begins with given weights, and may leave some of them as they are.
 
     Args:
-        weights: a run directory (its moving average where it kept one), a ``state_dict`` file (.pt) or a .safetensors file. Without
-            any the network begins with random weights, so that ``trainable`` alone trains a part of a random network.
+        weights: a run directory (its moving average where it kept one), a ``state_dict`` file (.pt) or a .safetensors file; random
+            weights without any.
         trainable: layers (or single parameters) that train, by their whole names, such as ``logits`` or ``network.model.layer4``; all
             if empty. BatchNorm statistics follow the data everywhere.
         fresh: layers (or single parameters and buffers) that keep their new random values, such as the last layer when the classes
-            differ. They always train.
-
-    Raises:
-        InputError: for ``fresh`` without ``weights``.
+            differ. They always train, and need ``weights`` for the others.
     """
 
     weights: Path | None = None
@@ -84,9 +81,8 @@ class FineTuning:
 
     def __post_init__(self) -> None:
         if self.fresh and self.weights is None:
-            raise InputError(
-                f"fine_tuning.fresh is {list(self.fresh)} but fine_tuning.weights is not given; without it all layers are fresh"
-            )
+            without = "fine_tuning.weights is not given; without it all layers are fresh"
+            raise InputError(f"fine_tuning.fresh is {list(self.fresh)} but {without}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +91,9 @@ class ElasticConfig:
 
     Args:
         workers: how many share a step's batch; those beyond are standbys. By default training is an ordinary one.
-        lighthouse: address of torchft's server, such as ``http://host:29510``; the environment's ``TORCHFT_LIGHTHOUSE`` by default.
+        lighthouse: address of torchft's server, such as ``http://host:29510``; the environment's ``TORCHFT_LIGHTHOUSE`` by default. Only
+            with ``workers``.
         timeout: seconds after which a worker that does not answer within a step is given up.
-
-    Raises:
-        InputError: for less than one worker or no time, or an address without workers.
     """
 
     workers: int | None = None
@@ -128,13 +122,12 @@ class RunConfig:
         schedule: what the learning rate is multiplied by as training goes on.
         epochs: passes over the training images (a fraction counts).
         batch_size: training images a step, over all processes; adversarial training adds as many adversarial ones.
-        accumulate: micro-batches that each process computes its part of a step's batch in, one after the other, where all of it takes
-            too much memory. The gradient is that of the whole batch, but for what works on a process's own part of it: a micro-batch
-            counts as a process there (``docs/explanation/reproducibility.md``).
+        accumulate: micro-batches that each process computes its part of a step's batch in, where all of it takes too much memory. For
+            what works on a process's own part a micro-batch counts as a process (``docs/explanation/reproducibility.md``).
         precision: arithmetic of forward and backward passes. ``auto`` is bfloat16 autocast where the hardware computes it faster
             (GPUs, CPUs with AMX or AVX-512 bf16) and float32 elsewhere. Weights, losses and evaluation are always float32.
-        compile: compile the network's training forward and backward by ``torch.compile``, which pays for long trainings on a GPU; attacks
-            and evaluation run it uncompiled. Rounding differs from that of an uncompiled run.
+        compile: the network's training forward and backward by ``torch.compile``, which pays for long trainings on a GPU and rounds
+            otherwise; attacks and evaluation run it uncompiled.
         activation_checkpointing: keep only the inputs of the network's blocks, and run each again in the backward pass: less memory, a
             third more time, the same weights. Not together with ``compile``, which decides by itself what to keep.
         fine_tuning: weights to begin with and layers to train; by default all, from random weights.

@@ -15,13 +15,11 @@ from logitpair.storage.result_files import read_record
 from logitpair.storage.results import EvaluationResults
 from logitpair.threat import Linf
 
+KEPT = ("top1", "correct", "total", "ci95", "gradient_evaluations_per_example")
+
 
 def reference_of(task: EvaluationTask, eps: float | None) -> PGD:
-    """The attack whose number is judged: the task's first, scaled to ``eps`` where it is given.
-
-    Raises:
-        InputError: for an attack that the audit cannot judge.
-    """
+    """The attack whose number is judged: the task's first, scaled to ``eps`` where it is given."""
     first = next(iter(task.attacks.values()), None)
     if eps is not None and (not isinstance(first, PGD) or not first.threat.eps):
         return reference_attack(Linf(eps))
@@ -43,6 +41,5 @@ def reported_accuracy(run: Path, task: EvaluationTask, reference: PGD) -> dict[s
             continue
         for name, entry in results.attacks.items():
             if entry.parameters == describe(reference):
-                kept = ("top1", "correct", "total", "ci95", "gradient_evaluations_per_example")
-                return {key: getattr(entry, key) for key in kept} | {"attack": name, "evaluation": path.parent.name}
+                return {key: getattr(entry, key) for key in KEPT} | {"attack": name, "evaluation": path.parent.name}
     return None

@@ -18,9 +18,13 @@ from logitpair.config.attack_specs import read_attacks
 from logitpair.data import Data, Photos, count, first
 from logitpair.data.data_fingerprint import known_labels
 from logitpair.errors import InputError
+from logitpair.evaluation.evaluate import evaluate
+from logitpair.evaluation.result import Evaluation
 from logitpair.models import read_model
 from logitpair.models.inference import count_logits, device_of
 from logitpair.runs import run_directory
+from logitpair.runs.overwrite_guard import refuse_overwriting_evaluation
+from logitpair.runtime.distributed import ALONE, World
 from logitpair.storage import checkpoint
 from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.result_files import read_record
@@ -29,27 +33,16 @@ from logitpair.storage.results import DataSet, Network, Published, SourceRun, Ta
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationTask:
-    """Everything that ``evaluate`` needs.
-
-    Args:
-        model: on its device, in eval mode.
-        test: the images.
-        attacks: by name; none for what attacks nothing.
-        curve: radii of the accuracy-against-eps curve.
-        curve_examples: how many images the curve is measured on.
-        batch_size: images attacked together.
-        workers: processes that load images.
-        record: what ``results.json`` says besides the results.
-    """
+    """Everything that ``evaluate`` needs: the arguments of that name, the ``model`` on its device and in eval mode."""
 
     model: nn.Module
     test: Data
-    attacks: Mapping[str, Attack] = field(default_factory=dict[str, Attack])
+    attacks: Mapping[str, Attack] = field(default_factory=dict[str, Attack])  # none for what attacks nothing
     curve: Sequence[float] = ()
     curve_examples: int = 500
     batch_size: int = 256
     workers: int = 0
-    record: Task = field(default_factory=Task)
+    record: Task = field(default_factory=Task)  # what `results.json` says besides the results
 
     def under(self, attacks: Mapping[str, Attack]) -> Self:
         """The same under other attacks, without the numbers that were published for its own."""
@@ -67,12 +60,9 @@ class EvaluationTask:
         attacks: str | None = None,
         data_dir: Path | None = None,
         examples: int | None = None,
+        batch_size: int | None = None,
     ) -> Self:
-        """A run on the first ``examples`` of its data set's test images, by its recipe's attacks unless others are named.
-
-        Raises:
-            InputError: for a folder that holds no run, and for attacks or data that are refused.
-        """
+        """A run on the first ``examples`` of its data set's test images, by its recipe's attacks unless others are named."""
         content, config = run_directory.load_config(run, data_dir=data_dir)
         settings = config.evaluation
         test = first_examples(config.data.test(), examples, len(config.data.classes))
@@ -86,7 +76,7 @@ class EvaluationTask:
             attacks=chosen,
             curve=settings.curve if next(iter(chosen.values())).threat.eps else (),  # eps 0 cannot be scaled
             curve_examples=min(settings.curve_examples, examples or settings.curve_examples),
-            batch_size=settings.batch_size,
+            batch_size=batch_size or settings.batch_size,
             workers=config.workers,
             record=Task(
                 recipe=content["recipe"],
@@ -101,13 +91,16 @@ class EvaluationTask:
 
     @classmethod
     def from_model(
-        cls, network: Network, images: Photos, *, device: torch.device, attacks: str | None = None, examples: int | None = None
+        cls,
+        network: Network,
+        images: Photos,
+        *,
+        device: torch.device,
+        attacks: str | None = None,
+        examples: int | None = None,
+        batch_size: int | None = None,
     ) -> Self:
-        """A network that was trained elsewhere, on the first ``examples`` of a folder of images, in the order of the classes' folders.
-
-        Raises:
-            InputError: for a network, images or attacks that are refused.
-        """
+        """A network that was trained elsewhere, on the first ``examples`` of a folder of images, in the order of the classes' folders."""
         model = read_model(
             network.name,
             weights=Path(network.weights) if network.weights else None,
@@ -120,7 +113,30 @@ class EvaluationTask:
         data = DataSet(name=images.name, split="test", class_names=tuple(test.classes), size=images.size, resize=images.resize)
         named = {} if attacks is None else read_attacks(attacks)
         chosen = first_examples(test, examples, len(set(known_labels(test))))
-        return cls(model=model, test=chosen, attacks=named, record=Task(network=network, data=data))
+        return cls(model=model, test=chosen, attacks=named, batch_size=batch_size or 256, record=Task(network=network, data=data))
+
+    def evaluate(
+        self, folder: Path, *, sources: Mapping[str, Path], seed: int = 0, keep_adversarial: bool = False, world: World = ALONE
+    ) -> Evaluation:
+        """Evaluate, also on images made against the runs of ``sources``; work in progress and kept images are in ``folder``."""
+        refuse_overwriting_evaluation(folder, self, sources, keeps_images=keep_adversarial)
+        networks, known = load_sources(sources, self.model)
+        evaluation = evaluate(
+            self.model,
+            self.test,
+            attacks=self.attacks,
+            sources=networks,
+            curve=self.curve,
+            curve_examples=self.curve_examples,
+            seed=seed,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            name=folder.name,
+            folder=folder,
+            adversarial=folder / "adversarial" if keep_adversarial else None,
+            world=world,
+        )
+        return evaluation.with_task(msgspec.structs.replace(self.record, sources=known))
 
 
 def published(content: Mapping[str, Any], attacks: Mapping[str, Attack]) -> tuple[Published, ...]:
@@ -142,13 +158,7 @@ def published(content: Mapping[str, Any], attacks: Mapping[str, Attack]) -> tupl
 
 
 def load_sources(paths: Mapping[str, Path], model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, SourceRun]]:
-    """The networks of other runs by name, for images against ``model``, and what ``results.json`` says of each.
-
-    Warns of runs that have not finished training, and of a source that is the network itself.
-
-    Raises:
-        InputError: for a folder that holds no run.
-    """
+    """The networks of other runs by name, for images against ``model``, and what ``results.json`` says of each."""
     networks: dict[str, nn.Module] = {}
     for name, path in paths.items():
         try:
@@ -171,10 +181,7 @@ def _step_of(run: Path, which: str) -> int:
 
 
 def first_examples(test: Data, examples: int | None, classes: int) -> Data:
-    """The first images, all for None.
-
-    Warns where there are fewer, and where those of a data set that comes class by class are not of all classes.
-    """
+    """The first images, all for None; warns where there are fewer, and where they come class by class and are not of all classes."""
     total, chosen = count(test), first(test, examples)
     if examples is not None and total is not None and examples > total:
         warnings.warn(f"--examples: {examples:,} are asked for, there are {total:,}", stacklevel=3)

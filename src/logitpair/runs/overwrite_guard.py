@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from logitpair.data import count
 from logitpair.errors import InputError
-from logitpair.runs.evaluation_task import EvaluationTask
 from logitpair.storage.class_path import describe
 from logitpair.storage.result_files import read_record
 from logitpair.storage.results import AuditResults, EvaluationResults, Network, Results
 from logitpair.threat import Linf
 
+if TYPE_CHECKING:
+    from logitpair.runs.evaluation_task import EvaluationTask
+
 _Results = TypeVar("_Results", bound=Results)
 
 
 def refuse_overwriting_evaluation(folder: Path, task: EvaluationTask, sources: Collection[str] = (), keeps_images: bool = False) -> None:
-    """Keep a finished evaluation from being written over.
-
-    Raises:
-        InputError: if the folder holds one of more examples, with an attack or source that is missing now, with adversarial images that
-            would not be kept, of another checkpoint or network, or one that cannot be read.
-    """
+    """Refuse a folder that holds an evaluation of more, or of another checkpoint or network, than the ``task`` will write there."""
     before = _finished(folder, EvaluationResults, "delete the folder or give another --name or --out")
     if before is None:
         return
@@ -45,11 +42,7 @@ def refuse_overwriting_evaluation(folder: Path, task: EvaluationTask, sources: C
 
 
 def refuse_overwriting_audit(folder: Path, examples: int | None, threat: Linf) -> None:
-    """Keep a finished audit from being written over.
-
-    Raises:
-        InputError: if the folder holds one of more images or in another ball, or one that cannot be read.
-    """
+    """Refuse a folder that holds an audit of more images or in another ball."""
     before = _finished(folder, AuditResults, "move that folder away first")
     if before is None:
         return

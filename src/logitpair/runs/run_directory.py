@@ -29,12 +29,7 @@ RESULT_NEUTRAL = (
 
 
 def prepare(run: Path, recipe: str, scale: str | None, settings: Settings) -> None:
-    """Write ``config.yaml`` into a new run directory, or make sure that an existing one was begun with the same settings.
-
-    Raises:
-        InputError: if the directory holds another run, naming the first setting that differs.
-        OSError: if it cannot be written.
-    """
+    """Write ``config.yaml`` into a new run directory, or make sure that an existing one was begun with the same settings."""
     path = run / "config.yaml"
     foreign = run.exists() and any(not file.name.startswith(".") for file in run.iterdir())  # before others write their config.yaml
     if path.exists():
@@ -52,7 +47,7 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: Settings) -> No
 
 
 def differing(old: Mapping[str, Any], new: Settings, besides: tuple[str, ...] = ()) -> list[tuple[str, Any, Any]]:
-    """The settings, by dotted name, that differ between the ``run`` of a ``config.yaml`` and ``new``, with their old and new values.
+    """Names, old and new values of the settings that differ between the ``run`` of a ``config.yaml`` and ``new``.
 
     Those of ``RESULT_NEUTRAL`` are left out, and so are those ``besides``.
     """
@@ -64,11 +59,7 @@ def differing(old: Mapping[str, Any], new: Settings, besides: tuple[str, ...] = 
 
 
 def load_config(run: Path, *, data_dir: Path | None = None) -> tuple[dict[str, Any], RunConfig]:
-    """The content of a run's ``config.yaml`` and the settings it describes, with the data in ``data_dir`` if given.
-
-    Raises:
-        InputError: if there is no such directory, or it holds no run.
-    """
+    """The content of a run's ``config.yaml`` and the settings it describes, with the data in ``data_dir`` if given."""
     path = run / "config.yaml"
     if not run.is_dir():
         raise InputError(f"RUN: no folder '{run}'; give one that `logitpair train` wrote")
@@ -94,8 +85,7 @@ def load(run: Path | str, *, which: Literal["last", "best"] = "last", device: to
     Raises:
         InputError: if the directory holds no run, or its checkpoint is missing, damaged or of another network.
     """
-    _, config = load_config(Path(run))
-    return load_network(Path(run), config, which, device)
+    return load_network(Path(run), load_config(Path(run))[1], which, device)
 
 
 def load_network(run: Path, config: RunConfig, which: Literal["last", "best"], device: torch.device | str) -> nn.Module:

@@ -20,11 +20,7 @@ Point = dict[str, str]
 
 
 def read(arguments: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Split ``--setting VALUE`` arguments into axes, whose value is a list separated by commas, and settings of all runs.
-
-    Raises:
-        InputError: for what is no option, an option without a value or given twice, and an axis with empty or repeated values.
-    """
+    """Split ``--setting VALUE`` arguments into axes, whose value is a list separated by commas, and settings of all runs."""
     axes: dict[str, list[str]] = {}
     fixed: dict[str, str] = {}
     remaining = list(arguments)

@@ -9,20 +9,10 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from logitpair.errors import InputError
+from logitpair.storage import results as schema
 from logitpair.storage.atomic_files import read_json_lines
 from logitpair.storage.result_files import read_record, write_record
-from logitpair.storage.results import (
-    Accuracy,
-    AttackedTest,
-    BestPoint,
-    EvaluationResults,
-    RunSeconds,
-    Spread,
-    SweepPoint,
-    SweepResults,
-    SweepRun,
-    Training,
-)
+from logitpair.storage.results import Accuracy, BestPoint, Spread, SweepPoint, SweepResults, SweepRun
 
 MEASURES = ("validation_clean", "validation_white_box", "clean", "white_box")
 """What is summarized over seeds: accuracies on held-out training images, then on test images."""
@@ -30,13 +20,9 @@ ACCURACY = ("top1", "correct", "total", "ci95")
 
 
 def finished(run: SweepRun, folder: Path) -> SweepRun:
-    """The run with the numbers in the files of its ``folder``, once it is trained and evaluated.
-
-    Raises:
-        InputError: if one of them is missing or damaged.
-    """
-    training = read_record(folder / "training.json", Training, "logitpair sweep")
-    results = read_record(folder / "evaluation" / "test" / "results.json", EvaluationResults, "logitpair sweep")
+    """The run with the numbers in the files of its ``folder``, refused where it is not trained and evaluated."""
+    training = read_record(folder / "training.json", schema.Training, "logitpair sweep")
+    results = read_record(folder / "evaluation" / "test" / "results.json", schema.EvaluationResults, "logitpair sweep")
     worst = results.white_box
     try:
         last = [line for line in read_json_lines(folder / "metrics.jsonl") if "validation_white_box" in line][-1]
@@ -51,15 +37,15 @@ def finished(run: SweepRun, folder: Path) -> SweepRun:
         validation_clean=clean,
         validation_white_box=white_box,
         clean=Accuracy(**{key: getattr(results.clean, key) for key in ACCURACY}),
-        white_box=AttackedTest(**{key: getattr(worst, key) for key in ACCURACY}, attack=worst.attack, parameters=parameters),
+        white_box=schema.AttackedTest(**{key: getattr(worst, key) for key in ACCURACY}, attack=worst.attack, parameters=parameters),
         evaluated=results.created,
-        seconds=RunSeconds(training=training.seconds, evaluation=results.wall_time_seconds),
+        seconds=schema.RunSeconds(training=training.seconds, evaluation=results.wall_time_seconds),
         hardware=training.hardware,
     )
 
 
 def still_finished(old: SweepRun, new: SweepRun, folder: Path) -> bool:
-    """Whether the ``old`` run is what the ``new`` one asks for, and its files are still there, with the same evaluation."""
+    """Whether the ``old`` run is what the ``new`` one will be, and its files are still there, with the same evaluation."""
     same = (old.path, old.settings, old.seed, old.evaluation) == (new.path, new.settings, new.seed, new.evaluation)
     try:
         return same and old.status == "finished" and finished(old, folder).evaluated == old.evaluated
@@ -78,13 +64,12 @@ def summarize(runs: Iterable[SweepRun]) -> list[SweepPoint]:
 def _point(runs: Sequence[SweepRun]) -> SweepPoint:
     done = [run for run in runs if run.status == "finished"]
     failed = sum(run.status == "failed" for run in runs)
-    spreads = {measure: spread([_accuracy(run, measure) for run in done]) for measure in MEASURES}
+    spreads = {measure: spread([_accuracy(getattr(run, measure)) for run in done]) for measure in MEASURES}
     return SweepPoint(settings=runs[0].settings, runs=len(runs), finished=len(done), failed=failed, **spreads)
 
 
-def _accuracy(run: SweepRun, measure: str) -> float:
-    accuracy: Accuracy | float = getattr(run, measure)
-    return accuracy.top1 if isinstance(accuracy, Accuracy) else accuracy
+def _accuracy(measured: Accuracy | float) -> float:
+    return measured.top1 if isinstance(measured, Accuracy) else measured
 
 
 def best(points: Sequence[SweepPoint]) -> BestPoint | None:
@@ -108,7 +93,7 @@ def spread(values: Sequence[float]) -> Spread | None:
 
 
 def write(folder: Path, head: SweepResults, runs: Iterable[SweepRun]) -> SweepResults:
-    """Write ``sweep.json``, whole or not at all: the ``head``, the runs as they are now, and what they have in common. Returns it."""
+    """Write ``sweep.json``: the ``head``, the runs as they are now, and what they have in common. Returns it."""
     runs = tuple(runs)
     points = tuple(summarize(runs))
     results = replace(head, runs=runs, points=points, best=best(points))
@@ -117,9 +102,5 @@ def write(folder: Path, head: SweepResults, runs: Iterable[SweepRun]) -> SweepRe
 
 
 def read(folder: Path) -> SweepResults:
-    """The content of a folder's ``sweep.json``.
-
-    Raises:
-        InputError: if it is missing or damaged, or of another schema.
-    """
+    """The content of a folder's ``sweep.json``."""
     return read_record(folder / "sweep.json", SweepResults, "logitpair sweep --out ANOTHER_FOLDER")

@@ -38,15 +38,9 @@ def environments(jobs: int, *, threads: int, gpus: Sequence[str]) -> list[dict[s
 
 
 def run_all(runs: Mapping[str, Commands], jobs: Sequence[Mapping[str, str]], stop: Callable[[], bool]) -> Generator[tuple[str, Outcome]]:
-    """Carry out the commands of all runs, and yield the name and the outcome of each run as it ends.
+    """Carry out the commands of all runs, as many side by side as there are environments of ``jobs``; yield each run's as it ends.
 
-    Args:
-        runs: the commands of each run, by its name.
-        jobs: the environment of each of the runs that go on side by side.
-        stop: polled; once it is true, the processes are asked to save and to end.
-
-    Raises:
-        KeyboardInterrupt: when ``stop`` was true.
+    Once ``stop()``, which is polled, is true, the processes are asked to save and to end, and ``KeyboardInterrupt`` is raised.
     """
     signals: list[signal.Signals] = []  # each is sent to every process; after the first, none starts
     idle: queue.SimpleQueue[Mapping[str, str]] = queue.SimpleQueue()

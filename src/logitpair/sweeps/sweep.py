@@ -23,47 +23,30 @@ from logitpair.runtime.signals import GracefulStop
 from logitpair.storage.results import SCHEMA, Axis, SweepResults, SweepRun
 from logitpair.sweeps import grid, record
 from logitpair.sweeps.runner import BAD_INPUT, INTERRUPTED, Commands, Outcome, environments, run_all
+from logitpair.validate import at_least
 
 LOG = logging.getLogger("logitpair")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """What to train and evaluate.
+    """What to train and evaluate."""
 
-    Args:
-        recipe: name or YAML file.
-        scale: of the recipe.
-        data_dir: the data set's folder, instead of the recipe's.
-        out: folder of the sweep.
-        axes: settings that vary, each with its values; with none there is one point.
-        fixed: settings that differ from the recipe in all runs.
-        seeds: of training, each at every point.
-        examples: how many test images to evaluate on, from the first; None for all.
-    """
-
-    recipe: str
+    recipe: str  # name or YAML file
     scale: str | None = None
     data_dir: Path | None = None
     out: Path
-    axes: grid.Axes
-    fixed: Mapping[str, str]
-    seeds: Sequence[int]
-    examples: int | None = None
+    axes: grid.Axes  # with none there is one point
+    fixed: Mapping[str, str]  # settings that differ from the recipe in all runs
+    seeds: Sequence[int]  # of training, each at every point
+    examples: int | None = None  # how many test images to evaluate on, from the first; None for all
 
 
 def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResults:
     """Train and evaluate every run that is not finished yet, and return the content of ``sweep.json``, with the runs that failed.
 
-    Args:
-        wanted: the grid.
-        jobs: runs side by side; one a GPU by default, or one on the CPU.
-        device: the CPU, a GPU, or ``cuda`` for all GPUs.
-
-    Raises:
-        InputError: for settings that are refused at any point, before anything is trained; for what a run refuses when it sees its
-            data and its network, naming the run; or for a folder that holds another sweep or a run.
-        KeyboardInterrupt: after SIGINT or SIGTERM, when the runs under way are saved.
+    ``jobs`` go on side by side: one a GPU by default, or one on the CPU. Settings are refused at any point before anything is trained;
+    what a run refuses when it sees its data and its network ends the sweep. After SIGINT or SIGTERM the runs under way are saved.
     """
     _check(wanted, jobs)
     recipe = recipes.load(wanted.recipe)
@@ -107,8 +90,8 @@ def _check(wanted: Sweep, jobs: int | None) -> None:
     if "RANK" in os.environ:
         raise InputError("sweep: start it without torchrun; it uses several GPUs by itself")
     for option, number in (("--seeds", len(wanted.seeds)), ("--jobs", jobs), ("--examples", wanted.examples)):
-        if number is not None and number < 1:
-            raise InputError(f"{option} must be at least 1, not {number}")
+        if number is not None:
+            at_least(option, number, 1)
     if (wanted.out / "config.yaml").exists():
         raise InputError(f"--out: {wanted.out} holds a single run; give the sweep a folder of its own")
 
@@ -142,7 +125,8 @@ def _plan(
     resolved: dict[str, Settings] = {}
     for point, seed in itertools.product(grid.points(wanted.axes), wanted.seeds):
         name = grid.folder(point, seed)
-        overrides, resolved[name] = _resolve(wanted, recipe, point, seed, device)
+        overrides = [f"--{setting}={text}" for setting, text in {**wanted.fixed, **point, "seed": str(seed)}.items()]
+        resolved[name] = _resolve(wanted, recipe, overrides, point, device)
         evaluation = {"examples": wanted.examples, **resolved[name].values["evaluation"]}
         del evaluation["batch_size"]  # no result depends on it
         settings = {setting: grid.value(text) for setting, text in point.items()}
@@ -159,19 +143,17 @@ def _plan(
     return runs, commands
 
 
-def _resolve(wanted: Sweep, recipe: recipes.Recipe, point: grid.Point, seed: int, device: torch.device) -> tuple[list[str], Settings]:
-    """What overrides the recipe in a run, as ``logitpair train`` takes it, and the settings that result."""
+def _resolve(wanted: Sweep, recipe: recipes.Recipe, overrides: Sequence[str], point: grid.Point, device: torch.device) -> Settings:
     try:
-        overrides = [f"--{setting}={text}" for setting, text in {**wanted.fixed, **point, "seed": str(seed)}.items()]
         resolved = parsing.resolve(recipe.at_scale(wanted.scale), overrides, data_dir=wanted.data_dir)
     except InputError as error:
         raise InputError(f"{' '.join(f'--{setting} {text}' for setting, text in point.items())}: {error}") from error
     dtype = str(precision.resolve(resolved.config.precision, device)).removeprefix("torch.")
-    return overrides, Settings(resolved.config, resolved.values | {"precision": dtype})  # as training writes it down
+    return Settings(resolved.config, resolved.values | {"precision": dtype})  # as training writes it down
 
 
 def _gpus(device: torch.device) -> list[str]:
-    """The GPUs to use, as ``CUDA_VISIBLE_DEVICES`` names them; none on the CPU."""
+    """The GPUs to use, as ``CUDA_VISIBLE_DEVICES`` names them: the device's, or all for ``cuda``; none on the CPU."""
     if device.type != "cuda":
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

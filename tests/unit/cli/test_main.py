@@ -12,9 +12,9 @@ from command_line import failing
 
 import logitpair as lp
 from logitpair.cli.commands import audit
-from logitpair.cli.log import log_to_console
 from logitpair.cli.main import main
 from logitpair.cli.parser import COMMANDS
+from logitpair.cli.terminal import log_to_console
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"]])

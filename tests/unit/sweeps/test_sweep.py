@@ -202,7 +202,7 @@ def test_reproduce_sweeps_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return record.read(make_sweep(wanted.out, CLP) if wanted.axes else make_level(wanted.out, NOISE))
 
     monkeypatch.setattr(reproduce, "SWEEPS", {"digits-alp": reproduce.WEIGHT, "digits-plain": {}})  # both have a scale smoke
-    monkeypatch.setattr("logitpair.sweeps.sweep.sweep", swept)
+    monkeypatch.setattr("logitpair.cli.commands.sweep.sweep", swept)
     out = tmp_path / "out"
     assert main(["reproduce", "figure1", "--scale", "smoke", "--seed", "5", "--seeds", "2", "--out", str(out)]) == 0
     assert [(sweep.scale, list(sweep.seeds)) for sweep in sweeps] == [("smoke", [5, 6])] * 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.options import add_options, check_choice, check_options
-from logitpair.cli.task_options import add_task, results_folder
+from logitpair.cli.task import add_task, joined, load_task, parse_sources, results_folder
 from logitpair.config.numbers import parse_number
 from logitpair.errors import InputError
 
@@ -43,18 +43,16 @@ def run(arguments: Namespace) -> None:
 
     from logitpair.auditing.audit import audit
     from logitpair.auditing.result import COLUMNS
-    from logitpair.cli.load_task import joined, load_task, parse_sources
-    from logitpair.cli.tables import print_rows
+    from logitpair.cli.terminal import console, print_rows
     from logitpair.data import count
     from logitpair.runs.audit_task import reference_of, reported_accuracy
     from logitpair.runs.evaluation_task import load_sources
     from logitpair.runs.overwrite_guard import refuse_overwriting_audit
-    from logitpair.runtime.progress import console
 
     folder = out / "audit"
     sources = parse_sources(arguments.source)
     with joined(arguments) as world:
-        task = load_task(arguments, world.device, examples=arguments.examples, attacks=arguments.attacks)
+        task = load_task(arguments, world.device)
         reference = reference_of(task, eps)
         refuse_overwriting_audit(folder, count(task.test), reference.threat)
         networks, known = load_sources(sources, task.model)
@@ -68,7 +66,7 @@ def run(arguments: Namespace) -> None:
             reported_accuracy=reported_accuracy(out, task, reference),
             sources=networks,
             seed=arguments.seed,
-            batch_size=task.batch_size if arguments.batch_size is None else arguments.batch_size,
+            batch_size=task.batch_size,
             workers=task.workers,
             precision=arguments.precision,
             folder=folder,
@@ -77,12 +75,12 @@ def run(arguments: Namespace) -> None:
         if not world.is_main:
             return
         path = result.with_task(replace(task.record, sources=known)).save(folder)
-        console.print(f"[bold {COLOURS[result.verdict]}]{result.verdict}[/]: {result.results['reason']}")
+        record = result.record
+        console.print(f"[bold {COLOURS[record.verdict]}]{record.verdict}[/]: {record.reason}")
         print_rows(COLUMNS, result.rows())
-        findings = result.results["findings"]
-        checks = [(each["check"], "passed" if each["passed"] else "FAILED", each["evidence"]) for each in findings]
+        checks = [(each.check, "passed" if each.passed else "FAILED", each.evidence) for each in record.findings]
         print_rows(("check", "", "what was measured"), checks)
-        for finding in findings:
-            if not finding["passed"]:
-                console.print(f"{finding['check']}: {finding['advice']}")
+        for finding in record.findings:
+            if not finding.passed:
+                console.print(f"{finding.check}: {finding.advice}")
         console.print(f"Wrote {path}\nNext: logitpair report {out}")

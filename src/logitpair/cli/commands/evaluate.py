@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.options import add_options, check_options, refuse_given
-from logitpair.cli.task_options import add_task, results_folder
+from logitpair.cli.options import add_options, check_options, device_of, refuse_given
+from logitpair.cli.task import add_task, joined, load_task, parse_sources, results_folder
 from logitpair.errors import InputError
 
 OF_ATTACKING = ("source", "attacks", "examples", "seed", "keep_adversarial")
@@ -46,10 +46,8 @@ def run(arguments: Namespace) -> None:
         raise InputError(
             "--attacks is not given; a model without a recipe needs it, such as pgd_4_1_10 (eps and step size in 1/255, steps)"
         )
-    from logitpair.cli.load_task import joined, load_task, parse_sources
-    from logitpair.cli.tables import print_table
-    from logitpair.runs.evaluate_task import evaluate_task
-    from logitpair.runtime.progress import console
+    from logitpair.cli.terminal import console, print_rows
+    from logitpair.evaluation.result import COLUMNS
 
     folder = out / "evaluation" / arguments.name
     sources = parse_sources(arguments.source)
@@ -58,37 +56,29 @@ def run(arguments: Namespace) -> None:
             if world.is_main:
                 _verify(arguments, out, folder)
             return
-        evaluation = evaluate_task(
-            load_task(arguments, world.device, examples=arguments.examples, attacks=arguments.attacks),
-            folder,
-            sources=sources,
-            batch_size=arguments.batch_size,
-            seed=arguments.seed or 0,
-            keep_adversarial=arguments.keep_adversarial,
-            world=world,
+        evaluation = load_task(arguments, world.device).evaluate(
+            folder, sources=sources, seed=arguments.seed or 0, keep_adversarial=arguments.keep_adversarial, world=world
         )
         if world.is_main:
             path = evaluation.save(folder)
             (folder / "verification.json").unlink(missing_ok=True)  # it was another evaluation's
-            print_table(evaluation)
+            print_rows(COLUMNS, evaluation.rows())
             console.print(f"Wrote {path}\nNext: logitpair report {out}")
 
 
 def _verify(arguments: Namespace, out: Path, folder: Path) -> None:
     """Try the kept images again; an error where they do not do what the evaluation says."""
-    from logitpair.cli.load_task import load_task
-    from logitpair.cli.options import device_of
-    from logitpair.cli.tables import print_rows
+    from logitpair.cli.terminal import console, print_rows
     from logitpair.evaluation.result import Evaluation
     from logitpair.evaluation.verify import COLUMNS, verify
-    from logitpair.runtime.progress import console
 
     if not (folder / "results.json").exists():
         others = [path.parent.name for path in sorted(out.glob("evaluation/*/results.json"))]
         raise InputError(f"--name: '{out}' has no evaluation '{folder.name}'; it has {', '.join(others) or 'none'}")
     evaluation = Evaluation.load(folder)
     arguments.checkpoint = arguments.checkpoint or evaluation.record.checkpoint
-    task = load_task(arguments, device_of(arguments.device), examples=evaluation.record.examples, attacks=None)
+    arguments.examples = evaluation.record.examples
+    task = load_task(arguments, device_of(arguments.device))
     verification = verify(task.model, task.test, evaluation, folder / "adversarial", batch_size=arguments.batch_size or 256)
     print_rows(COLUMNS, verification.rows())
     console.print(f"Wrote {verification.save(folder)}")

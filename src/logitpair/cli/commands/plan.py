@@ -5,15 +5,13 @@ from __future__ import annotations
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.options import suggestion
-from logitpair.cli.recipe_options import add_recipe, recipe_first
-from logitpair.cli.tables import print_rows
+from logitpair.cli.options import add_recipe, recipe_first, suggestion
+from logitpair.cli.terminal import console, print_rows
 from logitpair.config.parsing import add_settings, build
 from logitpair.config.run_config import RunConfig
 from logitpair.data import batches
 from logitpair.errors import InputError
-from logitpair.runtime.progress import console
-from logitpair.training.cost_estimate import GIB, GPU, GPUS, RunCost, StepCost, run_cost, step_cost
+from logitpair.training.cost_estimate import GIB, GPUS, run_cost, step_cost
 
 COUNTED = 2  # images that the costs are counted on
 
@@ -35,17 +33,28 @@ def expand(arguments: list[str]) -> list[str]:
 
 def run(arguments: Namespace) -> None:
     """Count one step, and print what the run costs."""
-    gpu = GPUS.get(arguments.gpu.lower())
+    gpu, gpus = GPUS.get(arguments.gpu.lower()), arguments.gpus
     if gpu is None:
         raise InputError(f"--gpu: no '{arguments.gpu}' is known; {suggestion(arguments.gpu.lower(), GPUS)}")
     if arguments.share is not None and arguments.rate is not None:
         raise InputError("--share: is what --rate measures; give one of them")
     config = build(arguments, data_dir=arguments.data_dir).config
-    x, y, images = sample(config, arguments.images, arguments.shape)
+    x, y, images = _sample(config, arguments.images, arguments.shape)
     console.print(f"Counting one step on {COUNTED} images of {'x'.join(map(str, x.shape[1:]))} ...")
     step = step_cost(config, x, y)
-    cost = run_cost(config, step, images, gpu, arguments.gpus, share=arguments.share, rate=arguments.rate)
-    print_rows(("what", "how much"), rows(config, step, cost, images, gpu, arguments.gpus))
+    cost = run_cost(config, step, images, gpu, gpus, share=arguments.share, rate=arguments.rate)
+    rows = {
+        "GPUs": f"{gpus} x {gpu.name}",
+        "parameters": f"{step.parameters:,}",
+        "operations a training image, attack included": f"{step.flops / 1e9:,.2f} GFLOP",
+        "training": f"{config.epochs:g} epochs of {images:,} images, {cost.steps:,} steps of {config.batch_size:,}",
+        "operations of the run": f"{cost.flops / 1e15:,.2f} PFLOP",
+        "images a second": f"{cost.images_per_second:,.0f}",
+        "time": _duration(cost.seconds),
+        "memory on each GPU": f"{cost.memory / GIB:.2f} GiB of {gpu.memory / GIB:.0f}",
+        "largest batch that fits": f"{cost.largest_batch:,}",
+    }
+    print_rows(("what", "how much"), rows.items())
     peak = f"{cost.share:.1%} of the GPU's peak in {'16 bits' if cost.half else 'float32'}"
     if arguments.rate:
         console.print(f"The measured rate is {peak}.")
@@ -59,11 +68,11 @@ def run(arguments: Namespace) -> None:
         console.print(f"It does not fit: --batch_size {cost.largest_batch} would, or a larger --accumulate, or more GPUs.")
 
 
-def sample(config: RunConfig, images: int | None, shape: str | None) -> tuple[torch.Tensor, torch.Tensor, int]:
+def _sample(config: RunConfig, images: int | None, shape: str | None) -> tuple[torch.Tensor, torch.Tensor, int]:
     """Two images with labels, and how many there are to train on: of the data set, or random ones of ``shape``."""
-    if shape is not None and images is None:
-        raise InputError("--shape: is for where the data set is not at hand; --images must be given with it")
-    if shape is not None and images is not None:
+    if shape is not None:
+        if images is None:
+            raise InputError("--shape: is for where the data set is not at hand; --images must be given with it")
         size = shape.split("x")
         if len(size) != 3 or not all(part.isdecimal() and int(part) for part in size):
             raise InputError(f"--shape: '{shape}' is none; accepted: channels x height x width, such as 3x299x299")
@@ -77,23 +86,7 @@ def sample(config: RunConfig, images: int | None, shape: str | None) -> tuple[to
     return x, y, len(dataset) if images is None else images  # type: ignore[arg-type]
 
 
-def rows(config: RunConfig, step: StepCost, cost: RunCost, images: int, gpu: GPU, gpus: int) -> list[tuple[str, str]]:
-    """The table."""
-    return [
-        ("GPUs", f"{gpus} x {gpu.name}"),
-        ("parameters", f"{step.parameters:,}"),
-        ("operations a training image, attack included", f"{step.flops / 1e9:,.2f} GFLOP"),
-        ("training", f"{config.epochs:g} epochs of {images:,} images, {cost.steps:,} steps of {config.batch_size:,}"),
-        ("operations of the run", f"{cost.flops / 1e15:,.2f} PFLOP"),
-        ("images a second", f"{cost.images_per_second:,.0f}"),
-        ("time", duration(cost.seconds)),
-        ("memory on each GPU", f"{cost.memory / GIB:.2f} GiB of {gpu.memory / GIB:.0f}"),
-        ("largest batch that fits", f"{cost.largest_batch:,}"),
-    ]
-
-
-def duration(seconds: float) -> str:
-    """Minutes, hours or days."""
+def _duration(seconds: float) -> str:
     for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * length:
             return f"{seconds / length:,.1f} {unit}"

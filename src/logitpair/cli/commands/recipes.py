@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser, Namespace
 
+from logitpair.cli.terminal import console
 from logitpair.config import recipes
-from logitpair.runtime.progress import console
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -19,18 +19,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Write the page."""
-    sweeps = [run for run in arguments.runs if (run / "sweep.json").is_file()]
-    if sweeps and sweeps != arguments.runs:
+    runs, out = arguments.runs, arguments.out
+    sweeps = [run for run in runs if (run / "sweep.json").is_file()]
+    if sweeps and sweeps != runs:
         raise InputError(f"RUN: {sweeps[0]} is a sweep, and not all of the others are; give runs or sweeps")
-    if arguments.out is not None and arguments.out.is_dir():
-        raise InputError(f"--out: '{arguments.out}' is a folder; accepted: a file, such as {arguments.out / 'report.html'}")
+    if out is not None and out.is_dir():
+        raise InputError(f"--out: '{out}' is a folder; accepted: a file, such as {out / 'report.html'}")
+    from logitpair.cli.terminal import console
     from logitpair.report.pages.run_page import write_report
     from logitpair.report.pages.sweep_page import write_sweeps
-    from logitpair.runtime.progress import console
 
-    out = arguments.out or arguments.runs[0] / ("sweep.html" if sweeps else "report.html")
-    if sweeps:
-        write_sweeps(sweeps, out)
-    else:
-        write_report(arguments.runs, out)
+    out = out or runs[0] / ("sweep.html" if sweeps else "report.html")
+    (write_sweeps if sweeps else write_report)(runs, out)
     console.print(f"Wrote {out}")

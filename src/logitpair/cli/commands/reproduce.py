@@ -6,8 +6,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.options import add_options, check_folder, device_of
-from logitpair.cli.recipe_options import add_running
+from logitpair.cli.options import add_options, add_running, check_folder
 from logitpair.config import recipes
 from logitpair.errors import InputError
 
@@ -32,34 +31,17 @@ def run(arguments: Namespace) -> None:
     if arguments.seed < 0:
         raise InputError(f"--seed must be at least 0, not {arguments.seed}")
     check_folder(arguments.out)
-    from logitpair.cli.sweep_table import print_sweep
+    from logitpair.cli.commands.sweep import print_sweep, sweep_by
+    from logitpair.cli.terminal import console
     from logitpair.report.figures.paper_figure1 import PAPER, TITLE, table
     from logitpair.report.pages.sweep_page import write_sweeps
     from logitpair.report.records import load_sweep
-    from logitpair.runtime.progress import console
     from logitpair.storage.atomic_files import atomic_write
-    from logitpair.sweeps.sweep import Sweep, sweep
 
     for name in SWEEPS:
         recipes.load(name).at_scale(arguments.scale)  # refused before anything is trained
     out = arguments.out or Path("reproduce") / arguments.target
-    swept = {
-        out / name: sweep(
-            Sweep(
-                recipe=name,
-                scale=arguments.scale,
-                data_dir=arguments.data_dir,
-                out=out / name,
-                axes=axes,
-                fixed={},
-                seeds=range(arguments.seed, arguments.seed + arguments.seeds),
-                examples=arguments.examples,
-            ),
-            jobs=arguments.jobs,
-            device=device_of(arguments.device),
-        )
-        for name, axes in SWEEPS.items()
-    }
+    swept = {out / name: sweep_by(arguments, name, out / name, axes, {}, arguments.seed) for name, axes in SWEEPS.items()}
     text = table([load_sweep(folder) for folder in swept])
     atomic_write(out / "figure1.md", text)
     for path in (out / "figure1.md", *write_sweeps(list(swept), out / "figure1.html", PAPER, TITLE)):

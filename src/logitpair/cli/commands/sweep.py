@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
-from logitpair.cli.options import add_options, check_folder, device_of
-from logitpair.cli.recipe_options import add_recipe, add_running, recipe_first
-from logitpair.cli.sweep_table import print_sweep
+from logitpair.cli.options import add_options, add_recipe, add_running, check_folder, device_of, recipe_first
+from logitpair.cli.terminal import console, print_rows
 from logitpair.config import recipes
 from logitpair.config.parsing import add_settings
 from logitpair.errors import InputError
+from logitpair.evaluation.confidence import mean_and_range
 from logitpair.report.pages.sweep_page import write_sweeps
-from logitpair.runtime.progress import console
-from logitpair.sweeps import grid
+from logitpair.storage.results import SweepResults
+from logitpair.sweeps import grid, record
 from logitpair.sweeps.sweep import Sweep, sweep
 
 OWN = ("--out", "--scale", "--data-dir", "--device", "--seeds", "--jobs", "--examples")
+COLUMNS = ("", "runs", "held-out clean %", "held-out white box %", "clean %", "white box %")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -58,20 +61,42 @@ def run(arguments: Namespace) -> None:
     if not first.isdecimal():
         raise InputError(f"--seed: '{first}' is not a whole number of at least 0")
     out = arguments.out or Path("sweeps") / recipes.load(arguments.recipe).name
-    results = sweep(
-        Sweep(
-            recipe=arguments.recipe,
-            scale=arguments.scale,
-            data_dir=arguments.data_dir,
-            out=out,
-            axes=axes,
-            fixed=fixed,
-            seeds=range(int(first), int(first) + arguments.seeds),
-            examples=arguments.examples,
-        ),
-        jobs=arguments.jobs,
-        device=device_of(arguments.device),
-    )
+    results = sweep_by(arguments, arguments.recipe, out, axes, fixed, int(first))
     for path in (out / "sweep.json", *write_sweeps([out], out / "sweep.html")):
         console.print(f"Wrote {path}")
     print_sweep(results, out)
+
+
+def sweep_by(arguments: Namespace, recipe: str, out: Path, axes: grid.Axes, fixed: Mapping[str, str], first_seed: int) -> SweepResults:
+    """Sweep a recipe into ``out`` by the options of ``add_running``, with seeds from the first on."""
+    wanted = Sweep(
+        recipe=recipe,
+        scale=arguments.scale,
+        data_dir=arguments.data_dir,
+        out=out,
+        axes=axes,
+        fixed=fixed,
+        seeds=range(first_seed, first_seed + arguments.seeds),
+        examples=arguments.examples,
+    )
+    return sweep(wanted, jobs=arguments.jobs, device=device_of(arguments.device))
+
+
+def print_sweep(results: SweepResults, folder: Path) -> None:
+    """Print the grid's points, and the one to choose; failed runs, which most likely diverged, are an error once the others are shown."""
+    if results.axes:
+        rows: list[tuple[str, ...]] = []
+        for point in results.points:
+            spreads = [mean_and_range(getattr(point, measure)) for measure in record.MEASURES]
+            rows.append((", ".join(map(_short, point.settings.values())), f"{point.finished} / {point.runs}", *spreads))
+        print_rows(COLUMNS, rows, title="mean over seeds (lowest - highest)")
+    if results.best and results.axes:
+        chosen = ", ".join(f"{setting} = {_short(value)}" for setting, value in results.best.settings.items())
+        console.print(f"Best on held-out images: {chosen} ({results.best.validation_white_box:.1%} white box)")
+    failed = [run for run in results.runs if run.status == "failed"]
+    if failed:
+        raise ArithmeticError(f"{len(failed)} of {len(results.runs)} runs failed, such as {folder / failed[0].path}: {failed[0].message}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -6,14 +6,13 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.options import add_options, check_folder, device_of
-from logitpair.cli.recipe_options import add_recipe, recipe_first
+from logitpair.cli.options import add_options, add_recipe, check_folder, device_of, recipe_first
+from logitpair.cli.terminal import console
 from logitpair.config import recipes
 from logitpair.config.parsing import add_settings, build
 from logitpair.runs import run_directory
 from logitpair.runtime.distributed import is_main_process
 from logitpair.runtime.precision import resolve
-from logitpair.runtime.progress import console
 from logitpair.training.train import train
 
 

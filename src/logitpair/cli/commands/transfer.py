@@ -7,6 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.options import add_options, check_folder, check_options
+from logitpair.cli.task import joined
 from logitpair.errors import InputError
 
 
@@ -28,20 +29,18 @@ def run(arguments: Namespace) -> None:
         raise InputError(f"RUN: {len(arguments.runs)} given, {len(paths)} names; accepted: two or more, whose folders have different names")
     from msgspec.structs import replace
 
-    from logitpair.cli.load_task import joined
-    from logitpair.cli.tables import print_rows
+    from logitpair.cli.terminal import console, print_rows
     from logitpair.evaluation.attack_run import check_name
     from logitpair.evaluation.transfer import transfer
     from logitpair.report.pages.run_page import write_report
     from logitpair.runs.evaluation_task import EvaluationTask
     from logitpair.runs.overwrite_guard import refuse_overwriting_evaluation
-    from logitpair.runtime.progress import console
     from logitpair.storage.results import SourceRun
 
     for name in paths:
         check_name("RUN", name)
     with joined(arguments) as world:
-        options = {"attacks": arguments.attacks, "data_dir": arguments.data_dir, "examples": arguments.examples}
+        options = {name: arguments[name] for name in ("attacks", "data_dir", "examples", "batch_size")}
         tasks = {name: EvaluationTask.from_run(path, device=world.device, **options) for name, path in paths.items()}
         (first_name, first), *others = tasks.items()
         for name, task in others:
@@ -58,7 +57,7 @@ def run(arguments: Namespace) -> None:
             folder=arguments.out,
             name=arguments.name,
             seed=arguments.seed,
-            batch_size=first.batch_size if arguments.batch_size is None else arguments.batch_size,
+            batch_size=first.batch_size,
             workers=first.workers,
             world=world,
         )
@@ -70,7 +69,7 @@ def run(arguments: Namespace) -> None:
             evaluation.with_task(replace(tasks[name].record, sources=sources)).save(paths[name] / "evaluation" / arguments.name)
         matrix.clear(arguments.out)
         page = arguments.out / "report.html"
-        write_report(list(paths.values()), page)
+        write_report(arguments.runs, page)
         console.print(
             "Accuracy in percent on images made against the run of the line, tried on that of the column; white box on the diagonal"
         )

@@ -1,9 +1,12 @@
-"""What the library logs, as the command line shows it."""
+"""What the terminal shows: what the library logs, and tables."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable, Sequence
+
+from rich.table import Column, Table
 
 from logitpair.runtime.progress import console
 
@@ -15,7 +18,7 @@ class ConsoleHandler(logging.Handler):
         if record.levelno >= logging.WARNING:
             print(f"logitpair: {record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
         else:
-            console.print(record.getMessage(), markup=getattr(record, "markup", False))
+            console.print(record.getMessage(), markup=False)
 
 
 def log_to_console() -> None:
@@ -24,3 +27,11 @@ def log_to_console() -> None:
     logger.setLevel(logging.INFO)
     if not any(isinstance(handler, ConsoleHandler) for handler in logger.handlers):
         logger.addHandler(ConsoleHandler())
+
+
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """A table."""
+    table = Table(*(Column(name, overflow="fold") for name in columns), title=title)  # a name cut short could be any attack's
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

@@ -1,0 +1,129 @@
+"""What a command works on, by the options that name it: a run, or a network that logitpair did not train. Torch comes with its loading."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Generator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+
+from logitpair.cli.options import add_options, check_folder, device_of, refuse_given
+from logitpair.errors import InputError, raised
+
+if TYPE_CHECKING:
+    import torch
+
+    from logitpair.runs.evaluation_task import EvaluationTask
+    from logitpair.runtime.distributed import World
+
+OF_A_MODEL = ("weights", "pretrained", "classes", "mean", "std", "labels", "size", "resize", "out")
+TIMEOUT = timedelta(days=7)  # of processes that are done before the others: some images take many times as long as others
+
+
+def add_task(parser: ArgumentParser) -> None:
+    """``RUN``, or ``--model`` and what goes with it; ``--source``, ``--data-dir``, ``--examples`` and ``--batch-size``."""
+    parser.add_argument(
+        "run", nargs="?", type=Path | None, default=None, help="run directory that `logitpair train` wrote; or give --model"
+    )
+    parser.add_argument(
+        "--model",
+        type=str | None,
+        default=None,
+        help="a network that logitpair did not train: timm:resnet18, a TorchScript file, or an import path; tested on the photos in "
+        "--data-dir (docs/how-to/own-models.md)",
+    )
+    for name, kind, meaning in (
+        ("weights", Path, "its state_dict (.pt, .safetensors)"),
+        ("classes", int, "its number of logits, for timm:NAME"),
+        ("mean", str, "what it is normalised by, as 0.485,0.456,0.406"),
+        ("std", str, "likewise, as 0.229,0.224,0.225"),
+        ("labels", Path, "file of class names in the order of the logits"),
+        ("size", int, "height and width of its images in pixels (default: timm's, else 224)"),
+        ("resize", int, "the shorter side before the centre is cropped"),
+    ):
+        parser.add_argument(f"--{name}", type=kind | None, default=None, help=f"with --model: {meaning}")
+    parser.add_argument("--pretrained", action="store_true", help="with --model timm:NAME: the published weights, which are downloaded")
+    add_options(parser, "out", help="with --model: folder of the results; runs/MODEL by default")
+    add_options(parser, "source", "data-dir", "examples", "batch-size", "device")
+
+
+def results_folder(arguments: Namespace) -> Path:
+    """The folder of the results: the run's, or that of a model; options of one given to the other are refused."""
+    if (arguments.run is None) == (arguments.model is None):
+        raise InputError("RUN: give either a run directory or --model" + (", not both" if arguments.run else ""))
+    if arguments.run is not None:
+        refuse_given(arguments, OF_A_MODEL, "goes with --model; a run has its own")
+        return arguments.run
+    check_folder(arguments.out)
+    refuse_given(arguments, ("checkpoint",), "goes with a run; a model is given by --model and --weights")
+    path = Path(arguments.model)
+    return arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", path.stem if path.is_file() else arguments.model)
+
+
+def parse_sources(texts: Sequence[str] | None) -> dict[str, Path]:
+    """Every ``NAME=RUN``, by name; refused are anything else, a name that is given twice, and one that the ledger needs."""
+    from logitpair.evaluation.attack_run import check_name
+
+    sources: dict[str, Path] = {}
+    for text in texts or ():
+        name, _, path = text.partition("=")
+        if not (name and path):
+            raise InputError(f"--source: '{text}' is not NAME=RUN, such as copy=runs/mnist-alp-2")
+        check_name("--source", name)
+        if name in sources:
+            times = sum(other.startswith(f"{name}=") for other in texts or ())
+            raise InputError(f"--source: '{name}' names {times} runs; accepted: every name once")
+        sources[name] = Path(path)
+    return sources
+
+
+@contextlib.contextmanager
+def joined(arguments: Namespace) -> Generator[World]:
+    """The processes that share the work, on the device of ``--device``; what the network of ``--model`` raises meanwhile is one line."""
+    from logitpair.runtime import distributed
+
+    try:
+        with distributed.join(device_of(arguments.device), timeout=TIMEOUT) as world:
+            yield world
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # the network is the user's and may raise anything
+        if arguments.get("model") is None:
+            raise
+        raise InputError(f"--model: {arguments.model} {raised(error)}") from error
+
+
+def load_task(arguments: Namespace, device: torch.device) -> EvaluationTask:
+    """The run, or the model on its images; without ``--attacks`` under the recipe's, and under none with a model."""
+    from logitpair.data import Photos
+    from logitpair.models import image_size
+    from logitpair.runs.evaluation_task import EvaluationTask
+    from logitpair.storage.results import Network
+
+    common = {name: arguments[name] for name in ("attacks", "examples", "batch_size")}
+    if arguments.run is not None:
+        which = arguments.checkpoint or "last"
+        return EvaluationTask.from_run(arguments.run, device=device, which=which, data_dir=arguments.data_dir, **common)
+    network = Network(
+        name=arguments.model,
+        weights=arguments.weights.as_posix() if arguments.weights else None,
+        pretrained=arguments.pretrained,
+        classes=arguments.classes,
+        mean=_numbers("--mean", arguments.mean),
+        std=_numbers("--std", arguments.std),
+        labels=arguments.labels.as_posix() if arguments.labels else None,
+    )
+    size = image_size(arguments.model) if arguments.size is None else arguments.size
+    images = Photos(root=arguments.data_dir, size=size, resize=arguments.resize, labels=arguments.labels)
+    return EvaluationTask.from_model(network, images, device=device, **common)
+
+
+def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    try:
+        return None if text is None else tuple(map(float, text.split(",")))
+    except ValueError as error:
+        raise InputError(f"{option}: '{text}' is no list of numbers such as 0.485,0.456,0.406") from error
