@@ -27,7 +27,7 @@ def run(arguments: Namespace) -> None:
     from logitpair.report.pages.run_page import write_report
     from logitpair.runs import run_directory
     from logitpair.runs.evaluation_task import EvaluationTask
-    from logitpair.storage.text import percent
+    from logitpair.evaluation.confidence import percent
     from logitpair.training.train import train
 
     folders = {name: arguments.out / name for name in RECIPES}
