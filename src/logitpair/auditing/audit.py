@@ -1,7 +1,5 @@
 """The audit: how robust a model really is, found with few gradients, and whether the number of a reference attack can be believed."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time

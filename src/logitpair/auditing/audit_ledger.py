@@ -1,7 +1,5 @@
 """What is known of every example while the audit goes on."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The loss around a few images, from which its landscape is drawn."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -1,7 +1,5 @@
 """The reference attack: the one whose number is judged."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which search comes next: the one that promises the most broken images for its cost, until none promises any. Pure decisions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

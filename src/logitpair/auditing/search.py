@@ -1,7 +1,5 @@
 """The search: what is audited, and one round after another on the examples that are still correct."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass

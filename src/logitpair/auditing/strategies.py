@@ -1,7 +1,5 @@
 """The searches that an audit chooses from, from cheap to expensive."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

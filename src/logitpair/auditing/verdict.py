@@ -1,7 +1,5 @@
 """From the audit's numbers to one word, and why. A pure decision."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from logitpair.auditing.scheduler import Stop

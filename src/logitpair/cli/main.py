@@ -1,7 +1,5 @@
 """The command line: runs a command, and turns bad input into one line and an exit code."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

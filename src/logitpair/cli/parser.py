@@ -5,8 +5,6 @@ there is one, is applied to the command line before it is parsed. One that needs
 ``--help`` and mistaken options do not wait for it.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from argparse import ArgumentError

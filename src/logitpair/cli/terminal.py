@@ -1,7 +1,5 @@
 """What the terminal shows: what the library logs, and tables."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Attacks as a command line or a YAML file names them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Numbers as people write them, in recipes and on the command line: ``0.3``, ``1e-3``, ``8/255``."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

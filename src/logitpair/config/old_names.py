@@ -1,7 +1,5 @@
 """Names that settings and optimizers had in version 0.1, so that a run directory of that time resumes and evaluates."""
 
-from __future__ import annotations
-
 from typing import Any
 
 CLASSES = {

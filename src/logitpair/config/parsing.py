@@ -1,7 +1,5 @@
 """From the plain values of a recipe, and what overrides them, to a ``RunConfig``."""
 
-from __future__ import annotations
-
 import functools
 import json
 from argparse import SUPPRESS

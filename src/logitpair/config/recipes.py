@@ -1,7 +1,5 @@
 """Recipes: one YAML each, found by name or path, with smaller versions of themselves. Imports no torch."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from dataclasses import dataclass

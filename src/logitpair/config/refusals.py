@@ -1,7 +1,5 @@
 """What jsonargparse says of settings that it or a class refuses, as one line."""
 
-from __future__ import annotations
-
 import contextlib
 import inspect
 import pkgutil

@@ -1,7 +1,5 @@
 """The settings of a run, as frozen dataclasses: what a recipe fills in and a command line overrides."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path

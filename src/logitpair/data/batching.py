@@ -1,7 +1,5 @@
 """How batches and selections of examples are taken, of whatever holds images and labels."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which logit of a network the folder of a class has for its label."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What tells one set of examples from another, and what is known of images in files without reading them."""
 
-from __future__ import annotations
-
 import hashlib
 import sys
 from collections.abc import Sequence

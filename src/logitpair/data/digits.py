@@ -1,7 +1,5 @@
 """scikit-learn's handwritten digits: 1,797 real images of 8x8 pixels, embedded, no download."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache

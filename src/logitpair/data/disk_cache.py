@@ -1,7 +1,5 @@
 """What was computed from files once, kept in the user's cache folder."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The order in which training sees its images: a function of the seed, the epoch and the offset alone."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

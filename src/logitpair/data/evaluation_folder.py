@@ -1,7 +1,5 @@
 """A custom folder of images, one folder a class, to test a network on."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from dataclasses import dataclass

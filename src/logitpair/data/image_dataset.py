@@ -1,7 +1,5 @@
 """Images that are read from a source when they are needed, and the data sets made of them."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from abc import abstractmethod

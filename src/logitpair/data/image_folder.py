@@ -1,7 +1,5 @@
 """Folders of images in the ImageFolder layout, ``root/train/<class>/*.jpg`` and ``root/val/<class>/*.jpg``: any, and ImageNet's."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where labelled images lie (in files, or, by other subclasses, in tar files and tables), and how a file becomes an RGB image."""
 
-from __future__ import annotations
-
 import io
 import os
 from abc import ABC, abstractmethod

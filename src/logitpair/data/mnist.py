@@ -1,7 +1,5 @@
 """MNIST: 60,000 training and 10,000 test images of handwritten digits, 28x28 pixels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """SVHN: house numbers cut out of street photos, 32x32 pixels, in colour (Netzer et al. 2011)."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Tiny ImageNet: 200 classes of ImageNet at 64x64 pixels, 500 training and 50 validation images each."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """How the pixels that a network sees are cut out of an image."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

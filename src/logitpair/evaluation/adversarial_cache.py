@@ -1,7 +1,5 @@
 """Adversarial images on disk: made once, used again for another target, checked whenever they are read."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator, Mapping

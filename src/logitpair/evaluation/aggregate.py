@@ -1,7 +1,5 @@
 """From the ledger's columns to the numbers of ``results.json``: pure functions, so that merged chunks give what one process gives."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Accuracies with their uncertainty, as numbers and as text. Imports no torch."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Evaluation by the paper's protocol: clean, white box, black box by transfer, worst case over the attacks."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time

@@ -1,7 +1,5 @@
 """Work on all examples that resumes after an interruption and that several processes share: what evaluation and audit run on."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

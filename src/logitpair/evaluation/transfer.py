@@ -1,7 +1,5 @@
 """Black box between several networks: which are fooled by images that were made against which."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Kept adversarial images tried again: on a checkpoint in float32, and as an image file would hold them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path

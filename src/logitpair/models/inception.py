@@ -1,7 +1,5 @@
 """Inception v3, the paper's first ImageNet network."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 from jaxtyping import Float

@@ -1,7 +1,5 @@
 """How a network is run: frozen and in eval mode, to logits that are checked for shape."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from contextlib import contextmanager
 

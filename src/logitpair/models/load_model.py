@@ -1,7 +1,5 @@
 """The network that ``--model`` names: one of timm, a file that holds one, or an import path."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import math

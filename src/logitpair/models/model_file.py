@@ -1,7 +1,5 @@
 """Networks whose files hold their code beside their weights: TorchScript, and programs that ``torch.export`` wrote."""
 
-from __future__ import annotations
-
 import hashlib
 import warnings
 import zipfile

@@ -1,7 +1,5 @@
 """Normalisation as part of the model, so that attacks work in pixels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Any network of timm, taking pixels in [0, 1], and published weights that have to be fetched."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """Residual networks for ImageNet: the paper's ResNet-101, and the ResNet-v2-50 of its released code."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from jaxtyping import Float

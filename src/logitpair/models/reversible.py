@@ -1,7 +1,5 @@
 """Reversible blocks: a chain of any depth that stores the activations of its last block alone."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from functools import partial

@@ -1,7 +1,5 @@
 """Reversible residual networks, whose activation memory does not grow with depth."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Sequence
 

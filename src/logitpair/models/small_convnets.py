@@ -1,7 +1,5 @@
 """Small convolutional networks: the MNIST network of Madry et al., and one for images or machines too small for anything else."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn

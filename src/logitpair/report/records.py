@@ -1,7 +1,5 @@
 """Run directories and sweeps, read for the report."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The number that an audit of a task judges: under which attack, and what an evaluation reported."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What is evaluated or audited: a network, its test images, the attacks, and what is known of all three."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """The run directory: its settings, and the network that it holds."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """A trained network as a module that settings can name."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

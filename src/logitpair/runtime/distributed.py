@@ -1,7 +1,5 @@
 """The one file that knows how many processes ``torchrun`` started; ``training.elastic`` lets workers come and go."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Generator

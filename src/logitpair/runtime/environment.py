@@ -1,7 +1,5 @@
 """What a result was computed with: versions and hardware."""
 
-from __future__ import annotations
-
 import platform
 from importlib.metadata import version
 from pathlib import Path

@@ -4,8 +4,6 @@ The CUDA wheel of torchvision fails to import where its compiled operators canno
 registers by name is enough. Every module that needs torchvision or timm gets it from here.
 """
 
-from __future__ import annotations
-
 import sys
 from functools import cache
 from typing import Any

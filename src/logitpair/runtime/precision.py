@@ -1,7 +1,5 @@
 """Which arithmetic a forward and backward pass runs in."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal

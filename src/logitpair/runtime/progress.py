@@ -1,7 +1,5 @@
 """How far a work has come, for people at a terminal."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Checkpoints: written whole or not at all, read without running code, rotated."""
 
-from __future__ import annotations
-
 import io
 import os
 import tempfile

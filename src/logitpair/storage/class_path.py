@@ -1,7 +1,5 @@
 """An attack or an objective as plain values, in the form a recipe writes it."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

@@ -1,7 +1,5 @@
 """What distinguishes one network from another, the same in every process: weights, settings, and the code that runs."""
 
-from __future__ import annotations
-
 import dataclasses
 import enum
 import functools

@@ -1,7 +1,5 @@
 """Records and ledgers as files: written together, each whole or not at all, and read back with checks. Imports no torch."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 from collections.abc import Mapping

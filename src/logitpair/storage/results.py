@@ -5,8 +5,6 @@ Accuracies are fractions; ``eps``, ``step_size`` and distances are in [0, 1] pix
 is left out of the file.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct

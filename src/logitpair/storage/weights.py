@@ -1,7 +1,5 @@
 """Weights from a file or a run: what fine-tuning begins with, and what a ``state_dict`` is evaluated by."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The grid: which settings vary, over which values, and what each point is called."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json

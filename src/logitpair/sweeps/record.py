@@ -1,7 +1,5 @@
 """``sweep.json``: what became of every run, and what the runs of a point have in common. Imports no torch."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The runs of a sweep, side by side: each trained and evaluated by the command line, in processes that end with this one."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Sweeping: every run of a grid trained and evaluated by the commands that train and evaluate a single one."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import logging

@@ -1,7 +1,5 @@
 """Less memory for more time: activations that are computed again when the backward pass needs them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial

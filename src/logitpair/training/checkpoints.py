@@ -1,7 +1,5 @@
 """The checkpoints of a run, and the file that ends it."""
 
-from __future__ import annotations
-
 import json
 import time
 from pathlib import Path

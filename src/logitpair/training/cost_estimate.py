@@ -1,7 +1,5 @@
 """What a training run will cost: counted on a few images, scaled up to the whole run and to given GPUs."""
 
-from __future__ import annotations
-
 import math
 import weakref
 from collections import Counter

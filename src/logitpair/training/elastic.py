@@ -10,8 +10,6 @@ Kannan et al. 2018 (arXiv 1803.06373) train with 53 workers and take the 50 grad
 arXiv 1604.00981). Here the 50 are fixed until one is lost, so that a worker which is merely slow is waited for.
 """
 
-from __future__ import annotations
-
 import copy
 import functools
 import logging

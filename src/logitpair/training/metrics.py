@@ -1,7 +1,5 @@
 """What a training run measures on the way: ``metrics.jsonl``, TensorBoard events, and what people see in the terminal."""
 
-from __future__ import annotations
-
 import json
 import logging
 import time

@@ -1,7 +1,5 @@
 """The processes that share the steps of a training."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Training: the whole road of a run, top to bottom."""
 
-from __future__ import annotations
-
 import logging
 from datetime import timedelta
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What training changes from step to step, and its way to and from a checkpoint."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast

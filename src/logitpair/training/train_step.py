@@ -1,7 +1,5 @@
 """One step of training: forward, backward, the gradients of all processes, the optimizer."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """What training looks at besides the loss: whether network and data fit, and robust accuracy on held-out images."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

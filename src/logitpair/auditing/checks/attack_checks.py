@@ -1,7 +1,5 @@
 """Checks of the reference attack: whether a longer, different or gradient-free search finds what it did not."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """What to do where a check fails, and the record of what one came to."""
 
-from __future__ import annotations
-
 import math
 
 from logitpair.storage.results import Finding

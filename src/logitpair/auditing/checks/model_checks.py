@@ -1,7 +1,5 @@
 """Checks of the network itself: what would make any gradient-based attack on it fail."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

@@ -1,7 +1,5 @@
 """Every check of an audit: of the network, of the reference attack, of the search."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

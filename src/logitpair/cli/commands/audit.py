@@ -1,7 +1,5 @@
 """``logitpair audit``"""
 
-from __future__ import annotations
-
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.options import add_options, check_choice, check_options

@@ -1,7 +1,5 @@
 """``logitpair demo``"""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -24,10 +22,10 @@ def run(arguments: Namespace) -> None:
     device = device_of(arguments.device)
     from logitpair.cli.terminal import console, print_rows
     from logitpair.config import parsing, recipes
+    from logitpair.evaluation.confidence import percent
     from logitpair.report.pages.run_page import write_report
     from logitpair.runs import run_directory
     from logitpair.runs.evaluation_task import EvaluationTask
-    from logitpair.evaluation.confidence import percent
     from logitpair.training.train import train
 
     folders = {name: arguments.out / name for name in RECIPES}

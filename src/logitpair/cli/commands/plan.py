@@ -1,7 +1,5 @@
 """``logitpair plan``"""
 
-from __future__ import annotations
-
 import torch
 from jsonargparse import ArgumentParser, Namespace
 

@@ -1,7 +1,5 @@
 """``logitpair recipes``"""
 
-from __future__ import annotations
-
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.terminal import console

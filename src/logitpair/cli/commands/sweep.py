@@ -1,7 +1,5 @@
 """``logitpair sweep``"""
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Mapping

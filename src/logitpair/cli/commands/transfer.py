@@ -1,7 +1,5 @@
 """``logitpair transfer``"""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace

@@ -1,7 +1,5 @@
 """The figures of an audit: its number beside the reference attack's, the course of the search, and the loss that attacks see."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The figures of evaluations: accuracy against eps, under each attack, and against the length of the search."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

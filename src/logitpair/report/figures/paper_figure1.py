@@ -1,7 +1,5 @@
 """The paper's Figure 1: MNIST accuracy under PGD against the weight of clean logit pairing and of logit squeezing."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from logitpair.evaluation.confidence import mean_and_range

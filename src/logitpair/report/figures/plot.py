@@ -1,7 +1,5 @@
 """A figure of the report with what is said about it, and the same figure as SVG within a page, in the page's colours."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Accuracy against a setting: the figure of one sweep or of several."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The course of a training: accuracy and loss against the epoch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean

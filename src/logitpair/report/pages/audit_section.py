@@ -1,7 +1,5 @@
 """What the page of runs says of one audit."""
 
-from __future__ import annotations
-
 from markupsafe import Markup
 
 from logitpair.report.figures import audit_figures as figures

@@ -1,7 +1,5 @@
 """The elements of a page as HTML. Whatever they are given is escaped, unless it is ``Markup`` itself."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

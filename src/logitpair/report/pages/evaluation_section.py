@@ -1,7 +1,5 @@
 """What the page of runs says of one evaluation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup

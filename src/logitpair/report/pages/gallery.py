@@ -1,7 +1,5 @@
 """The first images of a ledger: each clean, under attack, and what the attack changed."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Sequence

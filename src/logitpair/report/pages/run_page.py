@@ -1,7 +1,5 @@
 """The page about runs: a comparison, curves, images, settings, costs and the commands to repeat it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

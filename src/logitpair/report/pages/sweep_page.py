@@ -1,7 +1,5 @@
 """The page about sweeps, and its figure as a file of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import repeat
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The section on transfer: the accuracy of networks on images made against others, as heat maps."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from markupsafe import Markup

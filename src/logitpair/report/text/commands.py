@@ -1,7 +1,5 @@
 """The commands that make the runs and the page again."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path

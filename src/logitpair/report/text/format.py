@@ -1,7 +1,5 @@
 """Numbers and settings as people read them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any

@@ -1,7 +1,5 @@
 """The head of a page: what its runs' evaluations and audits show, in plain words."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
