@@ -1,5 +1,6 @@
 """Run directories and sweeps, read for the report."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from logitpair.config.old_names import modernized
 from logitpair.errors import InputError, first_line
 from logitpair.report.text.format import call, pairs
 from logitpair.storage.atomic_files import read_json_lines
-from logitpair.storage.result_files import Ledger, read_ledger, read_record
+from logitpair.storage.result_files import Ledger, OtherSchema, read_ledger, read_record
 from logitpair.storage.results import AuditResults, EvaluationResults, Results, SweepPoint, SweepResults, Training
 from logitpair.sweeps import record
 
@@ -53,11 +54,13 @@ def load_run(folder: Path) -> Run:
         raise InputError(f"RUN: no folder '{folder}'; give one that `logitpair train` wrote")
     metrics = [line for line in read_json_lines(folder / "metrics.jsonl") if "step" in line]
     evaluated, audited, trained = folder.glob("evaluation/*/results.json"), folder / "audit" / "results.json", folder / "training.json"
-    evaluations = [_read(path, EvaluationResults, f"logitpair evaluate {folder}") for path in sorted(evaluated)]
+    evaluate = f"logitpair evaluate {folder} --name"
+    read = [_read(path, EvaluationResults, f"{evaluate} {path.parent.name}") for path in sorted(evaluated)]
+    evaluations = [pair for pair in read if pair]
     if not metrics and not evaluations and not audited.exists():
         raise InputError(f"RUN: '{folder}' holds no evaluation, no audit and no metrics; run `logitpair evaluate {folder}` first")
     evaluations.sort(key=lambda pair: (pair[0].name != "test", -pair[0].examples, pair[0].white_box.top1, pair[0].name))
-    audit, audit_ledger = _read(audited, AuditResults, f"logitpair audit {folder}") if audited.exists() else (None, {})
+    audit, audit_ledger = (audited.exists() and _read(audited, AuditResults, f"logitpair audit {folder}")) or (None, {})
     config = _config(folder / "config.yaml")
     return Run(
         name=folder.resolve().name,
@@ -82,8 +85,13 @@ def portable(path: Path) -> str:
     return path.relative_to(here).as_posix() if path.is_relative_to(here) and path != here else f"runs/{path.name}"
 
 
-def _read(path: Path, kind: type[_Results], writer: str) -> tuple[_Results, Ledger]:
-    results, ledger = read_record(path, kind, writer), path.with_name("ledger.npz")
+def _read(path: Path, kind: type[_Results], writer: str) -> tuple[_Results, Ledger] | None:
+    """Results and their ledger; None, with a warning, for those of another version."""
+    try:
+        results, ledger = read_record(path, kind, writer), path.with_name("ledger.npz")
+    except OtherSchema as error:
+        warnings.warn(f"left out: {error}", stacklevel=3)
+        return None
     if trouble := _trouble(results):
         raise InputError(f"'{path}' is damaged or incomplete ({trouble}); run `{writer}` again")
     return results, read_ledger(ledger, results, writer) if ledger.exists() else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 from logitpair.data import count
 from logitpair.errors import InputError
 from logitpair.storage.class_path import describe
-from logitpair.storage.result_files import read_record
+from logitpair.storage.result_files import OtherSchema, read_record, set_aside
 from logitpair.storage.results import AuditResults, EvaluationResults, Network, Results
 from logitpair.threat import Linf
 
 if TYPE_CHECKING:
     from logitpair.runs.evaluation_task import EvaluationTask
 
+logger = logging.getLogger("logitpair")
 _Results = TypeVar("_Results", bound=Results)
 
 
@@ -60,8 +62,12 @@ def _finished(folder: Path, kind: type[_Results], instead: str) -> _Results | No
         return None
     try:
         return read_record(path, kind, writer="")
+    except OtherSchema:
+        set_aside(folder)
+        logger.warning(f"'{path}' was written by another version; it is kept as {path.stem}-of-another-version.json")
+        return None
     except InputError as error:
-        raise InputError(f"'{path}' is damaged, or was written by an earlier version; {instead}") from error
+        raise InputError(f"'{path}' is damaged; {instead}") from error
 
 
 def _difference(before: Network | None, now: Network | None) -> str:

@@ -1,5 +1,6 @@
 """Records and ledgers as files: written together, each whole or not at all, and read back with checks. Imports no torch."""
 
+import contextlib
 import hashlib
 import io
 from collections.abc import Mapping
@@ -25,6 +26,10 @@ class _Header(Struct):
     schema: int = SCHEMA
 
 
+class OtherSchema(InputError):
+    """The file was written by another version of the package, in another schema."""
+
+
 def write_record(path: Path, record: Record) -> None:
     """Write a record as indented JSON, whole or not at all."""
     atomic_write(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
@@ -34,18 +39,26 @@ def read_record(path: Path, kind: type[Kind], writer: str) -> Kind:
     """Read a record, with every value checked.
 
     Raises:
-        InputError: if it is missing or damaged, of another kind or another schema; it names ``writer``, the command to run again.
+        InputError: if it is missing or damaged, of another kind, or (``OtherSchema``) of another schema; it names ``writer``, the command
+            to run again.
     """
     try:
         content = path.read_bytes()
         schema = msgspec.json.decode(content, type=_Header).schema
         if schema != SCHEMA:
-            raise InputError(f"'{path}' was written by another version (schema {schema}, this one reads {SCHEMA}); run `{writer}` again")
+            raise OtherSchema(f"'{path}' was written by another version (schema {schema}, this one reads {SCHEMA}); run `{writer}` again")
         return msgspec.json.decode(content, type=kind)
     except FileNotFoundError as error:
         raise InputError(f"'{path}' is missing; run `{writer}` again") from error
     except (OSError, msgspec.DecodeError) as error:
         raise InputError(f"'{path}' is damaged or incomplete ({first_line(error)}); run `{writer}` again") from error
+
+
+def set_aside(folder: Path) -> None:
+    """Rename results of another version, and what lies beside them, so that new ones take their place and nothing is lost."""
+    for path in (folder / "results.json", folder / "ledger.npz"):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster, or there is none
+            path.rename(path.with_stem(f"{path.stem}-of-another-version"))
 
 
 def write_results(folder: Path, results: Results, ledger: Ledger) -> Path:

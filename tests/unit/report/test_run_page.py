@@ -130,7 +130,7 @@ def test_nothing_to_show_is_one_line_with_the_next_command(tmp_path: Path, made:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "null", '{"schema": 2}', '{"schema": 1}', '{"schema": 2, "kind": "sweep"}'])
+@pytest.mark.parametrize("text", ["{", "[]", "null", '{"schema": 2}', '{"schema": 2, "kind": "sweep"}'])
 @pytest.mark.parametrize("results", ["evaluation/test/results.json", "audit/results.json"])
 def test_files_that_hold_no_results_are_refused_in_one_line(tmp_path: Path, text: str, results: str) -> None:
     folder = add_audit(make_run(tmp_path / "run"))
@@ -140,6 +140,16 @@ def test_files_that_hold_no_results_are_refused_in_one_line(tmp_path: Path, text
         page_of([folder], tmp_path)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("results", ["evaluation/test/results.json", "audit/results.json"])
+def test_results_of_another_version_are_left_out_with_a_warning(tmp_path: Path, results: str) -> None:
+    folder = add_audit(make_run(tmp_path / "run"))
+    (folder / results).write_text('{"schema": 1}')
+    with pytest.warns(UserWarning, match=r"left out: .*schema 1, this one reads 2\); run `logitpair (evaluate|audit)"):
+        run = load_run(folder)
+    assert len(run.evaluations) == (0 if results.startswith("evaluation") else 1)
+    assert (run.audit is None) == results.startswith("audit")
 
 
 @pytest.mark.parametrize(

@@ -108,15 +108,26 @@ def test_a_custom_network_is_no_run(tmp_path: Path) -> None:
         refuse_overwriting_evaluation(evaluated(tmp_path, checkpoint="last"), task(network=NETWORK))
 
 
-@pytest.mark.parametrize("content", ['{"examples": 20, "att', "[]", '{"examples": 20}', '{"schema": 1, "kind": "evaluation"}'])
+@pytest.mark.parametrize("content", ['{"examples": 20, "att', "[]", '{"examples": 20}'])
 def test_what_cannot_be_read_is_not_written_over(tmp_path: Path, content: str) -> None:
     (tmp_path / "results.json").write_text(content)
-    with pytest.raises(
-        InputError, match=r"results.json' is damaged, or was written by an earlier version; .* give another --name or --out"
-    ):
+    with pytest.raises(InputError, match=r"results.json' is damaged; .* give another --name or --out"):
         refuse_overwriting_evaluation(tmp_path, task())
-    with pytest.raises(InputError, match=r"results.json' is damaged, or was written by an earlier version; move that folder away first"):
+    with pytest.raises(InputError, match=r"results.json' is damaged; move that folder away first"):
         refuse_overwriting_audit(tmp_path, 20, lp.Linf(0.1))
+
+
+def test_results_of_another_version_are_set_aside_whole(tmp_path: Path) -> None:
+    for name in ("evaluation", "audit"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "results.json").write_text('{"schema": 1}')
+        (folder / "ledger.npz").write_bytes(b"ledger")
+    refuse_overwriting_evaluation(tmp_path / "evaluation", task())
+    refuse_overwriting_audit(tmp_path / "audit", 20, lp.Linf(0.1))
+    for name in ("evaluation", "audit"):
+        kept = {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        assert kept == {"results-of-another-version.json": b'{"schema": 1}', "ledger-of-another-version.npz": b"ledger"}
 
 
 def test_an_audit_is_written_over_by_one_of_as_many_images_in_the_same_ball_alone(tmp_path: Path) -> None:
