@@ -67,9 +67,10 @@ class EvaluationTask:
         own = settings.attacks
         chosen = own if attacks is None else read_attacks(attacks, next(iter(own.values())))
         training = run / "training.json"
+        model = run_directory.load_network(run, config, which, device)
         _warn_if_unfinished(run)
         return cls(
-            model=run_directory.load_network(run, config, which, device),
+            model=model,
             test=test,
             attacks=chosen,
             curve=settings.curve if next(iter(chosen.values())).threat.eps else (),  # eps 0 cannot be scaled
