@@ -170,4 +170,4 @@ def _check_networks(networks: Mapping[str, nn.Module], x: Tensor) -> None:
         if classes[name] != classes["model"]:
             raise InputError(f"{name} has {classes[name]} classes, the model {classes['model']}")
         if not logits.requires_grad:
-            warnings.warn(f"{name}: its logits carry no gradient; gradient attacks stand still", stacklevel=3)
+            warnings.warn(f"{name}: its logits carry no gradient; gradient attacks make no progress", stacklevel=3)
