@@ -13,7 +13,7 @@ Everything is imported on first use (PEP 562), so that what needs no PyTorch doe
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 _MODULES = ("attacks", "data", "errors", "losses", "models", "objectives", "optim", "rng", "threat", "validate")
 _HOMES = {
     "Audit": "auditing.result",
