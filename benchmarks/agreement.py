@@ -46,27 +46,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/agreement.json"))
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    subject = EvaluationTask.from_run(arguments.run, device=device, data_dir=arguments.data_dir, examples=arguments.examples)
-    asked = {name: getattr(arguments, name) for name in ("eps", "step_size", "steps", "examples")} | {"step": subject.record.step}
+    task = EvaluationTask.from_run(arguments.run, device=device, data_dir=arguments.data_dir, examples=arguments.examples)
+    settings = {name: getattr(arguments, name) for name in ("eps", "step_size", "steps", "examples")} | {"step": task.record.step}
     found = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    if found.get("asked") != asked:
-        found = {"asked": asked, "accuracy": {}, "seconds": {}}
+    if found.get("settings") != settings:
+        found = {"settings": settings, "accuracy": {}, "seconds": {}}
     found |= {
-        "recipe": subject.record.recipe,
+        "recipe": task.record.recipe,
         "versions": environment.versions() | {name: version(name) for name in ("foolbox", "torchattacks")},
         "hardware": environment.hardware(device),
     }
-    for name, attacker in build(subject.model, arguments, device).items():
+    for name, attacker in build(task.model, arguments, device).items():
         if name in found["accuracy"]:
             continue
         torch.manual_seed(0)  # the peers draw from the global generator
         began, right, start = time.perf_counter(), [], 0
         with full_precision(device):
-            for x, y in track(list(lp.data.batches(subject.test, 256, device)), description=name):
+            for x, y in track(list(lp.data.batches(task.test, 256, device)), description=name):
                 x_adv = attacker(x, y, start)
                 start += len(x)
                 with torch.no_grad():
-                    right.append((subject.model(x).argmax(1) == y) & (subject.model(x_adv).argmax(1) == y))
+                    right.append((task.model(x).argmax(1) == y) & (task.model(x_adv).argmax(1) == y))
         found["accuracy"][name] = accuracy(torch.cat(right).cpu().numpy())
         found["seconds"][name] = round(time.perf_counter() - began, 1)
         atomic_write(arguments.out, json.dumps(found, indent=2) + "\n")

@@ -51,22 +51,22 @@ def main() -> None:
         "hardware": environment.hardware(device),
     }
     for run in arguments.runs:
-        subject = EvaluationTask.from_run(run, device=device, data_dir=arguments.data_dir, examples=arguments.examples)
+        task = EvaluationTask.from_run(run, device=device, data_dir=arguments.data_dir, examples=arguments.examples)
         for tool in arguments.tools:
-            key = f"{subject.record.recipe}, {run.name}, step {subject.record.step}, eps {arguments.eps:g}, {tool}"
+            key = f"{task.record.recipe}, {run.name}, step {task.record.step}, eps {arguments.eps:g}, {tool}"
             if tool == "audit":
-                audit(key, subject, lp.Linf(arguments.eps), found, arguments.out)
+                audit(key, task, lp.Linf(arguments.eps), found, arguments.out)
             else:
-                attack(key, subject.model, subject.test, lp.Linf(arguments.eps), device, found, arguments.out)
+                attack(key, task.model, task.test, lp.Linf(arguments.eps), device, found, arguments.out)
 
 
-def audit(key: str, subject: EvaluationTask, threat: lp.Linf, found: dict, out: Path) -> None:
+def audit(key: str, task: EvaluationTask, threat: lp.Linf, found: dict, out: Path) -> None:
     """The whole audit with its checks, the recipe's attack being the reference attack."""
     if key in found:
         return
     cpu, wall = time.process_time(), time.perf_counter()
-    of_recipe = next(iter(subject.attacks.values()))
-    audited = lp.audit(subject.model, subject.test, threat=threat, reference_attack=of_recipe.scaled(threat.eps / of_recipe.threat.eps))
+    of_recipe = next(iter(task.attacks.values()))
+    audited = lp.audit(task.model, task.test, threat=threat, reference_attack=of_recipe.scaled(threat.eps / of_recipe.threat.eps))
     results = audited.results
     found[key] = {
         "still_correct": (audited.ledger["broken_in_round"] == -1).astype(int).tolist(),

@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/batch_sizes.json"))
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    subject = EvaluationTask.from_run(arguments.run, device=device, data_dir=arguments.data_dir, examples=arguments.examples)
+    task = EvaluationTask.from_run(arguments.run, device=device, data_dir=arguments.data_dir, examples=arguments.examples)
     threat, sizes = lp.Linf(arguments.eps), {"step_size": arguments.step_size, "steps": arguments.steps}
     attacks = {
         **lp.attacks.paper_suite(eps=arguments.eps, **sizes),
@@ -44,8 +44,8 @@ def main() -> None:
         "pgd": lp.attacks.PGD(threat, **sizes),
     }
     found = {
-        "asked": {name: getattr(arguments, name) for name in ("eps", "step_size", "steps", "examples")} | {"step": subject.record.step},
-        "recipe": subject.record.recipe,
+        "settings": {name: getattr(arguments, name) for name in ("eps", "step_size", "steps", "examples")} | {"step": task.record.step},
+        "recipe": task.record.recipe,
         "correct": {},
         "seconds": {},
         "versions": environment.versions(),
@@ -53,7 +53,7 @@ def main() -> None:
     }
     for batch_size in arguments.batch_sizes:
         began = time.perf_counter()
-        results = lp.evaluate(subject.model, subject.test, attacks=attacks, batch_size=batch_size).results
+        results = lp.evaluate(task.model, task.test, attacks=attacks, batch_size=batch_size).results
         correct = {name: entry["correct"] for name, entry in results["attacks"].items()}
         found["correct"][str(batch_size)] = {"clean": results["clean"]["correct"]} | correct
         found["seconds"][str(batch_size)] = round(time.perf_counter() - began, 1)

@@ -2,9 +2,9 @@
 
     python benchmarks/elastic.py --out results/benchmarks/elastic.json
 
-Two workers share each step of digits-alp, one is spare; the network has BatchNorm. A worker drawn at random is killed by SIGKILL after a
-random number of steps, the time until each of the others has committed a step begun after the kill is taken, and the killed one is started
-again. All write down a hash of parameters, buffers and the optimizer's memory after every step they commit.
+Two workers share each step of digits-alp, a third is on standby; the network has BatchNorm. A worker drawn at random is killed by SIGKILL
+after a random number of steps, the time until each of the others has committed a step begun after the kill is taken, and the killed one is
+started again. All write down a hash of parameters, buffers and the optimizer's memory after every step they commit.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from logitpair.cli.main import main as logitpair
 from logitpair.runtime import environment
 from logitpair.storage.atomic_files import atomic_write
 
-WORKERS, SPARE = 2, 1
+WORKERS, STANDBY = 2, 1
 PATIENCE = 120.0
 """Seconds after which this script no longer waits for a worker."""
 
@@ -89,7 +89,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         lighthouse, address = start_lighthouse(arguments.heartbeat)
-        workers = [Worker(folder, number, address) for number in range(WORKERS + SPARE)]
+        workers = [Worker(folder, number, address) for number in range(WORKERS + STANDBY)]
         try:
             kills = [kill_one(workers, draw) for _ in range(arguments.kills)]
         finally:
@@ -103,7 +103,7 @@ def main() -> None:
     times = sorted(min(life[step][1] for life in lives if step in life) for step in hashes)
     waits = [seconds for kill in kills for seconds in kill["seconds_until_survivors_commit"]]
     found = {
-        "asked": {"workers": WORKERS, "spare": SPARE, "heartbeat_timeout_ms": arguments.heartbeat, "seed": arguments.seed},
+        "settings": {"workers": WORKERS, "standby": STANDBY, "heartbeat_timeout_ms": arguments.heartbeat, "seed": arguments.seed},
         "kills": kills,
         "seconds_until_survivors_commit": {"median": round(statistics.median(waits), 2), "most": max(waits)},
         "seconds_a_step": round(statistics.median(after - before for before, after in itertools.pairwise(times)), 3),
@@ -124,23 +124,23 @@ def kill_one(workers: list[Worker], draw: random.Random) -> dict[str, Any]:
     more = draw.randint(3, 20)
     until(lambda: all(len(worker.steps()) >= begun[worker] + more for worker in workers))
     time.sleep(draw.random() * 0.2)  # at any point of a step
-    victim = draw.choice(workers)
-    victim.process.kill()
+    killed_worker = draw.choice(workers)
+    killed_worker.process.kill()
     killed = time.time()
-    victim.process.wait()
-    survivors = [worker for worker in workers if worker is not victim]
+    killed_worker.process.wait()
+    survivors = [worker for worker in workers if worker is not killed_worker]
     reached = max(max(worker.steps()) for worker in workers)
     # the step after `reached` may have been under way
     until(lambda: all(max(worker.steps()) >= reached + 2 for worker in survivors))
     waits = [min(at for step, (_, at) in worker.steps().items() if step >= reached + 2) - killed for worker in survivors]
-    victim.start()
-    until(lambda: len(victim.steps()) >= 2)
+    killed_worker.start()
+    until(lambda: len(killed_worker.steps()) >= 2)
     entry = {
-        "worker": victim.number,
+        "worker": killed_worker.number,
         "after_step": reached,
         "seconds_until_survivors_commit": [round(seconds, 2) for seconds in waits],
-        "came_back_after_step": min(victim.steps()),
-        "seconds_until_back": round(min(at for _, at in victim.steps().values()) - killed, 2),
+        "came_back_after_step": min(killed_worker.steps()),
+        "seconds_until_back": round(min(at for _, at in killed_worker.steps().values()) - killed, 2),
     }
     print(entry, flush=True)
     return entry

@@ -40,7 +40,7 @@ def main() -> None:
         print(peak(arguments.units[0], arguments.batch, device, reversible=arguments.one == "recomputed"))
         return
     found = {
-        "asked": {"units": arguments.units, "widths": WIDTHS, "batch": arguments.batch, "size": 32, "precision": "float32"},
+        "settings": {"units": arguments.units, "widths": WIDTHS, "batch": arguments.batch, "size": 32, "precision": "float32"},
         "measured": "resident" if device.type == "cpu" else "allocated",
         "mebibytes": {},
         "growth": {},

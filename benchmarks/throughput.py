@@ -58,7 +58,7 @@ class Speed:
     peak: int | None
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--recipes", nargs="+", default=RECIPES, help="each of pictures")
     parser.add_argument("--scale", help="of the recipes")
@@ -68,16 +68,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--matrix", type=int, default=8192, help="rows and columns of the matrices whose product is the peak")
     parser.add_argument("--device", default="cuda", help="cuda, or cpu to try this file")
     parser.add_argument("--out", type=Path, default=RECORDED)
-    asked, settings = parser.parse_known_args(arguments)
-    device = torch.device(asked.device)
+    arguments, overrides = parser.parse_known_args(argv)
+    device = torch.device(arguments.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         parser.error("--device: no GPU is here; `--device cpu --scale smoke --out FILE` tries the code")
-    if device.type != "cuda" and asked.out == RECORDED:
+    if device.type != "cuda" and arguments.out == RECORDED:
         parser.error(f"--out: {RECORDED} is for numbers of a GPU; name another file")
-    most = asked.most or (None if device.type == "cuda" else asked.batch)
-    configs = {name: parsing.resolve(recipes.load(name).at_scale(asked.scale), settings).config for name in asked.recipes}
+    most = arguments.most or (None if device.type == "cuda" else arguments.batch)
+    configs = {name: parsing.resolve(recipes.load(name).at_scale(arguments.scale), overrides).config for name in arguments.recipes}
     found: dict[str, Any] = {
-        "asked": {"scale": asked.scale or "paper", "settings": settings, "steps": asked.steps, "matrix": asked.matrix, "images": "random"},
+        "settings": {
+            "scale": arguments.scale or "paper",
+            "overrides": overrides,
+            "steps": arguments.steps,
+            "matrix": arguments.matrix,
+            "images": "random",
+        },
         "versions": environment.versions(),
         "hardware": environment.hardware(device),
         "matmul": {},
@@ -87,12 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         dtype = precision.resolve(config.precision, device)
         kind = str(dtype).removeprefix("torch.")
         if kind not in found["matmul"]:
-            found["matmul"][kind] = {"flops_a_second": matmul_peak(asked.matrix, dtype, device)}
+            found["matmul"][kind] = {"flops_a_second": matmul_peak(arguments.matrix, dtype, device)}
             print(f"matrix products in {kind}: {found['matmul'][kind]['flops_a_second'] / 1e12:.3f} TFLOP a second")
         peak = found["matmul"][kind]["flops_a_second"]
         flops = step_cost(config, *random_batch(config, 2, torch.device("cpu"))).flops
-        measured = partial(measure, config, steps=asked.steps, device=device)
-        speeds = [report(speed, flops, peak) for speed in until_full(measured, asked.batch, most)]
+        measured = partial(measure, config, steps=arguments.steps, device=device)
+        speeds = [report(speed, flops, peak) for speed in until_full(measured, arguments.batch, most)]
         found["recipes"][name] = {
             "precision": kind,
             "compile": config.compile,
@@ -105,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for speed in speeds:
             memory = "" if speed["peak_gibibytes"] is None else f", {speed['peak_gibibytes']} GiB"
             print(f"{name}, {speed['batch']} images: {speed['images_per_second']} a second, {speed['share']:.2%} of the peak{memory}")
-        atomic_write(asked.out, json.dumps(found, indent=2) + "\n")  # what is measured stays if the next recipe fails
+        atomic_write(arguments.out, json.dumps(found, indent=2) + "\n")  # what is measured stays if the next recipe fails
 
 
 def report(speed: Speed, flops: float, peak: float) -> dict[str, Any]:

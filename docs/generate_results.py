@@ -42,7 +42,7 @@ RUN/
 │   ├── adversarial/               with --keep-adversarial: every adversarial image
 │   └── verification.json          with --verify: what they did when tried again
 ├── audit/                         results.json, ledger.npz and parts/ likewise
-└── report.html                    where `logitpair report RUN` writes unless told otherwise
+└── report.html                    where `logitpair report RUN` writes without --out
 ```
 
 Each file but `metrics.jsonl` and the TensorBoard events is written whole or not at all.

@@ -181,7 +181,7 @@ def digits() -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="session")
 def trained(digits: tuple[Tensor, Tensor]) -> nn.Module:
-    """A network that has learnt the digits a little, so that some examples fall to small attacks and some stand."""
+    """A network that has learnt the digits a little, so that small attacks break some examples and not others."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = lp.models.SmallConvNet(width=4)

@@ -1,4 +1,4 @@
-"""logitpair: train image classifiers with adversarial logit pairing, and find out what they really withstand.
+"""logitpair: train image classifiers with adversarial logit pairing, and find out how robust they really are.
 
     import logitpair as lp
 
@@ -13,7 +13,7 @@ Everything is imported on first use (PEP 562), so that what needs no PyTorch doe
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 _MODULES = ("attacks", "data", "errors", "losses", "models", "objectives", "optim", "rng", "threat", "validate")
 _HOMES = {
     "Audit": "auditing.result",
@@ -26,7 +26,6 @@ _HOMES = {
     "evaluate": "evaluation.evaluate",
     "load": "runs.run_directory",
     "reference_attack": "auditing.reference",
-    "standard_protocol": "auditing.reference",
     "transfer": "evaluation.transfer",
     "verify": "evaluation.verify",
 }
@@ -34,7 +33,7 @@ _HOMES = {
 if TYPE_CHECKING:  # and so a type checker reports any other name
     from logitpair import attacks as attacks, data as data, losses as losses, models as models, objectives as objectives
     from logitpair.auditing.audit import audit as audit
-    from logitpair.auditing.reference import reference_attack as reference_attack, standard_protocol as standard_protocol
+    from logitpair.auditing.reference import reference_attack as reference_attack
     from logitpair.auditing.result import Audit as Audit
     from logitpair.errors import InputError as InputError
     from logitpair.evaluation.evaluate import evaluate as evaluate

@@ -1,4 +1,4 @@
-"""`logitpair audit` as a user meets it: a run, a network of one's own, two processes, a kill, bad input."""
+"""`logitpair audit` as a user meets it: a run, a custom network, two processes, a kill, bad input."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def test_an_evaluation_by_other_attacks_or_with_fewer_sources_is_not_written_ove
 @pytest.mark.filterwarnings("default")
 def test_more_examples_than_there_are_and_names_that_are_not_there(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(run), "--attacks", "fgsm_25", "--name", "all", "--examples", "5000"]) == 0
-    assert "--examples: 5,000 are asked for, there are 447" in capsys.readouterr().err
+    assert "--examples: 5,000 is more than the 447 there are" in capsys.readouterr().err
     assert main(["evaluate", str(run), "--verify", "--name", "nowhere"]) == 2
     assert "has no evaluation 'nowhere'; it has " in (said := capsys.readouterr().err)
     assert "all" in said

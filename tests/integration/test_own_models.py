@@ -1,4 +1,4 @@
-"""`logitpair evaluate --model`: networks that logitpair did not train, on photos of one's own."""
+"""`logitpair evaluate --model`: networks that logitpair did not train, on custom photos."""
 
 from __future__ import annotations
 

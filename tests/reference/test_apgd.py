@@ -149,9 +149,9 @@ def test_agrees_with_torchattacks(name: str, loss: losses.Loss, eps: float, trai
     with torch.random.fork_rng():  # it sets the global seed
         theirs = torchattacks.APGD(trained, eps=eps, steps=20, loss=name)(x, y)
     ours = APGD(lp.Linf(eps), steps=20, loss=loss)(trained, x, y, generator=streams(x))
-    standing = [(trained(images).argmax(1) == y).sum().item() for images in (ours, theirs)]
-    assert abs(standing[0] - standing[1]) <= 4
-    assert 0 < standing[0] < 70, "the attack must break some and not all, or agreement says little"
+    correct = [(trained(images).argmax(1) == y).sum().item() for images in (ours, theirs)]
+    assert abs(correct[0] - correct[1]) <= 4
+    assert 0 < correct[0] < 70, "the attack must break some and not all, or agreement says little"
 
 
 @pytest.mark.parametrize("attack", [APGD(lp.Linf(0.1), steps=12), APGD(lp.Linf(0.1), steps=5, restarts=3, loss=losses.dlr)])

@@ -135,7 +135,7 @@ def test_label_smoothing_is_cross_entropy_with_soft_labels(linear: nn.Module, mi
     "objective", [StandardTraining(label_smoothing=0.2), Mixup(), TRADES(ATTACK), MART(Marked()), MART(ATTACK, weight=2)]
 )
 def test_gradient_with_respect_to_the_weights_by_finite_differences(objective: Objective) -> None:
-    """Signs do not move with a weight, so that the images found stand still under the small differences."""
+    """Signs do not move with a weight, so that the images found do not change under the small differences."""
     hidden, out, x, y = tiny()
 
     def total(hidden: Tensor, out: Tensor) -> Tensor:

@@ -86,15 +86,15 @@ def test_finds_the_worst_case_of_a_linear_model_of_two_classes(linear: nn.Module
 
 @pytest.mark.parametrize("eps", [0.1, 0.15])
 def test_agrees_with_torchattacks(eps: float, trained: nn.Module, sample: Pair) -> None:
-    """It never draws the last place, and one place for the whole batch: so a few more stand."""
+    """It never draws the last place, and one place for the whole batch: so a few more are still correct."""
     torchattacks = pytest.importorskip("torchattacks")
     x, y = sample
     with torch.random.fork_rng():  # it sets the global seed
         theirs = torchattacks.Square(trained, eps=eps, n_queries=300)(x, y)
     ours = Square(lp.Linf(eps), queries=300)(trained, x, y, generator=streams(x))
-    standing = [(trained(images).argmax(1) == y).sum().item() for images in (ours, theirs)]
-    assert -10 <= standing[0] - standing[1] <= 3
-    assert 0 < standing[0] < 70, "the attack must break some and not all, or agreement says little"
+    correct = [(trained(images).argmax(1) == y).sum().item() for images in (ours, theirs)]
+    assert -10 <= correct[0] - correct[1] <= 3
+    assert 0 < correct[0] < 70, "the attack must break some and not all, or agreement says little"
 
 
 class Staircase(nn.Module):

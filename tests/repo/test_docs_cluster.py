@@ -18,7 +18,7 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "how-to" / "cluster.md").read_t
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = {language: text for language, text in BLOCK.findall(DOCUMENT) if language in ("bash", "yaml")}
 LINES = [line for language, text in BLOCK.findall(DOCUMENT) if language == "console" for line in text.splitlines()]
-# What the script calls of a cluster, as far as it looks at it: `srun` runs its command here, `torchrun` is a training that ENDS as told.
+# What the script calls of a cluster, as far as it looks at it: `srun` runs its command here, `torchrun` is a training that ends by ENDS.
 STUBS = {
     "srun": 'while [[ "$1" == --* ]]; do shift; done; exec "$@"',
     "scontrol": '[ "$1" = show ] && printf "node-1\\nnode-2\\n" || echo "$@" >> "$LOG"',

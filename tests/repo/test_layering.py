@@ -29,21 +29,22 @@ WINGS = (
     ("report",),  # beside the road: it reads files only
     ("cli",),
 )
+DRAWING = ("evaluation/result.py", "auditing/result.py")  # whose methods ``plots`` import the report's figures when they are called
 HEIGHT = {wing: height for height, wings in enumerate(WINGS) for wing in wings}
 
 
 def imports(path: Path) -> set[str]:
-    """Full names of what a file imports, wherever in the file but in methods ``plots``, which ask the report for figures when called."""
+    """Full names of what a file imports, wherever in the file but in the methods of ``DRAWING``."""
     found = set()
     tree = ast.parse(path.read_text())
-    plots = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "plots"]
+    plots = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "plots" and name(path) in DRAWING]
     skipped = {inner for function in plots for inner in ast.walk(function)}
     for node in set(ast.walk(tree)) - skipped:
         if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
-            found |= {node.module or ""} | {f"{node.module}.{name.name}" for name in node.names}
+            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
@@ -60,7 +61,7 @@ def wings_of_imports(path: Path) -> set[str]:
 
 
 def name(path: Path) -> str:
-    return str(path.relative_to(SOURCE))
+    return path.relative_to(SOURCE).as_posix()
 
 
 def test_the_root_holds_eight_modules() -> None:
@@ -71,7 +72,7 @@ def test_the_root_holds_eight_modules() -> None:
 def test_imports_point_down(path: Path) -> None:
     assert wing(path) in HEIGHT, f"{name(path)} belongs to no wing"
     upward = [other for other in wings_of_imports(path) - {wing(path)} if HEIGHT[other] >= HEIGHT[wing(path)]]
-    assert not upward, f"{name(path)} imports {upward}, which do not stand below it"
+    assert not upward, f"{name(path)} imports {upward}, which are not below it"
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)

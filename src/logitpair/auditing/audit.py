@@ -99,9 +99,9 @@ def audit(
     attack = check_reference(reference_attack, threat)
     reported = None if reported_accuracy is None else parse_reported(reported_accuracy, attack)
     data, examples = _in_memory(data)
-    subject = [fingerprint_of_data(data), fingerprint(model), describe(threat), describe(attack), reported is None]
+    inputs = [fingerprint_of_data(data), fingerprint(model), describe(threat), describe(attack), reported is None]
     others = [[name, fingerprint(source)] for name, source in sources.items()]
-    key = [SCHEMA, RULES, *subject, budget, seed, precision, *others]
+    key = [SCHEMA, RULES, *inputs, budget, seed, precision, *others]
     device, began = device_of(model), time.perf_counter()
     context = AuditContext(
         model=model,

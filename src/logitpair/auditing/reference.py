@@ -26,9 +26,6 @@ def reference_attack(threat: Linf) -> PGD:
     return PGD(threat, step_size=threat.eps / 30, steps=40)
 
 
-standard_protocol = reference_attack  # deprecated
-
-
 def check_reference(attack: PGD | None, threat: Linf) -> PGD:
     """The attack, or the default; refused where targeted or in another threat model."""
     attack = attack or reference_attack(threat)

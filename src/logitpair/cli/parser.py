@@ -25,7 +25,7 @@ COMMANDS = {
     "train": "train a classifier by a recipe; the same command again resumes",
     "evaluate": "accuracy of a run, or of a model of yours: clean, white box, and black box from other runs",
     "transfer": "black box between several runs: images made against each, tried on all the others",
-    "audit": "what a run, or a model of yours, really withstands, and whether its robust accuracy can be believed",
+    "audit": "how robust a run, or a model of yours, really is, and whether its robust accuracy can be believed",
     "report": "one self-contained HTML page of one or several runs, or sweeps",
     "sweep": "train and evaluate a recipe at every point of a grid of settings; the same command again resumes",
     "reproduce": "the paper's tables and figures, beside the paper's own numbers; the same command again resumes",
@@ -61,7 +61,7 @@ def _about(option: str) -> None:
     parser = ArgumentParser(
         prog="logitpair",
         version=__version__,
-        description="Train robust image classifiers and find out what they really withstand.",
+        description="Train robust image classifiers and find out how robust they really are.",
         epilog="`logitpair COMMAND --help` explains each. LOGITPAIR_TRACEBACK=1 shows the whole error.",
     )
     commands = parser.add_subcommands(metavar="COMMAND", required=False)

@@ -66,8 +66,8 @@ def evaluate(
         folder: where each batch's chunk of the ledger is kept until ``Evaluation.save`` into it, so that the same call after an
             interruption resumes, also with another batch size or number of processes.
         adversarial: folder to keep every adversarial image in, for ``logitpair.verify``. Images made against a source that it holds
-            for the same examples are used again, once they are seen to lie in the threat model; several evaluations may share
-            an ``AdversarialImages(folder, sources_only=True)``, which keeps no others.
+            for the same examples are used again, once they are seen to lie in the threat model. Several evaluations may share a
+            ``logitpair.evaluation.adversarial_cache.AdversarialImages(folder, sources_only=True)``, which keeps no others.
         world: the processes that share the work; they need a ``folder`` that all of them see.
         progress: show a progress bar.
 
@@ -170,4 +170,4 @@ def _check_networks(networks: Mapping[str, nn.Module], x: Tensor) -> None:
         if classes[name] != classes["model"]:
             raise InputError(f"{name} has {classes[name]} classes, the model {classes['model']}")
         if not logits.requires_grad:
-            warnings.warn(f"{name}: its logits carry no gradient; gradient attacks stand still", stacklevel=3)
+            warnings.warn(f"{name}: its logits carry no gradient; gradient attacks make no progress", stacklevel=3)

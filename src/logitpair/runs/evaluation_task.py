@@ -183,7 +183,7 @@ def first_examples(test: Data, examples: int | None, classes: int) -> Data:
     """The first images, all for None; warns where there are fewer, and where they come class by class and are not of all classes."""
     total, chosen = count(test), first(test, examples)
     if examples is not None and total is not None and examples > total:
-        warnings.warn(f"--examples: {examples:,} are asked for, there are {total:,}", stacklevel=3)
+        warnings.warn(f"--examples: {examples:,} is more than the {total:,} there are", stacklevel=3)
     labels = [] if examples is None else known_labels(chosen)
     present = len(set(labels))
     if labels == sorted(labels) and 0 < present < classes:

@@ -23,7 +23,7 @@ from logitpair.sweeps import grid, record
 from logitpair.sweeps.runner import BAD_INPUT, INTERRUPTED, Commands, Outcome, environments, run_all
 from logitpair.validate import at_least
 
-LOG = logging.getLogger("logitpair")
+logger = logging.getLogger("logitpair")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResu
     runs, commands = _plan(wanted, recipe, device, begun=_begun(wanted.out, head))
     results = record.write(wanted.out, head, runs.values())
     before = len(runs) - len(commands)
-    LOG.info(f"{len(runs)} runs, {before} of them finished before -> {wanted.out}")
+    logger.info(f"{len(runs)} runs, {before} of them finished before -> {wanted.out}")
     gpus = _gpus(device)
     jobs = jobs or len(gpus) or 1
     slots = environments(jobs, threads=max(1, torch.get_num_threads() // jobs), gpus=gpus)
@@ -72,11 +72,11 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResu
                 for name, outcome in outcomes:
                     for warning in dict.fromkeys(outcome.warnings):
                         if warning not in warned:
-                            LOG.warning(warning)
+                            logger.warning(warning)
                     warned.update(outcome.warnings)
                     runs[name] = _after(runs[name], outcome, wanted.out / name)
                     results = record.write(wanted.out, head, runs.values())
-                    LOG.info(_line(runs[name]))
+                    logger.info(_line(runs[name]))
                     bar.advance()
         except KeyboardInterrupt as error:
             done = sum(run.status == "finished" for run in runs.values())

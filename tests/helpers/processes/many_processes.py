@@ -30,7 +30,7 @@ EXAMPLES, BATCH = 52, 16  # 4 steps an epoch, the last of 4 images
 class Recorded(Dataset[tuple[Tensor, int]]):
     """The first digits; writes down, for each process, which of them it gave.
 
-    If told to it asks process 0 to stop at one of them (SIGTERM), or kills every process there (SIGKILL).
+    With ``stop_at`` it asks process 0 to stop at one of them (SIGTERM), or kills every process there (SIGKILL).
     """
 
     def __init__(self, folder: Path, stop_at: int | None, by: signal.Signals) -> None:

@@ -200,7 +200,7 @@ def test_accuracy_does_not_depend_on_the_batch_size_in_a_network_with_batch_norm
         results = lp.evaluate(model, (x, y), attacks=attacks, batch_size=batch_size, progress=False).results
         counts.append((results["clean"]["correct"], *(results["attacks"][name]["correct"] for name in attacks)))
     assert len(set(counts)) == 1
-    assert all(0 < standing < 60 for standing in counts[0][1:])
+    assert all(0 < correct < 60 for correct in counts[0][1:])
 
 
 def test_clean_and_adversarial_images_share_one_forward_with_batch_norm() -> None:

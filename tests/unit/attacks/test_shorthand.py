@@ -1,20 +1,123 @@
-"""Attacks by the names of the released code, and grids of them."""
+"""The paper's suite of eight attacks, attacks by the names of the released code, and grids of them."""
 
 from __future__ import annotations
 
 import re
 
 import pytest
+import torch
 from hypothesis import given, strategies as st
+from torch import Tensor, nn
 
 import logitpair as lp
 from logitpair import InputError
-from logitpair.attacks import PGD, LeastLikely, RandomTarget, bim, fgsm, grid, paper_suite, parse
+from logitpair.attacks import PGD, LeastLikely, RandomTarget, SignStart, bim, fgsm, grid, paper_suite, parse, r_step
 from logitpair.attacks.shorthand import ITERATED, ONE_STEP
+from logitpair.rng import ExampleStreams
 
+KEYS = ["step_ll", "step_rand", "r_step_ll", "r_step_rand", "iter_ll", "iter_rand", "pgd_ll", "pgd_rand"]
 SUITE = paper_suite(eps=16 / 255, step_size=2 / 255, steps=10)
 SIZES = st.decimals(min_value="0.01", max_value=255, places=2).map(lambda size: format(size.normalize(), "f"))
 COUNTS = st.integers(1, 10**6)
+
+
+def test_the_eight_attacks_and_their_parameters() -> None:
+    assert list(SUITE) == KEYS
+    for name, attack in SUITE.items():
+        assert type(attack) is PGD
+        assert attack.threat == lp.Linf(16 / 255)
+        assert attack.target == (LeastLikely() if name.endswith("_ll") else RandomTarget())
+        assert (attack.restarts, attack.loss) == (1, lp.losses.cross_entropy)
+    found = {name.rpartition("_")[0]: (attack.step_size, attack.steps, attack.random_start) for name, attack in SUITE.items()}
+    assert found == {
+        "step": (16 / 255, 1, False),
+        "r_step": (8 / 255, 1, SignStart()),
+        "iter": (2 / 255, 10, False),
+        "pgd": (2 / 255, 10, True),
+    }
+
+
+def test_scaled_attacks_are_those_of_the_smaller_ball() -> None:
+    smaller = paper_suite(eps=4 / 255, step_size=0.5 / 255, steps=10)
+    assert {name: attack.scaled(0.25) for name, attack in SUITE.items()} == smaller
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"eps": 0.0}, "eps"), ({"eps": -0.1}, "eps"), ({"step_size": 0.0}, "step_size"), ({"steps": 0}, "steps")],
+)
+def test_sizes_out_of_range_are_refused(wrong: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        paper_suite(**({"eps": 0.1, "step_size": 0.01, "steps": 3} | wrong))
+
+
+@pytest.mark.parametrize("build", [fgsm, r_step])
+def test_one_step_attacks_need_a_ball(build: type) -> None:
+    with pytest.raises(InputError, match="eps"):
+        build(lp.Linf(0.0))
+
+
+@pytest.mark.parametrize("name", [name for name in KEYS if name.endswith("_ll")])
+def test_where_the_true_class_is_the_least_likely_the_next_one_is_the_target(name: str, linear: nn.Module, middle: tuple) -> None:
+    x = middle[0]
+    logits = linear(x).detach()
+    y, target = logits.argsort(1)[:, :2].unbind(1)
+    attack = SUITE[name].without_early_stop()
+    assert (attack.target.choose(logits, y, None) == target).all()
+    x_adv = attack(linear, x, y, generator=torch.Generator().manual_seed(0))
+    start = attack.start(x, torch.Generator().manual_seed(0))
+    before, after = (nn.functional.cross_entropy(linear(images), target) for images in (start, x_adv))
+    assert after < before
+
+
+@pytest.mark.parametrize("streams", [False, True])
+@given(seed=st.integers(0, 2**32), eps=st.floats(0.001, 1.0))
+def test_the_random_step_is_alpha_exactly_where_the_box_allows(streams: bool, seed: int, eps: float) -> None:
+    x = torch.rand(4, 1, 5, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    x[0], x[1] = 0, 1
+    source = ExampleStreams(seed, torch.arange(4)) if streams else torch.Generator().manual_seed(seed)
+    ball = lp.Linf(eps)
+    start = SignStart().draw(ball, x, source)
+    assert ball.contains(start, x).all()
+    moved, alpha = start - x, eps / 2
+    free = (start > 0) & (start < 1)
+    torch.testing.assert_close(moved[free].abs(), torch.full_like(moved[free], alpha), rtol=0, atol=1e-15)
+    assert ((start == 0) | (start == 1) | free).all()
+    assert (moved[~free].abs() <= alpha + 1e-15).all()
+    assert (x[start == 0] <= alpha + 1e-15).all()
+    assert (x[start == 1] >= 1 - alpha - 1e-15).all()
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_the_random_step_goes_up_and_down_alike(streams: bool) -> None:
+    x = torch.full((1, 1, 300, 300), 0.5)
+    source = ExampleStreams(0, torch.arange(1)) if streams else torch.Generator().manual_seed(0)
+    up = (SignStart().draw(lp.Linf(0.2), x, source) > 0.5).double().mean().item()
+    assert abs(up - 0.5) < 4 * 0.5 / 300  # four standard deviations
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_every_attack_stays_in_the_ball_and_in_the_box(name: str, conv: nn.Module) -> None:
+    x = (1.4 * torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(1)) - 0.2).clamp_(0, 1)
+    for eps in (0.01, 0.3, 1.0):
+        attack = paper_suite(eps=eps, step_size=eps / 2, steps=3)[name].without_early_stop()
+        x_adv = attack(conv, x, torch.arange(20) % 10, generator=torch.Generator().manual_seed(0))
+        assert lp.Linf(eps).contains(x_adv, x).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_accuracy_under_each_attack_does_not_depend_on_the_batch_size(
+    batch_size: int, trained: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    model, x, y = lp.models.SmallConvNet(width=4).double().eval(), digits[0][:30].double(), digits[1][:30]
+    model.load_state_dict(trained.state_dict())
+    attacks = paper_suite(eps=0.2, step_size=0.05, steps=5)
+    cut, whole = (lp.evaluate(model, (x, y), attacks=attacks, batch_size=size, progress=False) for size in (batch_size, 256))
+    assert len({entry["correct"] for entry in whole.results["attacks"].values()}) > 2, "the attacks should differ in strength"
+    for name in KEYS:
+        assert cut.results["attacks"][name]["correct"] == whole.results["attacks"][name]["correct"]
+        key = f"white_box/{name}/prediction"
+        assert (cut.ledger[key] == whole.ledger[key]).all()
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_the_report(tmp_path: Path) -> None:
     assert (run / "report.html").exists()
 
 
-def test_mistaken_options_are_told_at_once() -> None:
+def test_mistaken_options_are_refused_at_once() -> None:
     mistaken = "from logitpair.cli.main import main\nimport io, contextlib\nwith contextlib.redirect_stderr(io.StringIO()):\n"
     assert not loaded(mistaken + "    assert main(['evaluate', 'run', '--seed', 'x']) == 2\n    assert main(['audit']) == 2")
 

@@ -207,8 +207,8 @@ def test_white_box_is_the_minimum_and_the_union_is_at_most_that(model: nn.Module
     counts = {name: results["attacks"][name]["correct"] for name in SUITE}
     assert results["white_box"]["correct"] == min(counts.values())
     assert counts[results["white_box"]["attack"]] == min(counts.values())
-    standing = np.all([ledger[f"white_box/{name}/prediction"] == ledger["y"] for name in SUITE], axis=0)
-    assert results["white_box_union"]["correct"] == standing.sum() <= min(counts.values())
+    unbroken = np.all([ledger[f"white_box/{name}/prediction"] == ledger["y"] for name in SUITE], axis=0)
+    assert results["white_box_union"]["correct"] == unbroken.sum() <= min(counts.values())
 
 
 def test_union_counts_examples_that_different_attacks_break(model: nn.Module, sample: Pair) -> None:

@@ -73,9 +73,9 @@ def test_top5_is_left_out_where_there_are_5_classes_or_fewer(linear: nn.Module, 
 def test_top5_of_the_union_counts_what_no_attack_pushed_out(model: nn.Module, sample: Pair) -> None:
     attacks = {name: attack.without_early_stop() for name, attack in SUITE.items()}
     evaluation = evaluate(model, sample, attacks=attacks)
-    stands = np.all([evaluation.ledger[f"white_box/{name}/top5"] for name in attacks], axis=0)
+    in_top5 = np.all([evaluation.ledger[f"white_box/{name}/top5"] for name in attacks], axis=0)
     union = evaluation.results["white_box_union"]
-    assert union["top5"] == stands.mean() <= evaluation.results["white_box"]["top5"]
+    assert union["top5"] == in_top5.mean() <= evaluation.results["white_box"]["top5"]
     assert union["top5_is_upper_bound"] == evaluation.results["white_box"]["top5_is_upper_bound"]
 
 
@@ -162,7 +162,7 @@ def test_an_attack_may_have_any_name(model: nn.Module, sample: Pair) -> None:
     assert len(clean) == 1, "the clean images of the gallery were overwritten"
 
 
-def test_without_a_terminal_progress_is_told_in_lines(
+def test_without_a_terminal_progress_is_shown_in_lines(
     model: nn.Module, sample: Pair, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("logitpair.runtime.progress.EVERY", 0.0)
@@ -242,9 +242,9 @@ class Silent(nn.Module):
 
 @pytest.mark.parametrize("way", ["no_grad", "detach"])
 def test_a_network_without_gradients_is_warned_about_once(model: nn.Module, sample: Pair, way: str) -> None:
-    with pytest.warns(UserWarning, match="gradient") as told:
+    with pytest.warns(UserWarning, match="gradient") as caught:
         evaluate(Silent(way), sample, batch_size=10)
-    assert [str(one.message) for one in told] == ["model: its logits carry no gradient; gradient attacks stand still"]
+    assert [str(one.message) for one in caught] == ["model: its logits carry no gradient; gradient attacks make no progress"]
     with pytest.warns(UserWarning, match="^sources: 'mute': its logits carry no gradient"):
         evaluate(model, sample, sources={"mute": Silent(way)})
 

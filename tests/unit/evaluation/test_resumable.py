@@ -237,7 +237,7 @@ def test_logits_that_are_no_numbers_are_no_right_answers(model: nn.Module, sampl
         evaluate(nn.Sequential(model, nn.Threshold(1e9, float("nan"))), sample)
 
 
-def test_what_was_first_to_break_an_example_is_told(model: nn.Module, sample: Pair) -> None:
+def test_what_was_first_to_break_an_example_is_recorded(model: nn.Module, sample: Pair) -> None:
     weak = PGD(BALL, step_size=0.02, steps=3)
     strong = PGD(lp.Linf(0.2), step_size=0.02, steps=10, restarts=2)
     evaluation = evaluate(model, sample, attacks={"weak": weak, "strong": strong})

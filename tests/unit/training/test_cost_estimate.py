@@ -141,9 +141,9 @@ def test_what_is_no_plan_is_refused(options: dict[str, float], said: str) -> Non
 
 def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "digits-alp", "--gpu", "A100", "--gpus", "2"]) == 0
-    told = capsys.readouterr().out
-    assert "2 x NVIDIA A100" in told
-    assert "GFLOP" in told
+    printed = capsys.readouterr().out
+    assert "2 x NVIDIA A100" in printed
+    assert "GFLOP" in printed
     assert main(["plan", "mnist-alp", "--images", "55000", "--shape", "1x28x28", "--gpu", "p100"]) == 0
     assert "55,000 images" in capsys.readouterr().out
 
