@@ -165,7 +165,7 @@ def measure(config: RunConfig, batch: int, *, steps: int, device: torch.device) 
 def step(config: RunConfig, state: TrainState, network: torch.nn.Module, batch: LocalBatch) -> None:
     """One step of training, as ``logitpair.training.train`` takes it."""
     team = ProcessTeam(World(rank=0, size=1, device=batch.x.device), state)
-    train_step(config, state, network, batch, config.epochs / 2, team, Path("checkpoints"))
+    train_step(config, state, network, batch, config.epochs / 2, team, Path("run"))
 
 
 def matmul_peak(size: int, dtype: torch.dtype, device: torch.device, times: int = 20, rounds: int = 5) -> float:

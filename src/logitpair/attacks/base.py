@@ -63,6 +63,10 @@ class Attack(ABC):
         """``x_adv`` as a call returns it, with each example's restart, step and cost; arguments and errors as there."""
         check_model("model", model)
         check_batch(x, y)
+        return self.find_unchecked(model, x, y, generator)
+
+    def find_unchecked(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> AttackResult:
+        """``find`` where the caller has checked model, images and labels, as evaluation, audit and training have."""
         with torch.inference_mode(False), frozen_eval(model):
             x, y = (part.clone() if part.is_inference() else part.detach() for part in (x, y))
             counted = QueryCounter(model)

@@ -32,7 +32,7 @@ class DiversifiedPGD(Attack):
         candidates: starts to choose from by a forward pass each; 1: no choice.
         smoothing: of the gradient at the first step, at least 0, see ``SmoothBackward``; 0 for the network's own.
         restarts: independent starts, at least 1; an example broken in one is not searched in the next.
-        loss: ``loss(logits, classes) -> [batch]``.
+        loss: ``loss(logits, y) -> [batch]``; not used with a ``target_rank``, where ``losses.targeted_margin`` is ascended.
         target_rank: the target by its rank among the classes other than ``y`` in the clean prediction, 1 the most likely; None: no target.
         early_stop: False searches on to the last step, as transfer needs.
 

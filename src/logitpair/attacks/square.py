@@ -51,7 +51,7 @@ class Square(Attack):
         x_adv = self.stripes(x, generator)
         logits = compute_logits(model, x_adv)
         check_labels(y, logits.shape[1])
-        loss, broken = self.loss(logits, y), clearly_misclassified(logits, y)
+        loss, broken = losses.per_example(self.loss, logits, y), clearly_misclassified(logits, y)
         forwards = torch.ones_like(y)
         active = torch.arange(len(x), device=x.device)
         for query in range(1, self.queries):
@@ -62,7 +62,7 @@ class Square(Attack):
                 break
             candidate = self.threat.project(x_adv[active] + self.squares(draw[active], self.side(query, x), x), x[active])
             logits = compute_logits(model, candidate)
-            new_loss, breaks = self.loss(logits, y[active]), clearly_misclassified(logits, y[active])
+            new_loss, breaks = losses.per_example(self.loss, logits, y[active]), clearly_misclassified(logits, y[active])
             better = torch.where(breaks == broken[active], losses.clearly_above(new_loss, loss[active]), breaks)
             kept = active[better]
             x_adv[kept], loss[kept], broken[kept] = candidate[better], new_loss[better], breaks[better]

@@ -22,20 +22,17 @@ from logitpair.auditing.strategies import strategies_for
 from logitpair.auditing.verdict import decide
 from logitpair.data import Data, batches, count, fingerprint as fingerprint_of_data
 from logitpair.errors import InputError
-from logitpair.evaluation.attack_run import check_name
 from logitpair.evaluation.confidence import accuracy
-from logitpair.evaluation.evaluate import provenance
-from logitpair.evaluation.resumable import Execution
+from logitpair.evaluation.evaluate import check_sources, provenance
+from logitpair.evaluation.resumable import Execution, check_shared
 from logitpair.models.inference import device_of, frozen_eval
 from logitpair.runtime.distributed import ALONE, World
-from logitpair.runtime.precision import Precision, full_precision, resolve
+from logitpair.runtime.precision import Precision, full_precision, name_of, resolve
 from logitpair.storage.class_path import describe
-from logitpair.storage.model_fingerprint import fingerprint
-from logitpair.storage.results import SCHEMA, Accuracy, AuditResults
+from logitpair.storage.model_fingerprint import fingerprint, weights_of
+from logitpair.storage.results import BUDGET, SCHEMA, Accuracy, AuditResults
 from logitpair.threat import Linf, check_threat
 from logitpair.validate import at_least, check_model, positive
-
-BUDGET = 200.0
 
 
 def audit(
@@ -91,11 +88,9 @@ def audit(
     for name, value in {"threat: eps": threat.eps, "budget": budget, "minutes": 1 if minutes is None else minutes}.items():
         positive(name, value)
     at_least("batch_size", batch_size, 1)
-    if folder is None and world.size > 1:
-        raise InputError("folder is not given; several processes need one that all of them see")
-    sources = sources or {}
-    for name in sources:
-        check_name("sources", name)
+    check_shared(folder, world)
+    sources = {} if sources is None else sources
+    check_sources(sources)
     attack = check_reference(reference_attack, threat)
     reported = None if reported_accuracy is None else parse_reported(reported_accuracy, attack)
     data, examples = _in_memory(data)
@@ -124,10 +119,11 @@ def audit(
     record = AuditResults(
         name="audit",
         **provenance(model, device, world, began),
+        weights=weights_of(model),
         examples=examples,
         classes=classes,
         seed=seed,
-        precision=str(context.dtype).removeprefix("torch."),
+        precision=name_of(precision, device),
         cache_key=context.cache_key if folder else None,
         threat=describe(threat),
         budget=budget,

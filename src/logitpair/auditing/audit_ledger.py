@@ -5,9 +5,7 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import NDArray
 
-from logitpair.storage.ledger import GALLERY, POSITION, Columns, column, merge
-
-STILL_CORRECT, MISCLASSIFIED = -1, -2  # ``broken_in_round`` of what no round broke: robust so far, or wrong without any attack
+from logitpair.storage.ledger import GALLERY, MISCLASSIFIED, POSITION, STILL_CORRECT, Columns, column, merge
 
 
 class AuditLedger:

@@ -11,11 +11,13 @@ from logitpair.auditing.audit_ledger import AuditLedger
 from logitpair.auditing.search import AuditContext
 from logitpair.errors import InputError
 from logitpair.evaluation.confidence import accuracy
+from logitpair.evaluation.evaluate import check_mapping
 from logitpair.rng import derive_seed
 from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import POSITION, column
 from logitpair.storage.results import Accuracy, ReferenceAccuracy
 from logitpair.threat import Linf
+from logitpair.validate import type_name
 
 EXAMPLES = 300  # measured on the first so many, where no number is reported
 STAGE = 999  # in the place of a round's number
@@ -26,9 +28,11 @@ def reference_attack(threat: Linf) -> PGD:
     return PGD(threat, step_size=threat.eps / 30, steps=40)
 
 
-def check_reference(attack: PGD | None, threat: Linf) -> PGD:
-    """The attack, or the default; refused where targeted or in another threat model."""
-    attack = attack or reference_attack(threat)
+def check_reference(attack: object, threat: Linf) -> PGD:
+    """The attack, or the default; refused where it is no PGD, targeted or in another threat model."""
+    attack = reference_attack(threat) if attack is None else attack
+    if not isinstance(attack, PGD):
+        raise InputError(f"reference_attack: is {type_name(attack)}; accepted: an untargeted PGD")
     if attack.target is not None:
         raise InputError("reference_attack: is targeted; accepted: an untargeted PGD")
     if attack.threat != threat:
@@ -38,6 +42,7 @@ def check_reference(attack: PGD | None, threat: Linf) -> PGD:
 
 def parse_reported(reported: Mapping[str, Any], attack: PGD) -> ReferenceAccuracy:
     """What an evaluation reported of the attack, typed."""
+    check_mapping("reported_accuracy", reported, "results, as `results['attacks'][name]` of an evaluation")
     try:
         return msgspec.convert({**reported, "parameters": describe(attack), "measured": False}, ReferenceAccuracy)
     except msgspec.ValidationError as error:

@@ -47,10 +47,13 @@ class Audit(Recorded[AuditResults]):
             rows.append((f"after {number}: {done.strategy}", left, "-", correct, f"{done.gradients_per_example:.1f}"))
         return [*rows, _row("audit", record.robust_accuracy, record.gradient_evaluations_per_example)]
 
+    def check_rows(self) -> list[tuple[str, ...]]:
+        """The lines of the table of checks as text, under ``CHECK_COLUMNS``."""
+        return [(found.check, "passed" if found.passed else "FAILED", found.evidence) for found in self.record.findings]
+
     def table(self) -> str:
         """Verdict, accuracies and checks as Markdown."""
-        checks = [(found.check, "passed" if found.passed else "failed", found.evidence) for found in self.record.findings]
-        tables = markdown(COLUMNS, self.rows()), markdown(CHECK_COLUMNS, checks)
+        tables = markdown(COLUMNS, self.rows()), markdown(CHECK_COLUMNS, self.check_rows())
         return "\n\n".join((f"**{self.verdict}**: {self.record.reason}.", *tables))
 
     def plots(self) -> dict[str, Figure]:

@@ -16,12 +16,12 @@ from logitpair.auditing.strategies import FORWARD, SearchStrategy
 from logitpair.data import Data, batches, select
 from logitpair.evaluation.resumable import Chunk, Execution, Work, resumable_map
 from logitpair.losses import margin
-from logitpair.models.inference import check_accepts, compute_logits
+from logitpair.models.inference import check_accepts, compute_logits, predict
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.runtime import distributed
 from logitpair.runtime.precision import autocast
 from logitpair.storage.ledger import FACTS, Columns, PartialLedger, column, gallery, total
-from logitpair.storage.results import NO_CLASS, SearchRound
+from logitpair.storage.results import SearchRound
 from logitpair.threat import Linf
 from logitpair.validate import check_batch, check_labels
 
@@ -50,7 +50,7 @@ class AuditContext:
 
         def work(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
             with autocast(self.dtype, self.how.device):
-                found = attack.find(network, x, y, generator=ExampleStreams(seed, position))
+                found = attack.find_unchecked(network, x, y, ExampleStreams(seed, position))
             x_adv = torch.where(threat.contains(found.x_adv, x)[:, None, None, None], found.x_adv, x)
             logits = compute_logits(model, x_adv)
             return {
@@ -116,8 +116,3 @@ def search_rounds(
         )
         cost = float(column(chunks, "gradients").sum()) + FORWARD * float(column(chunks, "forwards").sum())
         rounds.append(Round(record, cost, step.cut))
-
-
-def predict(logits: Tensor) -> Tensor:
-    """The class of each row; ``NO_CLASS``, which is never right, where logits are not finite."""
-    return torch.where(torch.isfinite(logits).all(1), logits.argmax(1), NO_CLASS)

@@ -6,8 +6,10 @@ from logitpair.auditing.scheduler import Stop
 from logitpair.storage.results import Accuracy, Finding, Verdict
 
 MATERIAL = 0.03  # a reference attack's number that is too high by less is imprecise, not masked
-MASKING_MODEL = {"logit_scale", "gradients_cross_entropy", "gradients_margin", "resolution"}  # checks that a masked gradient fails,
-MASKING_ATTACK = {"one_step", "restarts", "step_size", "losses", "eps", "noise", "black_box"}  # of the network and of the attack
+MASKING = {  # checks that a masked gradient fails, of the network and of the attack
+    *("logit_scale", "gradients_cross_entropy", "gradients_margin", "resolution"),
+    *("one_step", "restarts", "step_size", "losses", "eps", "noise", "black_box"),
+}
 
 
 def decide(reference: Accuracy, audited: Accuracy, findings: Sequence[Finding], stop: Stop) -> tuple[Verdict, str]:
@@ -24,7 +26,7 @@ def decide(reference: Accuracy, audited: Accuracy, findings: Sequence[Finding], 
         numbers = f"reference attack {theirs}, audit {ours}"
         return "inconclusive", f"{', '.join(blocking)} failed, so that no attack's number can be believed ({numbers})"
     if reference.top1 > high and gap >= MATERIAL:
-        masking = [check for check in failed if check in MASKING_MODEL | MASKING_ATTACK]
+        masking = [check for check in failed if check in MASKING]
         suggest = "suggests" if len(masking) == 1 else "suggest"
         why = f"it may follow a masked gradient, as {', '.join(masking)} {suggest}" if masking else "it is too weak"
         left = f"the reference attack leaves {theirs} correct, the audit {ours} of the same {audited.total:,} images"

@@ -10,10 +10,9 @@ from logitpair.evaluation.adversarial_cache import folder_of
 from logitpair.evaluation.attack_run import CURVE, UNKNOWN, WHITE_BOX, AttackRun
 from logitpair.evaluation.confidence import accuracy
 from logitpair.storage.class_path import describe
-from logitpair.storage.ledger import Columns
+from logitpair.storage.ledger import MISCLASSIFIED, STILL_CORRECT, Columns
 from logitpair.storage.results import Accuracy, AttackAccuracy, BlackBox, Broken, CurvePoint, KeptImages, StillCorrect, WorstCase
 
-STILL_CORRECT, WRONG_BEFORE = -1, -2  # instead of an attack's number
 CONFUSION_CLASSES = 50  # up to which the confusion matrix can be read
 
 
@@ -43,7 +42,7 @@ def summarize(runs: Sequence[AttackRun], columns: Columns, seconds: Mapping[str,
 def first_broken(runs: Sequence[AttackRun], columns: Columns) -> Columns:
     """What was first to break each example: the white-box attack by its number, its restart and its step."""
     white_box = [run for run in runs if run.setting == WHITE_BOX]
-    attack = np.where(columns["clean/prediction"] == columns["y"], STILL_CORRECT, WRONG_BEFORE)
+    attack = np.where(columns["clean/prediction"] == columns["y"], STILL_CORRECT, MISCLASSIFIED)
     restart, step = (np.full(len(attack), UNKNOWN) for _ in range(2))
     for number, run in reversed(list(enumerate(white_box))):
         rows = _broken(run, columns)

@@ -16,7 +16,7 @@ from logitpair.attacks import Attack, AttackResult, Unperturbed
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.resumable import Chunk
-from logitpair.models.inference import compute_logits
+from logitpair.models.inference import compute_logits, predict
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import FACTS, gallery
@@ -40,9 +40,9 @@ class Correctness:
     @classmethod
     def of(cls, logits: Tensor, y: Tensor) -> Correctness:
         """Those of these logits ``[batch, classes]``; non-finite ones count as misclassified."""
-        finite = torch.isfinite(logits).all(1)
-        top5 = finite & (logits.topk(5, dim=1).indices == y[:, None]).any(1) if logits.shape[1] > 5 else None
-        return cls(finite & (logits.argmax(1) == y), top5)
+        prediction = predict(logits)
+        within_five = (logits.topk(5, dim=1).indices == y[:, None]).any(1) if logits.shape[1] > 5 else None
+        return cls(prediction == y, None if within_five is None else within_five & (prediction != NO_CLASS))
 
     def __and__(self, other: Correctness) -> Correctness:
         top5 = None if self.top5 is None or other.top5 is None else self.top5 & other.top5
@@ -136,7 +136,7 @@ class AttackRun:
         if images and not self.is_white_box and (kept := images.read(self.cache_key, self.attack.threat, x, y, position)):
             return kept
         try:
-            found = self.attack.find(self.network, x, y, generator=ExampleStreams(self.seed, position))
+            found = self.attack.find_unchecked(self.network, x, y, ExampleStreams(self.seed, position))
         except InputError as error:
             raise InputError(f"attacks: {self.name}: {error}") from error
         if images and self.setting != CURVE and not (self.is_white_box and images.sources_only):
@@ -146,8 +146,7 @@ class AttackRun:
     def columns(self, batch: CleanBatch, rows: Tensor, found: AttackResult, x_adv: Tensor, logits: Tensor) -> dict[str, Tensor]:
         """The ledger's columns of the batch, of which ``rows`` were attacked, by the logits of ``x_adv``."""
         correct = batch.correct & Correctness.of(logits, batch.y)  # misclassified when clean counts as broken, whatever the attack did
-        prediction = torch.where(batch.correct.top1, logits.argmax(1), batch.prediction)
-        prediction = prediction.where(correct.top1 | (prediction != batch.y), NO_CLASS)
+        prediction = torch.where(batch.correct.top1, predict(logits), batch.prediction)
 
         def on_all(values: Tensor, others: float) -> Tensor:
             return torch.full((len(x_adv),), others, dtype=values.dtype, device=x_adv.device).index_put((rows,), values)
@@ -174,8 +173,6 @@ def plan(
     """Every attack on the model and on every source, and the first one at each radius of the curve."""
     if not attacks:
         raise InputError("attacks is empty; it must name at least one attack")
-    for name in sources:
-        check_name("sources", name)
     for eps in curve:
         at_least("curve", eps, 0)
     first, attack = next(iter(attacks.items()))
@@ -193,10 +190,11 @@ def plan(
     return runs
 
 
-def check_name(option: str, name: str) -> None:
-    """Refuse a source's name that is one of the ledger's own columns, or that cannot be a folder's."""
-    if not name or name in RESERVED_NAMES or Path(name).name != name or name == "..":
-        raise InputError(f"{option}: '{name}' cannot be a source's name; accepted: any without / but {', '.join(RESERVED_NAMES)}")
+def check_name(option: str, name: object, reserved: Sequence[str] = RESERVED_NAMES) -> None:
+    """Refuse a name that cannot be a folder's, or, for a source, that the ledger's own columns begin with."""
+    if not isinstance(name, str) or not name or name in reserved or Path(name).name != name or name == "..":
+        accepted = " but ".join(filter(None, ("any without /", ", ".join(reserved))))
+        raise InputError(f"{option}: '{name}' cannot be a name; accepted: {accepted}")
 
 
 def attack_batch(

@@ -17,9 +17,9 @@ from logitpair.data import Data, check_data, count, fingerprint
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.aggregate import first_broken, summarize
-from logitpair.evaluation.attack_run import attack_batch, plan
+from logitpair.evaluation.attack_run import attack_batch, check_name, plan
 from logitpair.evaluation.result import Evaluation
-from logitpair.evaluation.resumable import Chunk, Execution, resumable_map
+from logitpair.evaluation.resumable import Chunk, Execution, check_shared, resumable_map
 from logitpair.models.inference import check_accepts, device_of, frozen_eval
 from logitpair.runtime import environment
 from logitpair.runtime.distributed import ALONE, World
@@ -84,8 +84,7 @@ def evaluate(
     data_key = fingerprint(data) if folder or adversarial else None
     if (folder or adversarial) and data_key is None:
         raise InputError("data: a DataLoader or a stream has no order to resume by; pass its Dataset, or give no folder")
-    if folder is None and world.size > 1:
-        raise InputError("folder is not given; several processes need one that all of them see")
+    check_shared(folder, world)
     images = AdversarialImages(Path(adversarial)) if isinstance(adversarial, Path | str) else adversarial
     keeps_all = images is not None and not images.sources_only
     runs = plan(model, attacks, sources, curve, curve_examples, seed, data_key)
@@ -147,15 +146,22 @@ def check_mapping(name: str, value: object, holds: str) -> None:
         raise InputError(f"{name}: must be a mapping of {holds}, not a {type(value).__name__}")
 
 
+def check_sources(sources: Mapping[str, object]) -> None:
+    """Refuse what is no mapping of networks by names that the ledger can hold."""
+    check_mapping("sources", sources, "networks by name, such as {'copy': model}")
+    for name, source in sources.items():
+        check_name("sources", name)
+        check_model(f"sources: '{name}'", source)
+
+
 def _check_kinds(model: object, data: object, attacks: Mapping[str, object], sources: Mapping[str, object]) -> None:
     """Refuse arguments of another kind than ``evaluate`` takes."""
     check_model("model", model)
     check_data(data)
-    check_mapping("sources", sources, "networks by name, such as {'copy': model}")
-    for name, source in sources.items():
-        check_model(f"sources: '{name}'", source)
+    check_sources(sources)
     check_mapping("attacks", attacks, "attacks by name, such as lp.attacks.paper_suite(...)")
     for name, attack in attacks.items():
+        check_name("attacks", name, reserved=())
         if not isinstance(attack, Attack):
             found = f"'{name}' is a {type(attack).__name__}, not an attack such as lp.attacks.PGD(...)"
             raise InputError(f"attacks: {found}; lp.attacks.parse reads text")

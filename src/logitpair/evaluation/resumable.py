@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,6 +30,12 @@ class Execution:
     workers: int  # processes that load images
     world: World  # processes that share the work
     progress: bool  # whether a bar is shown
+
+
+def check_shared(folder: Path | str | None, world: World) -> None:
+    """Refuse several processes without a folder, by way of which they share the work."""
+    if folder is None and world.size > 1:
+        raise InputError("folder is not given; several processes need one that all of them see")
 
 
 def resumable_map(

@@ -4,10 +4,11 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from logitpair.errors import InputError, first_line
+from logitpair.storage.results import NO_CLASS
 from logitpair.validate import check_logits
 
 Images = Float[Tensor, "batch channels height width"]
@@ -21,6 +22,11 @@ def device_of(model: nn.Module) -> torch.device:
 def compute_logits(model: nn.Module, x: Images) -> Float[Tensor, "batch classes"]:
     """The model's logits in the images' dtype (whatever autocast computed them in), checked for shape."""
     return check_logits(model(x), x)
+
+
+def predict(logits: Float[Tensor, "batch classes"]) -> Int[Tensor, " batch"]:
+    """The class of each row; ``NO_CLASS``, which is never right, where logits are not finite."""
+    return torch.where(torch.isfinite(logits).all(1), logits.argmax(1), NO_CLASS)
 
 
 @contextmanager

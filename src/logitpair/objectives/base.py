@@ -15,7 +15,7 @@ from logitpair.losses import Labels as Labels, Logits
 from logitpair.models.inference import Images as Images, compute_logits
 from logitpair.rng import RandomSource as RandomSource
 from logitpair.runtime.distributed import unwrap_model
-from logitpair.validate import check_batch, check_labels, fraction
+from logitpair.validate import check_batch, check_labels, check_model, fraction
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,9 @@ class Objective(ABC):
             generator: source of all randomness; the global one if None.
 
         Raises:
-            InputError: for no images, images not in [0, 1], labels outside the classes, or a model that does not return logits.
+            InputError: for no images, images not in [0, 1], labels outside the classes, or a model that is none or returns no logits.
         """
+        check_model("model", model)
         check_batch(x, y)
         if not len(x):
             raise InputError("x: the batch is empty; it must hold at least one image")

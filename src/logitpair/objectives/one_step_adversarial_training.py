@@ -71,7 +71,7 @@ class OneStepAdversarialTraining(Objective):
 
     def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> Images:
         """One signed step from each image, of a length of its own."""
-        x_adv = self.attack(model, x, y, generator=generator)
+        x_adv = self.attack.find_unchecked(model, x, y, generator).x_adv
         if not self.vary_eps:
             return x_adv
         half = torch.special.ndtr(x.new_tensor(2.0)) - 0.5  # of the normal distribution of deviation 1/2, all of it that lies in [0, 1]

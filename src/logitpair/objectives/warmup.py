@@ -53,7 +53,8 @@ class AttackWarmup(Objective):
 
     def adversarial_examples(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> Images:
         """The adversarial examples of a batch."""
-        return self.attack.without_early_stop()(self.source_model(model, x, generator), x, y, generator=generator)
+        source = self.source_model(model, x, generator)
+        return self.attack.without_early_stop().find_unchecked(source, x, y, generator).x_adv
 
     def source_model(self, model: nn.Module, x: Images, generator: RandomSource | None) -> nn.Module:
         """The network that the images of this batch are made against: the one in training."""

@@ -176,7 +176,7 @@ def _warn_if_unfinished(run: Path) -> None:
 
 
 def _step_of(run: Path, which: str) -> int:
-    return checkpoint.load(run / "checkpoints" / f"{which}.pt")["step"]
+    return checkpoint.load(checkpoint.path_of(run, which))["step"]
 
 
 def first_examples(test: Data, examples: int | None, classes: int) -> Data:

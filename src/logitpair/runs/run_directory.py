@@ -13,6 +13,7 @@ from logitpair.config.old_names import modernized
 from logitpair.config.parsing import Settings
 from logitpair.config.run_config import RunConfig
 from logitpair.errors import InputError
+from logitpair.storage import checkpoint
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.storage.weights import load_weights, read_weights
 
@@ -32,7 +33,7 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: Settings) -> No
     foreign = run.exists() and any(not file.name.startswith(".") for file in run.iterdir())  # before others write their config.yaml
     if path.exists():
         before = _read(path)["run"]
-        begun = (run / "checkpoints" / "last.pt").exists()  # until then a mistaken setting may be mended
+        begun = checkpoint.path_of(run).exists()  # until then a mistaken setting may be mended
         if begun and (changes := differing(before, settings)):
             key, old, now = changes[0]
             raise InputError(
@@ -88,7 +89,7 @@ def load(run: Path | str, *, which: Literal["last", "best"] = "last", device: to
 
 def load_network(run: Path, config: RunConfig, which: Literal["last", "best"], device: torch.device | str) -> nn.Module:
     """``load``, for a run whose settings are known."""
-    path = run / "checkpoints" / f"{which}.pt"
+    path = checkpoint.path_of(run, which)
     model = config.model()
     load_weights(model, read_weights(path), path)
     return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

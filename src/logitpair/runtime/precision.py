@@ -2,9 +2,11 @@
 
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
+
+from logitpair.errors import InputError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -15,6 +17,8 @@ def resolve(precision: Precision, device: torch.device) -> torch.dtype:
     ``auto`` is bfloat16 where the hardware computes it faster than float32 (CUDA from compute capability 8, CPUs with AMX or
     AVX-512 bf16 instructions), float32 elsewhere: without such instructions bfloat16 is emulated, many times slower.
     """
+    if precision not in get_args(Precision):
+        raise InputError(f"precision: '{precision}' is none; accepted: {', '.join(get_args(Precision))}")
     if precision != "auto":
         return getattr(torch, precision)
     if device.type == "cuda":
@@ -23,6 +27,11 @@ def resolve(precision: Precision, device: torch.device) -> torch.dtype:
         cpu: Any = torch.cpu  # has no public question for these instructions
         fast = device.type == "cpu" and (cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported())
     return torch.bfloat16 if fast else torch.float32
+
+
+def name_of(precision: Precision, device: torch.device) -> str:
+    """``resolve`` as text: ``bfloat16``."""
+    return str(resolve(precision, device)).removeprefix("torch.")
 
 
 def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:

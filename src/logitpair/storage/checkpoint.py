@@ -14,6 +14,11 @@ from logitpair.storage.atomic_files import atomic_write
 FORMAT = 1
 
 
+def path_of(run: Path, which: str = "last") -> Path:
+    """A run's checkpoint, ``last`` or ``best``."""
+    return run / "checkpoints" / f"{which}.pt"
+
+
 def save(folder: Path, state: dict[str, Any], step: int, keep: int, best: bool = False) -> Path:
     """Write ``folder/step-N.pt``, point ``last.pt`` (and ``best.pt``) at it, and delete all but the ``keep`` latest.
 

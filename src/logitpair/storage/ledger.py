@@ -18,6 +18,7 @@ GALLERY = 12  # examples whose images are kept for people to look at: the first 
 POSITION = "position"
 FACTS = "facts/"  # prefix of what is known of a chunk as a whole
 PARTS = "parts"  # folder of the chunks
+STILL_CORRECT, MISCLASSIFIED = -1, -2  # in place of the attack or round that broke an example: nothing has, or wrong without any attack
 
 Columns = dict[str, np.ndarray]
 """Of some examples, known by their ``position`` in the data: arrays ``[examples, ...]``, images of the ``gallery/``, and facts."""

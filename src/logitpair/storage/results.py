@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 SCHEMA = 2  # changes when a key changes its meaning or goes away
+BUDGET = 200.0  # gradients that an audit spends on an image on average, where nothing else is said
 NO_CLASS = -1  # the prediction of an image whose logits are not finite
 
 Fraction = Annotated[float, Meta(ge=0, le=1)]

@@ -21,7 +21,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Checkpoints of other tools that keep the weights under ``NESTED_IN`` are understood. Nothing in the file is executed.
     """
     if path.is_dir():
-        path = path / "checkpoints" / "last.pt"
+        path = checkpoint.path_of(path)
     if not path.is_file():
         raise InputError(f"weights: no file '{path}'")
     content = _read(path)

@@ -18,6 +18,7 @@ from logitpair.runs import run_directory
 from logitpair.runtime import precision
 from logitpair.runtime.progress import Progress
 from logitpair.runtime.signals import GracefulStop
+from logitpair.storage import checkpoint
 from logitpair.storage.results import SCHEMA, Axis, SweepResults, SweepRun
 from logitpair.sweeps import grid, record
 from logitpair.sweeps.runner import BAD_INPUT, INTERRUPTED, Commands, Outcome, environments, run_all
@@ -101,7 +102,7 @@ def _begun(out: Path, head: SweepResults) -> dict[str, SweepRun]:
     old = record.read(out)
     now = {axis.setting: axis.values for axis in head.axes}
     then = [axis.setting for axis in old.axes]
-    begun = [run for run in old.runs if run.status == "finished" or (out / run.path / "checkpoints" / "last.pt").exists()]
+    begun = [run for run in old.runs if run.status == "finished" or checkpoint.path_of(out / run.path).exists()]
     same = old.recipe == head.recipe and list(now) == then and {run.seed for run in begun} <= set(head.seeds)
     if begun and (not same or any(value not in now[setting] for run in begun for setting, value in run.settings.items())):
         raise InputError(
@@ -146,7 +147,7 @@ def _resolve(wanted: Sweep, recipe: recipes.Recipe, overrides: Sequence[str], po
         resolved = parsing.resolve(recipe.at_scale(wanted.scale), overrides, data_dir=wanted.data_dir)
     except InputError as error:
         raise InputError(f"{' '.join(f'--{setting} {text}' for setting, text in point.items())}: {error}") from error
-    dtype = str(precision.resolve(resolved.config.precision, device)).removeprefix("torch.")
+    dtype = precision.name_of(resolved.config.precision, device)
     return Settings(resolved.config, resolved.values | {"precision": dtype})  # as training writes it down
 
 

@@ -36,7 +36,7 @@ class Checkpoints:
             "steps": self._team.state.step,
             "seconds": round(self._team.state.seconds, 1),
             "processes": self._team.size,
-            "precision": str(precision.resolve(self._config.precision, device)).removeprefix("torch."),
+            "precision": precision.name_of(self._config.precision, device),
             "versions": environment.versions(),
             "hardware": environment.hardware(device),
         }

@@ -13,6 +13,7 @@ from logitpair.data import batches, first
 from logitpair.runtime import distributed, precision
 from logitpair.runtime.distributed import World
 from logitpair.runtime.signals import GracefulStop
+from logitpair.storage import checkpoint
 from logitpair.training.activation_checkpointing import checkpoint_activations
 from logitpair.training.checkpoints import Checkpoints
 from logitpair.training.elastic import process_team
@@ -54,7 +55,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
     """
     with distributed.join(device, TIMEOUT) as world, GracefulStop() as stop:
         state, local_batches, held_out = set_up(config, run, world)
-        last, end, per_epoch = run / "checkpoints" / "last.pt", run / "training.json", local_batches.per_epoch
+        end, per_epoch = run / "training.json", local_batches.per_epoch
         total = max(1, round(config.epochs * per_epoch))
         validate_every = max(1, round(config.validation.every * per_epoch))
         if state.step >= total and end.exists():
@@ -69,7 +70,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
 
             def take_step() -> Measures | None:
                 batch = local_batches.at(state.step, team.rank, team.size)
-                return train_step(config, state, network, batch, state.step / per_epoch, team, checkpoints.folder)
+                return train_step(config, state, network, batch, state.step / per_epoch, team, run)
 
             for measures in team.steps(take_step, total, stop):
                 log.add(measures, local_batches.global_size(state.step - 1))
@@ -84,7 +85,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
             if state.step >= total:
                 checkpoints.finish()
             elif end.exists():  # the other workers ended the run without this one
-                state.load(last, world.device)
+                state.load(checkpoint.path_of(run), world.device)
             else:
                 log.write({})
                 checkpoints.save()
@@ -99,7 +100,7 @@ def set_up(config: RunConfig, run: Path, world: World) -> tuple[TrainState, Loca
     with distributed.main_first(world):  # the main process may have to download
         dataset = config.data.train()
         held_out = first(config.data.validation(), config.validation.examples)
-    last = run / "checkpoints" / "last.pt"
+    last = checkpoint.path_of(run)
     state = initial_state(config, world.device, resuming=last.exists())
     check_classes(state.model, held_out, config, world.device)
     config.objective.prepare(state.model, next(batches(held_out, 2, world.device))[0])
@@ -121,5 +122,5 @@ def training_network(config: RunConfig, state: TrainState, world: World) -> nn.M
 def announce(config: RunConfig, run: Path, state: TrainState, total: int, device: torch.device) -> None:
     """Log what is about to begin."""
     begins = f"Resuming at step {state.step} of {total}" if state.step else f"Training {total} steps"
-    dtype = str(precision.resolve(config.precision, device)).removeprefix("torch.")
+    dtype = precision.name_of(config.precision, device)
     logger.info(f"{begins}, {config.batch_size} images each, on {device} in {dtype} -> {run}")

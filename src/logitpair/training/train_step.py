@@ -9,6 +9,7 @@ from logitpair.config.run_config import RunConfig
 from logitpair.objectives import LossTerms
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.runtime import distributed, precision
+from logitpair.storage import checkpoint
 from logitpair.training.local_batches import LocalBatch
 from logitpair.training.process_team import Measures, ProcessTeam
 from logitpair.training.train_state import TrainState
@@ -19,7 +20,7 @@ class NonFiniteLoss(ArithmeticError):
 
 
 def train_step(
-    config: RunConfig, state: TrainState, model: nn.Module, batch: LocalBatch, epoch: float, team: ProcessTeam, checkpoints: Path
+    config: RunConfig, state: TrainState, model: nn.Module, batch: LocalBatch, epoch: float, team: ProcessTeam, run: Path
 ) -> Measures | None:
     """One step of the optimizer, by which ``model``, the network of ``state`` as training runs it (compiled, data-parallel), learns.
 
@@ -41,11 +42,11 @@ def train_step(
     if distributed.any_process(not finite.all(), team.world):
         distributed.barrier(team.world)  # a process that leaves while its last message is on the way may hang
         broken = [name for name, good in zip(measures, finite.tolist(), strict=True) if not good and name != "loss"] or ["total"]
-        raise NonFiniteLoss(f"step {state.step}: the loss term {', '.join(broken)} is not finite; {last_good(checkpoints)}")
+        raise NonFiniteLoss(f"step {state.step}: the loss term {', '.join(broken)} is not finite; {last_good(run)}")
     state.scaler.unscale_(state.optimizer)
     norm = nn.utils.get_total_norm([p.grad for p in state.model.parameters() if p.grad is not None])
     if not state.scaler.is_enabled() and not torch.isfinite(norm):  # a float16 scaler skips such steps itself
-        raise NonFiniteLoss(f"step {state.step}: the gradient is not finite though the loss is; {last_good(checkpoints)}")
+        raise NonFiniteLoss(f"step {state.step}: the gradient is not finite though the loss is; {last_good(run)}")
     state.scaler.step(state.optimizer)
     state.scaler.update()
     if state.ema is not None:
@@ -78,8 +79,8 @@ def measured(result: LossTerms, y: Tensor) -> Measures:
     return {name: value.detach() for name, value in {"loss": result.total, **result.terms, **accuracies}.items()}
 
 
-def last_good(checkpoints: Path) -> str:
+def last_good(run: Path) -> str:
     """What the user can go back to."""
-    last = checkpoints / "last.pt"
+    last = checkpoint.path_of(run)
     kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was written yet"
     return f"{kept}. Try a smaller learning rate or weight, or a longer warm-up"

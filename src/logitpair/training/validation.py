@@ -9,9 +9,9 @@ from torch import nn
 
 from logitpair.config.run_config import RunConfig
 from logitpair.data import batches
-from logitpair.errors import InputError, first_line
+from logitpair.errors import InputError
 from logitpair.evaluation.evaluate import evaluate
-from logitpair.models.inference import compute_logits, frozen_eval
+from logitpair.models.inference import check_accepts
 from logitpair.runtime.distributed import World
 from logitpair.training.train_state import TrainState
 
@@ -19,12 +19,7 @@ from logitpair.training.train_state import TrainState
 def check_classes(model: nn.Module, held_out: Any, config: RunConfig, device: torch.device) -> None:
     """Refuse a network that does not take the data's images, or whose logits are not as many as their classes."""
     x, _ = next(batches(held_out, 1, device))
-    try:
-        with frozen_eval(model), torch.no_grad():
-            found = compute_logits(model, x).shape[1]
-    except RuntimeError as error:
-        reason = first_line(error)
-        raise InputError(f"model: does not take {config.data.name}'s images {list(x.shape[1:])} ({reason}); see --model") from error
+    found = check_accepts("--model", model, x).shape[1]
     if found != len(config.data.classes):
         raise InputError(f"model: gives {found} logits for {len(config.data.classes)} classes of {config.data.name}; see --model.classes")
 

@@ -100,8 +100,8 @@ def test_an_attack_that_leaves_the_ball_breaks_nothing(model: nn.Module, sample:
         found = honest(attack, *arguments, **options)
         return lp.attacks.AttackResult(1 - found.x_adv, found.restart, found.step, found.gradients, found.forwards)
 
-    honest = Attack.find
-    monkeypatch.setattr(Attack, "find", cheat)
+    honest = Attack.find_unchecked
+    monkeypatch.setattr(Attack, "find_unchecked", cheat)
     found = audit(model, sample, budget=15)
     assert found.robust_accuracy == found.record.clean.top1
 
@@ -118,7 +118,7 @@ def test_another_seed_searches_elsewhere(model: nn.Module, sample: Pair, audited
 def test_an_interrupted_audit_goes_on_to_the_same_results(
     model: nn.Module, sample: Pair, audited: lp.Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    search, calls = Attack.find, []
+    search, calls = Attack.find_unchecked, []
 
     def interrupted(attack: Attack, *arguments: object, **options: object) -> object:
         calls.append(attack)
@@ -126,7 +126,7 @@ def test_an_interrupted_audit_goes_on_to_the_same_results(
             raise KeyboardInterrupt
         return search(attack, *arguments, **options)
 
-    monkeypatch.setattr(Attack, "find", interrupted)
+    monkeypatch.setattr(Attack, "find_unchecked", interrupted)
     with pytest.raises(KeyboardInterrupt):
         audit(model, sample, batch_size=8, folder=tmp_path)
     assert list(tmp_path.glob("parts/*/*.npz"))
@@ -250,6 +250,9 @@ def test_a_model_that_is_never_right(sample: Pair) -> None:
         (lambda x, y: (2 * x, y), {}, "x: pixels must lie in"),
         (lambda x, y: (x, y + 10), {}, "y: labels must lie in"),
         (lambda x, y: (x, y), {"sources": {"white_box": nn.Identity()}}, "white_box"),
+        (lambda x, y: (x, y), {"sources": {"a": 3}}, "sources: 'a' must be an nn.Module .* not a int"),
+        (lambda x, y: (x, y), {"sources": [nn.Identity()]}, "sources: must be a mapping .* not a list"),
+        (lambda x, y: (x, y), {"precision": "float8"}, "precision: 'float8' is none; accepted: auto, float32"),
         (lambda x, y: (x, y), {"world": World(rank=0, size=2, device=torch.device("cpu"))}, "folder is not given"),
         (
             lambda x, y: (x, y),
@@ -257,6 +260,8 @@ def test_a_model_that_is_never_right(sample: Pair) -> None:
             "reference_attack: is targeted",
         ),
         (lambda x, y: (x, y), {"reference_attack": REFERENCE}, "reference_attack: attacks in Linf.eps=0.2., the audit in Linf.eps=0.05."),
+        (lambda x, y: (x, y), {"reference_attack": lp.attacks.Square(lp.Linf(0.05))}, "reference_attack: is a Square; accepted: an untarg"),
+        (lambda x, y: (x, y), {"reported_accuracy": 5}, "reported_accuracy: must be a mapping .* not a int"),
         (lambda x, y: (x, y), {"reported_accuracy": {"top1": 0.5}}, "reported_accuracy: must hold top1, correct, total and ci95"),
         (lambda x, y: (x, y), {"batch_size": 0}, "batch_size must be at least 1"),
     ],

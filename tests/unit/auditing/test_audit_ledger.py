@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from logitpair.auditing.audit_ledger import MISCLASSIFIED, STILL_CORRECT, AuditLedger
-from logitpair.storage.ledger import POSITION, Columns
+from logitpair.auditing.audit_ledger import AuditLedger
+from logitpair.storage.ledger import MISCLASSIFIED, POSITION, STILL_CORRECT, Columns
 
 
 def survey(*margins: float) -> AuditLedger:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import logging
 import sys
 
@@ -11,7 +10,6 @@ import pytest
 from command_line import failing
 
 import logitpair as lp
-from logitpair.cli.commands import audit
 from logitpair.cli.main import main
 from logitpair.cli.parser import COMMANDS
 from logitpair.cli.terminal import log_to_console
@@ -96,7 +94,3 @@ def test_what_the_library_logs_is_plain_lines(capsys: pytest.CaptureFixture[str]
     captured = capsys.readouterr()
     assert captured.out == f"step 1: [bold] is not markup here, and a line may be as long as it likes {'x' * 200}\n"
     assert captured.err == "logitpair: warning: slow\n"
-
-
-def test_the_budget_of_an_audit_is_that_of_the_library() -> None:
-    assert inspect.signature(lp.audit).parameters["budget"].default == audit.BUDGET

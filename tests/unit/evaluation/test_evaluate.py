@@ -37,7 +37,7 @@ class Rogue(Attack):
     change: object
     threat: lp.Linf = BALL
 
-    def find(self, model: nn.Module, x: Tensor, y: Tensor, *, generator: object = None) -> AttackResult:
+    def find_unchecked(self, model: nn.Module, x: Tensor, y: Tensor, generator: object) -> AttackResult:
         unknown = torch.full((len(x),), -1)
         return AttackResult(self.change(x), unknown, unknown, torch.zeros(len(x)), torch.zeros(len(x)))
 

@@ -201,6 +201,7 @@ def test_a_source_for_other_images_or_classes_is_refused(model: nn.Module, sampl
         (lambda x, y: (x, y), {"sources": {"white_box": nn.Identity()}}, "white_box"),
         (lambda x, y: (x, y), {"attacks": [WEAK]}, "attacks: must be a mapping .* not a list"),
         (lambda x, y: (x, y), {"attacks": {"p": "pgd_1_1_1"}}, "attacks: 'p' is a str, not an attack"),
+        *((lambda x, y: (x, y), {"attacks": {name: WEAK}}, f"attacks: '{name}' cannot be a name") for name in ("", "../x", "a/b", 3)),
         (lambda x, y: (x, y), {"sources": [nn.Identity()]}, "sources: must be a mapping .* not a list"),
         (lambda x, y: (x, y), {"sources": {"a": None}}, "sources: 'a' must be an nn.Module .* not None"),
         (lambda x, y: lp.data.Digits(), {}, "data: Digits has several splits; pass one of them, such as its .test"),

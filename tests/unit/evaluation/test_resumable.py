@@ -227,9 +227,10 @@ def test_logits_that_are_no_numbers_are_no_right_answers(model: nn.Module, sampl
             logits = 5 * nn.functional.one_hot(sample[1][: len(x)], 10).to(x.dtype) + 0 * x.sum()
             return torch.where((x - sample[0][: len(x)]).abs().amax((1, 2, 3))[:, None] > 0.05, torch.nan, logits)
 
-    results = evaluate(
-        Overflowing(), sample, attacks={"pgd": replace(ATTACK, loss=lp.losses.misclassification_margin)}, batch_size=40
-    ).results
+    attack = replace(ATTACK, loss=lp.losses.misclassification_margin)
+    evaluation = evaluate(Overflowing(), sample, attacks={"pgd": attack}, batch_size=40)
+    assert (evaluation.ledger["white_box/pgd/prediction"] == -1).all(), "also where argmax would have named another class"
+    results = evaluation.results
     assert results["clean"]["correct"] == 40
     assert results["white_box"]["correct"] == 0
     assert results["white_box"]["top5"] == 0

@@ -12,7 +12,6 @@ from logitpair.attacks import PGD, Attack, BlockStart, Square, fgsm
 from logitpair.auditing.checks.finding import finding
 from logitpair.auditing.checks.sample import Sample, fraction
 from logitpair.auditing.strategies import transfer_attack
-from logitpair.models.inference import compute_logits
 from logitpair.storage.results import EpsPoint, Finding
 from logitpair.threat import Linf
 
@@ -61,11 +60,7 @@ def _broken(margins: Tensor) -> Tensor:
 
 def _broken_by(sample: Sample, attack: Attack) -> Tensor:
     """Which images of the sample the attack breaks, ``[batch]``."""
-    if not len(sample.x):
-        return torch.zeros(0, dtype=torch.bool)
-    x_adv = attack(sample.model, sample.x, sample.y, generator=sample.streams(type(attack).__name__))
-    logits = compute_logits(sample.model, x_adv)
-    return (losses.margin(logits, sample.y) > 0) | ~torch.isfinite(logits).all(1)
+    return sample.broken(attack(sample.model, sample.x, sample.y, generator=sample.streams(type(attack).__name__)))
 
 
 def _one_step(sample: Sample, attack: PGD, broken: Tensor) -> Finding:
@@ -137,7 +132,7 @@ def _noise(sample: Sample, active: Sample, threat: Linf) -> Finding:
     streams, broken = active.streams("noise"), torch.zeros_like(active.y, dtype=torch.bool)
     for _ in range(NOISES if len(active.x) else 0):
         for x_adv in (threat.random_start(active.x, streams), BlockStart().draw(threat, active.x, streams)):
-            broken |= active.margins(x_adv) > 0
+            broken |= active.broken(x_adv)
     return _besides("noise", "random noise breaks", sample, broken)
 
 
@@ -147,11 +142,8 @@ def _black_box(sample: Sample, active: Sample, threat: Linf) -> Finding:
 
 
 def _transfer(sample: Sample, active: Sample, threat: Linf, name: str, source: nn.Module) -> Finding:
-    broken = torch.zeros_like(active.y, dtype=torch.bool)
-    if len(active.x):
-        x_adv = transfer_attack(threat)(source, active.x, active.y, generator=active.streams(f"transfer {name}"))
-        broken = active.margins(x_adv) > 0
-    return _besides("transfer", f"images made against {name} break", sample, broken, of=name)
+    x_adv = transfer_attack(threat)(source, active.x, active.y, generator=active.streams(f"transfer {name}"))
+    return _besides("transfer", f"images made against {name} break", sample, active.broken(x_adv), of=name)
 
 
 def _besides(check: str, what: str, sample: Sample, broken: Tensor, of: str = "") -> Finding:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from logitpair.attacks import PGD
 from logitpair.attacks.base import gradient_of
-from logitpair.losses import margin, per_example
-from logitpair.models.inference import compute_logits
+from logitpair.losses import misclassification_margin, per_example
+from logitpair.models.inference import compute_logits, predict
 from logitpair.rng import ExampleStreams, derive_seed
 
 
@@ -31,9 +31,9 @@ class Sample:
         """Those that the mask chooses."""
         return replace(self, x=self.x[rows], y=self.y[rows])
 
-    def margins(self, x_adv: Tensor) -> Tensor:
-        """The misclassification margin at these images in place of the sample's, ``[batch]``."""
-        return margin(compute_logits(self.model, x_adv), self.y)
+    def broken(self, x_adv: Tensor) -> Tensor:
+        """Which of these images in place of the sample's are misclassified, ``[batch]``; non-finite logits count as that."""
+        return predict(compute_logits(self.model, x_adv)) != self.y if len(x_adv) else torch.zeros_like(self.y, dtype=torch.bool)
 
     def trajectory(self, attack: PGD, number: int = 0, steps: int | None = None) -> Tensor:
         """The margins at the start and after each step of one restart without early stop, ``[steps + 1, batch]``."""
@@ -42,11 +42,14 @@ class Sample:
             for _ in range(steps or attack.steps):
                 x_adv = x_adv.detach().requires_grad_()
                 logits = compute_logits(self.model, x_adv)
-                margins.append(margin(logits.detach(), self.y))
+                margins.append(self._margin(logits.detach()))
                 gradient = gradient_of(per_example(attack.loss, logits, self.y).sum(), x_adv)
                 x_adv = attack.threat.project(x_adv.detach() + attack.step_size * attack.threat.ascent(gradient), self.x)
-        margins.append(self.margins(x_adv))
-        return torch.stack(margins).nan_to_num(nan=torch.inf)  # non-finite logits count as misclassified
+        return torch.stack([*margins, self._margin(compute_logits(self.model, x_adv))])
+
+    def _margin(self, logits: Tensor) -> Tensor:
+        """The misclassification margin, infinite where logits are not finite, which count as misclassified."""
+        return torch.where(torch.isfinite(logits).all(1), misclassification_margin(logits, self.y), torch.inf)
 
 
 def fraction(rows: Tensor) -> float:

@@ -6,8 +6,8 @@ from logitpair.cli.options import add_options, check_choice, check_options
 from logitpair.cli.task import add_task, joined, load_task, parse_sources, results_folder
 from logitpair.config.numbers import parse_number
 from logitpair.errors import InputError
+from logitpair.storage.results import BUDGET
 
-BUDGET = 200.0
 COLOURS = {"trustworthy": "green", "overestimated": "red", "inconclusive": "yellow"}
 
 
@@ -40,7 +40,7 @@ def run(arguments: Namespace) -> None:
     from msgspec.structs import replace
 
     from logitpair.auditing.audit import audit
-    from logitpair.auditing.result import COLUMNS
+    from logitpair.auditing.result import CHECK_COLUMNS, COLUMNS
     from logitpair.cli.terminal import console, print_rows
     from logitpair.data import count
     from logitpair.runs.audit_task import reference_of, reported_accuracy
@@ -76,8 +76,7 @@ def run(arguments: Namespace) -> None:
         record = result.record
         console.print(f"[bold {COLOURS[record.verdict]}]{record.verdict}[/]: {record.reason}")
         print_rows(COLUMNS, result.rows())
-        checks = [(each.check, "passed" if each.passed else "FAILED", each.evidence) for each in record.findings]
-        print_rows(("check", "", "what was measured"), checks)
+        print_rows(CHECK_COLUMNS, result.check_rows())
         for finding in record.findings:
             if not finding.passed:
                 console.print(f"{finding.check}: {finding.advice}")

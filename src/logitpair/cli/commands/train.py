@@ -10,7 +10,7 @@ from logitpair.config import recipes
 from logitpair.config.parsing import add_settings, build
 from logitpair.runs import run_directory
 from logitpair.runtime.distributed import is_main_process
-from logitpair.runtime.precision import resolve
+from logitpair.runtime.precision import name_of
 from logitpair.training.train import train
 
 
@@ -29,7 +29,7 @@ def run(arguments: Namespace) -> None:
     """Train, or resume."""
     name = recipes.load(arguments.recipe).name
     device = device_of(arguments.device)
-    arguments.precision = str(resolve(arguments.precision, device)).removeprefix("torch.")  # resuming elsewhere must not change it
+    arguments.precision = name_of(arguments.precision, device)  # resuming elsewhere must not change it
     settings = build(arguments, data_dir=arguments.data_dir)
     out = arguments.out or Path("runs") / name
     check_folder(out)
