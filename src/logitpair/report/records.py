@@ -90,7 +90,7 @@ def _read(path: Path, kind: type[_Results], writer: str) -> tuple[_Results, Ledg
     try:
         results, ledger = read_record(path, kind, writer), path.with_name("ledger.npz")
     except OtherSchema as error:
-        warnings.warn(f"left out: {error}", stacklevel=3)
+        warnings.warn(f"left out: {str(error).partition(';')[0]}; measure again", stacklevel=3)
         return None
     if trouble := _trouble(results):
         raise InputError(f"'{path}' is damaged or incomplete ({trouble}); run `{writer}` again")

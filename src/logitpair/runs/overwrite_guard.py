@@ -64,7 +64,7 @@ def _finished(folder: Path, kind: type[_Results], instead: str) -> _Results | No
         return read_record(path, kind, writer="")
     except OtherSchema:
         set_aside(folder)
-        logger.warning(f"'{path}' was written by another version; it is kept as {path.stem}-of-another-version.json")
+        logger.warning(f"'{path}' was written by another version; it is kept beside the new one")
         return None
     except InputError as error:
         raise InputError(f"'{path}' is damaged; {instead}") from error

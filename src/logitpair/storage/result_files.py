@@ -56,9 +56,10 @@ def read_record(path: Path, kind: type[Kind], writer: str) -> Kind:
 
 def set_aside(folder: Path) -> None:
     """Rename results of another version, and what lies beside them, so that new ones take their place and nothing is lost."""
+    number = 1 + len(list(folder.glob("results-of-another-version*.json")))
     for path in (folder / "results.json", folder / "ledger.npz"):
         with contextlib.suppress(FileNotFoundError):  # another process was faster, or there is none
-            path.rename(path.with_stem(f"{path.stem}-of-another-version"))
+            path.rename(path.with_stem(f"{path.stem}-of-another-version-{number}"))
 
 
 def write_results(folder: Path, results: Results, ledger: Ledger) -> Path:

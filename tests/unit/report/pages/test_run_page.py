@@ -146,7 +146,7 @@ def test_files_that_hold_no_results_are_refused_in_one_line(tmp_path: Path, text
 def test_results_of_another_version_are_left_out_with_a_warning(tmp_path: Path, results: str) -> None:
     folder = add_audit(make_run(tmp_path / "run"))
     (folder / results).write_text('{"schema": 1}')
-    with pytest.warns(UserWarning, match=r"left out: .*schema 1, this one reads 2\); run `logitpair (evaluate|audit)"):
+    with pytest.warns(UserWarning, match=r"left out: .*schema 1, this one reads 2\); measure again"):
         run = load_run(folder)
     assert len(run.evaluations) == (0 if results.startswith("evaluation") else 1)
     assert (run.audit is None) == results.startswith("audit")
