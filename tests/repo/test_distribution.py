@@ -29,7 +29,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel: zipfile.Z
     files = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == files
     suffixes = {Path(name).suffix for name in files}
-    assert suffixes >= {".py", ".yaml", ".jinja", ".css", ".typed"}
+    assert suffixes >= {".py", ".yaml", ".html", ".css", ".typed"}
 
 
 def test_the_wheel_has_its_command_and_its_licence(wheel: zipfile.ZipFile) -> None:
