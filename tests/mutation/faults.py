@@ -115,8 +115,8 @@ FAULTS = (
     Fault(
         "objectives/warmup.py",
         "training attacks end early",
-        "self.attack.without_early_stop()(self.source_model",
-        "self.attack(self.source_model",
+        "self.attack.without_early_stop().find_unchecked",
+        "self.attack.find_unchecked",
     ),
     Fault(
         "objectives/adversarial_logit_pairing.py",
@@ -153,8 +153,8 @@ FAULTS = (
     Fault(
         "evaluation/attack_run.py",
         "non-finite logits count as correct",
-        "return cls(finite & (logits.argmax(1) == y), top5)",
-        "return cls(logits.argmax(1) == y, top5)",
+        "return cls(prediction == y, ",
+        "return cls(logits.argmax(1) == y, ",
     ),
     Fault(
         "evaluation/attack_run.py",

@@ -41,11 +41,9 @@ def is_main_process() -> bool:
 
 @contextmanager
 def join(device: torch.device, timeout: timedelta | None = None) -> Generator[World]:
-    """Join the processes that ``torchrun`` started (a world of one without it), and leave when done.
+    """Join the processes that ``torchrun`` started (a world of one without it), and leave when done; each takes a GPU of its own.
 
-    Args:
-        device: where to work; of several GPUs each process takes its own.
-        timeout: how long a process waits for the others, which may take longer over their work; PyTorch's minutes if None.
+    ``timeout`` is how long a process waits for the others, which may take longer over their work; PyTorch's minutes if None.
     """
     if "RANK" not in os.environ:
         yield World(rank=0, size=1, device=device)
@@ -103,11 +101,7 @@ def mean(value: Tensor, world: World) -> Tensor:
 
 
 def store(host: str, timeout: timedelta) -> Any:
-    """A store of this process, at a free ``port``, for others that reach ``host``.
-
-    Raises:
-        RuntimeError: if ``host`` is no name of this machine, after the ``timeout``.
-    """
+    """A store of this process, at a free ``port``, for others that reach ``host``; ``RuntimeError`` if that is another machine's name."""
     return dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=timeout)  # pyright: ignore[reportPrivateImportUsage]
 
 

@@ -22,12 +22,7 @@ def checkpoint_activations(model: nn.Module) -> None:
     ``ModuleList`` children, that are made of several modules: the blocks of a residual network, say. Outputs, gradients and BatchNorm
     statistics are exactly those without: random numbers are drawn again as they were, and BatchNorm's running statistics do not
     move in the second run. Other layers whose buffers change in a forward (spectral normalisation) would change them twice.
-
-    Args:
-        model: the network; ``forward`` of its stages is replaced, so that a copy made afterwards would run those of the original.
-
-    Raises:
-        InputError: if it has no such stages.
+    ``forward`` of the stages is replaced, so that a copy made afterwards would run those of the original.
 
     Source: Chen et al. 2016, arXiv 1604.06174.
     """

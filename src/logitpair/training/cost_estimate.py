@@ -130,17 +130,9 @@ class SavedBytes(torch.autograd.graph.saved_tensors_hooks):
 
 
 def step_cost(config: RunConfig, x: Tensor, y: Tensor) -> StepCost:
-    """Count one step on these images, in float32 on the CPU: the last of training, when every warm-up is over.
+    """Count one step on a few images (BatchNorm needs two) and their labels, in float32: the last of training, every warm-up being over.
 
     Attention is counted as two matrix products, its matrix of weights kept.
-
-    Args:
-        config: the run.
-        x: a few images, ``[batch, channels, height, width]``; BatchNorm needs two.
-        y: their labels, ``[batch]``.
-
-    Raises:
-        InputError: if the network does not take the images.
     """
     state = initial_state(config, x.device, resuming=False)
     config.objective.prepare(state.model, x)
@@ -172,19 +164,10 @@ def step_cost(config: RunConfig, x: Tensor, y: Tensor) -> StepCost:
 def run_cost(
     config: RunConfig, step: StepCost, images: int, gpu: GPU, gpus: int, *, share: float | None = None, rate: float | None = None
 ) -> RunCost:
-    """Scale one step's cost up to the run.
+    """Scale one step's cost up to a run over so many ``images`` an epoch, each batch shared by so many ``gpus``.
 
-    Args:
-        config: the run.
-        step: what ``step_cost`` counted.
-        images: of the training set.
-        gpu: each of them.
-        gpus: how many share each batch.
-        share: of the GPU's peak that is reached; ``SHARE_HALF`` or ``SHARE_SINGLE`` by the run's precision if None.
-        rate: measured training images a second of one GPU; it takes the place of ``share``.
-
-    Raises:
-        InputError: for no images, no GPUs, fewer images in a batch than GPUs, a share outside (0, 1] or a rate that is none.
+    ``share`` is the part of the GPU's peak that is reached, by the run's precision if None; a ``rate``, measured training images a second
+    of one GPU, takes its place.
     """
     at_least("--images", images, 1)
     at_least("--gpus", gpus, 1)

@@ -41,13 +41,7 @@ GATHER_TIMEOUT = 3600.0  # seconds in which workers that are too few wait for ot
 
 @contextmanager
 def process_team(config: ElasticConfig, world: World, state: TrainState, end: Path) -> Generator[ProcessTeam]:
-    """Join the other workers, and leave when done; the ordinary team of ``world`` where ``workers`` is not given.
-
-    The run has ended where the file ``end`` is.
-
-    Raises:
-        InputError: where torchft is not installed, processes of ``torchrun`` would each be a worker, or no lighthouse answers.
-    """
+    """Join the other workers of a run, over where the file ``end`` is; the ordinary team of ``world`` where ``workers`` is not given."""
     if config.workers is None:
         yield ProcessTeam(world, state)
         return

@@ -18,19 +18,12 @@ from logitpair.errors import InputError
 
 @dataclass(frozen=True)
 class LocalBatch:
-    """What one process has of a step's batch.
+    """What one process has of a step's batch."""
 
-    Args:
-        x: images in [0, 1], ``[n, channels, height, width]``.
-        y: labels, ``[n]``.
-        positions: ``[n]``, the images' positions in the whole batch.
-        global_size: examples in the whole batch, over all processes.
-    """
-
-    x: Tensor
-    y: Tensor
-    positions: Tensor
-    global_size: int
+    x: Tensor  # images in [0, 1], ``[n, channels, height, width]``
+    y: Tensor  # labels, ``[n]``
+    positions: Tensor  # ``[n]``, in the whole batch
+    global_size: int  # examples in the whole batch, over all processes
 
     def __len__(self) -> int:
         return len(self.y)

@@ -40,8 +40,7 @@ class ProcessTeam:
     def average(self, measures: Measures) -> Measures | None:
         """After the backward passes, give all processes the same gradients (``data_parallel`` has averaged them already) and buffers.
 
-        Returns the measures, such that their mean over ``world`` is that of the batch; None if a process was lost on the way, so that the
-        step must be taken again.
+        Returns measures whose mean over ``world`` is that of the batch; None if a process was lost, so that the step is taken again.
         """
         distributed.average_buffers(self.state.model, self.world)
         return measures

@@ -102,8 +102,9 @@ def set_up(config: RunConfig, run: Path, world: World) -> tuple[TrainState, Loca
         held_out = first(config.data.validation(), config.validation.examples)
     last = checkpoint.path_of(run)
     state = initial_state(config, world.device, resuming=last.exists())
-    check_classes(state.model, held_out, config, world.device)
-    config.objective.prepare(state.model, next(batches(held_out, 2, world.device))[0])
+    x, _ = next(batches(held_out, 2, world.device))
+    check_classes(state.model, x, config)
+    config.objective.prepare(state.model, x)
     local_batches = LocalBatches(config, dataset, world.device)
     local_batches.check(config.elastic.workers or world.size)
     if last.exists():

@@ -44,11 +44,7 @@ class TrainState:
         self.step, self.best, self.seconds = values["step"], values["best"], values["seconds"]
 
     def load(self, path: Path, device: torch.device) -> None:
-        """Continue from a checkpoint.
-
-        Raises:
-            InputError: if it is damaged or belongs to another network.
-        """
+        """Continue from a checkpoint, refused if it is damaged or belongs to another network."""
         values = checkpoint.load(path, device)
         try:
             self.load_state_dict(values)
@@ -62,11 +58,7 @@ class TrainState:
 
 
 def initial_state(config: RunConfig, device: torch.device, *, resuming: bool) -> TrainState:
-    """A new network with its optimizer, as the seed determines them, or with the weights that fine-tuning begins with.
-
-    Raises:
-        InputError: for a network or an optimizer that cannot be built, weights that do not fit, or no layer by a given name.
-    """
+    """A new network with its optimizer, as the seed determines them, or with the weights that fine-tuning begins with."""
     torch.manual_seed(config.seed)
     try:
         model = config.model().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

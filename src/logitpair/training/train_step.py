@@ -22,13 +22,10 @@ class NonFiniteLoss(ArithmeticError):
 def train_step(
     config: RunConfig, state: TrainState, model: nn.Module, batch: LocalBatch, epoch: float, team: ProcessTeam, run: Path
 ) -> Measures | None:
-    """One step of the optimizer, by which ``model``, the network of ``state`` as training runs it (compiled, data-parallel), learns.
+    """Take one step of the optimizer and return what it measured; None if a process was lost on the way and nothing has changed.
 
-    Returns what it measured, such that the mean over ``team.world`` is that over the whole batch; None if a process was lost on the way
-    and nothing has changed.
-
-    Raises:
-        NonFiniteLoss: for a loss or a gradient that is NaN or infinite, before it reaches the weights.
+    ``model`` is the network of ``state`` as training runs it (compiled, data-parallel). The mean over ``team.world`` of what is returned
+    is that over the whole batch. A loss or gradient that is NaN or infinite raises ``NonFiniteLoss`` before it reaches the weights.
     """
     for group in state.optimizer.param_groups:
         group["lr"] = group["initial_lr"] * config.schedule.factor(epoch, config.epochs)

@@ -4,21 +4,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from logitpair.config.run_config import RunConfig
-from logitpair.data import batches
 from logitpair.errors import InputError
 from logitpair.evaluation.evaluate import evaluate
-from logitpair.models.inference import check_accepts
+from logitpair.models.inference import Images, check_accepts
 from logitpair.runtime.distributed import World
 from logitpair.training.train_state import TrainState
 
 
-def check_classes(model: nn.Module, held_out: Any, config: RunConfig, device: torch.device) -> None:
+def check_classes(model: nn.Module, x: Images, config: RunConfig) -> None:
     """Refuse a network that does not take the data's images, or whose logits are not as many as their classes."""
-    x, _ = next(batches(held_out, 1, device))
     found = check_accepts("--model", model, x).shape[1]
     if found != len(config.data.classes):
         raise InputError(f"model: gives {found} logits for {len(config.data.classes)} classes of {config.data.name}; see --model.classes")
