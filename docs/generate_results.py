@@ -124,6 +124,7 @@ One row per example, in the data's order:
 | `restart`, `step` | `[examples]` int64 | where the strategy broke it |
 | `gradients`, `forwards` | `[examples]` float64 | passes spent on the image |
 | `broken_8_bit` | `[examples]` bool | whether it is still broken after rounding to 8 bits |
+| `finite` | `[examples]` bool | whether the logits of the image that broke it, or of the image itself, are finite |
 
 Besides them `gallery/x` and `gallery/x_adv`, `restarts/margin` `[restarts, images]`, `surface/margin` `[images, rows, columns]` and
 `surface/position` `[images]`.

@@ -56,9 +56,9 @@ def audit(
     """Search for adversarial images, check what could mislead a search, and say whether a reference attack's accuracy can be believed.
 
     Two searches, and those by ``sources``, begin over all examples, the others over those nearest to being broken. The next round is the
-    one that promises the most breaks for its cost, by what it broke before. They end when spending a tenth more is not expected to break
-    one example in a thousand, or when the budget is spent. Every break is verified by a fresh float32 forward pass on an image in the ball
-    and the box.
+    one that promises the most breaks for its cost, by what it broke before. They end when another pass of every search is not expected to
+    break one example in a thousand, at 95% confidence, or when the budget is spent. Every break is verified by a fresh float32 forward pass
+    on an image in the ball and the box.
 
     Args:
         model: maps images in [0, 1] to logits; run in eval mode, on the device it is on, and left as it was.
@@ -68,7 +68,7 @@ def audit(
         minutes: end the search after so many; what is found then depends on the machine.
         reference_attack: the attack whose number is judged; ``lp.reference_attack(threat)`` if None.
         reported_accuracy: what ``reference_attack`` gave elsewhere on the same examples, as ``results["attacks"][name]`` of an
-            evaluation; measured here on the first 300 examples if None.
+            evaluation; measured here on 300 examples, drawn at random, if None.
         sources: other models by name, whose adversarial images are tried too.
         seed: of all randomness.
         batch_size: images attacked together.
@@ -92,8 +92,8 @@ def audit(
     sources = {} if sources is None else sources
     check_sources(sources)
     attack = check_reference(reference_attack, threat)
-    reported = None if reported_accuracy is None else parse_reported(reported_accuracy, attack)
     data, examples = _in_memory(data)
+    reported = None if reported_accuracy is None else parse_reported(reported_accuracy, attack, examples)
     inputs = [fingerprint_of_data(data), fingerprint(model), describe(threat), describe(attack), reported is None]
     others = [[name, fingerprint(source)] for name, source in sources.items()]
     key = [SCHEMA, RULES, *inputs, budget, seed, precision, *others]
@@ -115,7 +115,7 @@ def audit(
         findings, curve, passes, restarts = run_checks(context, ledger, attack, sources, stop)
         landscapes = loss_landscapes(context, ledger)
     robust = Accuracy(**accuracy(ledger.still_correct))
-    verdict, reason = decide(reference, audited or robust, findings, stop)
+    verdict, reason = decide(reference, audited or robust, findings, stop, examples)
     record = AuditResults(
         name="audit",
         **provenance(model, device, world, began),
@@ -137,6 +137,7 @@ def audit(
         rounds=rounds,
         stop_reason=stop.reason,
         converged=stop.converged,
+        further_breaks=stop.further_breaks,
         eps_curve=curve,
         gradient_evaluations_per_example=float(ledger.columns["gradients"].mean()),
         forward_evaluations_per_example=float(ledger.columns["forwards"].mean()),

@@ -24,6 +24,7 @@ class AuditLedger:
             "broken_8_bit": ~self.clean_correct,
             "prediction": clean["prediction"].copy(),
             "margin": clean["margin"].copy(),
+            "finite": clean["finite"],
             "distance": np.zeros(examples),
             "restart": np.full(examples, -1),
             "step": np.full(examples, -1),
@@ -47,6 +48,13 @@ class AuditLedger:
         distance = (-self.columns["margin"][active] / scale).round(5) * (1 + self.attempts[strategy][active])
         return np.sort(active[np.argsort(distance, kind="stable")[:number]])
 
+    def ranks(self, positions: np.ndarray) -> NDArray[np.float64]:
+        """Where these examples stand among those still correct by how near they are to being broken: 0 the nearest, below 1 all."""
+        active = np.flatnonzero(self.still_correct)
+        rank = np.empty(len(self.still_correct))
+        rank[active[np.argsort(-self.columns["margin"][active], kind="stable")]] = (np.arange(len(active)) + 0.5) / max(1, len(active))
+        return rank[positions]
+
     def add(self, number: int, strategy: str, attacked: np.ndarray, chunks: list[Columns]) -> None:
         """Record a round: what it spent, how near it came, and what it broke."""
         position, margin = column(chunks, POSITION), self.columns["margin"]
@@ -61,7 +69,7 @@ class AuditLedger:
         position = column(chunks, POSITION)
         new = column(chunks, "broken") & self.still_correct[position]
         self.columns["broken_in_round"][position[new]] = number
-        for name in ("prediction", "distance", "restart", "step", "broken_8_bit"):
+        for name in ("prediction", "finite", "distance", "restart", "step", "broken_8_bit"):
             self.columns[name][position[new]] = column(chunks, name)[new]
         shown = position < GALLERY
         self.columns["gallery/x_adv"][position[shown & new]] = column(chunks, "gallery/x_adv")[new[shown]]

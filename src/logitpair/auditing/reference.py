@@ -19,7 +19,7 @@ from logitpair.storage.results import Accuracy, ReferenceAccuracy
 from logitpair.threat import Linf
 from logitpair.validate import type_name
 
-EXAMPLES = 300  # measured on the first so many, where no number is reported
+EXAMPLES = 300  # measured on so many, drawn at random, where no number is reported
 STAGE = 999  # in the place of a round's number
 
 
@@ -40,25 +40,31 @@ def check_reference(attack: object, threat: Linf) -> PGD:
     return attack
 
 
-def parse_reported(reported: Mapping[str, Any], attack: PGD) -> ReferenceAccuracy:
-    """What an evaluation reported of the attack, typed."""
+def parse_reported(reported: Mapping[str, Any], attack: PGD, examples: int) -> ReferenceAccuracy:
+    """What an evaluation of the same examples reported of the attack, typed."""
     check_mapping("reported_accuracy", reported, "results, as `results['attacks'][name]` of an evaluation")
     try:
-        return msgspec.convert({**reported, "parameters": describe(attack), "measured": False}, ReferenceAccuracy)
+        found = msgspec.convert({**reported, "parameters": describe(attack), "measured": False}, ReferenceAccuracy)
     except msgspec.ValidationError as error:
         needed = "must hold top1, correct, total and ci95, as `results['attacks'][name]` of an evaluation does"
         raise InputError(f"reported_accuracy: {needed}: {error}") from error
+    if found.total != examples:
+        raise InputError(
+            f"reported_accuracy: is of {found.total:,} images, and data holds {examples:,}; accepted: an accuracy of the same images"
+        )
+    return found
 
 
 def measure(context: AuditContext, ledger: AuditLedger, attack: PGD, number: int) -> tuple[ReferenceAccuracy, Accuracy]:
     """The accuracy under the attack and what the audit left of the same images, less what the attack broke, recorded as a round."""
-    correct, gradients = ledger.clean_correct[:EXAMPLES].copy(), 0.0
-    if correct.any():
+    sample = context.sample(np.full(len(ledger.clean_correct), True), EXAMPLES, "reference examples")
+    correct, gradients = ledger.clean_correct.copy(), 0.0
+    if len(attacked := sample[correct[sample]]):
         seed = derive_seed(context.seed, "protocol")  # the word is part of the random stream
-        chunks = context.search(STAGE, np.flatnonzero(correct), attack, context.model, seed, "reference attack")
+        chunks = context.search(STAGE, attacked, attack, context.model, seed, "reference attack")
         correct[column(chunks, POSITION)] = ~column(chunks, "broken")
-        gradients = float(column(chunks, "gradients").sum()) / len(correct)
+        gradients = float(column(chunks, "gradients").sum()) / len(sample)
         ledger.add_broken(number, chunks)
-    parameters, measured = describe(attack), accuracy(correct)
+    parameters, measured = describe(attack), accuracy(correct[sample])
     reference = ReferenceAccuracy(**measured, parameters=parameters, measured=True, gradient_evaluations_per_example=gradients)
-    return reference, Accuracy(**accuracy(ledger.still_correct[:EXAMPLES]))
+    return reference, Accuracy(**accuracy(ledger.still_correct[sample]))

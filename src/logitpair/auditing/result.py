@@ -21,7 +21,7 @@ class Audit(Recorded[AuditResults]):
     Args:
         record: the content of ``results.json``; its fields are described in ``docs/results.md``. Accuracies are fractions.
         ledger: arrays with one row an example: ``y``, ``clean/prediction``, ``broken_in_round`` (the number of the round, -1: still
-            correct, -2: misclassified without any attack), ``prediction``, ``margin``, ``distance``, ``restart``, ``step``,
+            correct, -2: misclassified without any attack), ``prediction``, ``finite``, ``margin``, ``distance``, ``restart``, ``step``,
             ``gradients``, ``forwards``, ``broken_8_bit``; besides them the first few examples' images and what the figures are drawn from.
     """
 

@@ -1,38 +1,28 @@
-"""Which search comes next: the one that promises the most broken images for its cost, until none promises any. Pure decisions."""
+"""Which search comes next: what promises the most breaks for its cost, then what is least known, until more would not matter. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from logitpair.auditing.convergence import Round, further_breaks, last_rounds
 from logitpair.auditing.strategies import SearchStrategy
-from logitpair.storage.results import SearchRound
 
 PRIOR = 0.05  # fraction of its images that a strategy not tried yet is expected to break
 DECAY = 0.5  # a strategy's next round is expected to break this fraction of what its last one did
-EXTRA, TOLERANCE = 0.1, 1e-3  # converged: so much more of what is spent is expected to break less than this fraction of all images
+EXTRA, TOLERANCE = 0.1, 1e-3  # worthwhile: so much more of what is spent is expected to break this fraction of all images
 NEAREST, MIN_BATCH = 0.06, 64  # a round is for this fraction of the images still correct, and for at least so many
 GROW_AT = 0.25  # a round that breaks this fraction of its images is followed by one on twice as many
 PROBE = 0.2  # of what is spent, that a strategy's first round may cost at the most
 MIN_AFFORDABLE = 8  # images that the budget must be enough for
-RULES = (PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, MIN_AFFORDABLE)
-
-
-@dataclass(frozen=True)
-class Round:
-    """A round that is over."""
-
-    record: SearchRound
-    cost: float  # gradients spent on all its images together, a forward pass counted as FORWARD
-    cut: bool = False  # the budget was not enough for all the images that it was for
+RULES = (2, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, MIN_AFFORDABLE)
 
 
 @dataclass(frozen=True)
 class NextRound:
-    """What comes next: a strategy on so many of the nearest images, and whether for want of budget they are fewer than they should be."""
+    """What comes next: a strategy on so many of the nearest images."""
 
     strategy: SearchStrategy
     repetition: int
     batch: int
-    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,7 +30,8 @@ class Stop:
     """The search is over."""
 
     reason: str
-    converged: bool  # spending EXTRA is not expected to change the answer by TOLERANCE
+    converged: bool  # further_breaks is below TOLERANCE of all images
+    further_breaks: float  # that another pass of every search comes to at most, with 95% confidence
 
 
 def batch_for(strategy: SearchStrategy, rounds: Sequence[Round], still_correct: int) -> int:
@@ -67,31 +58,35 @@ def affordable(gradients: float, strategy: SearchStrategy) -> int:
 
 
 def next_round(
-    strategies: Sequence[SearchStrategy], rounds: Sequence[Round], examples: int, still_correct: int, budget: float
+    strategies: Sequence[SearchStrategy], rounds: Sequence[Round], examples: int, still_correct: int, budget: float, late: str | None = None
 ) -> NextRound | Stop:
-    """What comes next, or why nothing does; the budget is of gradients for each of the examples."""
+    """What comes next, or why nothing does; the budget is of gradients for each of the examples, ``late`` says why it must end now.
+
+    The strategy that promises most for its cost while it is worthwhile, else the one that has come to the least part of a pass.
+    """
     if not still_correct:
-        return Stop("every image is broken", converged=True)
-    latest = {done.record.strategy: done for done in rounds}
-    repetitions = {strategy.name: sum(done.record.strategy == strategy.name for done in rounds) for strategy in strategies}
+        return Stop("every image is broken", converged=True, further_breaks=0.0)
+    records = {strategy.name: [done.record for done in rounds if done.record.strategy == strategy.name] for strategy in strategies}
+    available = [strategy for strategy in strategies if strategy.source is None or not records[strategy.name]]  # a source once
+    last = last_rounds([strategy.name for strategy in available], rounds)
+    more = further_breaks(last.values(), still_correct)
+    expected = f"another pass of all {len(available)} searches breaks at most {more:.3g} of {examples:,} images (95% confidence)"
+    if more < TOLERANCE * examples:
+        return Stop(expected, converged=True, further_breaks=more)
     spent = sum(done.cost for done in rounds)
     left = budget * examples - spent
+    within_budget = [s for s in available if affordable(left, s) >= min(MIN_AFFORDABLE, batch_for(s, rounds, still_correct))]
+    if late or not within_budget:
+        why = late or f"the budget of {budget:g} gradients per image is spent"
+        return Stop(f"{why}; {expected}", converged=False, further_breaks=more)
 
     def promise(strategy: SearchStrategy) -> float:
         """Images that the strategy's next round is expected to break for every gradient."""
-        last = latest[strategy.name].record if strategy.name in latest else None
-        return (PRIOR if last is None else DECAY * last.broken / last.attacked) / strategy.cost
+        own = records[strategy.name]
+        return (DECAY * own[-1].broken / own[-1].attacked if own else PRIOR) / strategy.cost
 
-    available = [strategy for strategy in strategies if strategy.source is None or not repetitions[strategy.name]]  # a source once
-    expected = EXTRA * spent * max(map(promise, available), default=0.0)
-    all_tried = len(latest) == len(strategies) and not any(done.cut for done in latest.values())
-    if all_tried and expected < TOLERANCE * examples:
-        more = f"{EXTRA:.0%} more is expected to break {expected:.1f} of {examples:,} images"
-        return Stop(f"all {len(strategies)} searches were tried, and {more}", converged=True)
-    within_budget = [s for s in available if affordable(left, s) >= min(MIN_AFFORDABLE, batch_for(s, rounds, still_correct))]
-    if not within_budget:
-        return Stop(f"the budget of {budget:g} gradients per image is spent", converged=False)
     # of equal promise the one with the fewest rounds, of these the first
-    chosen = max(within_budget, key=lambda strategy: (promise(strategy), -repetitions[strategy.name]))
-    wanted, most = batch_for(chosen, rounds, still_correct), affordable(left, chosen)
-    return NextRound(chosen, repetitions[chosen.name], min(wanted, most), cut=most < wanted)
+    chosen = max(within_budget, key=lambda strategy: (promise(strategy), -len(records[strategy.name])))
+    if EXTRA * spent * promise(chosen) < TOLERANCE * examples and rounds:
+        chosen = min(within_budget, key=lambda strategy: (last[strategy.name][1], strategy.cost))
+    return NextRound(chosen, len(records[chosen.name]), min(batch_for(chosen, rounds, still_correct), affordable(left, chosen)))

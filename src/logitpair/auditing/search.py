@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from logitpair.attacks import Attack
 from logitpair.auditing.audit_ledger import AuditLedger
-from logitpair.auditing.scheduler import Round, Stop, next_round
+from logitpair.auditing.convergence import Round
+from logitpair.auditing.scheduler import Stop, next_round
 from logitpair.auditing.strategies import FORWARD, SearchStrategy
 from logitpair.data import Data, batches, select
 from logitpair.evaluation.resumable import Chunk, Execution, Work, resumable_map
@@ -20,7 +21,7 @@ from logitpair.models.inference import check_accepts, compute_logits, predict
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.runtime import distributed
 from logitpair.runtime.precision import autocast
-from logitpair.storage.ledger import FACTS, Columns, PartialLedger, column, gallery, total
+from logitpair.storage.ledger import FACTS, POSITION, Columns, PartialLedger, column, gallery, total
 from logitpair.storage.results import SearchRound
 from logitpair.threat import Linf
 from logitpair.validate import check_batch, check_labels
@@ -51,12 +52,13 @@ class AuditContext:
         def work(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
             with autocast(self.dtype, self.how.device):
                 found = attack.find_unchecked(network, x, y, ExampleStreams(seed, position))
-            x_adv = torch.where(threat.contains(found.x_adv, x)[:, None, None, None], found.x_adv, x)
-            logits = compute_logits(model, x_adv)
+            x_adv = _or_unperturbed(found.x_adv, x, threat)
+            logits, rounded = compute_logits(model, x_adv), _or_unperturbed(threat.eight_bit(x_adv, x), x, threat)
             return {
                 "broken": predict(logits) != y,
-                "broken_8_bit": predict(compute_logits(model, threat.eight_bit(x_adv, x))) != y,
+                "broken_8_bit": predict(compute_logits(model, rounded)) != y,
                 "prediction": predict(logits),
+                "finite": torch.isfinite(logits).all(1),
                 "margin": margin(logits, y).double(),
                 "distance": threat.distance(x_adv, x).double(),
                 **{name: getattr(found, name) for name in ("restart", "step", "gradients", "forwards")},
@@ -65,9 +67,19 @@ class AuditContext:
 
         return self.map(stage, positions, work, note)
 
+    def sample(self, rows: np.ndarray, number: int, purpose: str) -> np.ndarray:
+        """Positions of so many of the examples that the mask ``rows`` chooses, drawn at random, ascending; of all where they are fewer."""
+        generator = np.random.default_rng(derive_seed(self.seed, purpose))
+        return np.sort(generator.permutation(np.flatnonzero(rows))[:number])
+
     def images(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
         """These examples as one batch ``(x, y)``."""
         return next(iter(batches(select(self.data, positions.tolist()), len(positions), self.how.device)))
+
+
+def _or_unperturbed(x_adv: Tensor, x: Tensor, threat: Linf) -> Tensor:
+    """``x_adv`` where it lies in the ball and the box, else ``x``."""
+    return torch.where(threat.contains(x_adv, x)[:, None, None, None], x_adv, x)
 
 
 def survey(context: AuditContext, examples: int) -> tuple[AuditLedger, int]:
@@ -79,7 +91,7 @@ def survey(context: AuditContext, examples: int) -> tuple[AuditLedger, int]:
         logits = compute_logits(context.model, x)
         check_labels(y, logits.shape[1])
         columns = {"y": y, "prediction": predict(logits), "margin": margin(logits, y).double(), "gallery/x": gallery(x, position)}
-        return columns | {f"{FACTS}classes": logits.shape[1]}
+        return columns | {"finite": torch.isfinite(logits).all(1), f"{FACTS}classes": logits.shape[1]}
 
     chunks = context.map(0, np.arange(examples), clean, "clean")
     return AuditLedger(chunks), int(chunks[0][f"{FACTS}classes"])
@@ -92,17 +104,17 @@ def search_rounds(
     rounds: list[Round] = []
     examples, began = len(ledger.still_correct), time.monotonic()
     while True:
-        late = minutes is not None and time.monotonic() - began > 60 * minutes
+        over = minutes is not None and time.monotonic() - began > 60 * minutes
+        late = f"the {minutes:g} minutes are over" if distributed.any_process(over, context.how.world) else None
         left, number = int(ledger.still_correct.sum()), len(rounds)
-        step = next_round(strategies, rounds, examples, left, budget)
-        if distributed.any_process(late, context.how.world):
-            step = Stop(f"the {minutes:g} minutes are over", converged=False)
+        step = next_round(strategies, rounds, examples, left, budget, late)
         if isinstance(step, Stop):
             return tuple(done.record for done in rounds), step
         strategy, attacked = step.strategy, ledger.nearest(step.strategy.name, step.batch)
         attack, network = strategy.attack(step.repetition), strategy.source or context.model
         note = f"{strategy.name}, {left:,} still correct"
         chunks = context.search(number + 1, attacked, attack, network, derive_seed(context.seed, number), note)
+        rank = ledger.ranks(column(chunks, POSITION))
         ledger.add(number, strategy.name, attacked, chunks)
         record = SearchRound(
             strategy=strategy.name,
@@ -115,4 +127,4 @@ def search_rounds(
             seconds=round(total(chunks, "seconds"), 3),
         )
         cost = float(column(chunks, "gradients").sum()) + FORWARD * float(column(chunks, "forwards").sum())
-        rounds.append(Round(record, cost, step.cut))
+        rounds.append(Round(record, cost, rank, column(chunks, "broken")))

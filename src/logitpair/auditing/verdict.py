@@ -3,40 +3,51 @@
 from collections.abc import Sequence
 
 from logitpair.auditing.scheduler import Stop
+from logitpair.evaluation.confidence import wilson
 from logitpair.storage.results import Accuracy, Finding, Verdict
 
 MATERIAL = 0.03  # a reference attack's number that is too high by less is imprecise, not masked
+PROVEN = 0.01  # what the gap of two searches of the same images must be at least with 95% confidence, so that a few images are no verdict
 MASKING = {  # checks that a masked gradient fails, of the network and of the attack
     *("logit_scale", "gradients_cross_entropy", "gradients_margin", "resolution"),
     *("one_step", "restarts", "step_size", "losses", "eps", "noise", "black_box"),
 }
 
 
-def decide(reference: Accuracy, audited: Accuracy, findings: Sequence[Finding], stop: Stop) -> tuple[Verdict, str]:
-    """The verdict, and the reason in one sentence.
+def decide(reference: Accuracy, audited: Accuracy, findings: Sequence[Finding], stop: Stop, examples: int) -> tuple[Verdict, str]:
+    """The verdict, and the reason in one sentence; ``reference`` and ``audited`` are of the same images, of all ``examples`` or fewer.
 
-    ``overestimated``: the reference attack's number is above the interval of the audit's and by at least ``MATERIAL``. PGD leaves a point
-    or two more than the best searches on honest networks too.
+    ``overestimated``: of the same images the audit broke so many more that the reference attack's number is at least ``MATERIAL`` too high.
+    PGD leaves a point or two more than the best searches on honest networks too. ``trustworthy`` needs a search that nothing blinded and
+    that is not expected to break ``MATERIAL`` more.
     """
-    low, high = audited.ci95
-    ours, theirs = f"{audited.top1:.2%} ({low:.2%} to {high:.2%})", f"{reference.top1:.2%}"
-    gap = round(reference.top1 - audited.top1, 9)  # 0.94 - 0.91 is a little less than 0.03
+    theirs, ours = f"{reference.top1:.2%}", f"{audited.top1:.2%}"
+    gap, (low, high) = _paired(reference.correct - audited.correct, audited.total)
     failed = [finding.check for finding in findings if not finding.passed]
     if blocking := [finding.check for finding in findings if finding.blocks and not finding.passed]:
         numbers = f"reference attack {theirs}, audit {ours}"
         return "inconclusive", f"{', '.join(blocking)} failed, so that no attack's number can be believed ({numbers})"
-    if reference.top1 > high and gap >= MATERIAL:
+    if gap >= MATERIAL and low >= PROVEN:
         masking = [check for check in failed if check in MASKING]
         suggest = "suggests" if len(masking) == 1 else "suggest"
         why = f"it may follow a masked gradient, as {', '.join(masking)} {suggest}" if masking else "it is too weak"
         left = f"the reference attack leaves {theirs} correct, the audit {ours} of the same {audited.total:,} images"
-        return "overestimated", f"{left}: {why}"
-    if reference.top1 < low:
-        left = f"the reference attack left {theirs}, less than the audit's {ours}"
+        return "overestimated", f"{left}, which is {100 * gap:.1f} points less ({100 * low:.1f} to {100 * high:.1f}): {why}"
+    missed, (surely_missed, _) = _paired(audited.correct - reference.correct, audited.total)
+    if surely_missed >= PROVEN:
+        left = f"the reference attack left {theirs}, {100 * missed:.1f} points less than the audit's {ours} of the same images"
         return "inconclusive", f"{left}: give a larger budget, or compare the images"
-    if not stop.converged:
-        return "inconclusive", f"{stop.reason} before every search had stopped finding; give a larger budget"
+    numbers = f"the reference attack's {theirs} is {100 * gap:.1f} points above the audit's {ours}" if gap else f"both leave {ours}"
+    if reference.top1 >= MATERIAL:  # what is as good as 0 cannot be too high
+        if blinding := [finding.check for finding in findings if finding.forbids_trust]:
+            why = f"{', '.join(blinding)} failed, so that the search may be blind too"
+            return "inconclusive", f"{numbers}, but {why}; rely on searches without gradients, or on the network without what hides them"
+        if stop.further_breaks >= MATERIAL * examples:
+            return "inconclusive", f"{numbers}, but {stop.reason}; give a larger budget or more images"
     but = f", though {', '.join(failed)} failed" if failed else " and every check passed"
-    if reference.top1 > high:
-        return "trustworthy", f"the reference attack's {theirs} is {100 * gap:.1f} points above the audit's {ours}: quote the latter{but}"
-    return "trustworthy", f"the reference attack's {theirs} is within the interval of the audit's {ours}{but}"
+    return "trustworthy", f"{numbers}{': quote the latter' if gap else ''}{but}"
+
+
+def _paired(broken: int, total: int) -> tuple[float, tuple[float, float]]:
+    """Images that one search broke and another left, as a fraction of the same images, with its 95% interval; 0 where there are none."""
+    return (broken / total, wilson(broken, total)) if broken > 0 else (0.0, (0.0, 0.0))

@@ -215,6 +215,7 @@ class Finding(Record, frozen=True, kw_only=True):
     measured: dict[str, float | None] = {}  #: the numbers; null for one that is not finite
     threshold: float | None = None  #: what they were held against
     blocks: bool = False  #: whether no verdict but `inconclusive` is possible while it fails
+    forbids_trust: bool = False  #: whether it failed so badly that the verdict cannot be `trustworthy`
 
 
 class SearchRound(Record, frozen=True, kw_only=True):
@@ -267,7 +268,8 @@ class AuditResults(Results, frozen=True, kw_only=True, tag_field="kind", tag="au
     findings: tuple[Finding, ...]  #: the checks
     rounds: tuple[SearchRound, ...]  #: the search
     stop_reason: str  #: why the search ended
-    converged: bool  #: whether a tenth more of it was not expected to break one image in a thousand
+    converged: bool  #: whether `further_breaks` is below one image in a thousand
+    further_breaks: Amount | None = None  #: images that another pass of every search breaks at most, with 95% confidence
     eps_curve: tuple[EpsPoint, ...] = ()  #: accuracy of the checks' sample against eps
     gradient_evaluations_per_example: Amount  #: spent by the search
     forward_evaluations_per_example: Amount  #: spent by the search

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import logitpair as lp
 from logitpair import InputError
 from logitpair.attacks import Attack
+from logitpair.auditing.search import AuditContext
 from logitpair.auditing.strategies import strategies_for
 from logitpair.runtime.distributed import World
 
@@ -187,18 +188,52 @@ def test_images_of_another_network_are_tried(model: nn.Module, sample: Pair) -> 
 
 
 def test_a_reported_accuracy_is_judged_without_repeating_it(model: nn.Module, sample: Pair) -> None:
-    reported = {"top1": 0.95, "correct": 38, "total": 40, "ci95": [0.83, 0.99]}
+    reported = {"top1": 0.9, "correct": 27, "total": 30, "ci95": [0.74, 0.97]}
     found = audit(model, sample, reported_accuracy=reported, threat=lp.Linf(0.2), budget=40)
     assert found.verdict == "overestimated"
-    assert found.results["reference"]["top1"] == 0.95
+    assert found.results["reference"]["top1"] == 0.9
     assert not found.results["reference"]["measured"]
 
 
-def test_a_spent_budget_leaves_the_answer_open(model: nn.Module, sample: Pair) -> None:
-    found = audit(model, sample, budget=0.5, reported_accuracy={"top1": 0.5, "correct": 20, "total": 40, "ci95": [0.35, 0.65]})
+def test_a_spent_budget_leaves_the_answer_open(model: nn.Module, sample: Pair, audited: lp.Audit) -> None:
+    found = audit(model, sample, budget=0.5, reported_accuracy=audited.results["clean"])
     assert found.verdict == "inconclusive"
+    assert found.record.further_breaks == found.record.clean.correct
     assert not found.results["converged"]
     assert found.robust_accuracy == found.results["clean"]["top1"]
+
+
+def test_what_is_measured_on_some_is_measured_on_a_random_sample(model: nn.Module, sample: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logitpair.auditing.reference.EXAMPLES", 12)
+    attacked: list[Tensor] = []
+    search = AuditContext.search
+    monkeypatch.setattr(
+        AuditContext,
+        "search",
+        lambda context, stage, positions, *rest: (
+            attacked.append(positions) if stage == 999 else None,
+            search(context, stage, positions, *rest),
+        )[1],
+    )
+    by_class = sample[1].sort().indices  # the first 12 hold four of the ten classes
+    audit(model, (sample[0][by_class], sample[1][by_class]), budget=15)
+    assert len(set(sample[1][by_class][attacked[0]].tolist())) > 4
+    assert (np.diff(attacked[0]) > 0).all()
+
+
+def test_what_only_logits_that_are_not_finite_break_is_said(sample: Pair) -> None:
+    class Overflowing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            zeros = 0 * x.flatten(1)[:, :9]
+            logits = torch.cat([1 - x.flatten(1)[:, :1], zeros], 1)
+            return torch.where((x > 0.01).flatten(1).all(1, keepdim=True), torch.nan, logits)
+
+    found = audit(Overflowing(), (sample[0] * 0, sample[1] * 0))
+    assert found.robust_accuracy < 1
+    (finite,) = (finding for finding in found.record.findings if finding.check == "finite")
+    assert not finite.passed
+    assert finite.measured == {"clean": 0.0, "broken": pytest.approx(1 - found.robust_accuracy)}
+    assert found.verdict == "inconclusive"
 
 
 def test_plots(audited: lp.Audit) -> None:
@@ -263,6 +298,11 @@ def test_a_model_that_is_never_right(sample: Pair) -> None:
         (lambda x, y: (x, y), {"reference_attack": lp.attacks.Square(lp.Linf(0.05))}, "reference_attack: is a Square; accepted: an untarg"),
         (lambda x, y: (x, y), {"reported_accuracy": 5}, "reported_accuracy: must be a mapping .* not a int"),
         (lambda x, y: (x, y), {"reported_accuracy": {"top1": 0.5}}, "reported_accuracy: must hold top1, correct, total and ci95"),
+        (
+            lambda x, y: (x, y),
+            {"reported_accuracy": {"top1": 0.5, "correct": 5000, "total": 10_000, "ci95": [0.49, 0.51]}},
+            "reported_accuracy: is of 10,000 images, and data holds 30",
+        ),
         (lambda x, y: (x, y), {"batch_size": 0}, "batch_size must be at least 1"),
     ],
 )

@@ -11,13 +11,13 @@ from logitpair.storage.ledger import MISCLASSIFIED, POSITION, STILL_CORRECT, Col
 def survey(*margins: float) -> AuditLedger:
     """A ledger of so many examples, all classified right by these margins."""
     zeros = np.zeros(len(margins), int)
-    chunk = {POSITION: np.arange(len(margins)), "y": zeros, "prediction": zeros, "margin": np.array(margins)}
+    chunk = {POSITION: np.arange(len(margins)), "y": zeros, "prediction": zeros, "margin": np.array(margins), "finite": zeros == 0}
     return AuditLedger([chunk | {"gallery/x": np.zeros((len(margins), 1, 2, 2))}])
 
 
 def searched(position: int, *, broken: bool, margin: float) -> Columns:
     """The chunk of a search on one example."""
-    columns = {name: np.ones(1) for name in ("gradients", "forwards", "prediction", "distance", "restart", "step")}
+    columns = {name: np.ones(1) for name in ("gradients", "forwards", "prediction", "finite", "distance", "restart", "step")}
     columns |= {name: np.array([broken]) for name in ("broken", "broken_8_bit")}
     return columns | {POSITION: np.array([position]), "margin": np.array([margin]), "gallery/x_adv": np.ones((1, 1, 2, 2))}
 
@@ -53,6 +53,15 @@ def test_only_what_was_still_correct_is_recorded_as_broken() -> None:
 
 def test_what_is_wrong_without_any_attack_is_never_attacked() -> None:
     chunk = {POSITION: np.arange(2), "y": np.zeros(2, int), "prediction": np.array([1, 0]), "margin": np.array([1.0, -1.0])}
-    ledger = AuditLedger([chunk | {"gallery/x": np.zeros((2, 1, 2, 2))}])
+    ledger = AuditLedger([chunk | {"finite": np.array([True, True]), "gallery/x": np.zeros((2, 1, 2, 2))}])
     assert ledger.columns["broken_in_round"].tolist() == [MISCLASSIFIED, STILL_CORRECT]
     assert ledger.nearest("one", 2).tolist() == [1]
+
+
+def test_ranks_are_those_of_what_is_still_correct_by_the_nearest_that_a_search_came() -> None:
+    ledger = survey(-1.0, 0.5, -3.0, -2.0)
+    assert ledger.still_correct.all()  # as in the chunk, whatever the margin
+    assert ledger.ranks(np.arange(4)).tolist() == [0.375, 0.125, 0.875, 0.625]
+    ledger.add(0, "one", np.array([1]), [searched(1, broken=True, margin=1.0)])
+    ledger.add(1, "one", np.array([2]), [searched(2, broken=False, margin=-0.5)])
+    assert ledger.ranks(np.array([0, 2, 3])).tolist() == [0.5, 1 / 6, 5 / 6]

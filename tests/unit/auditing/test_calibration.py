@@ -64,22 +64,22 @@ def test_every_mask_is_noticed_by_the_check_that_is_for_it(name: str, plain: nn.
     if name not in ("argmax", "dead unit"):  # what leaves no gradient at all is searched blindly
         assert audit.robust_accuracy <= honest.robust_accuracy + 0.05
     assert audit.robust_accuracy < 0.6
-    assert audit.verdict != "trustworthy" or audit.record.reference.top1 < 0.1
+    assert audit.verdict != "trustworthy" or audit.record.reference.top1 < 0.03
 
 
 def test_an_honest_network_raises_no_alarm(honest: lp.Audit) -> None:
-    assert not failed(honest) - {"eight_bit"}
+    assert not failed(honest) - {"eight_bit", "search_converged"}
     assert honest.verdict == "trustworthy", honest.record.reason
 
 
 def test_an_honest_robust_network_raises_no_alarm_and_keeps_no_more_than_under_pgd_with_many_restarts(
     robust: nn.Module, images: Pair
 ) -> None:
-    audit = lp.audit(robust, images, threat=THREAT, reference_attack=REFERENCE, budget=2000, progress=False)  # Square is expensive on few
-    assert not failed(audit) - {"eight_bit"}
+    strong = lp.attacks.PGD(THREAT, step_size=0.02, steps=50, restarts=10, loss=lp.losses.margin)
+    audit = lp.audit(robust, images, threat=THREAT, reference_attack=strong, budget=2000, progress=False)  # Square is expensive on few
+    assert not failed(audit) - {"eight_bit", "search_converged"}  # on so few nothing converges
     assert audit.verdict == "trustworthy", audit.record.reason
     assert 0.2 < audit.robust_accuracy < 1
-    strong = lp.attacks.PGD(THREAT, step_size=0.02, steps=50, restarts=10, loss=lp.losses.margin)
     pgd = lp.evaluate(robust, images, attacks={"pgd": strong}, progress=False).results["white_box"]
     assert audit.record.robust_accuracy.correct <= pgd["correct"]
     assert audit.record.gradient_evaluations_per_example < pgd["top1"] * 500 / 2

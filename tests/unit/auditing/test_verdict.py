@@ -7,26 +7,57 @@ import pytest
 from logitpair.auditing.scheduler import Stop
 from logitpair.auditing.verdict import decide
 from logitpair.evaluation.confidence import wilson
-from logitpair.storage.results import Accuracy
+from logitpair.storage.results import Accuracy, Finding
 
 
 def accuracy(correct: int, total: int = 300) -> Accuracy:
     return Accuracy(top1=correct / total, correct=correct, total=total, ci95=wilson(correct, total))
 
 
+def decided(reference: int, audited: int, total: int = 300, *findings: Finding, further: float = 0.0) -> tuple[str, str]:
+    stop = Stop("the budget is spent", converged=not further, further_breaks=further)
+    return decide(accuracy(reference, total), accuracy(audited, total), findings, stop, 1000)
+
+
+def check(*, passed: bool = False, blocks: bool = False, forbids_trust: bool = False) -> Finding:
+    return Finding(check="eps", passed=passed, evidence="", advice="", blocks=blocks, forbids_trust=forbids_trust)
+
+
 @pytest.mark.parametrize(
-    ("reference", "audited", "word"),
+    ("reference", "audited", "total", "word"),
     [
-        (282, 273, "overestimated"),  # three points, which floating-point numbers make a little less
-        (282, 274, "trustworthy"),  # above the interval by less than three points
-        (282, 276, "trustworthy"),
-        (60, 51, "trustworthy"),  # three points within the interval
-        (273, 282, "trustworthy"),
-        (0, 0, "trustworthy"),
-        (250, 282, "inconclusive"),  # less than the audit's
+        (282, 273, 300, "overestimated"),  # three points, which floating-point numbers make a little less
+        (282, 274, 300, "trustworthy"),  # less than three points
+        (60, 51, 300, "overestimated"),  # of the same images: an interval for other images says nothing
+        (34, 28, 60, "overestimated"),  # 10.0%, 95% interval 4.7 to 20%
+        (34, 32, 60, "trustworthy"),  # 3.3%, but from 0.9%: two images
+        (273, 282, 300, "inconclusive"),  # less than the audit's
+        (273, 274, 300, "trustworthy"),
+        (0, 0, 300, "trustworthy"),
     ],
 )
-def test_it_depends_on_the_gap_and_on_the_interval(reference: int, audited: int, word: str) -> None:
-    assert decide(accuracy(reference), accuracy(audited), [], Stop("enough", converged=True))[0] == word
-    not_converged = decide(accuracy(reference), accuracy(audited), [], Stop("the budget is spent", converged=False))[0]
-    assert not_converged == ("overestimated" if word == "overestimated" else "inconclusive")
+def test_it_depends_on_what_was_broken_of_the_same_images(reference: int, audited: int, total: int, word: str) -> None:
+    assert decided(reference, audited, total)[0] == word
+
+
+def test_the_gap_has_its_own_interval() -> None:
+    assert "10.0 points less (4.7 to 20.1)" in decided(34, 28, 60)[1]
+
+
+def test_a_search_that_would_break_three_percent_more_leaves_the_answer_open_but_not_what_it_proved() -> None:
+    assert decided(200, 198, further=29.9)[0] == "trustworthy"
+    word, reason = decided(200, 198, further=30.0)
+    assert word == "inconclusive"
+    assert "the budget is spent" in reason
+    assert decided(200, 150, further=30.0)[0] == "overestimated"
+
+
+def test_what_blinds_the_search_forbids_trust_but_not_what_it_proved() -> None:
+    assert decided(200, 198, 300, check())[0] == "trustworthy"
+    word, reason = decided(200, 198, 300, check(forbids_trust=True))
+    assert word == "inconclusive"
+    assert "eps failed, so that the search may be blind too" in reason
+    assert decided(200, 150, 300, check(forbids_trust=True))[0] == "overestimated"
+    assert decided(200, 150, 300, check(blocks=True))[0] == "inconclusive"
+    assert decided(200, 198, 300, check(passed=True, blocks=True))[0] == "trustworthy"
+    assert decided(2, 0, 300, check(forbids_trust=True), further=30.0)[0] == "trustworthy"  # nothing to be too high by

@@ -45,7 +45,7 @@ def attack_checks(sample: Sample, attack: PGD, sources: Mapping[str, nn.Module])
         _losses(sample, attack, broken_first),
         _converged(first),
         _path(first),
-        _eps(curve),
+        _eps(curve, sample.y),
         _noise(sample, active, attack.threat),
         _black_box(sample, active, attack.threat),
         *(_transfer(sample, active, attack.threat, name, source) for name, source in sources.items()),
@@ -120,12 +120,13 @@ def _eps_curve(sample: Sample, attack: PGD, broken: Tensor) -> tuple[EpsPoint, .
     return tuple(EpsPoint(eps=eps, top1=1 - fraction(rows), examples=len(rows)) for eps, rows in at.items())
 
 
-def _eps(curve: Sequence[EpsPoint]) -> Finding:
+def _eps(curve: Sequence[EpsPoint], y: Tensor) -> Finding:
+    chance = fraction(y == y.mode().values)  # of always the same class
     rise, end = max(later.top1 - earlier.top1 for earlier, later in pairwise(curve)), curve[-1].top1
     points = ", ".join(f"{point.top1:.0%} at {point.eps:.3g}" for point in curve)
     limit = f"it may not rise by more than {POINTS:.0%}, and at 1 must be at most that"
     evidence = f"accuracy on the sample against the radius: {points} ({limit})"
-    return finding("eps", rise <= POINTS and end <= POINTS, evidence, POINTS, rise=rise, at_1=end)
+    return finding("eps", rise <= POINTS and end <= POINTS, evidence, POINTS, forbids_trust=end > chance + POINTS, rise=rise, at_1=end)
 
 
 def _noise(sample: Sample, active: Sample, threat: Linf) -> Finding:

@@ -35,7 +35,9 @@ ADVICE = {
 BLOCKING = {"repeatable", "batch_independent", "finite"}  # no attack's number can be believed while they fail
 
 
-def finding(check: str, passed: bool, evidence: str, threshold: float, *, of: str = "", **measured: float) -> Finding:
+def finding(
+    check: str, passed: bool, evidence: str, threshold: float, *, of: str = "", forbids_trust: bool = False, **measured: float
+) -> Finding:
     """The record of a check; where there is one for each loss or source, ``of`` names it."""
     return Finding(
         check=f"{check}_{of}" if of else check,
@@ -45,4 +47,5 @@ def finding(check: str, passed: bool, evidence: str, threshold: float, *, of: st
         measured={name: value if math.isfinite(value) else None for name, value in measured.items()},
         threshold=threshold,
         blocks=check in BLOCKING,
+        forbids_trust=forbids_trust,
     )

@@ -17,6 +17,7 @@ from logitpair.validate import are_probabilities
 DIFFER = 1e-3  # of the logits' spread: more than float32 kernels differ by on other batch sizes
 ALONE = 8  # images that are run one by one too
 USELESS = 0.05  # fraction of images whose gradient is zero or not finite
+BLIND = 0.5  # of the margin, which every search follows: with more of them the searches by gradients are blind
 SMALLEST, LARGEST = 0.05, 75.0  # median lead of the winning logit between which cross-entropy has a gradient in every precision
 TINY = 1 / 1024  # of the pixels' range: less than half of an 8-bit step
 SAME = 0.5  # fraction of images whose logits do not react to noise that small
@@ -28,7 +29,6 @@ def model_checks(sample: Sample) -> Iterator[Finding]:
     yield _repeatable(sample, logits)
     yield _batch_independent(sample, logits)
     yield _no_probabilities(logits)
-    yield _finite(logits)
     yield _logit_scale(logits, sample.y)
     yield _gradients(sample, "cross_entropy", losses.cross_entropy)
     yield _gradients(sample, "margin", losses.margin)
@@ -60,11 +60,6 @@ def _no_probabilities(logits: Tensor) -> Finding:
     return finding("logits", not sums, evidence, 0.5, probabilities=float(sums))
 
 
-def _finite(logits: Tensor) -> Finding:
-    share = fraction((~torch.isfinite(logits)).any(1))
-    return finding("finite", share == 0, f"{share:.1%} of the images have logits that are not finite (none may)", 0.0, share=share)
-
-
 def _logit_scale(logits: Tensor, y: Tensor) -> Finding:
     lead = losses.margin(logits, y).abs().nan_to_num(nan=torch.inf).median().item()
     evidence = f"the winning logit leads by {lead:.3g} in the median ({SMALLEST:g} to {LARGEST:g} is usual)"
@@ -77,8 +72,10 @@ def _gradients(sample: Sample, name: str, loss: losses.Loss) -> Finding:
         gradient = gradient_of(loss(compute_logits(sample.model, x), sample.y).sum(), x).flatten(1)
     vanishing, not_finite = fraction((gradient == 0).all(1)), fraction((~torch.isfinite(gradient)).any(1))
     evidence = f"the gradient of {name.replace('_', '-')} is zero on {vanishing:.1%} and not finite on {not_finite:.1%} of the images"
-    together, passed = f"(together at most {USELESS:.0%})", vanishing + not_finite <= USELESS
-    return finding("gradients", passed, f"{evidence} {together}", USELESS, of=name, vanishing=vanishing, not_finite=not_finite)
+    useless = vanishing + not_finite
+    evidence, blind = f"{evidence} (together at most {USELESS:.0%})", loss is losses.margin and useless > BLIND
+    measured = {"vanishing": vanishing, "not_finite": not_finite}
+    return finding("gradients", useless <= USELESS, evidence, USELESS, of=name, forbids_trust=blind, **measured)
 
 
 def _resolution(sample: Sample, logits: Tensor) -> Finding:

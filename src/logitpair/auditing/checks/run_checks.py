@@ -25,18 +25,19 @@ EIGHT_BIT = 0.02  # fraction of the images that may be broken only by values bet
 def run_checks(
     context: AuditContext, ledger: AuditLedger, attack: PGD, sources: Mapping[str, nn.Module], stop: Stop
 ) -> tuple[tuple[Finding, ...], tuple[EpsPoint, ...], Passes, Columns]:
-    """Check the network on the first images, the attack on the first that the network gets right, and the search by how it ended.
+    """Check the network on images drawn at random, the attack on some that the network gets right, and the search by how it ended.
 
     Besides the findings: the attack's accuracy against the radius on the sample, what the checks cost, and for the ledger the margins at
     the ends of the attack's restarts; no accuracies and no margins where the network is never right.
     """
-    examples, correct = len(ledger.clean_correct), np.flatnonzero(ledger.clean_correct)[:SAMPLE]
+    examples, correct = len(ledger.clean_correct), context.sample(ledger.clean_correct, SAMPLE, "correct examples of the checks")
+    any_label = context.sample(np.full(examples, True), SAMPLE, "examples of the checks")
     model, others = QueryCounter(context.model), {name: QueryCounter(source) for name, source in sources.items()}
 
     def sample(positions: np.ndarray) -> Sample:
         return Sample(model, *context.images(positions), derive_seed(context.seed, "checks"))
 
-    findings, curve, columns = [*model_checks(sample(np.arange(min(SAMPLE, examples))))], (), {}
+    findings, curve, columns = [*model_checks(sample(any_label)), _finite(ledger)], (), {}
     if len(correct):
         of_attack, curve, ends = attack_checks(sample(correct), attack, others)
         findings, columns = findings + of_attack, {"restarts/margin": ends.double().cpu().numpy()}
@@ -46,6 +47,12 @@ def run_checks(
         forward_evaluations_per_example=sum(network.forwards for network in networks) / examples,
     )
     return (*findings, _search_converged(stop), _eight_bit(ledger)), curve, passes, columns
+
+
+def _finite(ledger: AuditLedger) -> Finding:
+    clean, broken = (float((~ledger.columns["finite"] & rows).mean()) for rows in (~ledger.clean_correct, ledger.clean_correct))
+    evidence = f"the logits of {clean:.1%} of all images are not finite, and {broken:.1%} are broken by logits that are not (none may)"
+    return finding("finite", clean + broken == 0, evidence, 0.0, clean=clean, broken=broken)
 
 
 def _search_converged(stop: Stop) -> Finding:
