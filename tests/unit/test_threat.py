@@ -129,3 +129,10 @@ def test_slips_of_type_are_refused_in_one_line() -> None:
             make()
     with pytest.raises(InputError, match="None is no text"):
         parse(None)
+
+
+@pytest.mark.parametrize(("eps", "low", "high"), [(10 / 255, 190, 210), (10.3 / 255, 190, 210), (10.7 / 255, 190, 210), (1.0, 0, 255)])
+def test_eight_bits_end_where_the_ball_ends(eps: float, low: int, high: int) -> None:
+    x = torch.full((1, 1, 1, 2), 200 / 255, dtype=torch.float64)
+    x_adv = (x + eps * torch.tensor([-1.0, 1.0], dtype=torch.float64)).clamp(0, 1)
+    assert (255 * Linf(eps).eight_bit(x_adv, x)).flatten().tolist() == pytest.approx([low, high], abs=1e-9)

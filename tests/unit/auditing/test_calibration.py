@@ -76,11 +76,12 @@ def test_an_honest_robust_network_raises_no_alarm_and_keeps_no_more_than_under_p
     robust: nn.Module, images: Pair
 ) -> None:
     strong = lp.attacks.PGD(THREAT, step_size=0.02, steps=50, restarts=10, loss=lp.losses.margin)
-    audit = lp.audit(robust, images, threat=THREAT, reference_attack=strong, budget=2000, progress=False)  # Square is expensive on few
+    audit = lp.audit(robust, images, threat=THREAT, reference_attack=strong, budget=1300, progress=False)  # Square is expensive on few
     assert not failed(audit) - {"eight_bit", "search_converged"}  # on so few nothing converges
     assert audit.verdict == "trustworthy", audit.record.reason
     assert 0.2 < audit.robust_accuracy < 1
     pgd = lp.evaluate(robust, images, attacks={"pgd": strong}, progress=False).results["white_box"]
     assert audit.record.robust_accuracy.correct <= pgd["correct"]
-    assert audit.record.gradient_evaluations_per_example < pgd["top1"] * 500 / 2
+    as_good = next(done for done in audit.record.rounds if done.still_correct <= pgd["correct"])
+    assert as_good.gradients_per_example < pgd["top1"] * 500 / 4
     assert audit.record.rounds[0].gradients_per_example <= 12
