@@ -39,7 +39,7 @@ class Linf:
 
     def ascent(self, gradient: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """The direction of length 1 in this norm of steepest ascent: the gradient's sign, 0 where it is NaN."""
-        return gradient.sign().nan_to_num_(nan=0.0)
+        return gradient.sign()
 
     def distance(self, x_adv: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
         """How far each ``x_adv`` is from its ``x``, in this norm and [0, 1] pixel scale."""

@@ -109,3 +109,23 @@ def test_derive_seed_fits_a_generator_and_tells_its_parts_apart() -> None:
     for seed in seeds:
         assert 0 <= seed < 2**63
         torch.Generator().manual_seed(seed)
+
+
+def splitmix64(z: int) -> int:
+    """Steele, Lea and Flood 2014, figure 16, on Python's integers."""
+    z = (z + 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+    return z ^ z >> 31
+
+
+@pytest.mark.parametrize("seed", [0, 3, -1, 2**63 + 7, 2**64 + 5])
+def test_streams_are_those_of_all_versions(seed: int) -> None:
+    streams = ExampleStreams(seed, torch.tensor([0, 1, 59_999]))
+    for draw in range(2):
+        key = seed + draw * 0x632BE59BD9B4E019 % 2**62
+        expected = [
+            [(splitmix64(splitmix64(example + pixel * 0x1851F42D4C957F2D)) >> 11) / 2**53 for pixel in range(3)]
+            for example in (splitmix64(i * -0x61C8864680B583EB + key) for i in (0, 1, 59_999))
+        ]
+        assert streams.uniform(torch.Size([3, 3]), torch.float64, torch.device("cpu")).tolist() == expected
