@@ -25,7 +25,7 @@ from tests.mutation.operators import changes
 from tests.mutation.targets import TARGETS
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("src", "tests", "pyproject.toml", "Makefile", "README.md")
+COPIED = ("src", "tests", "docs", "pyproject.toml", "Makefile", "README.md")
 CAUGHT, SURVIVED, HUNG = "caught", "survived", "caught (timeout)"
 PASSED, FAILED, NO_TESTS = 0, 1, 5  # pytest's exit codes
 HEAVY = (
@@ -58,10 +58,9 @@ class Mutant:
 
 @dataclass
 class Job:
-    """A mutant, or the untouched file, on its way through its runs of pytest in a copy of the tree."""
+    """A mutant, or the untouched tree, on its way through its runs of pytest in a copy of the tree."""
 
     mutant: Mutant | None
-    file: str
     tree: Path
     runs: list[list[str]]
     limit: float
@@ -140,18 +139,18 @@ def begin(job: Job) -> None:
 def proceed(job: Job, code: int | None) -> bool:
     """Take down how a run ended (None: too long); whether the job is over."""
     if code == NO_TESTS:
-        raise SystemExit(f"{job.file}: no tests in {' '.join(job.runs[0])}; adapt tests/mutation/targets.py")
+        raise SystemExit(f"no tests in {' '.join(job.runs[0])}; adapt tests/mutation/targets.py")
     if code == PASSED and len(job.runs) > 1:
         job.runs = job.runs[1:]
         begin(job)
         return False
     if job.mutant is None:
         if code != PASSED:
-            raise SystemExit(f"{job.file}: {' '.join(job.runs[0])} fails without a fault:\n{(job.tree / 'output.txt').read_text()[-3000:]}")
+            raise SystemExit(f"{' '.join(job.runs[0])} fails without a fault:\n{(job.tree / 'output.txt').read_text()[-3000:]}")
     else:
         job.mutant.outcome = HUNG if code is None else SURVIVED if code == PASSED else CAUGHT
         job.mutant.seconds = time.monotonic() - job.began
-        plant(job.tree, job.file, (ROOT / "src" / "logitpair" / job.file).read_text())
+        plant(job.tree, job.mutant.file, (ROOT / "src" / "logitpair" / job.mutant.file).read_text())
     return True
 
 
@@ -168,18 +167,25 @@ def ended(job: Job) -> tuple[bool, int | None]:
 
 
 def work(mutants: list[Mutant], trees: list[Path], timeout: float) -> None:
-    """Run the tests of every file without a fault, which must pass, and then those of every mutant, as many at once as there are trees."""
-    waiting: list[Mutant | str] = [*dict.fromkeys(mutant.file for mutant in mutants), *mutants]
-    limits: dict[str, float] = {}
+    """Run every list of tests without a fault, which must pass, and then those of every mutant, as many at once as there are trees."""
+    commands = {tuple(run): run for mutant in mutants for run in TARGETS[mutant.file][1]}
+    waiting: list[Mutant | list[str]] = [*commands.values(), *mutants]
+    seconds: dict[tuple[str, ...], float] = {}  # of each list of tests without a fault
     free, running = list(trees), list[Job]()
+
+    def ready(entry: Mutant | list[str]) -> bool:
+        return isinstance(entry, list) or all(tuple(run) in seconds for run in TARGETS[entry.file][1])
+
     try:
         while waiting or running:
-            while waiting and free and (isinstance(waiting[0], str) or waiting[0].file in limits):
+            while waiting and free and ready(waiting[0]):
                 entry, tree = waiting.pop(0), free.pop()
-                file = entry if isinstance(entry, str) else entry.file
-                job = Job(None if isinstance(entry, str) else entry, file, tree, TARGETS[file][1], limits.get(file, 10 * timeout))
-                if job.mutant:
-                    plant(tree, file, job.mutant.source)
+                if isinstance(entry, list):
+                    job = Job(None, tree, [entry], 20 * timeout)
+                else:
+                    runs = TARGETS[entry.file][1]
+                    job = Job(entry, tree, runs, max(timeout, 5 * sum(seconds[tuple(run)] for run in runs)))
+                    plant(tree, entry.file, entry.source)
                 begin(job)
                 running.append(job)
             for job in list(running):
@@ -188,10 +194,10 @@ def work(mutants: list[Mutant], trees: list[Path], timeout: float) -> None:
                     running.remove(job)
                     free.append(job.tree)
                     if job.mutant is None:
-                        limits[job.file] = max(timeout, 5 * (time.monotonic() - job.began))
+                        seconds[tuple(job.runs[0])] = time.monotonic() - job.began
                     else:
                         print(
-                            f"{job.mutant.outcome:16} {job.mutant.seconds:5.0f} s  {job.file}:{job.mutant.line}  {job.mutant.what}",
+                            f"{job.mutant.outcome:16} {job.mutant.seconds:5.0f} s  {job.mutant.file}:{job.mutant.line}  {job.mutant.what}",
                             flush=True,
                         )
             time.sleep(0.05)
