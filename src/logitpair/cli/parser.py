@@ -5,7 +5,6 @@ there is one, is applied to the command line before it is parsed. One that needs
 ``--help`` and mistaken options do not wait for it.
 """
 
-import difflib
 import re
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from importlib import import_module
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair import __version__
-from logitpair.cli.options import suggestion
+from logitpair.cli.options import nearest, suggestion
 from logitpair.config.numbers import with_numbers
 from logitpair.config.refusals import refusals
 from logitpair.errors import InputError
@@ -33,13 +32,13 @@ COMMANDS = {
 }
 
 
-def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
+def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], int | None], Namespace]:
     """The function that carries out the command, and its arguments; ``--help`` and ``--version`` end in ``SystemExit``."""
     name, *arguments = argv or ["--help"]
     if name not in COMMANDS:
         _about(name)
     command = import_module(f"logitpair.cli.commands.{name}")
-    parser = ArgumentParser(prog=f"logitpair {name}", description=COMMANDS[name], exit_on_error=False)
+    parser = ArgumentParser(prog=f"logitpair {name}", description=COMMANDS[name], exit_on_error=False, allow_abbrev=False)
     command.add_arguments(parser)
     with refusals():
         if hasattr(command, "expand") and arguments[:1] not in (["-h"], ["--help"]):
@@ -47,11 +46,15 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
         try:
             return command.run, parser.parse_args(with_numbers(arguments))
         except ArgumentError as error:
-            unknown = re.fullmatch(r"unrecognized arguments: (--[\w.-]+).*", str(error), re.IGNORECASE | re.DOTALL)
+            unknown = re.match(r"unrecognized arguments: ([^\s=]+)", str(error), re.IGNORECASE)
+            if unknown is None:
+                raise
             options = [option for action in parser._actions for option in action.option_strings]  # pyright: ignore[reportPrivateUsage]
-            if unknown and (near := difflib.get_close_matches(unknown[1], options, n=1)):
-                raise InputError(f"no option {unknown[1]}; did you mean {near[0]}?") from error
-            raise
+            listed = f"`logitpair {name} --help` lists what is accepted"
+            if not unknown[1].startswith("-"):
+                raise InputError(f"'{unknown[1]}' is one argument too many; {listed}") from error
+            near = nearest(unknown[1], options)
+            raise InputError(f"no option {unknown[1]}; {f'did you mean {near}?' if near else listed}") from error
 
 
 def _about(option: str) -> None:
@@ -62,9 +65,10 @@ def _about(option: str) -> None:
         prog="logitpair",
         version=__version__,
         description="Train robust image classifiers and find out how robust they really are.",
+        allow_abbrev=False,
         epilog="`logitpair COMMAND --help` explains each. LOGITPAIR_TRACEBACK=1 shows the whole error.",
     )
     commands = parser.add_subcommands(metavar="COMMAND", required=False)
     for name, summary in COMMANDS.items():
-        commands.add_subcommand(name, ArgumentParser(), help=summary)
+        commands.add_subcommand(name, ArgumentParser(allow_abbrev=False), help=summary)
     parser.parse_args([option])  # raises SystemExit

@@ -49,6 +49,6 @@ def build(parsed: Namespace, *, data_dir: Path | None = None) -> Settings:
 
 @functools.cache
 def _settings_parser() -> ArgumentParser:
-    parser = ArgumentParser(exit_on_error=False)
+    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
     add_settings(parser)
     return parser
