@@ -35,15 +35,12 @@ class Gate:
     @classmethod
     def of(cls, arguments: Namespace) -> Self:
         """As the options say; values that cannot be met are refused before anything is attacked."""
-        fail_under = None if arguments.fail_under is None else parse_number(arguments.fail_under, "--fail-under")
-        if fail_under is not None and not 0 <= fail_under <= 1:
-            raise InputError(f"--fail-under: '{arguments.fail_under}' is no accuracy; accepted: from 0 to 1, such as 0.5 for 50%")
-        verdicts = arguments.get("fail_on")
+        threshold, verdicts = arguments.fail_under, arguments.get("fail_on")
         fail_on = () if verdicts is None else tuple(verdict.strip() for verdict in verdicts.split(","))
         for verdict in fail_on:
             check_choice("fail_on", verdict, tuple(VERDICTS))
         check_file("--junit", arguments.junit, "junit.xml")
-        return cls(fail_under, fail_on, arguments.json, arguments.junit)
+        return cls(None if threshold is None else _accuracy(threshold), fail_on, arguments.json, arguments.junit)
 
     @contextlib.contextmanager
     def output(self) -> Generator[None]:
@@ -67,3 +64,12 @@ class Gate:
         for why in failed.values():
             print(f"logitpair: failed: {why}", file=sys.stderr)
         return next(iter(failed), 0)
+
+
+def _accuracy(text: str) -> float:
+    value = -1.0
+    with contextlib.suppress(InputError):
+        value = parse_number(text)
+    if not 0 <= value <= 1:
+        raise InputError(f"--fail-under: '{text}' is no accuracy; accepted: from 0 to 1, such as 0.5 for 50%")
+    return value

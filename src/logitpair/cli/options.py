@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.config import recipes
+from logitpair.config.refusals import nearest
 from logitpair.errors import InputError
 
 if TYPE_CHECKING:
@@ -145,9 +145,3 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     known = list(known)
     near = nearest(name, known)
     return f"did you mean {near}?" if near else f"accepted: {', '.join(known)}"
-
-
-def nearest(name: str, known: Sequence[str]) -> str | None:
-    """The known name that is likely meant: one that the name abbreviates, or else one that is spelled like it."""
-    near = [each for each in known if each.startswith(name)] or difflib.get_close_matches(name, known, n=1)
-    return near[0] if near else None

@@ -2,20 +2,18 @@
 
 A command is a module: ``add_arguments(parser)`` adds its options, ``run(arguments)`` carries it out, and ``expand(arguments)``, where
 there is one, is applied to the command line before it is parsed. One that needs PyTorch for its work alone imports it in ``run``, so that
-``--help`` and mistaken options do not wait for it.
+``--help`` and mistaken options do not wait for it. The exit code is what ``run`` returns, 0 for None.
 """
 
-import re
-from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair import __version__
-from logitpair.cli.options import nearest, suggestion
+from logitpair.cli.options import suggestion
 from logitpair.config.numbers import with_numbers
-from logitpair.config.refusals import refusals
+from logitpair.config.refusals import parse_known, refusals
 from logitpair.errors import InputError
 
 COMMANDS = {
@@ -43,18 +41,7 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], int | None], Names
     with refusals():
         if hasattr(command, "expand") and arguments[:1] not in (["-h"], ["--help"]):
             arguments = command.expand(arguments)  # `train` puts its recipe's settings before the overrides
-        try:
-            return command.run, parser.parse_args(with_numbers(arguments))
-        except ArgumentError as error:
-            unknown = re.match(r"unrecognized arguments: ([^\s=]+)", str(error), re.IGNORECASE)
-            if unknown is None:
-                raise
-            options = [option for action in parser._actions for option in action.option_strings]  # pyright: ignore[reportPrivateUsage]
-            listed = f"`logitpair {name} --help` lists what is accepted"
-            if not unknown[1].startswith("-"):
-                raise InputError(f"'{unknown[1]}' is one argument too many; {listed}") from error
-            near = nearest(unknown[1], options)
-            raise InputError(f"no option {unknown[1]}; {f'did you mean {near}?' if near else listed}") from error
+        return command.run, parse_known(parser, with_numbers(arguments))
 
 
 def _about(option: str) -> None:

@@ -65,7 +65,7 @@ def _named(name: str, value: object) -> Mapping[str, Attack]:
         return {name: parse(value)}
     if not isinstance(value, dict):
         raise InputError(f"'{value}' is no attack; accepted: {'its arguments' if name in SETS else '{class_path, init_args}, a shorthand'}")
-    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
+    parser = ArgumentParser(exit_on_error=False)
     with refusals():
         if name in SETS:
             unknown = [key for key in value if key not in signature(SETS[name]).parameters]
