@@ -97,6 +97,10 @@ def check_options(arguments: Namespace) -> None:
         value = arguments.get(option)
         if value is not None and value < 1:
             raise InputError(f"{spelled(option)} must be at least 1, not {value}")
+    for option in ("budget", "minutes"):
+        value = arguments.get(option)
+        if value is not None and value <= 0:
+            raise InputError(f"{spelled(option)} must be above 0, not {value:g}")
     check_choice("checkpoint", arguments.get("checkpoint"), ("last", "best"))
     name = arguments.get("name")
     if name is not None and (not name or Path(name).name != name or name == ".."):

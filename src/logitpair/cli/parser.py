@@ -38,10 +38,16 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], int | None], Names
     command = import_module(f"logitpair.cli.commands.{name}")
     parser = ArgumentParser(prog=f"logitpair {name}", description=COMMANDS[name], exit_on_error=False, allow_abbrev=False)
     command.add_arguments(parser)
-    with refusals():
-        if hasattr(command, "expand") and arguments[:1] not in (["-h"], ["--help"]):
-            arguments = command.expand(arguments)  # `train` puts its recipe's settings before the overrides
-        return command.run, parse_known(parser, with_numbers(arguments))
+    given = {word.partition("=")[0] for word in arguments if word.startswith("--")}
+    try:
+        with refusals():
+            if hasattr(command, "expand") and arguments[:1] not in (["-h"], ["--help"]):
+                arguments = command.expand(arguments)  # `train` puts its recipe's settings before the overrides
+            return command.run, parse_known(parser, with_numbers(arguments))
+    except InputError as error:
+        key, colon, reason = str(error).partition(": ")
+        option = next((option for option in given if option[2:].replace("-", "_") == key), key)  # as it was given
+        raise InputError(f"{option}{colon}{reason}") from error
 
 
 def _about(option: str) -> None:
@@ -53,7 +59,8 @@ def _about(option: str) -> None:
         version=__version__,
         description="Train robust image classifiers and find out how robust they really are.",
         allow_abbrev=False,
-        epilog="`logitpair COMMAND --help` explains each. LOGITPAIR_TRACEBACK=1 shows the whole error.",
+        epilog="`logitpair COMMAND --help` explains each. Exit codes: 0 success, 2 bad input, 3 diverged training, 4 to 6 as --fail-under "
+        "and --fail-on ask for, 130 interrupted. LOGITPAIR_TRACEBACK=1 shows the whole error.",
     )
     commands = parser.add_subcommands(metavar="COMMAND", required=False)
     for name, summary in COMMANDS.items():

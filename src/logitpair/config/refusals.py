@@ -67,6 +67,8 @@ def one_line(error: BaseException) -> str:
         reason = f"expected {choice[1]}"
     elif path := re.match(r"Expected a dot import path string: (.*)", reason):
         reason = f"expected an import path such as package.module.Name, not '{path[1]}'"
+    elif flag := re.match(r"argument (\S+): ignored explicit argument (.*)", reason):
+        reason = f"{flag[1]} takes no value, {flag[2]} is one"
     elif reason.startswith("Option ") and (classes := re.findall(r"Problem with given class_path '([\w.]+)'", whole)):
         with contextlib.suppress(ImportError, AttributeError, ValueError):
             accepted = inspect.signature(pkgutil.resolve_name(classes[-1])).parameters

@@ -56,6 +56,22 @@ def test_an_unknown_option_gives_a_near_match(capsys: pytest.CaptureFixture[str]
     assert failing(capsys, *command.format(tmp=tmp_path).split()).removeprefix("logitpair: error: ") == said
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("audit run --batch-size x", "--batch-size: expected a whole number, not 'x'"),
+        ("audit run --minutes=x", "--minutes: expected a number, not 'x'"),
+        ("audit run --minutes 0", "--minutes must be above 0, not 0"),
+        ("audit run --budget inf", "--budget: expected a number, not 'inf'"),
+        ("audit run --json=yes", "--json takes no value, 'yes' is one"),
+        ("audit run --junit", "argument --junit: expected one argument"),
+        ("train digits-plain --objective.label_smoothing x", "--objective.label_smoothing: expected a number, not 'x'"),
+    ],
+)
+def test_an_error_names_the_option_as_it_was_given(capsys: pytest.CaptureFixture[str], command: str, said: str) -> None:
+    assert failing(capsys, *command.split()).removeprefix("logitpair: error: ") == said
+
+
 def test_missing_arguments_are_named_as_the_command_names_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert failing(capsys, "report").endswith("the following arguments are required: runs")
 

@@ -29,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--precision", type=str, default="float32", help="of the search: float32, bfloat16 or auto; breaks are verified")
     add_options(parser, "checkpoint", help="last (default), or best by held-out accuracy")
     add_options(parser, "seed", help="of the searches' randomness")
-    add_options(parser, "fail-under", help="end with exit code 4 if the robust accuracy is below it, from 0 to 1: 0.5 for 50%%")
+    add_options(parser, "fail-under", help="end with exit code 4 if the robust accuracy is below it, from 0 to 1")
     add_options(parser, "fail-on", "json")
     add_options(parser, "junit", help="write JUnit XML: a test case for --fail-under, one for the verdict, one for each check")
 

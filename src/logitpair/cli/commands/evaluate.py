@@ -35,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="attack nothing: try the images that --keep-adversarial kept again on the checkpoint, as they are and rounded to 8 bits",
     )
-    add_options(parser, "fail-under", help="end with exit code 4 if the white-box worst case is below it, from 0 to 1: 0.5 for 50%%")
+    add_options(parser, "fail-under", help="end with exit code 4 if the white-box worst case is below it, from 0 to 1")
     add_options(parser, "json")
     add_options(parser, "junit", help="write JUnit XML: a test case for each white-box attack and one for the worst of them")
 
