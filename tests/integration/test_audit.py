@@ -48,8 +48,12 @@ def test_killed_shared_by_two_processes_and_alone_it_comes_to_the_same(run: Path
     killed.signal(signal.SIGKILL)
     assert killed.wait().code == -signal.SIGKILL
     assert not (run / "audit" / "results.json").exists()
-    done = commands.run(tmp_path / "shared", *command(run), processes=2)
-    assert done.code == 0, done.stderr
+    junit = tmp_path / "junit.xml"
+    done = commands.run(tmp_path / "shared", *command(run), "--json", "--junit", str(junit), "--fail-under", "1", processes=2)
+    assert done.codes == [4, 0], done.stderr
+    assert json.loads(done.stdout) == json.loads((run / "audit" / "results.json").read_text()), "written by the first process alone"
+    assert junit.read_text().count("<testcase ") == 2 + len(json.loads(done.stdout)["findings"])
+    assert done.stderr.count("logitpair: failed: robust accuracy") == 1
     assert results(run) == alone
     assert not (run / "audit" / "parts").exists()
     ledger, before = lp.Audit.load(run / "audit").ledger, lp.Audit.load(tmp_path / "alone").ledger

@@ -69,6 +69,7 @@ def test_a_state_dict_in_a_network_of_one_s_own(photos: Path, tmp_path: Path, ca
         "        super().__init__()\n"
         "        self.net = SmallConvNet(width=4)\n"
         "    def forward(self, x):\n"
+        "        print('a network that prints')\n"
         "        return self.net(x.mean(1, keepdim=True))[:, :3]\n"
     )
     state = {f"net.{name}": value for name, value in torch.load(tmp_path / "state.pt").items()}
@@ -77,7 +78,8 @@ def test_a_state_dict_in_a_network_of_one_s_own(photos: Path, tmp_path: Path, ca
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         model = ["--model", "nets:Grey", "--weights", "wrapped.pt", "--size", "8"]
-        assert main(["evaluate", *model, "--data-dir", str(photos), "--out", str(out), *ATTACKS]) == 0
+        assert main(["evaluate", *model, "--data-dir", str(photos), "--out", str(out), *ATTACKS, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == results(out)
         assert results(out)["network"] == {"name": "nets:Grey", "weights": "wrapped.pt"}
         again = ["evaluate", *model, "--data-dir", str(photos), "--out", str(out), *ATTACKS]
         assert main([*again, "--mean", "0.5", "--std", "0.5"]) == 2

@@ -1,5 +1,6 @@
 """The command line: runs a command, and turns bad input into one line and an exit code."""
 
+import io
 import os
 import re
 import sys
@@ -9,8 +10,10 @@ from logitpair.errors import InputError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command: 0 only for success, 2 for bad input, 3 for diverged training, 130 when interrupted."""
+    """Run one command: 0 only for success, 2 for bad input, 3 for diverged training, 130 when interrupted; 4 to 6 are those of ``Gate``."""
     warnings.showwarning = _warn
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # redirected, its encoding may lack a character; that of standard error never fails
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are for us, not for users
     begun = False
     try:
@@ -21,8 +24,7 @@ def main(argv: list[str] | None = None) -> int:
 
         log_to_console()
         begun = True
-        run(arguments)
-        return 0
+        return run(arguments) or 0
     except SystemExit as done:  # --help and --version
         return int(done.code or 0)
     except InputError as error:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.config import recipes
+from logitpair.config.refusals import nearest
 from logitpair.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "data-dir": {"type": Path | None, "default": None, "help": "folder of the data set, instead of the recipe's"},
     "device": {"type": str, "default": "auto", "help": "auto (a GPU where there is one), cpu, cuda or cuda:1"},
     "examples": {"type": int | None, "default": None, "help": "the first N test images only"},
+    "fail-on": {
+        "type": str | None,
+        "default": None,
+        "metavar": "VERDICTS",
+        "help": "end with exit code 5 if the verdict is overestimated, 6 if it is inconclusive: one of them, or both with a comma",
+    },
+    "fail-under": {"type": str | None, "default": None, "metavar": "FRACTION"},
+    "json": {"action": "store_true", "help": "print the content of results.json on standard output, and all else on standard error"},
+    "junit": {"type": Path | None, "default": None, "metavar": "FILE"},
     "name": {"type": str},
     "out": {"type": Path | None, "default": None},
     "scale": {"type": str | None, "default": None, "help": "a smaller version of the recipe, where it has one: smoke, cpu"},
@@ -87,6 +97,10 @@ def check_options(arguments: Namespace) -> None:
         value = arguments.get(option)
         if value is not None and value < 1:
             raise InputError(f"{spelled(option)} must be at least 1, not {value}")
+    for option in ("budget", "minutes"):
+        value = arguments.get(option)
+        if value is not None and value <= 0:
+            raise InputError(f"{spelled(option)} must be above 0, not {value:g}")
     check_choice("checkpoint", arguments.get("checkpoint"), ("last", "best"))
     name = arguments.get("name")
     if name is not None and (not name or Path(name).name != name or name == ".."):
@@ -105,6 +119,18 @@ def check_folder(path: Path | None) -> None:
         raise InputError(f"--out: '{path}' is a file; accepted: a folder")
 
 
+def check_file(option: str, path: Path | None, example: str) -> None:
+    """Refuse a path that is to be a file and is something else, or lies where no file can be written."""
+    if path is None:
+        return
+    if path.exists() and not path.is_file():
+        accepted = f"a folder; accepted: a file, such as {path / example}" if path.is_dir() else "no file; accepted: a file"
+        raise InputError(f"{option}: '{path}' is {accepted}")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        raise InputError(f"{option}: '{path}' cannot be written, since '{above}' is {'read-only' if above.is_dir() else 'no folder'}")
+
+
 def refuse_given(arguments: Namespace, options: Iterable[str], why: str) -> None:
     """Refuse options that would be ignored."""
     for option in options:
@@ -121,5 +147,5 @@ def spelled(option: str) -> str:
 def suggestion(name: str, known: Iterable[str]) -> str:
     """What to say of a name that nobody knows."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"accepted: {', '.join(known)}"
+    near = nearest(name, known)
+    return f"did you mean {near}?" if near else f"accepted: {', '.join(known)}"

@@ -2,12 +2,9 @@
 
 A command is a module: ``add_arguments(parser)`` adds its options, ``run(arguments)`` carries it out, and ``expand(arguments)``, where
 there is one, is applied to the command line before it is parsed. One that needs PyTorch for its work alone imports it in ``run``, so that
-``--help`` and mistaken options do not wait for it.
+``--help`` and mistaken options do not wait for it. The exit code is what ``run`` returns, 0 for None.
 """
 
-import difflib
-import re
-from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
@@ -16,7 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 from logitpair import __version__
 from logitpair.cli.options import suggestion
 from logitpair.config.numbers import with_numbers
-from logitpair.config.refusals import refusals
+from logitpair.config.refusals import parse_known, refusals
 from logitpair.errors import InputError
 
 COMMANDS = {
@@ -33,25 +30,24 @@ COMMANDS = {
 }
 
 
-def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], None], Namespace]:
+def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], int | None], Namespace]:
     """The function that carries out the command, and its arguments; ``--help`` and ``--version`` end in ``SystemExit``."""
     name, *arguments = argv or ["--help"]
     if name not in COMMANDS:
         _about(name)
     command = import_module(f"logitpair.cli.commands.{name}")
-    parser = ArgumentParser(prog=f"logitpair {name}", description=COMMANDS[name], exit_on_error=False)
+    parser = ArgumentParser(prog=f"logitpair {name}", description=COMMANDS[name], exit_on_error=False, allow_abbrev=False)
     command.add_arguments(parser)
-    with refusals():
-        if hasattr(command, "expand") and arguments[:1] not in (["-h"], ["--help"]):
-            arguments = command.expand(arguments)  # `train` puts its recipe's settings before the overrides
-        try:
-            return command.run, parser.parse_args(with_numbers(arguments))
-        except ArgumentError as error:
-            unknown = re.fullmatch(r"unrecognized arguments: (--[\w.-]+).*", str(error), re.IGNORECASE | re.DOTALL)
-            options = [option for action in parser._actions for option in action.option_strings]  # pyright: ignore[reportPrivateUsage]
-            if unknown and (near := difflib.get_close_matches(unknown[1], options, n=1)):
-                raise InputError(f"no option {unknown[1]}; did you mean {near[0]}?") from error
-            raise
+    given = {word.partition("=")[0] for word in arguments if word.startswith("--")}
+    try:
+        with refusals():
+            if hasattr(command, "expand") and arguments[:1] not in (["-h"], ["--help"]):
+                arguments = command.expand(arguments)  # `train` puts its recipe's settings before the overrides
+            return command.run, parse_known(parser, with_numbers(arguments))
+    except InputError as error:
+        key, colon, reason = str(error).partition(": ")
+        option = next((option for option in given if option[2:].replace("-", "_") == key), key)  # as it was given
+        raise InputError(f"{option}{colon}{reason}") from error
 
 
 def _about(option: str) -> None:
@@ -62,9 +58,11 @@ def _about(option: str) -> None:
         prog="logitpair",
         version=__version__,
         description="Train robust image classifiers and find out how robust they really are.",
-        epilog="`logitpair COMMAND --help` explains each. LOGITPAIR_TRACEBACK=1 shows the whole error.",
+        allow_abbrev=False,
+        epilog="`logitpair COMMAND --help` explains each. Exit codes: 0 success, 2 bad input, 3 diverged training, 4 to 6 as --fail-under "
+        "and --fail-on ask for, 130 interrupted. LOGITPAIR_TRACEBACK=1 shows the whole error.",
     )
     commands = parser.add_subcommands(metavar="COMMAND", required=False)
     for name, summary in COMMANDS.items():
-        commands.add_subcommand(name, ArgumentParser(), help=summary)
+        commands.add_subcommand(name, ArgumentParser(allow_abbrev=False), help=summary)
     parser.parse_args([option])  # raises SystemExit

@@ -11,7 +11,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.config.numbers import with_numbers
-from logitpair.config.refusals import refusals
+from logitpair.config.refusals import parse_known, refusals
 from logitpair.config.run_config import RunConfig
 
 
@@ -32,7 +32,7 @@ def add_settings(parser: ArgumentParser) -> None:
 def resolve(run: Mapping[str, Any], overrides: Sequence[str] = (), *, data_dir: Path | None = None) -> Settings:
     """The settings of a recipe or a ``config.yaml`` with ``--dotted.override VALUE`` arguments, type-checked and built."""
     with refusals():
-        parsed = _settings_parser().parse_args(["--config", json.dumps(run), *with_numbers(overrides)])
+        parsed = parse_known(_settings_parser(), ["--config", json.dumps(run), *with_numbers(overrides)])
     return build(parsed, data_dir=data_dir)
 
 
@@ -49,6 +49,6 @@ def build(parsed: Namespace, *, data_dir: Path | None = None) -> Settings:
 
 @functools.cache
 def _settings_parser() -> ArgumentParser:
-    parser = ArgumentParser(exit_on_error=False)
+    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
     add_settings(parser)
     return parser

@@ -1,11 +1,14 @@
 """What jsonargparse says of settings that it or a class refuses, as one line."""
 
 import contextlib
+import difflib
 import inspect
 import pkgutil
 import re
 from argparse import ArgumentError
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+
+from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.errors import InputError
 
@@ -28,6 +31,26 @@ def refusals() -> Generator[None]:
         raise InputError(f"cannot be built from these settings: {reason}" if isinstance(error, RuntimeError) else reason) from error
 
 
+def parse_known(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
+    """The parsed arguments; the refusal of one that the parser does not know names the option that is likely meant."""
+    try:
+        return parser.parse_args(list(arguments))
+    except ArgumentError as error:
+        unknown = re.match(r"unrecognized arguments: ([^\s=]+)", str(error), re.IGNORECASE)
+        if unknown is None:
+            raise
+        options = [option for action in parser._actions for option in action.option_strings]  # pyright: ignore[reportPrivateUsage]
+        near, is_option = nearest(unknown[1], options), unknown[1].startswith("-")
+        found = f"no option {unknown[1]}" if is_option else f"'{unknown[1]}' is one argument too many"
+        raise InputError(f"{found}; {f'did you mean {near}?' if near and is_option else 'see --help'}") from error
+
+
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """The known name that is likely meant: one that the name abbreviates, or else one that is spelled like it."""
+    near = [each for each in known if each.startswith(name)] or difflib.get_close_matches(name, known, n=1)
+    return near[0] if near else None
+
+
 def one_line(error: BaseException) -> str:
     """The innermost reason of jsonargparse's nested error, behind the setting's whole dotted name.
 
@@ -44,6 +67,8 @@ def one_line(error: BaseException) -> str:
         reason = f"expected {choice[1]}"
     elif path := re.match(r"Expected a dot import path string: (.*)", reason):
         reason = f"expected an import path such as package.module.Name, not '{path[1]}'"
+    elif flag := re.match(r"argument (\S+): ignored explicit argument (.*)", reason):
+        reason = f"{flag[1]} takes no value, {flag[2]} is one"
     elif reason.startswith("Option ") and (classes := re.findall(r"Problem with given class_path '([\w.]+)'", whole)):
         with contextlib.suppress(ImportError, AttributeError, ValueError):
             accepted = inspect.signature(pkgutil.resolve_name(classes[-1])).parameters

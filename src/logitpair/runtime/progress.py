@@ -12,7 +12,7 @@ from rich.console import Console
 Item = TypeVar("Item")
 EVERY = 30.0  # seconds between two lines where there is no terminal to draw a bar on
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)  # a path may hold [brackets] and :colons:
 
 
 class Progress:

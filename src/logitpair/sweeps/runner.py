@@ -72,7 +72,7 @@ def run_all(runs: Mapping[str, Commands], jobs: Sequence[Mapping[str, str]], sto
 
 def _run(commands: Commands, environment: Mapping[str, str], signals: Sequence[signal.Signals]) -> Outcome:
     with (
-        tempfile.TemporaryFile("w+") as errors,
+        tempfile.TemporaryFile("w+", errors="replace") as errors,
         subprocess.Popen(  # noqa: S603  (our own command line)
             [sys.executable, "-m", "logitpair.sweeps.child", json.dumps(commands)],
             env={**os.environ, **environment, "LOGITPAIR_TRACEBACK": ""},  # an error is one line

@@ -1,12 +1,16 @@
 """``logitpair audit``"""
 
+from pathlib import Path
+
 from jsonargparse import ArgumentParser, Namespace
 
+from logitpair.cli.gate import Gate
 from logitpair.cli.options import add_options, check_choice, check_options
 from logitpair.cli.task import add_task, joined, load_task, parse_sources, results_folder
 from logitpair.config.numbers import parse_number
 from logitpair.errors import InputError
-from logitpair.storage.results import BUDGET
+from logitpair.storage.result_files import read_record
+from logitpair.storage.results import BUDGET, AuditResults
 
 COLOURS = {"trustworthy": "green", "overestimated": "red", "inconclusive": "yellow"}
 
@@ -25,10 +29,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--precision", type=str, default="float32", help="of the search: float32, bfloat16 or auto; breaks are verified")
     add_options(parser, "checkpoint", help="last (default), or best by held-out accuracy")
     add_options(parser, "seed", help="of the searches' randomness")
+    add_options(parser, "fail-under", help="end with exit code 4 if the robust accuracy is below it, from 0 to 1")
+    add_options(parser, "fail-on", "json")
+    add_options(parser, "junit", help="write JUnit XML: a test case for --fail-under, one for the verdict, one for each check")
 
 
-def run(arguments: Namespace) -> None:
-    """Audit, print the verdict and the checks, write ``results.json`` and ``ledger.npz``."""
+def run(arguments: Namespace) -> int:
+    """Audit, and end as ``--fail-under`` and ``--fail-on`` say."""
     check_options(arguments)
     check_choice("precision", arguments.precision, ("float32", "bfloat16", "auto"))
     out = results_folder(arguments)
@@ -37,11 +44,20 @@ def run(arguments: Namespace) -> None:
     eps = None if arguments.eps is None else parse_number(arguments.eps, option="--eps")
     if eps is not None and not 0 < eps <= 1:
         raise InputError(f"--eps: '{arguments.eps}' is no radius; accepted: above 0 and at most 1, the pixels' whole range")
+    gate = Gate.of(arguments)
+    with gate.output():
+        path = _audit(arguments, out, eps)
+    return 0 if path is None else gate.close(read_record(path, AuditResults, "logitpair audit"), out)
+
+
+def _audit(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
+    """Print the verdict and the checks, write ``results.json`` and ``ledger.npz``; the path of the first, None if another process does."""
     from msgspec.structs import replace
+    from rich.text import Text
 
     from logitpair.auditing.audit import audit
     from logitpair.auditing.result import CHECK_COLUMNS, COLUMNS
-    from logitpair.cli.terminal import console, print_rows
+    from logitpair.cli.terminal import console, print_next, print_rows
     from logitpair.data import count
     from logitpair.runs.audit_task import reference_of, reported_accuracy
     from logitpair.runs.evaluation_task import load_sources
@@ -71,13 +87,15 @@ def run(arguments: Namespace) -> None:
             world=world,
         )
         if not world.is_main:
-            return
+            return None
         path = result.with_task(replace(task.record, sources=known)).save(folder)
         record = result.record
-        console.print(f"[bold {COLOURS[record.verdict]}]{record.verdict}[/]: {record.reason}")
+        console.print(Text.assemble((record.verdict, f"bold {COLOURS[record.verdict]}"), f": {record.reason}"))
         print_rows(COLUMNS, result.rows())
         print_rows(CHECK_COLUMNS, result.check_rows())
         for finding in record.findings:
             if not finding.passed:
                 console.print(f"{finding.check}: {finding.advice}")
-        console.print(f"Wrote {path}\nNext: logitpair report {out}")
+        console.print(f"Wrote {path}")
+        print_next("logitpair", "report", out)
+        return path

@@ -30,7 +30,7 @@ def run(arguments: Namespace) -> None:
 
     folders = {name: arguments.out / name for name in RECIPES}
     for number, (name, folder) in enumerate(folders.items(), 1):
-        console.print(f"[bold]{name}[/bold], network {number} of {len(folders)}")
+        console.print(f"[bold]{name}[/bold], network {number} of {len(folders)}", markup=True)
         settings = parsing.resolve(recipes.load(name).run, ["--seed", str(arguments.seed)])
         run_directory.prepare(folder, name, None, settings)
         train(settings.config, folder, device=device)

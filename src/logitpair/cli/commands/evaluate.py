@@ -4,11 +4,14 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from logitpair.cli.gate import Gate
 from logitpair.cli.options import add_options, check_options, device_of, refuse_given
 from logitpair.cli.task import add_task, joined, load_task, parse_sources, results_folder
 from logitpair.errors import InputError
+from logitpair.storage.result_files import read_record
+from logitpair.storage.results import EvaluationResults
 
-OF_ATTACKING = ("source", "attacks", "examples", "seed", "keep_adversarial")
+OF_ATTACKING = ("source", "attacks", "examples", "seed", "keep_adversarial", "fail_under", "json", "junit")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -32,10 +35,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="attack nothing: try the images that --keep-adversarial kept again on the checkpoint, as they are and rounded to 8 bits",
     )
+    add_options(parser, "fail-under", help="end with exit code 4 if the white-box worst case is below it, from 0 to 1")
+    add_options(parser, "json")
+    add_options(parser, "junit", help="write JUnit XML: a test case for each white-box attack and one for the worst of them")
 
 
-def run(arguments: Namespace) -> None:
-    """Evaluate, print the table, write ``results.json`` and ``ledger.npz``; or verify what is there."""
+def run(arguments: Namespace) -> int:
+    """Evaluate, and end as ``--fail-under`` says; or verify what is there."""
     check_options(arguments)
     if arguments.verify:
         refuse_given(arguments, OF_ATTACKING, "goes with attacking; --verify attacks nothing, and tries all images of the evaluation again")
@@ -44,7 +50,15 @@ def run(arguments: Namespace) -> None:
         raise InputError(
             "--attacks is not given; a model without a recipe needs it, such as pgd_4_1_10 (eps and step size in 1/255, steps)"
         )
-    from logitpair.cli.terminal import console, print_rows
+    gate = Gate.of(arguments)
+    with gate.output():
+        path = _evaluate(arguments, out)
+    return 0 if path is None else gate.close(read_record(path, EvaluationResults, "logitpair evaluate"), out)
+
+
+def _evaluate(arguments: Namespace, out: Path) -> Path | None:
+    """Print the table, write ``results.json`` and ``ledger.npz``; the path of the first, None if another process does, or on --verify."""
+    from logitpair.cli.terminal import console, print_next, print_rows
     from logitpair.evaluation.result import COLUMNS
 
     folder = out / "evaluation" / arguments.name
@@ -53,15 +67,18 @@ def run(arguments: Namespace) -> None:
         if arguments.verify:
             if world.is_main:
                 _verify(arguments, out, folder)
-            return
+            return None
         evaluation = load_task(arguments, world.device).evaluate(
             folder, sources=sources, seed=arguments.seed or 0, keep_adversarial=arguments.keep_adversarial, world=world
         )
-        if world.is_main:
-            path = evaluation.save(folder)
-            (folder / "verification.json").unlink(missing_ok=True)  # it was another evaluation's
-            print_rows(COLUMNS, evaluation.rows())
-            console.print(f"Wrote {path}\nNext: logitpair report {out}")
+        if not world.is_main:
+            return None
+        path = evaluation.save(folder)
+        (folder / "verification.json").unlink(missing_ok=True)  # it was another evaluation's
+        print_rows(COLUMNS, evaluation.rows())
+        console.print(f"Wrote {path}")
+        print_next("logitpair", "report", out)
+        return path
 
 
 def _verify(arguments: Namespace, out: Path, folder: Path) -> None:

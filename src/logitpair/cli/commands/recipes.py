@@ -1,6 +1,7 @@
 """``logitpair recipes``"""
 
 from jsonargparse import ArgumentParser, Namespace
+from rich.text import Text
 
 from logitpair.cli.terminal import console
 from logitpair.config import recipes
@@ -18,6 +19,6 @@ def run(arguments: Namespace) -> None:
         facts = [about[key] for key in ("hardware", "time") if key in about]
         facts += [f"{key} {about[key]}%" for key in ("clean", "robust") if key in about]
         facts += [f"scales: {', '.join(['paper', *recipe.scales])}"] if recipe.scales else []
-        console.print(f"[bold]{name}[/bold]  {about['summary']}")
+        console.print(Text.assemble((name, "bold"), f"  {about['summary']}"))
         console.print(f"    {' · '.join(facts)}")
     console.print("\nTrain one: logitpair train RECIPE [--data-dir D] [--out RUN]")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.options import add_options
+from logitpair.cli.options import add_options, check_file
 from logitpair.errors import InputError
 
 
@@ -21,8 +21,7 @@ def run(arguments: Namespace) -> None:
     sweeps = [run for run in runs if (run / "sweep.json").is_file()]
     if sweeps and sweeps != runs:
         raise InputError(f"RUN: {sweeps[0]} is a sweep, and not all of the others are; give runs or sweeps")
-    if out is not None and out.is_dir():
-        raise InputError(f"--out: '{out}' is a folder; accepted: a file, such as {out / 'report.html'}")
+    check_file("--out", out, "report.html")
     from logitpair.cli.terminal import console
     from logitpair.report.pages.run_page import write_report
     from logitpair.report.pages.sweep_page import write_sweeps

@@ -44,6 +44,6 @@ def run(arguments: Namespace) -> None:
     atomic_write(out / "figure1.md", text)
     for path in (out / "figure1.md", *write_sweeps(list(swept), out / "figure1.html", PAPER, TITLE)):
         console.print(f"Wrote {path}")
-    console.print(text, markup=False)
+    console.print(text)
     for folder, results in swept.items():
         print_sweep(results, folder)

@@ -5,7 +5,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.options import add_options, add_recipe, check_folder, device_of, recipe_first
-from logitpair.cli.terminal import console
+from logitpair.cli.terminal import console, print_next
 from logitpair.config import recipes
 from logitpair.config.parsing import add_settings, build
 from logitpair.runs import run_directory
@@ -37,4 +37,5 @@ def run(arguments: Namespace) -> None:
         run_directory.prepare(out, name, arguments.scale, settings)
     train(settings.config, out, device=device)
     if is_main_process():
-        console.print(f"Trained: {out}\nNext: logitpair evaluate {out}")
+        console.print(f"Trained: {out}")
+        print_next("logitpair", "evaluate", out)
