@@ -70,7 +70,7 @@ def images(name: str, folder: Path, data_dir: Path) -> lp.data.Data:
     """The images of the published numbers."""
     _, file, _ = PUBLISHED[name]
     if file is None:
-        return lp.data.MNIST(data_dir=data_dir).test()
+        return lp.data.MNIST(root=data_dir).test()
     arrays = np.load(folder / file)
     return torch.from_numpy(arrays["x"]).float() / 255, torch.from_numpy(arrays["y"]).long()
 
