@@ -34,7 +34,7 @@ def test_bad_options_of_evaluate(capsys: pytest.CaptureFixture[str], tmp_path: P
 def test_evaluate_takes_attacks_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = str(tmp_path / "run")
     assert main(["train", "digits-plain", "--epochs", "0.2", "--validation.examples", "10", "--out", run]) == 0
-    assert main(["evaluate", run, "--examples", "20", "--attacks", "paper", "--name", "paper"]) == 0
+    assert main(["evaluate", run, "--examples", "5", "--attacks", "paper", "--name", "paper"]) == 0
     results = json.loads((tmp_path / "run" / "evaluation" / "paper" / "results.json").read_text())
     assert set(results["attacks"]) == set(lp.attacks.paper_suite(eps=0.1, step_size=0.1, steps=1))
     sizes = results["attacks"]["pgd_ll"]["parameters"]["init_args"]
