@@ -41,7 +41,6 @@ import logitpair as lp  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes more than 20 seconds (deselect with -m 'not slow')")
     config.addinivalue_line("filterwarnings", "error")
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:(?!logitpair)")  # what other libraries say about each other
     config.addinivalue_line("filterwarnings", "ignore::ResourceWarning:tensorboard")

@@ -26,7 +26,7 @@ def run(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(run: Path) -> list[str]:
-    return ["audit", str(run), "--examples", "40", "--batch-size", "8", "--budget", "30", "--device", "cpu", "--eps", "0.1"]
+    return ["audit", str(run), "--examples", "24", "--batch-size", "8", "--budget", "30", "--device", "cpu", "--eps", "0.1"]
 
 
 def results(run: Path) -> Any:
@@ -44,7 +44,7 @@ def test_killed_shared_by_two_processes_and_alone_it_comes_to_the_same(run: Path
     (run / "audit").rename(tmp_path / "alone")
     run = shutil.copytree(run, tmp_path / "run")
     killed = commands.start(tmp_path / "killed", *command(run))
-    killed.wait_until(lambda: len(list((run / "audit").glob("parts/*/*.npz"))) >= 7)
+    killed.wait_until(lambda: len(list((run / "audit").glob("parts/*/*.npz"))) >= 4)
     killed.signal(signal.SIGKILL)
     assert killed.wait().code == -signal.SIGKILL
     assert not (run / "audit" / "results.json").exists()

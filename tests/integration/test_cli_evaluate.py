@@ -36,7 +36,7 @@ def test_evaluate_takes_attacks_by_name(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["train", "digits-plain", "--epochs", "0.2", "--validation.examples", "10", "--out", run]) == 0
     gate = ["--json", "--fail-under", "1", "--junit", str(tmp_path / "junit.xml")]
     capsys.readouterr()
-    assert main(["evaluate", run, "--examples", "20", "--attacks", "paper", "--name", "paper", *gate]) == 4
+    assert main(["evaluate", run, "--examples", "5", "--attacks", "paper", "--name", "paper", *gate]) == 4
     results = json.loads(capsys.readouterr().out)
     assert (tmp_path / "junit.xml").read_text().count("<testcase ") == len(results["attacks"]) + 1
     assert results == json.loads((tmp_path / "run" / "evaluation" / "paper" / "results.json").read_text())

@@ -149,21 +149,20 @@ def test_more_examples_than_there_are_and_names_that_are_not_there(run: Path, ca
 def test_a_transfer_between_runs(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = tmp_path / "other"
     assert main(["train", "digits-plain", "--epochs", "0.2", "--validation.examples", "10", "--seed", "1", "--out", str(other)]) == 0
-    options = ["--attacks", "pgd_25_5_5,fgsm_25", "--examples", "20", "--out", str(tmp_path / "matrix")]
-    assert main(["transfer", str(run), str(other), *options]) == 0
+    options = ["--attacks", "pgd_25_5_5,fgsm_25", "--examples", "20"]
+    assert main(["transfer", str(run), str(other), *options, "--out", str(tmp_path)]) == 0  # where one of the runs lives
+    assert (other / "checkpoints" / "last.pt").exists()
     assert "made against" in capsys.readouterr().out
     ours = results(run, "transfer")["black_box"]["other"]
-    assert main(["evaluate", str(run), "--source", f"other={other}", *options[:4], "--name", "pair"]) == 0
+    assert main(["evaluate", str(run), "--source", f"other={other}", *options, "--name", "pair"]) == 0
     pair = results(run, "pair")["black_box"]["other"]
     assert {name: entry["correct"] for name, entry in ours["attacks"].items()} == {
         name: entry["correct"] for name, entry in pair["attacks"].items()
     }
-    assert (tmp_path / "matrix" / "report.html").exists()
-    assert not (tmp_path / "matrix" / "unfinished").exists()
-    assert main(["transfer", str(run), str(other), *options, "--name", "again"]) == 0
+    assert (tmp_path / "report.html").exists()
+    assert main(["transfer", str(run), str(other), *options, "--out", str(tmp_path / "matrix"), "--name", "again"]) == 0
+    assert not list(tmp_path.rglob("unfinished"))
     assert 'class="heat"' in (tmp_path / "matrix" / "report.html").read_text()
-    assert main(["transfer", str(run), str(other), *options[:4], "--out", str(tmp_path)]) == 0  # where one of the runs lives
-    assert (other / "checkpoints" / "last.pt").exists()
     capsys.readouterr()
     assert main(["transfer", str(run)]) == 2
     assert "two or more" in capsys.readouterr().err

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import commands
 import pytest
 import torch
 from many_processes import EXAMPLES, RecordedDigits, blocks, command, learn, precise, together, together_codes
 from torch import Tensor, nn
+from torch.distributed import run as torchrun
 
 import logitpair as lp
 from logitpair.rng import RandomSource
@@ -125,18 +124,15 @@ def test_a_run_goes_on_with_other_micro_batches(alone: Path, tmp_path: Path) -> 
     same_weights(tmp_path, alone)
 
 
-def test_torchrun_restarts_after_a_kill_and_the_run_ends_as_an_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1] / "helpers" / "processes"), os.environ.get("PYTHONPATH", "")])
-    )
+def test_torchrun_restarts_after_a_kill_and_the_run_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     killed, broken, whole = tmp_path / "killed", tmp_path / "broken", tmp_path / "whole"
     options = ["train", "digits-noise", "--model", "fragile.Fragile", "--model.killed", str(killed)]
     options += ["--epochs", "0.5", "--checkpoint_every", "3", "--validation.examples", "10", "--validation.attack.steps", "1"]
-    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1", "-m", "logitpair"]
-    done = subprocess.run(
-        [sys.executable, "-m", *launch, *options, "--out", str(broken)], capture_output=True, text=True, timeout=200, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    script = tmp_path / "train.py"
+    script.write_text("import sys\nfrom many_processes import command\ncommand(sys.argv[1:])\n")
+    launch = ["--standalone", "--nproc-per-node=2", "--max-restarts=1", "--start-method=fork", "--run-path", str(script)]
+    done = commands.call(tmp_path, torchrun.main, [*launch, *options, "--out", str(broken)]).wait()
+    assert done.code == 0, done.stderr
     assert killed.exists(), "no process was killed"
     assert "Resuming at step 6 of" in done.stdout
     together(command, 2, [*options, "--out", str(whole)])

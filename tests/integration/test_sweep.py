@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
+import commands
+import forked_sweeps
 import pytest
 import torch
 from msgspec.structs import replace
@@ -30,22 +27,6 @@ def without_times(results: SweepResults) -> SweepResults:
     return replace(results, runs=tuple(replace(run, seconds=None, evaluated=None) for run in results.runs))
 
 
-def start(arguments: list[str], out: Path) -> subprocess.Popen[str]:
-    """The command line in a process of its own, once it has written ``sweep.json``."""
-    command = [sys.executable, "-m", "logitpair", "sweep", *arguments, "--out", str(out)]
-    threads = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # as many as the sweeps in this process divide
-    process = subprocess.Popen(command, env=threads, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: (out / "sweep.json").exists() or process.poll() is not None)
-    return process
-
-
-def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def finished(out: Path) -> int:
     return sum(run.status == "finished" for run in record.read(out).runs)
 
@@ -53,7 +34,8 @@ def finished(out: Path) -> int:
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("sweep") / "sweep"
-    assert main(["sweep", *GRID, "--out", str(out)]) == 0
+    done = forked_sweeps.run(out.parent, *GRID, "--out", str(out))
+    assert done.code == 0, done.stderr
     return out
 
 
@@ -73,7 +55,7 @@ def test_each_run_is_an_ordinary_run(swept: Path) -> None:
         assert run.clean.ci95 == evaluation.clean.ci95
         assert run.white_box.parameters == evaluation.attacks["pgd"].parameters
         assert run.hardware == training.hardware
-        assert training.hardware.threads == max(1, torch.get_num_threads() // 2)
+        assert training.hardware.threads == 1
         settings = load_config(folder)[0]["run"]
         assert settings["seed"] == run.seed
         assert settings["objective"]["init_args"]["weight"] == run.settings["objective.weight"]
@@ -86,7 +68,7 @@ def test_seeds_differ_and_a_run_equals_a_single_training(swept: Path, tmp_path: 
     run = swept / "objective.weight=0.5" / "seed-1"
     config = str(run / "config.yaml")
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // 2))
+    torch.set_num_threads(1)
     try:
         assert main(["train", config, "--out", str(tmp_path / "run")]) == 0
     finally:
@@ -106,46 +88,45 @@ def test_the_same_command_again_does_nothing(swept: Path, caplog: pytest.LogCapt
     assert record.read(swept) == results
 
 
-@pytest.mark.slow
 def test_killed_in_the_middle_and_resumed_gives_the_same_sweep(swept: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
-    process = start(GRID, out)
-    wait_until(lambda: finished(out) >= 1)
-    process.kill()
-    process.communicate()
-    killed_with = finished(out)
-    assert main(["sweep", *GRID, "--out", str(out)]) == 0
-    assert 1 <= killed_with <= 4
+    killed = forked_sweeps.start(tmp_path, *GRID, "--out", str(out))
+    killed.wait_until(lambda: (out / "sweep.json").exists() and finished(out) >= 1)
+    killed.signal(signal.SIGKILL)
+    assert killed.wait().code == -signal.SIGKILL
+    assert 1 <= finished(out) < 4
+    done = forked_sweeps.run(tmp_path, *GRID, "--out", str(out))
+    assert done.code == 0, done.stderr
     assert without_times(record.read(out)) == without_times(record.read(swept))
 
 
 def test_sigterm_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "sweep"
-    process = start(["digits-plain", "--epochs", "2000", "--optimizer.lr", "0.001,0.002", "--checkpoint_every", "1000000"], out)
+    settings = ["digits-plain", "--epochs", "2000", "--optimizer.lr", "0.001,0.002", "--checkpoint_every", "1000000"]
+    stopped = forked_sweeps.start(tmp_path, *settings, "--out", str(out))
     metrics = out / "optimizer.lr=0.001" / "seed-0" / "metrics.jsonl"
-    wait_until(lambda: metrics.exists() and metrics.read_text())
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    (line,) = errors.strip().splitlines()
+    stopped.wait_until(lambda: metrics.exists() and metrics.stat().st_size > 0)
+    stopped.signal(signal.SIGTERM)
+    done = stopped.wait(60)
+    assert done.code == 130
+    (line,) = done.stderr.strip().splitlines()
     assert "0 of 2 runs finished" in line
     assert "same command again" in line
     assert (metrics.parent / "checkpoints" / "last.pt").exists()  # the process saved before it ended
     assert {run.status for run in record.read(out).runs} == {"pending"}
 
 
-def test_a_run_that_diverges_is_recorded_and_the_others_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_diverges_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
     out = tmp_path / "sweep"
-    diverging = [*TINY, "--objective.weight", "1e30,0", "--objective.warmup", "0"]
-    assert main(["sweep", *diverging, "--out", str(out)]) == 3
+    done = forked_sweeps.run(tmp_path, *TINY, "--objective.weight", "1e30,0", "--objective.warmup", "0", "--out", str(out))
+    assert done.code == 3
     failed, other = record.read(out).runs
     assert failed.status == "failed"
     assert failed.message is not None
     assert "not finite" in failed.message
     assert other.status == "finished"
-    captured = capsys.readouterr()
-    assert "1 of 2 runs failed" in captured.err
-    assert "not finite" in captured.err
+    assert "1 of 2 runs failed" in done.stderr
+    assert "not finite" in done.stderr
     assert (out / "sweep.html").exists()
 
 
@@ -156,16 +137,20 @@ def test_an_input_that_only_a_run_can_refuse_stops_the_sweep(tmp_path: Path, cap
     assert "nowhere" in line
 
 
-def test_a_mistake_that_only_a_run_can_see_names_the_run_and_may_be_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sweep = ["sweep", "digits-featurepairing", "--scale", "smoke", "--epochs", "0.1", "--examples", "20", "--out", str(tmp_path / "s")]
-    assert main([*sweep, "--objective.layers", '["nolayer"],["hidden"]']) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
+def test_a_mistake_that_only_a_run_can_see_names_the_run_and_may_be_dropped(tmp_path: Path) -> None:
+    def sweep(layers: str) -> commands.Done:
+        settings = ["digits-featurepairing", "--scale", "smoke", "--epochs", "0.1", "--examples", "20", "--objective.layers", layers]
+        return forked_sweeps.run(tmp_path, *settings, "--out", str(tmp_path / "s"))
+
+    done = sweep('["nolayer"],["hidden"]')
+    assert done.code == 2
+    (line,) = done.stderr.strip().splitlines()
     assert "objective.layers=-nolayer-/seed-0: " in line
-    assert main([*sweep, "--objective.layers", '["conv2"],["hidden"]']) == 0
+    assert sweep('["conv2"],["hidden"]').code == 0
     assert [run.status for run in record.read(tmp_path / "s").runs] == ["finished", "finished"]
-    capsys.readouterr()
-    assert main([*sweep, "--objective.layers", '["conv1"],["hidden"]']) == 2, "conv2 has begun"
-    assert "keep those and add to them" in capsys.readouterr().err
+    done = sweep('["conv1"],["hidden"]')
+    assert done.code == 2, "conv2 has begun"
+    assert "keep those and add to them" in done.stderr
 
 
 def test_other_settings_in_the_same_folder_are_refused(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:

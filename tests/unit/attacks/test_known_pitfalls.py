@@ -191,16 +191,16 @@ def test_accuracy_does_not_depend_on_the_batch_size_in_a_network_with_batch_norm
         model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10))
         for _ in range(5):
             model(sample[0])  # running statistics
-    x, y = sample[0].double(), model.eval()(sample[0]).argmax(1)
+    x, y = sample[0][30:50].double(), model.eval()(sample[0][30:50]).argmax(1)
     model.double().train()  # as a user may leave it
     ball = lp.Linf(0.05)
     attacks = {"pgd": PGD(ball, step_size=0.02, steps=4), "apgd": APGD(ball, steps=4), "square": Square(ball, queries=8)}
     counts = []
-    for batch_size in (1, 7, 60):
+    for batch_size in (1, 7, 20):
         results = lp.evaluate(model, (x, y), attacks=attacks, batch_size=batch_size, progress=False).results
         counts.append((results["clean"]["correct"], *(results["attacks"][name]["correct"] for name in attacks)))
     assert len(set(counts)) == 1
-    assert all(0 < correct < 60 for correct in counts[0][1:])
+    assert all(0 < correct < 20 for correct in counts[0][1:])
 
 
 def test_clean_and_adversarial_images_share_one_forward_with_batch_norm() -> None:

@@ -109,7 +109,7 @@ def test_every_attack_stays_in_the_ball_and_in_the_box(name: str, conv: nn.Modul
 def test_accuracy_under_each_attack_does_not_depend_on_the_batch_size(
     batch_size: int, trained: nn.Module, digits: tuple[Tensor, Tensor]
 ) -> None:
-    model, x, y = lp.models.SmallConvNet(width=4).double().eval(), digits[0][:30].double(), digits[1][:30]
+    model, x, y = lp.models.SmallConvNet(width=4).double().eval(), digits[0][:15].double(), digits[1][:15]
     model.load_state_dict(trained.state_dict())
     attacks = paper_suite(eps=0.2, step_size=0.05, steps=5)
     cut, whole = (lp.evaluate(model, (x, y), attacks=attacks, batch_size=size, progress=False) for size in (batch_size, 256))

@@ -196,7 +196,8 @@ def test_without_the_library_one_line_says_how_to_install_it(monkeypatch: pytest
 def test_with_the_library_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets  # pyright: ignore[reportMissingImports]
 
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # the variable was read when it was imported
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     features = datasets.Features({"photo": datasets.Image(), "kind": datasets.ClassLabel(names=["ant", "bee"])})
 
     def table(first: int, count: int) -> Any:

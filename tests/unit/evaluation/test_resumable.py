@@ -132,10 +132,11 @@ def test_parts_of_another_evaluation_are_neither_taken_nor_deleted(
     model: nn.Module, other: nn.Module, sample: Pair, tmp_path: Path, change: str
 ) -> None:
     model.temperature = 1.0
-    options: dict = {"attacks": {"pgd": replace(ATTACK, loss=lambda logits, y: 0 * logits.sum(1))}} if change == "loss" else {}
+    small: dict = {"batch_size": 20}  # two parts
+    options = small | ({"attacks": {"pgd": replace(ATTACK, loss=lambda logits, y: 0 * logits.sum(1))}} if change == "loss" else {})
     evaluate(model, sample, tmp_path, **options)
     before = set(tmp_path.glob("parts/*/*.npz"))
-    options = {}
+    options = small.copy()
     if change == "weights":
         with torch.no_grad():
             model.logits.bias[0] += 1
