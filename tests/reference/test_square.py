@@ -34,6 +34,9 @@ def test_sides_by_hand(queries: int, factor: float) -> None:
     sides = [attack.side(round(factor * query), x) for query in at]
     assert sides == [29, 20, 14, 10, 7, 5, 4, 3, 2, 1]  # round(sqrt(0.8 * 1024 / 2^k))
     assert attack.side(1, torch.zeros(1, 3, 8, 64)) == 8, "a square fits into the image"
+    if factor == 1:  # halved after these queries, not at them
+        later = [[attack.side(after + more, x) for after in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)] for more in (0, 1)]
+        assert later == [[29, 20, 14, 10, 7, 5, 4, 3, 2], [20, 14, 10, 7, 5, 4, 3, 2, 1]]
 
 
 def test_squares_by_hand() -> None:

@@ -93,6 +93,6 @@ def corners(draw: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
 
 def within(draw: Float[Tensor, " batch"], side: int, length: int) -> Bool[Tensor, "batch length"]:
     """Which of ``length`` positions lie in a window of ``side`` that begins anywhere it fits."""
-    first = (draw * (length - side + 1)).long().clamp_(max=length - side)[:, None]
+    first = (draw * (length - side + 1)).long()[:, None]  # below length - side + 1, since draw is below 1
     position = torch.arange(length, device=draw.device)
     return (first <= position) & (position < first + side)

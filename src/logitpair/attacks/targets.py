@@ -34,5 +34,5 @@ class RandomTarget(Target):
 
     def choose(self, logits: Logits, y: Labels, generator: RandomSource | None) -> Labels:
         others = logits.shape[1] - 1
-        draw = (uniform_like(logits[:, :1].float(), generator).squeeze(1) * others).long().clamp_(max=others - 1)
+        draw = (uniform_like(logits[:, :1].float(), generator).squeeze(1) * others).long()  # below others, since the numbers are below 1
         return draw + (draw >= y)
