@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 import logitpair as lp
-
 from logitpair.objectives.warmup import grown, ramp
 
 
