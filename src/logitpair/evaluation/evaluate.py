@@ -178,7 +178,9 @@ def _check_kinds(model: object, data: object, attacks: Mapping[str, object], sou
 
 def _warn_of_numbers_lost(runs: Sequence[AttackRun], columns: Columns) -> None:
     """Say which attacks found images whose logits are not finite."""
+    examples = len(columns["y"])
     for run in runs:
         lost = int((columns[f"{run.column}/prediction"] == NO_CLASS).sum())
         if lost:
-            logger.warning("model: its logits on %d images of the attack %s are not finite; these count as misclassified", lost, run.column)
+            found = f"logits that are not finite on {lost} of {min(run.examples or examples, examples)} images under {run.column}"
+            logger.warning("model: gives %s, which count as misclassified", found)

@@ -19,9 +19,9 @@ logger = logging.getLogger("logitpair")
 
 
 def check_networks(networks: Mapping[str, nn.Module], x: Images) -> None:
-    """Refuse networks for other images or other classes than the first's; warn of those that mislead whoever reads the results.
+    """Refuse networks for other images or other classes than the "model"; warn of what would mislead whoever reads the results.
 
-    These leave no gradient, are random, or let the images of a batch influence each other.
+    That is a network without a gradient, and a model that is random or lets the images of a batch influence each other.
     """
     classes: dict[str, int] = {}
     for name, network in networks.items():
@@ -31,18 +31,18 @@ def check_networks(networks: Mapping[str, nn.Module], x: Images) -> None:
             raise InputError(f"{name} has {classes[name]} classes, the model {classes['model']}")
         if not logits.requires_grad:
             warnings.warn(f"{name}: its logits carry no gradient; gradient attacks make no progress", stacklevel=4)
-        _warn_of_dependence(name, network, x[:MEASURED])
+    _warn_of_dependence(networks["model"], x[:MEASURED])
 
 
-def _warn_of_dependence(name: str, network: nn.Module, x: Images) -> None:
-    with frozen_eval(network), torch.no_grad():
-        logits = compute_logits(network, x)
-        calls, batches = between_calls(network, x, logits), between_batches(network, x, logits)
+def _warn_of_dependence(model: nn.Module, x: Images) -> None:
+    with frozen_eval(model), torch.no_grad():
+        logits = compute_logits(model, x)
+        calls, batches = between_calls(model, x, logits), between_batches(model, x, logits)
     if calls > DIFFER:
-        found = f"{name}: gives other logits for the same images from call to call (by up to {calls:.2g} of their spread)"
+        found = f"model: gives other logits for the same images from call to call (by up to {calls:.2g} of their spread)"
         logger.warning("%s; each accuracy is that of one draw, and attacks look weaker than they are", found)
     elif batches > DIFFER:
-        found = f"{name}: gives an image other logits alone than within a batch (by up to {batches:.2g} of their spread)"
+        found = f"model: gives an image other logits alone than within a batch (by up to {batches:.2g} of their spread)"
         logger.warning("%s; accuracies depend on batch_size", found)
 
 

@@ -38,7 +38,10 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "random_start_class": (lambda: pgd(random_start=SignStart), "^random_start must be .*, not the class SignStart$"),
     "step_size": (lambda: pgd(step_size=torch.tensor([0.1, 0.2])), "^step_size must be a number"),
     **{
-        f"{kind.__name__}_{option}": (lambda kind=kind, wrong=wrong: kind(**{"threat": BALL, **needed(kind), **wrong}), f"^{option} must be")
+        f"{kind.__name__}_{option}": (
+            lambda kind=kind, wrong=wrong: kind(**{"threat": BALL, **needed(kind), **wrong}),
+            f"^{option} must be",
+        )
         for kind in (PGD, APGD, DiversifiedPGD, Square)
         for option, wrong in {
             "threat": {"threat": 0.1},
