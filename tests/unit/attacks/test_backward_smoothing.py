@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from devices import devices
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -125,11 +126,13 @@ def recomputing(kind: str) -> tuple[nn.Module, nn.Module]:
     return network, stored
 
 
+@devices  # a GPU's backward pass runs in another thread
 @pytest.mark.parametrize("kind", ["checkpoint", "reversible"])
-def test_activations_that_are_recomputed_are_smoothed_too(kind: str) -> None:
-    x = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+def test_activations_that_are_recomputed_are_smoothed_too(kind: str, device: str) -> None:
+    x = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1)).to(device)
     found, plain = [], []
     for network in recomputing(kind):
+        network.to(device)
         for smoothing, gradients in ((0.4, found), (0.0, plain)):
             inputs = x.clone().requires_grad_()
             with SmoothBackward(smoothing):
