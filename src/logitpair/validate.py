@@ -40,7 +40,8 @@ def check_labels(y: Tensor, classes: int) -> None:
 
 def check_model(name: str, model: object) -> None:
     """Refuse what is no network."""
-    instance(name, model, nn.Module, "an nn.Module that maps images to logits")
+    if not isinstance(model, nn.Module):
+        raise InputError(f"{name} must be an nn.Module that maps images to logits, not {type_name(model)}")
 
 
 def check_logits(logits: object, x: Tensor) -> Tensor:
