@@ -9,7 +9,7 @@ from torch import Tensor
 
 from logitpair.errors import InputError
 from logitpair.rng import RandomSource, uniform_like
-from logitpair.validate import at_least
+from logitpair.validate import at_least, instance
 
 
 @dataclass(frozen=True)
@@ -68,5 +68,4 @@ class Linf:
 
 def check_threat(threat: object) -> None:
     """Refuse what is no threat model, such as a number, with an ``InputError``."""
-    if not isinstance(threat, Linf):
-        raise InputError(f"threat must be a threat model such as lp.Linf(eps=8/255), not {threat!r}")
+    instance("threat", threat, Linf, "a threat model such as lp.Linf(eps=8/255)")

@@ -2,7 +2,9 @@
 
 import math
 import numbers
+import operator
 import warnings
+from types import UnionType
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,8 @@ from logitpair.errors import InputError
 
 def check_batch(x: Tensor, y: Tensor) -> None:
     """Refuse images that are not finite float32/float64 in [0, 1] ``[batch, channels, height, width]``, or labels ``[batch]``."""
+    instance("x", x, Tensor, "a tensor of images")
+    instance("y", y, Tensor, "a tensor of labels")
     if x.ndim != 4 or x.dtype not in (torch.float32, torch.float64):
         raise InputError(
             f"x: images must be float32 or float64 [batch, channels, height, width] in [0, 1], not {_kind(x)}"
@@ -83,11 +87,29 @@ def fraction(name: str, value: float, *, zero: bool = True, one: bool = True) ->
         raise InputError(f"{name} must lie in {'[' if zero else '('}0, 1{']' if one else ')'}, not {value}")
 
 
-def whole(name: str, value: int, least: int) -> None:
-    """Refuse what is not a whole number of at least ``least``."""
+def whole(name: str, value: int, least: float = -math.inf) -> None:
+    """Refuse what is not an integer of at least ``least``; a float is none, whatever its value."""
     _number(name, value)
-    if not math.isfinite(value) or int(value) != value or value < least:
-        raise InputError(f"{name} must be a whole number of at least {least}, not {value}")
+    try:
+        if operator.index(value) >= least:
+            return
+        written = ""
+    except TypeError:
+        written = f" (write {int(value)})" if math.isfinite(value) and int(value) == value else ""
+    raise InputError(f"{name} must be a whole number{f' of at least {least}' if math.isfinite(least) else ''}, not {value}{written}")
+
+
+def instance(name: str, value: object, kinds: type | UnionType, accepted: str) -> None:
+    """Refuse what is of no such kind; ``accepted`` is how the message calls what is."""
+    if not isinstance(value, kinds):
+        raise InputError(f"{name} must be {accepted}, not {kind_of(value)}")
+
+
+def kind_of(thing: object) -> str:
+    """What messages call a thing that does not belong: a number or a text as it is, a class by its name."""
+    if isinstance(thing, type):
+        return f"the class {thing.__name__}"
+    return repr(thing) if isinstance(thing, str | int | float) else type_name(thing)
 
 
 def type_name(thing: object) -> str:
@@ -96,7 +118,7 @@ def type_name(thing: object) -> str:
 
 
 def _number(name: str, value: object) -> None:
-    if not isinstance(value, numbers.Real | Tensor):
+    if not isinstance(value, numbers.Real) and not (isinstance(value, Tensor) and value.ndim == 0):
         raise InputError(f"{name} must be a number, not {value!r}")
 
 

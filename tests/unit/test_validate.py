@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -97,19 +98,21 @@ def test_at_least_refuses(value: float) -> None:
         at_least("steps", value, 1)
 
 
-@pytest.mark.parametrize("value", [0, 1.5, float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("value", [0, 1.5, 2.0, np.float64(3), torch.tensor(1.0), float("nan"), float("inf"), float("-inf")])
 def test_whole_refuses(value: float, no_shape_checks: None) -> None:
     with pytest.raises(InputError, match="classes must be a whole number of at least 1, not"):
         whole("classes", value, 1)
 
 
-def test_numbers_in_range_pass() -> None:
-    whole("classes", 1, 1)
+def test_numbers_in_range_pass(no_shape_checks: None) -> None:
+    for value in (1, np.int64(1), torch.tensor(1)):
+        whole("classes", value, 1)
+    whole("seed", -5)
     positive("step_size", 1e-9)
     at_least("steps", 1, 1)
 
 
-@pytest.mark.parametrize("value", ["8/255", None, [1]])
+@pytest.mark.parametrize("value", ["8/255", None, [1], torch.ones(2)])
 def test_what_is_no_number_is_refused(value: object, no_shape_checks: None) -> None:
     for check in (lambda: positive("eps", value), lambda: at_least("eps", value, 0), lambda: whole("eps", value, 1)):
         with pytest.raises(InputError, match="eps must be a number, not "):

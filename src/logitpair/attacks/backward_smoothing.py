@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from logitpair.validate import at_least
+
 _RELUS = (F.relu, torch.relu, torch.Tensor.relu)
 _STEPS = (torch.round, torch.floor, torch.ceil, torch.trunc, torch.Tensor.round, torch.Tensor.floor, torch.Tensor.ceil, torch.Tensor.trunc)
 
@@ -23,6 +25,9 @@ class SmoothBackward(TorchFunctionMode):
     small linear pieces with unlike gradients. The smoothed gradient looks over the pieces' edges; an annealed ``smoothing`` ends at the
     true one. It sees calls of ``torch`` and ``torch.nn.functional``, and so not the inside of TorchScript.
 
+    A network may recompute its activations in the backward pass (``RevNet``, ``torch.utils.checkpoint``). That they be smoothed too,
+    take the gradient by ``logitpair.attacks.base.gradient_of`` within the mode: ``torch.autograd.grad`` of tensors suspends it.
+
     Source: ours. Straight-through rounding is BPDA (Athalye et al. 2018, arXiv 1802.00420, section 4.1); smooth activations in the
     backward pass alone are known from transfer attacks (Guo et al. 2020, arXiv 2012.03528, which makes them linear).
 
@@ -32,6 +37,7 @@ class SmoothBackward(TorchFunctionMode):
 
     def __init__(self, smoothing: float) -> None:
         super().__init__()
+        at_least("smoothing", smoothing, 0)
         self.smoothing = smoothing
 
     def __torch_function__(self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None) -> Any:

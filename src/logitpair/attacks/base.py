@@ -2,18 +2,19 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
 from logitpair.errors import InputError
 from logitpair.losses import Labels as Labels, Logits
 from logitpair.models.inference import Images as Images, frozen_eval
-from logitpair.rng import RandomSource as RandomSource
-from logitpair.threat import Linf
-from logitpair.validate import check_batch, check_labels, check_model
+from logitpair.rng import ExampleStreams, RandomSource as RandomSource
+from logitpair.threat import Linf, check_threat
+from logitpair.validate import check_batch, check_labels, check_model, instance, kind_of
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,14 @@ class Attack(ABC):
     """A search for misclassified images in a threat model.
 
     Subclasses are frozen dataclasses whose fields are the hyper-parameters; they implement ``search``. One that stops at success has a
-    field ``early_stop``. A value outside the range that its description gives raises ``InputError``.
+    field ``early_stop``. A ``__post_init__`` of theirs calls this one's. A value outside the range that its description gives raises
+    ``InputError``.
     """
 
     threat: Linf
+
+    def __post_init__(self) -> None:
+        check_threat(self.threat)
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: RandomSource | None = None) -> Images:
         """Return ``x_adv``, in the ball around ``x`` and in the box.
@@ -55,7 +60,8 @@ class Attack(ABC):
             generator: source of all randomness, on any device; the global one if None.
 
         Raises:
-            InputError: for images outside [0, 1] or not finite, labels outside the classes, or what is no model of logits.
+            InputError: for images outside [0, 1] or not finite, labels outside the classes, what is no model of logits, or a seed where a
+                generator belongs.
         """
         return self.find(model, x, y, generator=generator).x_adv
 
@@ -63,6 +69,9 @@ class Attack(ABC):
         """``x_adv`` as a call returns it, with each example's restart, step and cost; arguments and errors as there."""
         check_model("model", model)
         check_batch(x, y)
+        instance("generator", generator, RandomSource | None, "None or a random source such as torch.Generator().manual_seed(0)")
+        if isinstance(generator, ExampleStreams) and len(generator.indices) != len(x):
+            raise InputError(f"generator: has streams of {len(generator.indices)} examples; accepted: one for each of {len(x)} images")
         return self.find_unchecked(model, x, y, generator)
 
     def find_unchecked(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> AttackResult:
@@ -117,11 +126,27 @@ class QueryCounter(nn.Module):
         return self.model(x)
 
 
+def check_options(loss: object, early_stop: object) -> None:
+    """Refuse a loss that is no function, and an ``early_stop`` that is neither True nor False."""
+    if not callable(loss) or isinstance(loss, type):
+        raise InputError(f"loss must be a function such as lp.losses.cross_entropy, not {kind_of(loss)}")
+    instance("early_stop", early_stop, bool, "True or False")
+
+
 def gradient_of(total: Float[Tensor, ""], x: Images) -> Images:
     """The gradient of a sum over the batch with respect to the images: zero where the model leaves none, as an argmax does."""
     if not total.requires_grad:
         return torch.zeros_like(x)
-    return torch.autograd.grad(total, x, materialize_grads=True)[0]
+    # of tensors instead of edges, the call would run without SmoothBackward, and so would what a network recomputes in it
+    edges = [get_gradient_edge(total)], [get_gradient_edge(x)]
+    try:
+        (gradient,) = cast(tuple[Tensor | None], torch.autograd.grad(*edges, grad_outputs=[torch.ones_like(total)], allow_unused=True))
+    except RuntimeError as error:
+        if "use_reentrant" in str(error):
+            found = "model: recomputes activations by torch.utils.checkpoint in a way that gives no gradient of the images alone"
+            raise InputError(f"{found}; accepted: checkpoint(..., use_reentrant=False)") from error
+        raise
+    return torch.zeros_like(x) if gradient is None else gradient
 
 
 def nth_other_class(logits: Logits, y: Labels, rank: int) -> Labels:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from logitpair import losses
 from logitpair.attacks.active_set import ActiveSet, Ascent
 from logitpair.attacks.backward_smoothing import SmoothBackward
-from logitpair.attacks.base import Attack, AttackResult, Images, Labels, gradient_of, nth_other_class
+from logitpair.attacks.base import Attack, AttackResult, Images, Labels, check_options, gradient_of, nth_other_class
 from logitpair.attacks.starts import BlockStart
 from logitpair.models.inference import compute_logits
 from logitpair.rng import RandomSource, uniform_like
@@ -55,6 +55,8 @@ class DiversifiedPGD(Attack):
     early_stop: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_options(self.loss, self.early_stop)
         for name in ("steps", "candidates", "restarts"):
             whole(name, getattr(self, name), 1)
         whole("diversify", self.diversify, 0)
@@ -101,7 +103,8 @@ class DiversifiedPGD(Attack):
         for step in range(steps):
             progress = max(0.0, (step - self.diversify) / self.steps)
             x_adv = at.x_adv.detach().requires_grad_()
-            with SmoothBackward(self.smoothing * (1 - progress) if step < steps - 1 else 0.0):
+            smoothed = SmoothBackward(self.smoothing * (1 - progress) if step < steps - 1 else 0.0)
+            with smoothed:
                 logits = compute_logits(model, x_adv)
             active = at.drop_misclassified(logits, step)
             if not len(at.rows):
@@ -113,6 +116,7 @@ class DiversifiedPGD(Attack):
                 loss = losses.per_example(self.loss, logits, at.y)
             else:
                 loss = losses.targeted_margin(logits, at.y, target[at.rows])
-            gradient = gradient_of(loss.sum(), x_adv)[active]
+            with smoothed:  # for activations that are recomputed
+                gradient = gradient_of(loss.sum(), x_adv)[active]
             at.x_adv = self.threat.project(at.x_adv + 2 * self.threat.eps * (1 - progress) * self.threat.ascent(gradient), at.x)
         return at.result()

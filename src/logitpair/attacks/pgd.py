@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from logitpair import losses
 from logitpair.attacks.active_set import ActiveSet, Ascent
-from logitpair.attacks.base import Attack, AttackResult, Images, Labels, RandomSource, gradient_of
+from logitpair.attacks.base import Attack, AttackResult, Images, Labels, RandomSource, check_options, gradient_of
 from logitpair.attacks.starts import SignStart
 from logitpair.attacks.targets import Target
 from logitpair.models.inference import compute_logits
 from logitpair.threat import Linf, check_threat
-from logitpair.validate import check_labels, positive, whole
+from logitpair.validate import check_labels, instance, positive, whole
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,13 @@ class PGD(Attack):
     early_stop: bool = True
 
     def __post_init__(self) -> None:
-        check_threat(self.threat)
+        super().__post_init__()
         positive("step_size", self.step_size)
         whole("steps", self.steps, 1)
         whole("restarts", self.restarts, 1)
+        check_options(self.loss, self.early_stop)
+        instance("random_start", self.random_start, bool | SignStart, "True, False or SignStart()")
+        instance("target", self.target, Target | None, "None or a target such as LeastLikely() or RandomTarget()")
 
     def scaled(self, factor: float) -> Self:
         return replace(self, threat=self.threat.scaled(factor), step_size=self.step_size * factor)

@@ -115,6 +115,8 @@ def grid(
     Source: arXiv 1803.06373, section 5 (the lowest accuracy over all attacks and sizes tried).
     """
     for name, values in (("eps", eps), ("step_size", step_size), ("steps", steps), ("kinds", kinds)):
+        if isinstance(values, str) or not isinstance(values, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"{name} must be a list of values, not {values!r}")
         if not values:
             raise InputError(f"{name} is empty; it must hold at least one value")
     unknown = [kind for kind in kinds if kind not in ONE_STEP | ITERATED]

@@ -1,6 +1,6 @@
 """How batches and selections of examples are taken, of whatever holds images and labels."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -8,15 +8,35 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
-from logitpair.errors import InputError
+from logitpair.errors import InputError, first_line
+from logitpair.validate import instance, type_name
 
 Batch = tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]
+ACCEPTED = "accepted: images as tensors of one shape, labels as integers"
 Data = tuple[Tensor, Tensor] | Dataset[Any] | DataLoader[Any]
 
 
-def collate(batch: tuple[Tensor, Tensor] | list[Any]) -> tuple[Tensor, Tensor]:
-    """A batch that came whole as it is; a list of examples stacked."""
-    return batch if isinstance(batch, tuple) else tuple(default_collate(batch))
+def collate(batch: tuple[Any, ...] | list[Any]) -> tuple[Any, Any]:
+    """Images and labels of a batch that came whole, or of a list of examples, which are stacked; what follows them is left out.
+
+    Raises:
+        InputError: for examples that are no pairs, and images or labels that cannot be stacked.
+    """
+    if isinstance(batch, tuple):
+        return _image_and_label(batch)
+    images, labels = zip(*map(_image_and_label, batch), strict=True)
+    try:
+        return default_collate(list(images)), default_collate(list(labels))
+    except (TypeError, RuntimeError) as error:
+        found = f"images {type_name(images[0])} and labels {type_name(labels[0])}: {first_line(error)}"
+        raise InputError(f"data: cannot make a batch of {found}; {ACCEPTED}") from error
+
+
+def _image_and_label(example: Any) -> tuple[Any, Any]:
+    """The first two parts of an example or of a batch."""
+    if not isinstance(example, tuple | list) or len(example) < 2:
+        raise InputError(f"data: each example must be a tuple (image, label), not {type_name(example)}")
+    return example[0], example[1]
 
 
 def to_pixels(images: Tensor, device: torch.device) -> Float[Tensor, "batch channels height width"]:
@@ -34,27 +54,57 @@ def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0)
         workers: processes that decode images.
 
     Raises:
-        InputError: for labels that are no integers, or not as many as images.
+        InputError: for labels that are no integers, or not as many as images; for examples that are no pairs of image and label. What
+            follows these two in an example is ignored.
     """
     if isinstance(data, tuple):
         x, y = _pair(data)
-        loader: Iterator[Any] | DataLoader[Any] = zip(x.split(batch_size), y.split(batch_size), strict=True)
+        loader: Iterable[Any] = zip(x.split(batch_size), y.split(batch_size), strict=True)
     elif isinstance(data, DataLoader):
         loader = data
     else:
         # with a generator, or the loader would draw from the global one
         loader = DataLoader(data, batch_size=batch_size, num_workers=workers, collate_fn=collate, generator=torch.Generator())
-    for images, labels in loader:
-        y = torch.as_tensor(labels)
-        if y.is_floating_point():
-            raise InputError(f"y: labels must be integers, not {str(y.dtype).removeprefix('torch.')}")
-        yield to_pixels(images, device), y.to(device, torch.int64)
+    for batch in _readable(loader):
+        images, labels = _image_and_label(batch)
+        instance("x", images, Tensor, "a tensor of images")
+        yield to_pixels(images, device), _labels(labels).to(device, torch.int64)
+
+
+def _readable(loader: Iterable[Any]) -> Iterator[Any]:
+    """What the loader gives; an error of one line where its examples make no batches, also if a worker process met it."""
+    try:
+        yield from loader
+    except InputError as error:
+        if not (lines := str(error).strip().splitlines())[1:]:
+            raise
+        raise InputError(lines[-1].partition(": ")[2]) from error  # a worker's begins with its traceback
+    except TypeError as error:
+        if "default_collate" not in str(error):
+            raise
+        found = str(error).strip().splitlines()[-1].removeprefix("TypeError: ")
+        raise InputError(f"data: cannot make a batch ({found}); {ACCEPTED}") from error
+
+
+def _tensor(name: str, values: Any, accepted: str) -> Tensor:
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        found = f"{type_name(values)} of {type(values[0]).__name__}" if isinstance(values, list | tuple) and values else type_name(values)
+        raise InputError(f"{name}: must be {accepted}, not {found}") from error
+
+
+def _labels(values: Any) -> Tensor:
+    y = _tensor("y", values, "integers, one for each image")
+    if y.is_floating_point() or y.is_complex():
+        raise InputError(f"y: labels must be integers, not {str(y.dtype).removeprefix('torch.')}")
+    return y
 
 
 def count(data: Data) -> int | None:
     """How many examples there are; None where only reading them would show it."""
     if isinstance(data, tuple):
-        return len(data[1])
+        return len(_pair(data)[1])
     dataset = data.dataset if isinstance(data, DataLoader) else data
     return len(dataset) if hasattr(dataset, "__len__") else None  # type: ignore[arg-type]
 
@@ -80,11 +130,15 @@ def first(data: Data, examples: int | None) -> Data:
         return data
     if isinstance(data, DataLoader):
         raise InputError("examples: cannot cut a DataLoader short; pass its Dataset")
-    return select(data, range(min(examples, len(data[1] if isinstance(data, tuple) else data))))  # type: ignore[arg-type]
+    return select(data, range(min(examples, len(_pair(data)[1] if isinstance(data, tuple) else data))))  # type: ignore[arg-type]
 
 
 def _pair(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    x, y = map(torch.as_tensor, data)
+    x, y = _tensor("x", data[0], "a tensor of images"), _labels(data[1])
+    if not x.ndim or not y.ndim:
+        raise InputError(
+            f"data: must be images [batch, channels, height, width] and labels [batch], not {list(x.shape)} and {list(y.shape)}"
+        )
     if len(x) != len(y):
         raise InputError(f"y: {len(y)} labels for {len(x)} images")
     return x, y

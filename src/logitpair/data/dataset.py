@@ -97,6 +97,7 @@ def check_data(data: object) -> None:
         raise InputError(f"data: {type(data).__name__} has several splits; pass one of them, such as its .test()")
     if isinstance(data, tuple) and len(data) == 2:
         return
-    readable = hasattr(data, "__getitem__") or hasattr(data, "__iter__")
-    if not readable or isinstance(data, list | tuple | dict | str | Tensor):
-        raise InputError(f"data: must be a tuple (x, y), a Dataset or a DataLoader, not {type_name(data)}")
+    by_position = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    found = f"a tuple of {len(data)}" if isinstance(data, tuple) else type_name(data)
+    if not (by_position or isinstance(data, Dataset | DataLoader)) or isinstance(data, list | tuple | dict | str | Tensor):
+        raise InputError(f"data: must be a tuple (x, y), a Dataset or a DataLoader, not {found}")

@@ -16,7 +16,7 @@ from logitpair.attacks import Attack, AttackResult, Unperturbed
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.resumable import Chunk
-from logitpair.models.inference import compute_logits, predict
+from logitpair.models.inference import logits_in_eval, predict
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import FACTS, gallery
@@ -111,7 +111,7 @@ class AttackRun:
         inside = self.attack.threat.contains(found.x_adv, clean)
         x_adv = batch.x.clone()
         x_adv[rows[inside]] = found.x_adv[inside]  # an image outside the threat model counts as unperturbed
-        logits = compute_logits(model, x_adv)
+        logits = logits_in_eval(model, x_adv)
         if x_adv.is_cuda:
             torch.cuda.synchronize(x_adv.device)
         seconds = time.perf_counter() - began
@@ -201,7 +201,7 @@ def attack_batch(
     model: nn.Module, runs: Sequence[AttackRun], x: Tensor, y: Tensor, position: Tensor, images: AdversarialImages | None
 ) -> Chunk:
     """Classify a batch of checked images and run every attack on it."""
-    logits = compute_logits(model, x)
+    logits = logits_in_eval(model, x)
     check_labels(y, logits.shape[1])
     if not bool(torch.isfinite(logits).all()):
         raise InputError(f"model: logits of {int((~torch.isfinite(logits).all(1)).sum())} of {len(x)} images are not finite")

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
+import logging
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,17 +17,20 @@ from logitpair.data import Data, check_data, count, fingerprint
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.aggregate import first_broken, summarize
-from logitpair.evaluation.attack_run import attack_batch, check_name, plan
+from logitpair.evaluation.attack_run import AttackRun, attack_batch, check_name, plan
+from logitpair.evaluation.network_checks import check_networks
 from logitpair.evaluation.result import Evaluation
 from logitpair.evaluation.resumable import Chunk, Execution, check_shared, resumable_map
-from logitpair.models.inference import check_accepts, device_of, frozen_eval
+from logitpair.models.inference import device_of, frozen_eval, logits_in_eval
 from logitpair.runtime import environment
 from logitpair.runtime.distributed import ALONE, World
 from logitpair.runtime.precision import full_precision
-from logitpair.storage.ledger import FACTS, PartialLedger, merge, total
+from logitpair.storage.ledger import FACTS, Columns, PartialLedger, merge, total
 from logitpair.storage.model_fingerprint import weights_of
-from logitpair.storage.results import SCHEMA, EvaluationResults, Hardware
-from logitpair.validate import at_least, check_batch, check_model, warn_if_probabilities
+from logitpair.storage.results import NO_CLASS, SCHEMA, EvaluationResults, Hardware
+from logitpair.validate import check_batch, check_model, warn_if_probabilities, whole
+
+logger = logging.getLogger("logitpair")
 
 
 def evaluate(
@@ -50,7 +53,9 @@ def evaluate(
     """Measure accuracy on clean images, under each attack, and on images made against other models.
 
     An example that is misclassified unperturbed counts as broken by every attack. Each example has a stream of random numbers of its own,
-    by its position, so that but for the rounding of kernels no result depends on batches or on the number of processes.
+    by its position, so that but for the rounding of kernels no result depends on batches or on the number of processes; of a network whose
+    logits do, or are random, a warning is logged. An adversarial image whose logits are not finite counts as misclassified, and how many
+    there are is logged.
 
     Args:
         model: maps images in [0, 1] to logits; run in eval mode and float32, on the device it is on, and left as it was.
@@ -79,8 +84,10 @@ def evaluate(
     """
     began, sources = time.perf_counter(), {} if sources is None else sources
     _check_kinds(model, data, attacks, sources)
-    at_least("batch_size", batch_size, 1)
-    at_least("curve_examples", curve_examples, 1)
+    whole("batch_size", batch_size, 1)
+    whole("curve_examples", curve_examples, 1)
+    whole("workers", workers, 0)
+    whole("seed", seed)
     data_key = fingerprint(data) if folder or adversarial else None
     if (folder or adversarial) and data_key is None:
         raise InputError("data: a DataLoader or a stream has no order to resume by; pass its Dataset, or give no folder")
@@ -97,10 +104,10 @@ def evaluate(
         nonlocal is_first
         check_batch(x, y)
         if is_first:
-            _check_networks({"model": model, **{f"sources: '{name}'": source for name, source in sources.items()}}, x)
+            check_networks({"model": model, **{f"sources: '{name}'": source for name, source in sources.items()}}, x)
         chunk = attack_batch(model, runs, x, y, position, images)
         if is_first:
-            warn_if_probabilities(model(x))
+            warn_if_probabilities(logits_in_eval(model, x))
         is_first = False
         return chunk
 
@@ -111,6 +118,8 @@ def evaluate(
         raise InputError("data: holds no examples")
     columns = merge(chunks)
     columns |= first_broken(runs, columns)
+    if world.is_main:
+        _warn_of_numbers_lost(runs, columns)
     classes = int(chunks[0][f"{FACTS}classes"])
     seconds = {run.column: total(chunks, f"seconds/{run.column}") for run in runs}
     record = EvaluationResults(
@@ -167,13 +176,11 @@ def _check_kinds(model: object, data: object, attacks: Mapping[str, object], sou
             raise InputError(f"attacks: {found}; lp.attacks.parse reads text")
 
 
-def _check_networks(networks: Mapping[str, nn.Module], x: Tensor) -> None:
-    """Refuse networks for other images or other classes before anything is attacked; warn of those that leave no gradient."""
-    classes: dict[str, int] = {}
-    for name, network in networks.items():
-        logits = check_accepts(name, network, x)
-        classes[name] = logits.shape[1]
-        if classes[name] != classes["model"]:
-            raise InputError(f"{name} has {classes[name]} classes, the model {classes['model']}")
-        if not logits.requires_grad:
-            warnings.warn(f"{name}: its logits carry no gradient; gradient attacks make no progress", stacklevel=3)
+def _warn_of_numbers_lost(runs: Sequence[AttackRun], columns: Columns) -> None:
+    """Say which attacks found images whose logits are not finite."""
+    examples = len(columns["y"])
+    for run in runs:
+        lost = int((columns[f"{run.column}/prediction"] == NO_CLASS).sum())
+        if lost:
+            found = f"logits that are not finite on {lost} of {min(run.examples or examples, examples)} images under {run.column}"
+            logger.warning("model: gives %s, which count as misclassified", found)

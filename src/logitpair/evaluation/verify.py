@@ -23,7 +23,7 @@ from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.result_files import write_record
 from logitpair.storage.results import SCHEMA, VerificationResults, VerifiedAttack
 from logitpair.threat import Linf
-from logitpair.validate import at_least
+from logitpair.validate import whole
 
 COLUMNS = ("threat", "attack", "recorded %", "again %", "8 bits %", "differing", "outside")
 
@@ -81,7 +81,7 @@ def verify(
     Raises:
         InputError: if the model has other weights than the evaluated one, no images are kept, some are missing, or they are of other data.
     """
-    at_least("batch_size", batch_size, 1)
+    whole("batch_size", batch_size, 1)
     record, store = evaluation.record, AdversarialImages(Path(adversarial))
     settings = {WHITE_BOX: record.attacks, **{source: suite.attacks for source, suite in record.black_box.items()}}
     kept = [(setting, name, attack.images) for setting, attacks in settings.items() for name, attack in attacks.items() if attack.images]

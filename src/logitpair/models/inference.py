@@ -20,8 +20,17 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def compute_logits(model: nn.Module, x: Images) -> Float[Tensor, "batch classes"]:
-    """The model's logits in the images' dtype (whatever autocast computed them in), checked for shape."""
-    return check_logits(model(x), x)
+    """The model's logits in the images' dtype (whatever autocast computed them in), checked for shape.
+
+    The model is given a copy, which it may change in place.
+    """
+    return check_logits(model(x.clone()), x)
+
+
+def logits_in_eval(model: nn.Module, x: Images) -> Float[Tensor, "batch classes"]:
+    """The logits without a gradient, by the eval mode that is set for this call, whatever mode the model was left in."""
+    with frozen_eval(model), torch.no_grad():
+        return compute_logits(model, x)
 
 
 def predict(logits: Float[Tensor, "batch classes"]) -> Int[Tensor, " batch"]:
@@ -31,30 +40,44 @@ def predict(logits: Float[Tensor, "batch classes"]) -> Int[Tensor, " batch"]:
 
 @contextmanager
 def frozen_eval(model: nn.Module) -> Generator[None]:
-    """Run the model in eval mode with frozen parameters; on leaving, restore modes, ``requires_grad`` and buffers."""
-    training = [module for module in model.modules() if module.training]
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    """Run the model as ``model.eval()`` leaves it, with frozen parameters; on leaving, restore modes, ``requires_grad`` and buffers.
+
+    What an overridden ``train`` sets beside them is restored by calling it for the mode from before.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     buffers = [
         (module, name, buffer, buffer.clone())
         for module in model.modules()
         for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False)
     ]
     try:
-        for module in training:
-            module.training = False
-        for parameter in trainable:
+        _set_mode(model, training=False)
+        for parameter, _ in trainable:
             parameter.requires_grad_(False)
         with torch.enable_grad():
             yield
     finally:
-        for module in training:
-            module.training = True
-        for parameter in trainable:
-            parameter.requires_grad_(True)
+        _set_mode(model, modes[0][1])
+        for module, training in modes:  # a module comes before those within it, whose modes it sets too
+            if module.training != training:
+                _set_mode(module, training)
+        for module, training in modes:
+            module.training = training
+        for parameter, needed in trainable:
+            parameter.requires_grad_(needed)
         with torch.no_grad():
             for module, name, buffer, before in buffers:  # written in place, or replaced by another tensor
                 setattr(module, name, buffer)
                 buffer.copy_(before)
+
+
+def _set_mode(model: nn.Module, training: bool) -> None:
+    try:
+        model.train() if training else model.eval()
+    except NotImplementedError:  # an exported program's, which stays in the mode that it was exported in
+        for module in model.modules():
+            module.training = training
 
 
 def check_accepts(name: str, model: nn.Module, x: Images) -> Float[Tensor, "1 classes"]:
@@ -91,7 +114,7 @@ def _user_logits(model: nn.Module, x: Images) -> Tensor:
     """The logits of the network that ``--model`` names."""
     try:
         with torch.no_grad():
-            logits = model(x)
+            logits = model(x.clone())
     except Exception as error:  # the network is the user's and may raise anything
         shape = " x ".join(map(str, x.shape))
         # TorchScript begins with a traceback, and ends with what is wrong

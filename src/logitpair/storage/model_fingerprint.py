@@ -4,7 +4,9 @@ import dataclasses
 import enum
 import functools
 import hashlib
+import sys
 import types
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
@@ -17,11 +19,12 @@ PLAIN = (bool, int, float, complex, str, bytes, type(None), range, slice, np.gen
 NAMED = (type, types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, np.ufunc)
 TORCH_OWN = frozenset(vars(nn.Module()))  # what torch keeps in every module
 COMPILED_ID = "_torchdynamo_wrapper_id"  # an address that torch.compile notes
+NOT_FOLLOWED = frozenset({"torch", "numpy", "jaxtyping", "beartype", *sys.stdlib_module_names})  # packages whose code is taken by name
 HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 
 
 def fingerprint(model: nn.Module) -> str:
-    """A SHA-256 of the model: weights, buffers, its modules' settings (their attributes), and the code of their ``forward``."""
+    """A SHA-256 of the model: weights, buffers, its modules' settings (their attributes), and the code of their methods (``code_of``)."""
     return _digest(weights_of(model).encode(), *(repr(module).encode() for module in _modules(model, ())))
 
 
@@ -32,21 +35,98 @@ def weights_of(model: nn.Module) -> str:
     return _digest(*(chunk for name, tensor in named for chunk in (name.encode(), *_content(tensor))))
 
 
-def code_of(function: types.FunctionType) -> Any:
-    """What a Python function does, in plain values: its bytecode and constants, defaults, and what it holds from around it."""
-    cells = [_captured(cell) for cell in function.__closure__ or ()]
-    return _code(function.__code__), _plain((function.__defaults__, function.__kwdefaults__), ()), cells
+def code_of(*things: Any) -> list[Any]:
+    """What Python functions, or the methods of classes, do, in plain values.
+
+    That is their bytecode and constants, defaults, and what they hold from around them, and the same of all that they reach by name:
+    other functions, classes, and values of their module, with those of the packages that it imports.
+    """
+    found: list[Any] = []
+    queue, seen = deque(things), dict[int, Any]()
+    while queue:
+        thing = queue.popleft()
+        if _is_leaf(thing):
+            found.append(_plain(thing, ()))
+            continue
+        if id(thing) in seen:
+            continue
+        seen[id(thing)] = thing  # held, or another might get its id
+        found.append(_path(thing if isinstance(thing, type | types.FunctionType) else type(thing)))
+        match thing:
+            case types.FunctionType() if _own(thing.__globals__.get("__name__")):
+                found.append(_code(thing.__code__))
+                queue += [thing.__defaults__, thing.__kwdefaults__, *map(_captured, thing.__closure__ or ())]
+                names = _names(thing.__code__)
+                queue += _named(thing.__globals__, names)
+            case types.FunctionType() | functools._lru_cache_wrapper():  # a decorator's  # pyright: ignore[reportPrivateUsage]
+                queue.append(getattr(thing, "__wrapped__", None))
+            case type():
+                queue += _members(thing)
+            case types.MethodType():
+                queue += [thing.__func__, thing.__self__]
+            case functools.partial():
+                queue += [thing.func, thing.args, thing.keywords]
+            case nn.Module():
+                queue += [weights_of(thing), *dict.fromkeys(map(type, thing.modules()))]
+            case Mapping():
+                queue += [part for pair in thing.items() for part in pair]
+            case list() | tuple():
+                queue += thing
+            case _ if _own(type(thing).__module__):
+                queue += [type(thing), *(pair for pair in getattr(thing, "__dict__", {}).items() if _is_leaf(pair[1]))]
+            case _:
+                pass
+    return found
+
+
+def _is_leaf(thing: Any) -> bool:
+    """Whether ``_plain`` needs no code to tell it from others."""
+    named = isinstance(thing, NAMED) and not isinstance(thing, type)
+    return named or (isinstance(thing, (*PLAIN, Tensor, np.ndarray, set, frozenset)) and not isinstance(thing, enum.Enum))
+
+
+def _own(module: str | None) -> bool:
+    """Whether code of this module is followed."""
+    return (module or "").partition(".")[0] not in NOT_FOLLOWED
+
+
+def _named(names: Mapping[str, Any], used: list[str]) -> list[Any]:
+    """What these names stand for, in a module and in those that it imports, with the names."""
+    found: list[Any] = []
+    for name in used:
+        value = names.get(name)
+        if isinstance(value, types.ModuleType):
+            found += _named(vars(value), [other for other in used if other != name]) if _own(value.__name__) else []
+        elif name in names:
+            found += [name, value]
+    return found
+
+
+def _names(code: types.CodeType) -> list[str]:
+    """Those that the code and the functions within it use, of globals and attributes alike."""
+    return [*code.co_names, *(name for inner in code.co_consts if isinstance(inner, types.CodeType) for name in _names(inner))]
+
+
+def _members(kind: type) -> list[Any]:
+    """The functions and simple values of a class and of those it inherits from; what ``__init__`` does is seen in the object."""
+    found: list[Any] = []
+    for name, value in [pair for base in kind.__mro__ if _own(base.__module__) for pair in vars(base).items()]:
+        function = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
+        if isinstance(function, types.FunctionType) and name != "__init__":
+            found.append(function)
+        elif _is_leaf(value) and not name.startswith("__"):
+            found += [name, value]
+    return found
 
 
 def _modules(model: nn.Module, above: tuple[int, ...]) -> Iterator[Any]:
-    """Each module's name, type, settings, hooks and code."""
+    """Each module's name, type, settings and hooks, then the code of all."""
     within = (*above, *map(id, model.modules()))
     for name, module in model.named_modules():
         settings = {key: value for key, value in vars(module).items() if key not in TORCH_OWN and key != COMPILED_ID}
         hooks = [list(vars(module).get(kind, {}).values()) for kind in HOOKS]
-        forward = getattr(type(module), "forward", None)
-        code = code_of(forward) if isinstance(forward, types.FunctionType) else None
-        yield name, _path(type(module)), _plain(settings, within), _plain(hooks, within), code
+        yield name, _path(type(module)), _plain(settings, within), _plain(hooks, within)
+    yield code_of(*dict.fromkeys(map(type, model.modules())))
 
 
 def _plain(value: Any, above: tuple[int, ...]) -> Any:
@@ -82,22 +162,21 @@ def _plain(value: Any, above: tuple[int, ...]) -> Any:
         case list() | tuple():
             return _path(type(value)), [_plain(entry, above) for entry in value]
         case _ if dataclasses.is_dataclass(value):
-            return _path(type(value)), _plain({field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}, above)
+            fields = {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
+            return _path(type(value)), _plain(fields, above), code_of(type(value))
         case _:  # of any other object the attributes that cannot hold an address
             attributes = getattr(value, "__dict__", {})
             simple = {key: entry for key, entry in attributes.items() if isinstance(entry, (*PLAIN, types.FunctionType))}
-            return _path(type(value)), _plain(simple, above)
+            return _path(type(value)), _plain(simple, above), code_of(type(value))
 
 
 def _captured(cell: types.CellType) -> Any:
-    """What a function holds from around it, where it cannot change: a list may have been filled since."""
+    """What a function holds from around it; of a list and the like the kind alone, since it may have been filled since."""
     try:
         value = cell.cell_contents
     except ValueError:  # still empty
         return None
-    if isinstance(value, types.FunctionType):  # which may hold itself
-        return _path(value), _code(value.__code__)
-    return _plain(value, ()) if isinstance(value, (*PLAIN, *NAMED, functools.partial)) else _path(type(value))
+    return type(value) if isinstance(value, list | dict | set) else value
 
 
 def _code(code: types.CodeType) -> Any:

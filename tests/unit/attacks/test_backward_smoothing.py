@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from devices import devices
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import logitpair as lp
 from logitpair.attacks import BlockStart, DiversifiedPGD, SmoothBackward
+from logitpair.attacks.base import gradient_of
 from logitpair.rng import ExampleStreams
 
 CALLS = (F.relu, torch.relu, Tensor.relu, nn.ReLU(), lambda z: F.relu(z, inplace=True))
@@ -101,3 +104,48 @@ def test_smoothing_breaks_a_network_whose_units_are_off_around_the_image() -> No
         attack = DiversifiedPGD(lp.Linf(0.2), smoothing=smoothing, **options)
         found = attack(Dead(), x, y, generator=ExampleStreams(5, torch.arange(4)))
         assert bool((Dead()(found).argmax(1) == 1).all()) == broken
+
+
+class Checkpointed(nn.Sequential):
+    """Its activations are recomputed in the backward pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return checkpoint(super().forward, x, use_reentrant=False)
+
+
+def recomputing(kind: str) -> tuple[nn.Module, nn.Module]:
+    """A network that recomputes its activations, and the same that stores them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if kind == "checkpoint":
+            layers = [nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 3)]
+            return Checkpointed(*layers).eval(), nn.Sequential(*layers).eval()
+        network = lp.models.RevNet((2, 2), (4, 4, 8), classes=3).eval()
+    stored = lp.models.RevNet((2, 2), (4, 4, 8), classes=3, reversible=False).eval()
+    stored.load_state_dict(network.state_dict())
+    return network, stored
+
+
+@devices  # a GPU's backward pass runs in another thread
+@pytest.mark.parametrize("kind", ["checkpoint", "reversible"])
+def test_activations_that_are_recomputed_are_smoothed_too(kind: str, device: str) -> None:
+    x = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1)).to(device)
+    found, plain = [], []
+    for network in recomputing(kind):
+        network.to(device)
+        for smoothing, gradients in ((0.4, found), (0.0, plain)):
+            inputs = x.clone().requires_grad_()
+            with SmoothBackward(smoothing):
+                gradients.append(gradient_of(network(inputs).square().sum(), inputs))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-5 * found[1].abs().max().item())
+    assert (found[1] - plain[1]).norm() > 0.1 * plain[1].norm(), "the test needs a smoothing that matters"
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "reversible"])
+def test_the_search_finds_the_same_in_a_network_that_recomputes(kind: str) -> None:
+    x = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    networks = [network.double() for network in recomputing(kind)]
+    y = networks[1](x.double()).argmax(1)
+    attack = DiversifiedPGD(lp.Linf(0.02), steps=3, smoothing=0.4, early_stop=False)
+    found = [attack(network, x.double(), y, generator=ExampleStreams(5, torch.arange(4))) for network in networks]
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-9)

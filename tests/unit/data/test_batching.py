@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+import logitpair as lp
 from logitpair import InputError, data
+from logitpair.data.batching import collate
 
 CPU = torch.device("cpu")
 
@@ -38,9 +44,78 @@ def test_first_takes_the_first() -> None:
 
 
 def test_data_of_unequal_length_are_refused(conv: torch.nn.Module) -> None:
-    import logitpair as lp
-
     attacks = {"pgd": lp.attacks.PGD(lp.Linf(0.1), step_size=0.1, steps=1)}
     for images, labels in ((5, 3), (12, 7), (7, 12)):
         with pytest.raises(InputError, match="y"):
             lp.evaluate(conv, (torch.rand(images, 1, 8, 8), torch.zeros(labels).long()), attacks=attacks, batch_size=6, progress=False)
+
+
+X, Y = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 1, 0])
+
+
+class Examples(Dataset[Any]):
+    """Five, each what a function makes of its position."""
+
+    def __init__(self, make: Callable[[int], Any]) -> None:
+        self.make = make
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, position: int) -> Any:
+        return self.make(position)
+
+
+@pytest.mark.parametrize("extra", ["a.png", None, 3])
+@pytest.mark.parametrize("wrap", [lambda examples: examples, lambda examples: DataLoader(examples, 2, collate_fn=collate)])
+def test_what_follows_image_and_label_is_left_out(extra: object, wrap: Callable[[Dataset[Any]], data.Data]) -> None:
+    found = list(data.batches(wrap(Examples(lambda i: (X[i], int(Y[i]), extra))), 2, CPU))
+    assert torch.equal(torch.cat([x for x, _ in found]), X)
+    assert torch.equal(torch.cat([y for _, y in found]), Y)
+
+
+UNREADABLE: dict[str, tuple[Callable[[int], Any], str]] = {
+    "dict": (lambda i: {"image": X[i], "label": 0}, r"^data: each example must be a tuple \(image, label\), not a dict$"),
+    "none": (lambda _: None, "^data: each example must be a tuple .*, not None$"),
+    "image_alone": (lambda i: X[i], "^data: each example must be a tuple .*, not a Tensor$"),
+    "text": (lambda i: (X[i], "cat"), "^y: must be integers, one for each image, not a .* of str$"),
+    "no_label": (lambda i: (X[i], None), "^data: cannot make a batch of images a Tensor and labels None.*accepted"),
+    "pil": (lambda _: (Image.new("L", (8, 8)), 0), "^data: cannot make a batch of images a Image and labels a int.*accepted"),
+    "sizes": (lambda i: (X[i][:, : i + 1], 0), "^data: cannot make a batch of images a Tensor.*equal size.*accepted"),
+    "one_hot": (lambda i: (X[i], torch.eye(3)[0]), "^y: labels must be integers, not float32$"),
+}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_examples_that_are_no_images_and_labels_are_refused_in_one_line(what: str, conv: torch.nn.Module) -> None:
+    make, said = UNREADABLE[what]
+    attacks = {"pgd": lp.attacks.PGD(lp.Linf(0.1), step_size=0.1, steps=1)}
+    with pytest.raises(InputError, match=said) as caught:
+        lp.evaluate(conv, Examples(make), attacks=attacks, batch_size=5, progress=False)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_worker_process_and_a_loader_of_ones_own_say_it_in_one_line_too() -> None:
+    pictures = Examples(lambda _: (Image.new("L", (8, 8)), 0))
+    for kind, workers, said in ((pictures, 1, "images a Image"), (DataLoader(pictures, 5), 0, "default_collate")):
+        with pytest.raises(InputError, match=f"^data: cannot make a batch .*{said}.*accepted") as caught:
+            list(data.batches(kind, 5, CPU, workers))
+        assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((X[0], Y[0]), r"^data: must be images \[batch, .* and labels \[batch\], not \[1, 8, 8\] and \[\]$"),
+        ((X[0], Y[:1]), r"^x: images must be .*, not float32 \[1, 8, 8\]$"),
+        ((X, ["cat"] * 5), "^y: must be integers, one for each image, not a list of str$"),
+        ((None, Y), "^x: must be a tensor of images, not None$"),
+        (zip(X, Y, strict=True), "^data: must be a tuple .*, not a zip$"),
+        (((x, y) for x, y in zip(X, Y, strict=True)), "^data: must be a tuple .*, not a generator$"),
+        ((X, Y, Y), "^data: must be a tuple .*, not a tuple of 3$"),
+    ],
+)
+def test_data_of_another_form_are_refused(given: Any, said: str, conv: torch.nn.Module) -> None:
+    with pytest.raises(InputError, match=said):
+        lp.evaluate(conv, given, attacks={"pgd": lp.attacks.PGD(lp.Linf(0.1), step_size=0.1, steps=1)}, progress=False)

@@ -296,3 +296,34 @@ def test_autocast_around_it_changes_nothing(trained: nn.Module, digits: Pair) ->
     plain = evaluate(trained, data)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         same_ledger(plain, evaluate(trained, data))
+
+
+@dataclass(frozen=True)
+class Careless(Attack):
+    """Leaves the network in train mode; ``find_unchecked``, which would put it back, is its own."""
+
+    threat: lp.Linf = BALL
+
+    def find_unchecked(self, model: nn.Module, x: Tensor, y: Tensor, generator: object) -> AttackResult:
+        model.train()
+        unknown = torch.full((len(x),), -1)
+        return AttackResult(x.clone(), unknown, unknown, torch.zeros(len(x)), torch.zeros(len(x)))
+
+    def search(self, model: nn.Module, x: Tensor, y: Tensor, generator: object) -> Tensor:
+        raise AssertionError
+
+
+def test_images_are_classified_in_eval_mode_whatever_an_attack_has_done(model: nn.Module, sample: Pair) -> None:
+    network = nn.Sequential(model, nn.Dropout(0.9)).eval()
+    results = evaluate(network, sample, attacks={"careless": Careless(), "after": PGD(lp.Linf(0.0), step_size=0.1, steps=1)}, batch_size=20)
+    honest = evaluate(model, sample, attacks={"none": PGD(lp.Linf(0.0), step_size=0.1, steps=1)})
+    assert np.array_equal(results.ledger["clean/prediction"], honest.ledger["clean/prediction"])
+    for name in ("careless", "after"):
+        assert np.array_equal(results.ledger[f"white_box/{name}/prediction"], honest.ledger["clean/prediction"])
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize("option", ["batch_size", "curve_examples", "workers", "seed"])
+def test_numbers_that_are_not_whole_are_refused(option: str, model: nn.Module, sample: Pair) -> None:
+    with pytest.raises(lp.InputError, match=f"^{option} must be a whole number.*, not 2.0 .write 2.$"):
+        evaluate(model, sample, **{option: 2.0})

@@ -6,6 +6,7 @@ import functools
 import os
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,8 +136,77 @@ def test_a_network_that_holds_itself_and_what_is_filled_while_it_runs() -> None:
     assert fingerprint(net) == before
 
 
+REACHED = """
+import functools
+import helpers
+import torch
+from torch import nn
+
+SCALE, MEANS, SETTINGS = 1.0, [0.5, 0.5], {"shift": 0.0}
+
+class Shift:
+    def __call__(self, z):
+        return z + 0.25
+
+class Gate:
+    slope = 0.75
+    def of(self, z):
+        return self.slope * z
+
+@functools.lru_cache
+def factor(power):
+    return 10 ** power
+
+def inner(z):
+    return z - MEANS[0] + SETTINGS["shift"]
+
+def helper(z):
+    return SCALE * inner(z) if len(z) else helper(z)  # it may call itself
+
+class Base(nn.Module):
+    def head(self, z):
+        return 7 * z
+
+class Net(Base):
+    def __init__(self):
+        super().__init__()
+        self.shift, self.gate = Shift(), functools.partial(Gate.of, Gate())
+    @property
+    def size(self):
+        return 8
+    @torch.no_grad()
+    def forward(self, x):
+        return self.head(helper(self.shift(x))) + self.size + helpers.tail(x) + self.gate(x) + factor(2)
+"""
+TAIL = "def tail(z):\n    return z / 4\n"
+CHANGES = [
+    *(("SCALE, MEANS, SETTINGS = 1.0", "SCALE, MEANS, SETTINGS = 2.0"), ("[0.5, 0.5]", "[0.4, 0.5]"), ('"shift": 0.0', '"shift": 0.1')),
+    *(("z + 0.25", "z - 0.25"), ("self.slope * z", "self.slope + z"), ("10 ** power", "11 ** power"), ("z - MEANS", "z + MEANS")),
+    *(("SCALE * inner(z)", "SCALE - inner(z)"), ("7 * z", "6 * z"), ("return 8", "return 9"), ("z / 4", "z / 5")),
+    *(("factor(2)", "factor(3)"), ("slope = 0.75", "slope = 0.5")),
+]
+
+
+def written(monkeypatch: pytest.MonkeyPatch, change: tuple[str, str]) -> nn.Module:
+    """The network of that text, with a change in it."""
+    assert (REACHED + TAIL).count(change[0]) == 1
+    helpers, module = types.ModuleType("helpers"), types.ModuleType("reached")
+    exec(TAIL.replace(*change), vars(helpers))  # noqa: S102
+    monkeypatch.setitem(sys.modules, "helpers", helpers)
+    exec(REACHED.replace(*change), vars(module))  # noqa: S102
+    return module.Net()
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=[after for _, after in CHANGES])
+def test_all_that_forward_reaches_makes_a_difference(monkeypatch: pytest.MonkeyPatch, change: tuple[str, str]) -> None:
+    before = fingerprint(written(monkeypatch, ("7 * z", "7 * z")))
+    assert fingerprint(written(monkeypatch, ("7 * z", "7 * z"))) == before
+    assert fingerprint(written(monkeypatch, change)) != before
+
+
 MODULE = """
 import functools
+import logging
 from dataclasses import dataclass
 import torch
 from torch import nn
@@ -148,6 +218,8 @@ class Settings:
 
 class Thing:
     pass
+
+LOGGER, THING, WORDS = logging.getLogger(__name__), Thing(), {"x", "y", "z", "v", "w"}
 
 def known(kind):  # the order of a set among the constants changes from process to process
     return kind in {"a", "b", "c", "d"} or (lambda: 3)()
@@ -161,7 +233,8 @@ class Net(nn.Module):
         self.act = functools.partial(F.leaky_relu, negative_slope=0.1)
         self.register_forward_hook(lambda *_: None)
     def forward(self, x):
-        return self.act(self.layer(x))
+        LOGGER.debug(WORDS), F.dropout(THING and x)
+        return self.act(self.layer(x)) if known(x) else Thing
 """
 PRINT = """
 import my_nets

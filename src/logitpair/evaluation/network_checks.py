@@ -1,0 +1,63 @@
+"""What a network must be to be evaluated, and how far its logits depend on more than the image: on the call, or on the batch."""
+
+import logging
+import warnings
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from logitpair.errors import InputError
+from logitpair.models.inference import Images, check_accepts, compute_logits, frozen_eval
+
+CALLS = 3  # of the same images again
+ALONE = 8  # images that are run one by one too
+MEASURED = 32  # images that an evaluation measures on
+DIFFER = 1e-3  # of the logits' spread: more than float32 kernels differ by on other batch sizes
+
+logger = logging.getLogger("logitpair")
+
+
+def check_networks(networks: Mapping[str, nn.Module], x: Images) -> None:
+    """Refuse networks for other images or other classes than the "model"; warn of what would mislead whoever reads the results.
+
+    That is a network without a gradient, and a model that is random or lets the images of a batch influence each other.
+    """
+    classes: dict[str, int] = {}
+    for name, network in networks.items():
+        logits = check_accepts(name, network, x)
+        classes[name] = logits.shape[1]
+        if classes[name] != classes["model"]:
+            raise InputError(f"{name} has {classes[name]} classes, the model {classes['model']}")
+        if not logits.requires_grad:
+            warnings.warn(f"{name}: its logits carry no gradient; gradient attacks make no progress", stacklevel=4)
+    _warn_of_dependence(networks["model"], x[:MEASURED])
+
+
+def _warn_of_dependence(model: nn.Module, x: Images) -> None:
+    with frozen_eval(model), torch.no_grad():
+        logits = compute_logits(model, x)
+        calls, batches = between_calls(model, x, logits), between_batches(model, x, logits)
+    if calls > DIFFER:
+        found = f"model: gives other logits for the same images from call to call (by up to {calls:.2g} of their spread)"
+        logger.warning("%s; each accuracy is that of one draw, and attacks look weaker than they are", found)
+    elif batches > DIFFER:
+        found = f"model: gives an image other logits alone than within a batch (by up to {batches:.2g} of their spread)"
+        logger.warning("%s; accuracies depend on batch_size", found)
+
+
+def between_calls(model: nn.Module, x: Images, logits: Tensor) -> float:
+    """By how much the logits of the same images differ at most from call to call, as a fraction of their spread."""
+    return max(_difference(logits, compute_logits(model, x)) for _ in range(CALLS))
+
+
+def between_batches(model: nn.Module, x: Images, logits: Tensor) -> float:
+    """By how much an image's logits alone differ at most from ``logits``, those of the batch, as a fraction of their spread."""
+    alone = torch.cat([compute_logits(model, image[None]) for image in x[:ALONE]])
+    return _difference(logits[:ALONE], alone)
+
+
+def _difference(a: Tensor, b: Tensor) -> float:
+    """The largest difference, as a fraction of the spread of the logits."""
+    spread = (a.nan_to_num().amax() - a.nan_to_num().amin()).clamp_min(torch.finfo(a.dtype).tiny)
+    return float(((a - b).nan_to_num().abs().amax() / spread).item())
