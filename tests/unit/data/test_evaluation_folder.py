@@ -223,11 +223,23 @@ def test_without_labels_there_must_be_as_many_folders_as_logits() -> None:
         match_classes(["a", "b", "c", "d"], 1000)
 
 
-def test_numbers_in_alphabetical_order_are_warned_of() -> None:
-    folders = sorted(str(number) for number in range(11))
-    with pytest.warns(UserWarning, match=r"--labels is not given: .* alphabetical order \(0, 1, 10, 2, ...\)"):
-        assert match_classes(folders, 11).names[2] == "10"
-    assert match_classes(folders[:2], 2).labels == [0, 1]
+@pytest.mark.parametrize("form", ["{}", "class_{}", "{}-x", "v1.{}"])
+def test_an_alphabetical_order_that_is_not_the_natural_one_is_warned_of(tmp_path: Path, form: str) -> None:
+    natural = [form.format(number) for number in range(12)]
+    first = form.format(10), form.format(2)
+    with pytest.warns(UserWarning, match=f"--labels is not given: .* alphabetical order, '{first[0]}' before '{first[1]}'.*--labels FILE"):
+        assert match_classes(sorted(natural), 12).names[2] == first[0]
+    (tmp_path / "labels.txt").write_text("\n".join(natural))
+    settled = match_classes(sorted(natural), 12, tmp_path / "labels.txt")
+    assert [settled.names[label] for label in settled.labels] == sorted(natural)
+    assert settled.labels[:4] == [0, 1, 10, 11]
+
+
+@pytest.mark.parametrize(
+    "folders", [["0", "1"], ["class_01", "class_02", "class_10"], ["a2b", "a2c", "b1"], ["Zebra", "ant"], ["1a", "a1"]]
+)
+def test_orders_that_agree_are_not_warned_of(folders: list[str]) -> None:
+    assert match_classes(folders, len(folders)).labels == list(range(len(folders)))
 
 
 def test_wnids_are_the_classes_of_imagenet() -> None:
