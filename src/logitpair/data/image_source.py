@@ -14,7 +14,6 @@ from PIL import Image, ImageOps
 from logitpair.errors import InputError
 from logitpair.runtime.progress import tracked
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

@@ -143,7 +143,7 @@ def test_nested_and_hidden_files(tmp_path: Path) -> None:
     Image.new("RGB", (20, 20)).save(hidden / "0.jpg")
     assert len(data.Photos(root=tmp_path).test(3)) == 6
     (tmp_path / "dog" / "clip.mp4").write_text("")
-    with pytest.warns(UserWarning, match=r"--data-dir: left out 1 files of '.*dog' that are no images, such as clip.mp4"):
+    with pytest.warns(UserWarning, match=r"--data-dir: left out 1 files under '.*' that are no images, such as '.*dog/clip.mp4'"):
         assert len(data.Photos(root=tmp_path).test(3)) == 6
 
 
@@ -174,6 +174,34 @@ def test_folders_laid_out_otherwise_are_refused(tmp_path: Path) -> None:
     assert "holds train/ but no val/ and no test/" in refused(data.Photos(root=tmp_path / "training"))
     (tmp_path / "mine" / "eel").mkdir()
     assert "eel' holds no images; accepted: .jpg" in refused(data.Photos(root=tmp_path / "mine"), 4)
+
+
+@pytest.mark.parametrize("splits", [("Training", "Testing"), ("TRAIN", "VAL"), ("valid", "holdout"), ("part-2", "part-1"), ("Valid",)])
+def test_splits_are_not_taken_for_classes(tmp_path: Path, splits: Sequence[str]) -> None:
+    for split in splits:
+        images_in(tmp_path / split, ["cat", "owl"])
+    text = refused(data.Photos(root=tmp_path), 2)
+    assert "hold folders of the same names (cat, owl): splits, not classes" in text
+    assert f"name one of them, such as --data-dir {tmp_path / splits[-1]}, or give --labels" in text
+    assert len(data.Photos(root=tmp_path / splits[-1]).test(2)) == 4
+    (tmp_path / "labels.txt").write_text("\n".join(splits))
+    assert data.Photos(root=tmp_path, labels=tmp_path / "labels.txt").folders == sorted(splits)
+
+
+def test_splits_whose_classes_differ_are_known_by_their_names(tmp_path: Path) -> None:
+    images_in(tmp_path / "Train", ["cat", "owl"])
+    images_in(tmp_path / "Test", ["cat"])
+    assert f"--data-dir {tmp_path / 'Test'}" in refused(data.Photos(root=tmp_path), 2)
+
+
+def test_folders_below_classes_are_no_splits(tmp_path: Path) -> None:
+    images_in(tmp_path / "a" / "cat", ["left", "right"])
+    images_in(tmp_path / "a" / "owl", ["left"])
+    assert data.Photos(root=tmp_path / "a").folders == ["cat", "owl"]
+    images_in(tmp_path / "b", ["cat", "owl"])
+    for name in ("cat", "owl"):
+        images_in(tmp_path / "b" / name, ["left"])
+    assert data.Photos(root=tmp_path / "b").folders == ["cat", "owl"]
 
 
 @pytest.mark.parametrize(
