@@ -1,5 +1,6 @@
 """How batches and selections of examples are taken, of whatever holds images and labels."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -44,7 +45,11 @@ def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0)
     else:
         # with a generator, or the loader would draw from the global one
         loader = DataLoader(data, batch_size=batch_size, num_workers=workers, collate_fn=collate, generator=torch.Generator())
-    for images, labels in loader:
+    for number, (images, labels) in enumerate(loader):
+        if number == 0 and images.dtype == torch.uint8 and images.numel() and images.max() == 1:
+            warnings.warn(
+                "x: uint8 images hold no value but 0 and 1 and are nearly black, for white is 255; give them as floats", stacklevel=2
+            )
         y = torch.as_tensor(labels)
         if y.is_floating_point():
             raise InputError(f"y: labels must be integers, not {str(y.dtype).removeprefix('torch.')}")

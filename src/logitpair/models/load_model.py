@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import math
 import sys
 import warnings
 from collections.abc import Sequence
@@ -68,7 +67,10 @@ def read_model(
         else:
             model = _from_import_path(name, weights)
     if mean is not None and std is not None:
-        model = Normalized(model, mean, std)
+        try:
+            model = Normalized(model, mean, std)
+        except InputError as error:
+            raise InputError(f"--{error}") from error
     return model.eval()
 
 
@@ -97,10 +99,6 @@ def _check_normalisation(name: str, mean: Sequence[float] | None, std: Sequence[
         raise InputError(f"--mean, --std: '{name}' comes with its own normalisation; accepted: neither, or an import path instead")
     if len(mean) != len(std) or not mean:
         raise InputError(f"--mean has {len(mean)} numbers and --std {len(std)}; accepted: as many, one a channel")
-    if not all(0 <= value <= 1 for value in mean):
-        raise InputError(f"--mean must lie in [0, 1], the unit of the pixels, not {list(mean)} (divide what is in 0..255 by 255)")
-    if not all(0 < value < math.inf for value in std):
-        raise InputError(f"--std must be above 0 in every channel, not {list(std)}")
 
 
 def _from_file(path: Path, weights: Path | None) -> nn.Module:
