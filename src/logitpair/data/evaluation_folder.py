@@ -18,6 +18,7 @@ from logitpair.errors import InputError
 from logitpair.validate import whole
 
 LAYOUT = "a folder with one folder of images a class, or with such folders under val/ or test/"
+INTERPOLATIONS = ("bilinear", "bicubic", "nearest", "lanczos", "box", "hamming")
 SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "holdout", "eval", "dev")
 
 
@@ -30,6 +31,7 @@ class Photos:
     Args:
         size: height and width of the images the network sees, in pixels.
         resize: what the shorter side is resized to before the centre is cropped, in pixels; None: ``size``.
+        interpolation: by which it is resized: ``bilinear``, ``bicubic``, ``nearest``, ``lanczos``, ``box`` or ``hamming``.
         labels: a text file of one class name a line, in the order of the network's logits.
 
     Raises:
@@ -39,6 +41,7 @@ class Photos:
     root: Path | str | None = None
     size: int = 224
     resize: int | None = None
+    interpolation: str = "bilinear"
     labels: Path | None = None
     name = "photos"
 
@@ -48,6 +51,8 @@ class Photos:
             whole("--resize", self.resize, 1)
             if self.resize < self.size:
                 raise InputError(f"--resize must be at least --size ({self.size}), not {self.resize}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise InputError(f"interpolation: '{self.interpolation}' is not accepted; accepted: {', '.join(INTERPOLATIONS)}")
 
     @property
     def folders(self) -> list[str]:
@@ -73,7 +78,7 @@ class Photos:
 
     @property
     def _transform(self) -> Transform:
-        return center_crop(self.size, self.resize or self.size)
+        return center_crop(self.size, self.resize or self.size, self.interpolation)
 
     @cached_property
     def _files(self) -> dict[str, list[str]]:

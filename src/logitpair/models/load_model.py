@@ -2,18 +2,19 @@
 
 import importlib
 import inspect
+import math
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from logitpair.errors import InputError, raised
 from logitpair.models.model_file import NetworkFile, kind_of
-from logitpair.models.normalized import Normalized
+from logitpair.models.normalized import Normalized, check_normalisation
 from logitpair.models.pretrained import Timm, require_timm
 from logitpair.storage.weights import load_weights, read_weights
 from logitpair.validate import type_name
@@ -67,26 +68,41 @@ def read_model(
         else:
             model = _from_import_path(name, weights)
     if mean is not None and std is not None:
-        try:
-            model = Normalized(model, mean, std)
-        except InputError as error:
-            raise InputError(f"--{error}") from error
+        model = Normalized(model, mean, std)
     return model.eval()
 
 
-def image_size(name: str) -> int:
-    """Height and width in pixels of the images that a network is for: what timm notes of it, 224 for any other.
+class Preprocessing(NamedTuple):
+    """How images are cut for a network.
+
+    Attributes:
+        size: height and width of what it sees, in pixels.
+        resize: what the shorter side is resized to before the centre is cropped, in pixels; None: ``size``.
+        interpolation: by which it is resized.
+    """
+
+    size: int
+    resize: int | None = None
+    interpolation: str = "bilinear"
+
+
+def preprocessing(name: str, size: int | None = None) -> Preprocessing:
+    """What timm notes of its network, for images of ``size`` or of the size that it notes; for any other network 224 pixels.
 
     Raises:
         InputError: for a name that timm does not know.
     """
     if not name.startswith(TIMM):
-        return 224
+        return Preprocessing(224 if size is None else size)
     timm = require_timm(name.removeprefix(TIMM), "--model")
     try:
-        return timm.get_pretrained_cfg(name.removeprefix(TIMM)).input_size[-1]
+        config: Any = timm.get_pretrained_cfg(name.removeprefix(TIMM))
     except RuntimeError:  # an unknown tag, which building the network refuses
-        return 224
+        return Preprocessing(224)
+    if config.crop_mode != "center":
+        warnings.warn(f"--model: timm cuts images for {name} by '{config.crop_mode}'; here their centre is cropped", stacklevel=2)
+    seen: int = config.input_size[-1] if size is None else size
+    return Preprocessing(seen, math.floor(seen / config.crop_pct) if config.crop_pct < 1 else None, config.interpolation)
 
 
 def _check_normalisation(name: str, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
@@ -99,6 +115,10 @@ def _check_normalisation(name: str, mean: Sequence[float] | None, std: Sequence[
         raise InputError(f"--mean, --std: '{name}' comes with its own normalisation; accepted: neither, or an import path instead")
     if len(mean) != len(std) or not mean:
         raise InputError(f"--mean has {len(mean)} numbers and --std {len(std)}; accepted: as many, one a channel")
+    try:
+        check_normalisation(mean, std)
+    except InputError as error:
+        raise InputError(f"--{error}") from error
 
 
 def _from_file(path: Path, weights: Path | None) -> nn.Module:

@@ -205,7 +205,13 @@ def test_folders_below_classes_are_no_splits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [({"size": 0}, "--size"), ({"resize": 0}, "--resize"), ({"size": 64, "resize": 63}, r"--resize must .*64.*63")]
+    ("settings", "message"),
+    [
+        ({"size": 0}, "--size"),
+        ({"resize": 0}, "--resize"),
+        ({"size": 64, "resize": 63}, r"--resize must .*64.*63"),
+        ({"interpolation": "cubic"}, "interpolation: 'cubic' .* accepted: bilinear, bicubic"),
+    ],
 )
 def test_bad_sizes_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=f"^{message}"):
