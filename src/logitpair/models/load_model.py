@@ -16,13 +16,12 @@ from logitpair.errors import InputError, raised
 from logitpair.models.model_file import NetworkFile, kind_of
 from logitpair.models.normalized import Normalized, check_normalisation
 from logitpair.models.pretrained import Timm, require_timm
-from logitpair.storage.weights import load_weights, read_weights
+from logitpair.storage.weights import load_weights, read_weights, without_prefix
 from logitpair.validate import type_name
 
 TIMM = "timm:"
 ACCEPTED = "timm:NAME, a TorchScript file, or an import path such as my_package.my_module.MyNet or my_module:make_net"
 FILES = (".pt", ".pth", ".pt2", ".ts", ".torchscript", ".jit", ".bin", ".ckpt", ".safetensors")
-PREFIXES = ("_orig_mod.", "network.model.", "model.")  # of the names in a state_dict, as torch.compile, Timm and Normalized make it
 
 
 def read_model(
@@ -222,7 +221,7 @@ def _from_timm(name: str, weights: Path | None, classes: int | None, pretrained:
 
 def _timm_with_weights(name: str, layer: str, path: Path, classes: int | None) -> nn.Module:
     """timm's network with as many logits as its last layer has in the weights."""
-    tensors = _without_prefix(_read_weights(path), layer)
+    tensors = without_prefix(_read_weights(path), [layer])
     logits = len(tensors[layer]) if layer in tensors else classes
     if logits is None:
         first = ", ".join(list(tensors)[:3])
@@ -244,19 +243,9 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _load_weights(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    own = next(iter(network.state_dict()), None)
-    if own is None:
+    if not network.state_dict():
         raise InputError(f"--weights: the network has no weights that '{path}' could replace")
     try:
-        load_weights(network, _without_prefix(tensors, own), path)
+        load_weights(network, tensors, path)
     except InputError as error:
         raise InputError(f"--{error}") from error
-
-
-def _without_prefix(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The tensors without the prefixes that wrappers give to all of their names, if ``name`` of the network's own is then among them."""
-    stripped = tensors
-    for prefix in PREFIXES:
-        if name not in stripped and all(key.startswith(prefix) for key in stripped):
-            stripped = {key.removeprefix(prefix): value for key, value in stripped.items()}
-    return stripped if name in stripped else tensors
