@@ -35,13 +35,22 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if is_image(path.name) and path.is_file())
 
 
+def class_name(folder: Path) -> str:
+    """The class that a folder stands for: its name, by Latin-1 where it is not UTF-8, which no file of results could hold."""
+    try:
+        folder.name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(folder.name).decode("latin-1")
+    return folder.name
+
+
 def subfolders(folder: Path) -> list[Path]:
     """The folders in a folder that are not hidden, sorted."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
 def class_images(folder: Path) -> dict[str, list[str]]:
-    """The images of each class, by the name of its folder: those in it and in folders below, in the order of torchvision's ``ImageFolder``.
+    """The images of each class, by its name: those in it and in folders below, in the order of torchvision's ``ImageFolder``.
 
     Hidden names are passed over. Other files that are no images are left out with a warning. Symbolic links are followed, but
     none that leads back up, and a file of several names is taken once, by the name that is no link, with a warning.
@@ -50,7 +59,7 @@ def class_images(folder: Path) -> dict[str, list[str]]:
         InputError: for a folder without classes, and a class without images.
     """
     top = os.path.realpath(folder)
-    found = {path.name: list(_files(str(path), os.path.realpath(path), path.is_symlink(), {top})) for path in subfolders(folder)}
+    found = {class_name(path): list(_files(str(path), os.path.realpath(path), path.is_symlink(), {top})) for path in subfolders(folder)}
     if not found:
         raise InputError(f"--data-dir: '{folder}' holds no folders; accepted: one folder of images a class")
     everything = [file for files in found.values() for file in files]

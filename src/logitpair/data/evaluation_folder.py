@@ -95,14 +95,16 @@ class Photos:
         return classes
 
 
-def _refuse_splits(folder: Path, classes: Mapping[str, Sequence[str]]) -> None:
+def _refuse_splits(folder: Path, images: Mapping[str, Sequence[str]]) -> None:
     """Refuse folders that hold the classes of several splits, such as ``Training/`` and ``Testing/``, and would pass for two classes."""
-    below = [{path.name for path in subfolders(folder / name)} for name in classes]
-    by_name = all(name.lower() in SPLITS for name in classes)
-    flat = any(Path(path).parent == folder / name for name, paths in classes.items() for path in paths)
+    classes = subfolders(folder)
+    below = [{path.name for path in subfolders(path)} for path in classes]
+    by_name = all(path.name.lower() in SPLITS for path in classes)
+    flat = any(Path(path).parent in classes for paths in images.values() for path in paths)
     if not flat and all(below) and (by_name or (len(classes) > 1 and all(names == below[0] for names in below))):
-        test = next((name for name in classes if not name.lower().startswith("train")), "")
+        test = next((path for path in classes if not path.name.lower().startswith("train")), folder)
         raise InputError(
-            f"--data-dir: {', '.join(list(classes)[:3])} in '{folder}' hold folders of the same names ({', '.join(sorted(below[0])[:3])}): "
-            f"splits, not classes; name one of them, such as --data-dir {folder / test}, or give --labels if they are classes"
+            f"--data-dir: {', '.join(path.name for path in classes[:3])} in '{folder}' hold folders of the same names "
+            f"({', '.join(sorted(below[0])[:3])}): splits, not classes; name one of them, such as --data-dir {test}, "
+            "or give --labels if they are classes"
         )

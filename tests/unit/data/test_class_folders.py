@@ -99,6 +99,20 @@ def test_what_is_an_image_is_the_same_for_every_data_set(folder: Path, tmp_path:
     assert len(data.Shards(root=shards).test()) == expected
 
 
+def test_names_that_are_not_utf_8_are_read_by_latin_1(tmp_path: Path) -> None:
+    images = noise_image(0)
+    for name in ("Köln".encode("latin-1"), "Ürzig".encode()):
+        folder = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), b"photos", name)))
+        folder.mkdir(parents=True)
+        images.save(folder / "0.png")
+    photos = data.Photos(root=tmp_path / "photos", size=16)
+    assert photos.folders == ["Köln", "Ürzig"]
+    (tmp_path / "labels.txt").write_text("Ürzig\nKöln\n", encoding="utf-8")
+    test = data.Photos(root=tmp_path / "photos", size=16, labels=tmp_path / "labels.txt").test(2)
+    assert [label for _, label in test] == [1, 0]
+    assert data.fingerprint(test)
+
+
 def test_folders_without_classes_or_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--data-dir: '.*' holds no folders"):
         class_images(tmp_path)
