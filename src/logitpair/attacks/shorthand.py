@@ -53,7 +53,8 @@ def parse(text: str) -> PGD:
             ``x50`` at the end asks for 50 restarts.
 
     Raises:
-        InputError: for anything else, for a size or number out of range, and for restarts of an attack that would repeat itself.
+        InputError: for anything else, for a size or number out of range, for sizes that are meant in [0, 1] (an ``eps`` below 1 but for
+            eighths, and steps that cannot leave the middle tenth of the ball), and for restarts of an attack that would repeat itself.
 
     Source: the released code of arXiv 1803.06373, which knows ``pgd``, ``pgdll`` and ``pgdrnd``. Departs from it in ascending the loss of
     the true class, not of the predicted one, in ``pgd``, and in that the true class is never the target.
@@ -64,9 +65,15 @@ def parse(text: str) -> PGD:
     try:
         if not (kind in ONE_STEP and not steps) and not (kind in ITERATED and steps):
             raise InputError(f"no such attack; accepted: {ACCEPTED}")
-        if float(eps) > 255:
+        radius, step, count = float(eps), float(step_size or 0), int(steps or 1)
+        if radius > 255:
             raise InputError(f"eps is in 1/255 and at most 255, not {eps}")
-        attack = build(kind, float(eps) / 255, float(step_size or 0) / 255, int(steps or 1))
+        if radius < 1 and 8 * radius % 1:
+            raise InputError(f"eps is in 1/255, where {eps} is less than a grey level; {255 * radius:g} is {eps} of the whole range")
+        if 0 < step < 1 and count * step < radius / 10:
+            whole = f"{255 * step:g} is {step_size} of the whole range"
+            raise InputError(f"the step size is in 1/255, and {count} of {step_size} lead nowhere in a ball of {eps}; {whole}")
+        attack = build(kind, radius / 255, step / 255, count)
         if restarts and not attack.random_start:
             raise InputError(f"{kind} starts at the image, where a restart would repeat it; accepted: {text.rpartition('x')[0]}")
         return replace(attack, restarts=int(restarts or 1))

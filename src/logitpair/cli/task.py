@@ -100,7 +100,7 @@ def joined(arguments: Namespace) -> Generator[World]:
 def load_task(arguments: Namespace, device: torch.device) -> EvaluationTask:
     """The run, or the model on its images; without ``--attacks`` under the recipe's, and under none with a model."""
     from logitpair.data import Photos
-    from logitpair.models import image_size
+    from logitpair.models import preprocessing
     from logitpair.runs.evaluation_task import EvaluationTask
     from logitpair.storage.results import Network
 
@@ -117,8 +117,9 @@ def load_task(arguments: Namespace, device: torch.device) -> EvaluationTask:
         std=_numbers("--std", arguments.std),
         labels=arguments.labels.as_posix() if arguments.labels else None,
     )
-    size = image_size(arguments.model) if arguments.size is None else arguments.size
-    images = Photos(root=arguments.data_dir, size=size, resize=arguments.resize, labels=arguments.labels)
+    cut = preprocessing(arguments.model, arguments.size)
+    resize = cut.resize if arguments.resize is None else arguments.resize
+    images = Photos(root=arguments.data_dir, size=cut.size, resize=resize, interpolation=cut.interpolation, labels=arguments.labels)
     return EvaluationTask.from_model(network, images, device=device, **common)
 
 

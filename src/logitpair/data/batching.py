@@ -1,5 +1,6 @@
 """How batches and selections of examples are taken, of whatever holds images and labels."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -65,9 +66,13 @@ def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0)
     else:
         # with a generator, or the loader would draw from the global one
         loader = DataLoader(data, batch_size=batch_size, num_workers=workers, collate_fn=collate, generator=torch.Generator())
-    for batch in _readable(loader):
+    for number, batch in enumerate(_readable(loader)):
         images, labels = _image_and_label(batch)
         instance("x", images, Tensor, "a tensor of images")
+        if number == 0 and images.dtype == torch.uint8 and images.numel() and images.max() == 1:
+            warnings.warn(
+                "x: uint8 images hold no value but 0 and 1 and are nearly black, for white is 255; give them as floats", stacklevel=2
+            )
         yield to_pixels(images, device), _labels(labels).to(device, torch.int64)
 
 

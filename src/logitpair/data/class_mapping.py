@@ -37,10 +37,12 @@ def match_classes(folders: Sequence[str], logits: int, labels: Path | None = Non
             f"for a network of {logits} logits; accepted: --labels FILE of one class name a line in the order of the logits"
             + (", or folders named by ImageNet wnid (n01440764), or --classes for a network of timm" if logits == IMAGENET else "")
         )
-    if all(folder.isdecimal() for folder in folders) and sorted(folders, key=int) != list(folders):
+    differing = [pair for pair in zip(folders, sorted(folders, key=_natural), strict=True) if pair[0] != pair[1]]
+    if differing:
+        taken, natural = differing[0]
         warnings.warn(
-            f"--labels is not given: folders are taken in alphabetical order ({', '.join(folders[:4])}, ...), as torchvision's ImageFolder "
-            "takes them; if the network counts otherwise, all labels are wrong",
+            f"--labels is not given: folders are taken in alphabetical order, '{taken}' before '{natural}', as torchvision's ImageFolder "
+            "takes them; if the network counts otherwise, labels are wrong (--labels FILE: one class name a line, in its order)",
             stacklevel=2,
         )
     return Matched(list(range(logits)), list(folders))
@@ -58,9 +60,19 @@ def _imagenet_names() -> dict[str, str]:
     return {wnid: info.label_name_to_description(wnid) for wnid in info.label_names()}
 
 
+def read_class_names(path: Path) -> list[str]:
+    """The lines of a text file of one class name a line, without a byte-order mark and blank last lines."""
+    return [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+
+
+def _natural(name: str) -> list[str | int]:
+    """What sorts names by the numbers in them: ``class_2`` before ``class_10``."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
 def _by_file(folders: Sequence[str], logits: int, path: Path) -> Matched:
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+        names = read_class_names(path)
     except FileNotFoundError as error:
         raise InputError(f"--labels: no file '{path}'") from error
     except (UnicodeDecodeError, IsADirectoryError) as error:

@@ -1,7 +1,6 @@
 """A custom folder of images, one folder a class, to test a network on."""
 
-import os
-import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,27 +8,30 @@ from pathlib import Path
 from jaxtyping import UInt8
 from torch import Tensor
 
+from logitpair.data.class_folders import class_images, subfolders
 from logitpair.data.class_mapping import match_classes
 from logitpair.data.dataset import require_folder
 from logitpair.data.image_dataset import ImageFiles
-from logitpair.data.image_source import SUFFIXES, FileSource, open_image
+from logitpair.data.image_source import FileSource, open_image
 from logitpair.data.transforms import Transform, center_crop
 from logitpair.errors import InputError
 from logitpair.validate import whole
 
 LAYOUT = "a folder with one folder of images a class, or with such folders under val/ or test/"
+INTERPOLATIONS = ("bilinear", "bicubic", "nearest", "lanczos", "box", "hamming")
+SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "holdout", "eval", "dev")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Photos:
     """Images to test on, and no others: ``root/<class>/*.jpg``, or the same under ``root/val`` or ``root/test``.
 
-    Which logit a folder is the label of depends on the network, so that the data set is made by ``test``. Files and folders whose
-    names begin with a dot are left out.
+    Which logit a folder is the label of depends on the network, so that the data set is made by ``test``.
 
     Args:
         size: height and width of the images the network sees, in pixels.
         resize: what the shorter side is resized to before the centre is cropped, in pixels; None: ``size``.
+        interpolation: by which it is resized: ``bilinear``, ``bicubic``, ``nearest``, ``lanczos``, ``box`` or ``hamming``.
         labels: a text file of one class name a line, in the order of the network's logits.
 
     Raises:
@@ -39,6 +41,7 @@ class Photos:
     root: Path | str | None = None
     size: int = 224
     resize: int | None = None
+    interpolation: str = "bilinear"
     labels: Path | None = None
     name = "photos"
 
@@ -48,6 +51,8 @@ class Photos:
             whole("--resize", self.resize, 1)
             if self.resize < self.size:
                 raise InputError(f"--resize must be at least --size ({self.size}), not {self.resize}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise InputError(f"interpolation: '{self.interpolation}' is not accepted; accepted: {', '.join(INTERPOLATIONS)}")
 
     @property
     def folders(self) -> list[str]:
@@ -68,43 +73,38 @@ class Photos:
             InputError: if the folders cannot be matched with the logits.
         """
         matched = match_classes(self.folders, logits, self.labels)
-        samples = [(str(path), label) for label, paths in zip(matched.labels, self._files.values(), strict=True) for path in paths]
+        samples = [(path, label) for label, paths in zip(matched.labels, self._files.values(), strict=True) for path in paths]
         return ImageFiles(FileSource(samples, matched.names), self._transform)
 
     @property
     def _transform(self) -> Transform:
-        return center_crop(self.size, self.resize or self.size)
+        return center_crop(self.size, self.resize or self.size, self.interpolation)
 
     @cached_property
-    def _files(self) -> dict[str, list[Path]]:
+    def _files(self) -> dict[str, list[str]]:
         root = require_folder(self.root, LAYOUT)
-        splits = [root / name for name in ("val", "test") if (root / name).is_dir() and _subfolders(root / name)]
+        splits = [root / name for name in ("val", "test") if (root / name).is_dir() and subfolders(root / name)]
         if len(splits) > 1:
             raise InputError(f"--data-dir: '{root}' holds both val/ and test/; name one of them, such as --data-dir {splits[1]}")
         if not splits and (root / "train").is_dir():
             raise InputError(f"--data-dir: '{root}' holds train/ but no val/ and no test/ with one folder a class")
         folder = splits[0] if splits else root
-        classes = {path.name: _image_files(path) for path in _subfolders(folder)}
-        if not classes:
-            raise InputError(f"--data-dir: '{folder}' holds no folders; it must be {LAYOUT}")
-        for name, files in classes.items():
-            if not files:
-                raise InputError(f"--data-dir: '{folder / name}' holds no images; accepted: {', '.join(SUFFIXES)}")
+        classes = class_images(folder)
+        if self.labels is None:  # which settles what the classes are
+            _refuse_splits(folder, classes)
         return classes
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _image_files(folder: Path) -> list[Path]:
-    """The images in a folder and in those below it, in a fixed order."""
-    files: list[Path] = []
-    for where, below, names in os.walk(folder, followlinks=True):
-        below[:] = [name for name in below if not name.startswith(".")]  # os.walk goes into these alone
-        files += [Path(where) / name for name in names if not name.startswith(".")]
-    images = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
-    others = sorted(set(files) - set(images))
-    if others and images:
-        warnings.warn(f"--data-dir: left out {len(others)} files of '{folder}' that are no images, such as {others[0].name}", stacklevel=2)
-    return images
+def _refuse_splits(folder: Path, images: Mapping[str, Sequence[str]]) -> None:
+    """Refuse folders that hold the classes of several splits, such as ``Training/`` and ``Testing/``, and would pass for two classes."""
+    classes = subfolders(folder)
+    below = [{path.name for path in subfolders(path)} for path in classes]
+    by_name = all(path.name.lower() in SPLITS for path in classes)
+    flat = any(Path(path).parent in classes for paths in images.values() for path in paths)
+    if not flat and all(below) and (by_name or (len(classes) > 1 and all(names == below[0] for names in below))):
+        test = next((path for path in classes if not path.name.lower().startswith("train")), folder)
+        raise InputError(
+            f"--data-dir: {', '.join(path.name for path in classes[:3])} in '{folder}' hold folders of the same names "
+            f"({', '.join(sorted(below[0])[:3])}): splits, not classes; name one of them, such as --data-dir {test}, "
+            "or give --labels if they are classes"
+        )

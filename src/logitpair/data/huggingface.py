@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from logitpair.data.image_dataset import ImageFileData, Split
+from logitpair.data.image_dataset import ImageFileData, Split, warn_without_class_0
 from logitpair.data.image_source import DamagedImage, Source, open_image
 from logitpair.errors import InputError, first_line
 
@@ -52,11 +52,22 @@ class HuggingFace(ImageFileData):
         if not len(table):
             raise InputError(f"{option}: the split '{name}' of '{self.path}' is empty; accepted: {accepted}")
         rows = TableSource(table, self.image, self.label)
-        classes = rows.classes if split == "train" else self.classes
+        known = rows.classes if split == "train" or rows.named else self.classes
         low, high = rows.labels.min(), rows.labels.max()
-        if low < 0 or high >= len(classes):
-            accepted = f"a split with labels from 0 to {len(classes) - 1}"
+        if low < 0 or high >= len(known):
+            accepted = f"a split with labels from 0 to {len(known) - 1}"
             raise InputError(f"{option}: the split '{name}' of '{self.path}' has labels from {low} to {high}; accepted: {accepted}")
+        if split == "train" and not rows.named:
+            warn_without_class_0(f"{option}: the split '{name}' of '{self.path}'", rows.labels)
+        if split == "test" and rows.named and list(rows.classes) != list(self.classes):
+            unknown = [rows.classes[label] for label in np.unique(rows.labels) if rows.classes[label] not in self.classes]
+            if unknown:
+                known = ", ".join(self.classes[:5])
+                raise InputError(
+                    f"{option}: the split '{name}' of '{self.path}' has the class '{unknown[0]}'; those of training are {known}"
+                )
+            rows.labels = np.array([self.classes.index(rows.classes[label]) for label in rows.labels])
+            rows.classes = self.classes
         return rows
 
     @cached_property
@@ -83,7 +94,9 @@ class TableSource(Source):
         self.labels = np.asarray(table.select_columns([column])[:][column] if integers else [None])
         if self.labels.dtype.kind not in "iu":  # nor where some rows have no label
             raise InputError(f"data.label: the column '{column}' holds no whole numbers; accepted: a column of classes")
-        self.classes: Sequence[str] = list(getattr(kind, "names", None) or map(str, range(int(self.labels.max()) + 1)))
+        names = getattr(kind, "names", None)
+        self.named = bool(names)
+        self.classes: Sequence[str] = list(names or map(str, range(int(self.labels.max()) + 1)))
         self.table = table.cast_column(self.image, _import_datasets().Image(decode=False))  # decoded by open_image, in any mode
 
     def name(self, position: int) -> str:

@@ -124,6 +124,13 @@ def warn_of_skipped(names: Sequence[str], total: int) -> None:
         warnings.warn(f"--data-dir: left out {len(names)} of {total:,} images that are truncated or no images: {first}", stacklevel=2)
 
 
+def warn_without_class_0(where: str, labels: np.ndarray) -> None:
+    """Warn of classes that are known by their numbers alone, where these begin above 0."""
+    low, high = labels.min(), labels.max()
+    if low > 0:
+        warnings.warn(f"{where} has labels from {low} to {high}: labels begin at 0, and class 0 has no image", stacklevel=2)
+
+
 def _damaged(source: Source) -> list[int]:
     """Positions of the images that cannot be decoded, after a warning of them."""
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from logitpair.data.class_folders import class_images
 from logitpair.data.class_mapping import wnid_names
 from logitpair.data.dataset import require_folder
 from logitpair.data.image_dataset import ImageFileData, Split
 from logitpair.data.image_source import FileSource
 from logitpair.data.transforms import Augmentation
-from logitpair.errors import InputError, first_line
-from logitpair.runtime.lazy_imports import import_torchvision
+from logitpair.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Folder(ImageFileData):
     """A custom folder of images, resized so that the shorter side fits and cropped in the centre, as RGB.
 
     Args:
-        root: holds ``train/`` and ``val/``, each with one folder a class, the same classes in both, as torchvision's ``ImageFolder``.
+        root: holds ``train/`` and ``val/``, each with one folder a class, the same classes in both; images may lie in folders below.
         size, crop_pct, augmentation, validation_fraction, corrupt: as for ``ImageFileData``.
 
     Raises:
@@ -31,14 +31,11 @@ class Folder(ImageFileData):
     def source(self, split: Split) -> FileSource:
         root = require_folder(self.root, "a folder with train/<class>/ and val/<class>/ of images")
         folder = require_folder(root / ("train" if split == "train" else "val"), "a folder with one folder of images a class")
-        try:
-            images = import_torchvision().datasets.ImageFolder(folder)
-        except FileNotFoundError as error:
-            raise InputError(f"--data-dir: {first_line(error)}") from error
-        if split == "test" and (differing := set(images.classes) ^ set(self._train.classes)):
+        images = class_images(folder)
+        if split == "test" and (differing := images.keys() ^ set(self._train.classes)):
             names = ", ".join(sorted(differing)[:3])
             raise InputError(f"--data-dir: train/ and val/ under '{self.root}' have different classes, such as {names}")
-        return FileSource(images.samples, images.classes)
+        return FileSource([(path, label) for label, paths in enumerate(images.values()) for path in paths], list(images))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,18 +3,19 @@
 import io
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
-from logitpair.errors import InputError
+from logitpair.errors import InputError, first_line
 from logitpair.runtime.progress import tracked
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+WHITE_IS_ZERO = 0  # of TIFF's photometric interpretations
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -74,21 +75,38 @@ def open_image(file: Path | str | bytes, name: object = None) -> Image.Image:
     name = name or (file if not isinstance(file, bytes) else "an image")
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            return _rgb(ImageOps.exif_transpose(image))
-    except MemoryError:
+            if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+                kind = "32-bit floating-point" if image.mode == "F" else "signed or 32-bit integer"
+                raise InputError(f"--data-dir: '{name}' has {kind} pixels, whose black and white are not known; accepted: 8 or 16 bits")
+            return _rgb(ImageOps.exif_transpose(image), getattr(image, "tag_v2", {}), name)
+    except (MemoryError, InputError):
         raise
+    except Image.DecompressionBombError as error:
+        raise InputError(f"--data-dir: '{name}' is larger than Pillow opens ({first_line(error)}); accepted: a smaller image") from error
     except Exception as error:  # what Pillow raises depends on the format and on the damage
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"--data-dir: '{name}' cannot be read: {error.strerror}") from error
         raise DamagedImage(f"--data-dir: '{name}' is truncated or not an image") from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # grey of 16 bits, which Pillow's own conversion would clip to white
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+def _rgb(image: Image.Image, tags: Mapping[int, Any], name: object) -> Image.Image:
+    if image.mode.startswith("I"):
+        image = _eight_bits(np.asarray(image).astype(np.int64), tags, name)
     if image.mode == "P":  # a palette may hold transparency, which only RGBA can take
         image = image.convert("RGBA")
     return image.convert("RGB")
+
+
+def _eight_bits(grey: np.ndarray, tags: Mapping[int, Any], name: object) -> Image.Image:
+    """Grey of 16 bits, of 12 in some TIFF files, which Pillow's own conversion would clip to white."""
+    white = 2 ** tags.get(BITSPERSAMPLE, (16,))[0] - 1
+    if white == 65535 and 0 < grey.max() <= 255:
+        raise InputError(
+            f"--data-dir: '{name}' has 16 bits, of which it uses 8, so that all of it is black; accepted: white at 65535, or 8 bits"
+        )
+    if tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:  # which Pillow heeds for 8 bits alone
+        grey = white - grey
+    return Image.fromarray((grey.clip(0, white) * 255 // white).astype(np.uint8))
 
 
 def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item], description: str) -> Iterator[Result]:

@@ -1,6 +1,7 @@
 """MNIST: 60,000 training and 10,000 test images of handwritten digits, 28x28 pixels."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,10 +52,18 @@ class MNIST(ImageData):
             if path.exists() and path.stat().st_size != size:
                 raise InputError(f"--data-dir: {path} has {path.stat().st_size:,} bytes instead of {size:,}; it is truncated or not MNIST")
         complete = all((raw / file).exists() for file in _BYTES)
+        made = [folder for folder in (raw, *raw.parents) if not folder.exists()]
         try:
             mnist = import_torchvision().datasets.MNIST(self.root, train=train, download=not complete)
         except (RuntimeError, OSError) as error:
+            for folder in made:
+                with suppress(OSError):  # one that something was downloaded into stays
+                    folder.rmdir()
+            places = (raw, raw.parent, Path(self.root) / "raw", Path(self.root))
+            near = [str(path) for folder in places for path in sorted(folder.glob("*ubyte*")) if path.name not in _BYTES or folder != raw]
+            found = f"; what was found must be unpacked, named and placed so: {', '.join(near[:4])}" if near else ""
             raise InputError(
-                f"--data-dir: no MNIST under '{self.root}', and it could not be downloaded; MNIST/raw there must hold {', '.join(_BYTES)}"
+                f"--data-dir: no MNIST under '{self.root}', and it could not be downloaded; "
+                f"MNIST/raw there must hold {', '.join(_BYTES)}{found}"
             ) from error
         return MemoryImages(mnist.data[:, None], mnist.targets.long())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from logitpair.data.class_folders import images_in
 from logitpair.data.dataset import ImageData, MemoryImages, held_out, require_folder
 from logitpair.data.image_dataset import Corrupt, check_splits, warn_of_skipped
 from logitpair.data.image_source import DamagedImage, map_in_threads, open_image
@@ -87,9 +88,9 @@ class TinyImageNet(ImageData):
         files: list[tuple[Path, int]] = []
         for label, wnid in enumerate(self._wnids):
             folder = self._root / "train" / wnid / "images"
-            found = sorted(folder.glob("*.JPEG"))
+            found = images_in(folder)
             if not found:
-                raise InputError(f"--data-dir: no images '{folder}/*.JPEG', though wnids.txt names {wnid}; it must be {LAYOUT}")
+                raise InputError(f"--data-dir: no images in '{folder}', though wnids.txt names {wnid}; it must be {LAYOUT}")
             files += [(path, label) for path in found]
         kept, held = held_out(len(files), self.validation_fraction)
         images, intact = self._decode([files[position] for position in kept + held])
@@ -138,7 +139,7 @@ class TinyImageNet(ImageData):
         """The lines of a text file that are not empty."""
         path = self._root / name
         try:
-            return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         except (FileNotFoundError, UnicodeDecodeError) as error:
             raise InputError(f"--data-dir: no text file '{path}'; the folder must be {LAYOUT}") from error
 

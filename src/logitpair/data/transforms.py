@@ -45,7 +45,7 @@ class Augmentation:
         return v2.Compose([crop, v2.RandomHorizontalFlip()]) if self.flip else crop
 
 
-def center_crop(size: int, resize: int) -> Transform:
+def center_crop(size: int, resize: int, interpolation: str = "bilinear") -> Transform:
     """The centre of an RGB image of Pillow, whose shorter side is first resized to ``resize`` pixels, as uint8 ``[3, size, size]``."""
     v2 = import_torchvision().transforms.v2
-    return v2.Compose([v2.Resize(resize), v2.CenterCrop(size), v2.PILToTensor()])
+    return v2.Compose([v2.Resize(resize, v2.InterpolationMode(interpolation)), v2.CenterCrop(size), v2.PILToTensor()])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
@@ -13,11 +13,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from logitpair.data.class_folders import SUFFIXES, is_hidden
+from logitpair.data.class_mapping import read_class_names
 from logitpair.data.dataset import require_folder
 from logitpair.data.disk_cache import cached_on_disk
-from logitpair.data.image_dataset import ImageFileData, Split
+from logitpair.data.image_dataset import ImageFileData, Split, warn_without_class_0
 from logitpair.data.image_folder import Folder
-from logitpair.data.image_source import SUFFIXES, Source, open_image
+from logitpair.data.image_source import Source, open_image
 from logitpair.errors import InputError
 from logitpair.runtime.progress import tracked
 from logitpair.storage.atomic_files import atomic_write
@@ -31,7 +33,8 @@ OPEN = 128  # tar files that a process keeps open
 class Shards(ImageFileData):
     """Tar files of images (``.jpg``, ``.png``, ...) and labels (``.cls``), for clusters whose file systems are slow with small files.
 
-    The members of a tar file that share their name up to its first dot are one example, as in WebDataset; other members are passed over.
+    An image and a label of one name up to its last dot are one example. Other members are passed over, and so are hidden ones and those
+    that WebDataset counts as parts of an example, such as ``cat.seg.png`` beside ``cat.jpg`` and ``cat.cls``.
     The offset of each image is looked up once and kept in the user's cache folder, so that any example can be read by itself: training
     draws from all of them, and resumes and is shared between processes exactly as with single files. What ``write_shards`` makes of a
     folder gives the same examples in the same order as ``Folder`` does.
@@ -63,8 +66,14 @@ class Shards(ImageFileData):
             accepted = "the names of its tar files, such as train-*.tar"
             raise InputError(f"data.{split}ing: no files '{pattern}' in '{self.root}'; accepted: {accepted}")
         source, names = TarSource(tars), self._class_names()
+        if not len(source):
+            accepted = "an image and a label (.cls) of one name for each example"
+            raise InputError(f"data.{split}ing: '{pattern}' in '{self.root}' hold no image with a label; accepted: {accepted}")
         if names is not None and _greatest(source) >= len(names):
-            raise InputError(f"--data-dir: '{self.root}' holds the label {_greatest(source)}, and {CLASSES} only {len(names)} names")
+            only = f"{CLASSES} only {len(names)} names; labels begin at 0"
+            raise InputError(f"--data-dir: '{self.root}' holds the label {_greatest(source)}, and {only}")
+        if names is None and split == "train":
+            warn_without_class_0(f"data.training: '{pattern}' in '{self.root}'", source.labels)
         return source
 
     @property
@@ -73,7 +82,10 @@ class Shards(ImageFileData):
 
     def _class_names(self) -> list[str] | None:
         path = self._root / CLASSES
-        return path.read_text(encoding="utf-8").splitlines() if path.exists() else None
+        try:
+            return read_class_names(path) if path.exists() else None
+        except (UnicodeDecodeError, IsADirectoryError) as error:
+            raise InputError(f"--data-dir: '{path}' is not a text file of one class name a line") from error
 
 
 def _greatest(source: Source) -> int:
@@ -85,7 +97,9 @@ class TarSource(Source):
 
     def __init__(self, tars: Sequence[Path]) -> None:
         self.tars = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in tars]
-        found = [cached_on_disk("shard", repr((os.path.realpath(path), *state)), partial(_index, path)) for path, *state in self.tars]
+        found = [
+            cached_on_disk("shard-examples", repr((os.path.realpath(path), *state)), partial(_index, path)) for path, *state in self.tars
+        ]
         self.tar = np.repeat(np.arange(len(found)), [len(examples["label"]) for examples in found])
         self.offset, self.size, self.labels, self.names = (
             np.concatenate([examples[key] for examples in found]) for key in ("offset", "size", "label", "name")
@@ -129,13 +143,13 @@ def _index(path: str) -> dict[str, np.ndarray]:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 name = PurePosixPath(member.name)
-                stem, _, suffix = name.name.lower().partition(".")
-                key = str(name.parent / name.name[: len(stem)])
-                if not member.isreg() or member.issparse() or not stem or f".{suffix}" not in (*SUFFIXES, ".cls"):
+                key, suffix = str(name.with_suffix("")), name.suffix.lower()
+                wanted = suffix in (*SUFFIXES, ".cls") and not any(map(is_hidden, name.parts))
+                if not wanted or not member.isreg() or member.issparse():
                     continue
-                if key in (labels if suffix == "cls" else images):
-                    raise InputError(f"--data-dir: '{path}' holds two members '{key}.{suffix}' or two images of that name; accepted: one")
-                if suffix == "cls":
+                if key in (labels if suffix == ".cls" else images):
+                    raise InputError(f"--data-dir: '{path}' holds two members '{key}{suffix}' or two images of that name; accepted: one")
+                if suffix == ".cls":
                     labels[key] = _label(path, member, tar)
                 else:
                     images[key] = member
@@ -146,14 +160,21 @@ def _index(path: str) -> dict[str, np.ndarray]:
         file.seek(end)
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise InputError(f"--data-dir: '{path}' is truncated or damaged after {end:,} bytes; accepted: a whole tar file")
-    if alone := sorted(images.keys() ^ labels.keys()):
+    examples = images.keys() & labels.keys()
+    if alone := sorted(key for key in images.keys() ^ labels.keys() if not _is_part(key, examples)):
         raise InputError(f"--data-dir: '{path}' holds '{alone[0]}' without its {'label (.cls)' if alone[0] in images else 'image'}")
+    images = {key: member for key, member in images.items() if key in labels}
     return {
         "offset": np.array([member.offset_data for member in images.values()], np.int64),
         "size": np.array([member.size for member in images.values()], np.int64),
         "label": np.array([labels[key] for key in images], np.int64),
         "name": np.array([member.name for member in images.values()], np.str_),
     }
+
+
+def _is_part(key: str, examples: Set[str]) -> bool:
+    """Whether a name belongs to an example by its beginning: ``cat.seg`` to ``cat``."""
+    return "." in key and ((shorter := key.rpartition(".")[0]) in examples or _is_part(shorter, examples))
 
 
 def _label(path: str, member: tarfile.TarInfo, tar: tarfile.TarFile) -> int:

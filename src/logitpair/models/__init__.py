@@ -2,7 +2,7 @@
 
 from logitpair.models.inception import InceptionV3
 from logitpair.models.inference import compute_logits, count_logits, frozen_eval
-from logitpair.models.load_model import image_size, read_model
+from logitpair.models.load_model import preprocessing, read_model
 from logitpair.models.normalized import Normalized
 from logitpair.models.pretrained import Timm
 from logitpair.models.resnet import ResNet101, ResNetV2_50
@@ -22,6 +22,6 @@ __all__ = [
     "compute_logits",
     "count_logits",
     "frozen_eval",
-    "image_size",
+    "preprocessing",
     "read_model",
 ]

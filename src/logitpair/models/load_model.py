@@ -7,22 +7,21 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from logitpair.errors import InputError, raised
 from logitpair.models.model_file import NetworkFile, kind_of
-from logitpair.models.normalized import Normalized
+from logitpair.models.normalized import Normalized, check_normalisation
 from logitpair.models.pretrained import Timm, require_timm
-from logitpair.storage.weights import load_weights, read_weights
+from logitpair.storage.weights import load_weights, read_weights, without_prefix
 from logitpair.validate import type_name
 
 TIMM = "timm:"
 ACCEPTED = "timm:NAME, a TorchScript file, or an import path such as my_package.my_module.MyNet or my_module:make_net"
 FILES = (".pt", ".pth", ".pt2", ".ts", ".torchscript", ".jit", ".bin", ".ckpt", ".safetensors")
-PREFIXES = ("_orig_mod.", "network.model.", "model.")  # of the names in a state_dict, as torch.compile, Timm and Normalized make it
 
 
 def read_model(
@@ -72,19 +71,37 @@ def read_model(
     return model.eval()
 
 
-def image_size(name: str) -> int:
-    """Height and width in pixels of the images that a network is for: what timm notes of it, 224 for any other.
+class Preprocessing(NamedTuple):
+    """How images are cut for a network.
+
+    Attributes:
+        size: height and width of what it sees, in pixels.
+        resize: what the shorter side is resized to before the centre is cropped, in pixels; None: ``size``.
+        interpolation: by which it is resized.
+    """
+
+    size: int
+    resize: int | None = None
+    interpolation: str = "bilinear"
+
+
+def preprocessing(name: str, size: int | None = None) -> Preprocessing:
+    """What timm notes of its network, for images of ``size`` or of the size that it notes; for any other network 224 pixels.
 
     Raises:
         InputError: for a name that timm does not know.
     """
     if not name.startswith(TIMM):
-        return 224
+        return Preprocessing(224 if size is None else size)
     timm = require_timm(name.removeprefix(TIMM), "--model")
     try:
-        return timm.get_pretrained_cfg(name.removeprefix(TIMM)).input_size[-1]
+        config: Any = timm.get_pretrained_cfg(name.removeprefix(TIMM))
     except RuntimeError:  # an unknown tag, which building the network refuses
-        return 224
+        return Preprocessing(224)
+    if config.crop_mode != "center":
+        warnings.warn(f"--model: timm cuts images for {name} by '{config.crop_mode}'; here their centre is cropped", stacklevel=2)
+    seen: int = config.input_size[-1] if size is None else size
+    return Preprocessing(seen, math.floor(seen / config.crop_pct) if config.crop_pct < 1 else None, config.interpolation)
 
 
 def _check_normalisation(name: str, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
@@ -97,10 +114,10 @@ def _check_normalisation(name: str, mean: Sequence[float] | None, std: Sequence[
         raise InputError(f"--mean, --std: '{name}' comes with its own normalisation; accepted: neither, or an import path instead")
     if len(mean) != len(std) or not mean:
         raise InputError(f"--mean has {len(mean)} numbers and --std {len(std)}; accepted: as many, one a channel")
-    if not all(0 <= value <= 1 for value in mean):
-        raise InputError(f"--mean must lie in [0, 1], the unit of the pixels, not {list(mean)} (divide what is in 0..255 by 255)")
-    if not all(0 < value < math.inf for value in std):
-        raise InputError(f"--std must be above 0 in every channel, not {list(std)}")
+    try:
+        check_normalisation(mean, std)
+    except InputError as error:
+        raise InputError(f"--{error}") from error
 
 
 def _from_file(path: Path, weights: Path | None) -> nn.Module:
@@ -204,7 +221,7 @@ def _from_timm(name: str, weights: Path | None, classes: int | None, pretrained:
 
 def _timm_with_weights(name: str, layer: str, path: Path, classes: int | None) -> nn.Module:
     """timm's network with as many logits as its last layer has in the weights."""
-    tensors = _without_prefix(_read_weights(path), layer)
+    tensors = without_prefix(_read_weights(path), [layer])
     logits = len(tensors[layer]) if layer in tensors else classes
     if logits is None:
         first = ", ".join(list(tensors)[:3])
@@ -226,19 +243,9 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _load_weights(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    own = next(iter(network.state_dict()), None)
-    if own is None:
+    if not network.state_dict():
         raise InputError(f"--weights: the network has no weights that '{path}' could replace")
     try:
-        load_weights(network, _without_prefix(tensors, own), path)
+        load_weights(network, tensors, path)
     except InputError as error:
         raise InputError(f"--{error}") from error
-
-
-def _without_prefix(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The tensors without the prefixes that wrappers give to all of their names, if ``name`` of the network's own is then among them."""
-    stripped = tensors
-    for prefix in PREFIXES:
-        if name not in stripped and all(key.startswith(prefix) for key in stripped):
-            stripped = {key.removeprefix(prefix): value for key, value in stripped.items()}
-    return stripped if name in stripped else tensors

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from logitpair.errors import InputError
-from logitpair.storage.weights import read_weights
+from logitpair.storage.weights import not_what_was_meant, read_weights
 
 ACCEPTED = "a TorchScript file (torch.jit.save) or an exported program (torch.export.save)"
 WITH_WEIGHTS = "name the network by --model, as timm:NAME or my_package.my_module.MyNet, and give this file by --weights"
@@ -66,13 +66,13 @@ def kind_of(path: Path) -> Literal["torchscript", "exported"] | None:
 
 def _refusal(path: Path) -> InputError:
     """Why a file that is no network cannot be ``--model``."""
+    if what := not_what_was_meant(path):
+        return InputError(f"--model: '{path}' {what}; accepted: {ACCEPTED}")
     try:
         read_weights(path)
         return InputError(f"--model: '{path}' holds weights but no network; {WITH_WEIGHTS}")
     except InputError as error:
-        with path.open("rb") as file:
-            begin = file.read(2)
-        if "holds more than weights" in str(error) and (begin == b"PK" or begin[:1] == b"\x80"):  # PyTorch takes text for a pickle too
+        if "holds more than weights" in str(error):
             return InputError(
                 f"--model: '{path}' holds pickled objects, which run code when they are read; save the network by torch.jit.save or "
                 f"torch.export.save, or save its state_dict and {WITH_WEIGHTS}"

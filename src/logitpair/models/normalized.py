@@ -1,5 +1,6 @@
 """Normalisation as part of the model, so that attacks work in pixels."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -17,7 +18,7 @@ class Normalized(nn.Module):
         mean, std: one number a channel, in [0, 1] pixel scale.
 
     Raises:
-        InputError: if a ``std`` is not above 0.
+        InputError: for a ``mean`` outside [0, 1], and a ``std`` that is not above 0.
     """
 
     mean: Tensor
@@ -25,11 +26,18 @@ class Normalized(nn.Module):
 
     def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        if not all(s > 0 for s in std):
-            raise InputError(f"std must be above 0 in every channel, not {list(std)}")
+        check_normalisation(mean, std)
         self.model = model
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
         return self.model((x - self.mean) / self.std)
+
+
+def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Refuse a ``mean`` and a ``std`` that are not in the unit of the pixels."""
+    if not all(0 <= value <= 1 for value in mean):
+        raise InputError(f"mean must lie in [0, 1], the unit of the pixels, not {list(mean)} (divide what is in 0..255 by 255)")
+    if not all(0 < value < math.inf for value in std):
+        raise InputError(f"std must be above 0 in every channel, not {list(std)}")

@@ -109,7 +109,14 @@ class EvaluationTask:
             std=network.std,
         ).to(device)
         test = images.test(count_logits(model, images.first()))
-        data = DataSet(name=images.name, split="test", class_names=tuple(test.classes), size=images.size, resize=images.resize)
+        data = DataSet(
+            name=images.name,
+            split="test",
+            class_names=tuple(test.classes),
+            size=images.size,
+            resize=images.resize,
+            interpolation=images.interpolation,
+        )
         named = {} if attacks is None else read_attacks(attacks)
         chosen = first_examples(test, examples, len(set(known_labels(test))))
         return cls(model=model, test=chosen, attacks=named, batch_size=batch_size or 256, record=Task(network=network, data=data))

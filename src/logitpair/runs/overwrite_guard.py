@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from logitpair.data import count
 from logitpair.errors import InputError
 from logitpair.storage.class_path import describe
+from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.result_files import OtherSchema, read_record, set_aside
 from logitpair.storage.results import AuditResults, EvaluationResults, Network, Results
 from logitpair.threat import Linf
@@ -22,15 +23,14 @@ _Results = TypeVar("_Results", bound=Results)
 
 
 def refuse_overwriting_evaluation(folder: Path, task: EvaluationTask, sources: Collection[str] = (), keeps_images: bool = False) -> None:
-    """Refuse a folder that holds an evaluation of more, or of another checkpoint or network, than the ``task`` will write there."""
+    """Refuse a folder that holds an evaluation of more, or of another network or other images, than the ``task`` will write there."""
     before = _finished(folder, EvaluationResults, "delete the folder or give another --name or --out")
     if before is None:
         return
-    holds, now = f"'{folder}' holds an evaluation", task.record
-    if before.network != now.network:
-        raise InputError(f"--out: {holds} of {_difference(before.network, now.network)}; give another --out or --name")
-    if before.checkpoint != now.checkpoint:
-        raise InputError(f"--checkpoint: {holds} of {before.checkpoint}, this one is of {now.checkpoint}; give another --name")
+    holds = f"'{folder}' holds an evaluation"
+    if before.checkpoint != task.record.checkpoint and before.network == task.record.network:
+        raise InputError(f"--checkpoint: {holds} of {before.checkpoint}, this one is of {task.record.checkpoint}; give another --name")
+    _refuse_another_subject(before, task, holds, "give another --out or --name")
     examples = count(task.test)
     if examples is not None and before.examples > examples:
         raise InputError(f"--examples: {holds} of {before.examples:,} images, this one has {examples:,}; give another --name")
@@ -43,17 +43,30 @@ def refuse_overwriting_evaluation(folder: Path, task: EvaluationTask, sources: C
         raise InputError(f"--name: {holds} with {lost[0]}{more}, which this one is without; give another --name")
 
 
-def refuse_overwriting_audit(folder: Path, examples: int | None, threat: Linf) -> None:
-    """Refuse a folder that holds an audit of more images or in another ball."""
-    before = _finished(folder, AuditResults, "move that folder away first")
+def refuse_overwriting_audit(folder: Path, task: EvaluationTask, threat: Linf) -> None:
+    """Refuse a folder that holds an audit of more images, of another network or other images, or in another ball."""
+    instead = "move that folder away first"
+    before, examples = _finished(folder, AuditResults, instead), count(task.test)
     if before is None:
         return
     eps = before.threat["init_args"]["eps"]
     holds = f"'{folder}' holds an audit of {before.examples:,} images at eps {eps:g}"
+    _refuse_another_subject(before, task, f"'{folder}' holds an audit", instead)
     if eps != threat.eps:
-        raise InputError(f"--eps: {holds}, this one has {threat.eps:g}; move that folder away first")
+        raise InputError(f"--eps: {holds}, this one has {threat.eps:g}; {instead}")
     if examples is not None and before.examples > examples:
-        raise InputError(f"--examples: {holds}, this one has {examples:,}; move that folder away first")
+        raise InputError(f"--examples: {holds}, this one has {examples:,}; {instead}")
+
+
+def _refuse_another_subject(before: Results, task: EvaluationTask, holds: str, instead: str) -> None:
+    """Refuse another network, by its options or by its weights, and images that were chosen or cut otherwise."""
+    now, weights = task.record, weights_of(task.model)
+    if before.network != now.network:
+        raise InputError(f"--out: {holds} of {_difference(before.network, now.network)}; {instead}")
+    if before.weights not in (None, weights):  # results were once written without
+        raise InputError(f"--out: {holds} of other weights ({before.weights[:8]}, these are {weights[:8]}); {instead}")
+    if before.data is not None and now.data is not None and before.data != now.data:
+        raise InputError(f"--data-dir: {holds} on other images, or of another size or other classes; {instead}")
 
 
 def _finished(folder: Path, kind: type[_Results], instead: str) -> _Results | None:

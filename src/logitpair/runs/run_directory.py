@@ -1,6 +1,8 @@
 """The run directory: its settings, and the network that it holds."""
 
+import copy
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +15,7 @@ from logitpair.config.old_names import modernized
 from logitpair.config.parsing import Settings
 from logitpair.config.run_config import RunConfig
 from logitpair.errors import InputError
-from logitpair.storage import checkpoint
+from logitpair.storage import checkpoint, run_lock
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.storage.weights import load_weights, read_weights
 
@@ -28,7 +30,13 @@ RESULT_NEUTRAL = (
 
 
 def prepare(run: Path, recipe: str, scale: str | None, settings: Settings) -> None:
-    """Write ``config.yaml`` into a new run directory, or make sure that an existing one was begun with the same settings."""
+    """Write ``config.yaml`` into a new run directory, or make sure that an existing one was begun with the same settings.
+
+    The folder of the data is written down as an absolute path, so that the run can be evaluated from any folder.
+
+    Raises:
+        InputError: for a folder of something else, other settings, and a run that another process trains.
+    """
     path = run / "config.yaml"
     foreign = run.exists() and any(not file.name.startswith(".") for file in run.iterdir())  # before others write their config.yaml
     if path.exists():
@@ -41,8 +49,14 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: Settings) -> No
             )
     elif foreign:
         raise InputError(f"--out: {run} is not empty and holds no run; give a new folder")
-    content = {"recipe": recipe, "scale": scale or "paper", "run": settings.values}
-    atomic_write(path, yaml.safe_dump(content, sort_keys=False))
+    values = copy.deepcopy(settings.values)
+    data = values["data"].get("init_args") or {}
+    if data.get("root"):
+        data["root"] = str(Path(data["root"]).absolute())
+    content = {"recipe": recipe, "scale": scale or "paper", "run": values}
+    # several elastic workers write the same
+    with run_lock.held(run) if settings.config.elastic.workers is None else nullcontext():
+        atomic_write(path, yaml.safe_dump(content, sort_keys=False))
 
 
 def differing(old: Mapping[str, Any], new: Settings, besides: tuple[str, ...] = ()) -> list[tuple[str, Any, Any]]:

@@ -3,6 +3,7 @@
 import io
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,12 @@ FORMAT = 1
 
 
 def path_of(run: Path, which: str = "last") -> Path:
-    """A run's checkpoint, ``last`` or ``best``."""
-    return run / "checkpoints" / f"{which}.pt"
+    """A run's checkpoint, ``last`` or ``best``; where ``last.pt`` is gone the newest of those beside it, with a warning."""
+    path = run / "checkpoints" / f"{which}.pt"
+    numbered = sorted(path.parent.glob("step-*.pt")) if which == "last" and not path.exists() else []
+    if numbered:
+        warnings.warn(f"'{path}' is missing; the newest checkpoint beside it, {numbered[-1].name}, takes its place", stacklevel=1)
+    return numbered[-1] if numbered else path
 
 
 def save(folder: Path, state: dict[str, Any], step: int, keep: int, best: bool = False) -> Path:

@@ -133,6 +133,7 @@ class DataSet(Record, frozen=True, kw_only=True):
     class_names: tuple[str, ...]  #: in the order of the labels
     size: int | None = None  #: of photos: height and width after the crop
     resize: int | None = None  #: of photos: the shorter side before the crop
+    interpolation: str = "bilinear"  #: of photos: by which they are resized
 
 
 class Published(Record, frozen=True, kw_only=True):

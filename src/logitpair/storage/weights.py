@@ -1,17 +1,18 @@
 """Weights from a file or a run: what fine-tuning begins with, and what a ``state_dict`` is evaluated by."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from logitpair.errors import InputError
 from logitpair.storage import checkpoint
 
-NESTED_IN = ("state_dict", "model", "model_state_dict")  # where checkpoints keep the weights
+NESTED_IN = ("state_dict", "model", "model_state_dict", "model_state", "net", "weights", "params")  # where checkpoints keep the weights
+PREFIXES = ("module.", "_orig_mod.", "network.model.", "model.")  # as DataParallel, torch.compile, Timm and Normalized make names
 ACCEPTED = "accepted: a run directory, a state_dict (.pt) or .safetensors"
 
 
@@ -29,26 +30,47 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if content["format"] != checkpoint.FORMAT:
             raise InputError(f"weights: '{path}' is a checkpoint of format {content['format']}; this version reads {checkpoint.FORMAT}")
         if "ema" in content:
-            content = {key: value for key, value in content["ema"].items() if key != "n_averaged"}
-    for key in NESTED_IN:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
+            content = {key.removeprefix("module."): value for key, value in content["ema"].items() if key != "n_averaged"}
+    while isinstance(content, dict) and (inner := next((content[key] for key in NESTED_IN if isinstance(content.get(key), dict)), None)):
+        content = inner
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise InputError(f"weights: '{path}' holds no named tensors; {ACCEPTED}")
-    if all(str(key).startswith("module.") for key in content):  # saved from inside a data-parallel or averaging wrapper
-        content = {str(key).removeprefix("module."): value for key, value in content.items()}
     return content
 
 
 def _read(path: Path) -> Any:
+    if what := not_what_was_meant(path):
+        raise InputError(f"weights: '{path}' {what}; {ACCEPTED}")
+    with path.open("rb") as file:
+        begin = file.read(9)
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix == ".safetensors" or begin[8:] == b"{":  # whose first 8 bytes are a length
             return safetensors.torch.load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the damaged bytes lead to
-        runs_code = not isinstance(error, (SafetensorError, OSError)) and "weights_only" in str(error).lower()
+    except Exception as error:  # torch raises whatever the damaged bytes lead to, and takes text for a pickle
+        runs_code = "weights_only" in str(error).lower() and begin.startswith((b"PK", b"\x80"))
         reason = "holds more than weights; save model.state_dict()" if runs_code else "is truncated or no file of weights"
         raise InputError(f"weights: '{path}' {reason}; {ACCEPTED}") from error
+
+
+def not_what_was_meant(path: Path) -> str | None:
+    """What a file is that was downloaded in place of another; None if it is no such file."""
+    with path.open("rb") as file:
+        begin = file.read(512).lstrip()
+    if begin.startswith(b"version https://git-lfs.github.com/"):
+        return "is a Git LFS pointer, not the file that it stands for (git lfs pull fetches it)"
+    return "is a web page, not the file that it offers" if begin[:14].lower().startswith((b"<!doctype html", b"<html")) else None
+
+
+def without_prefix(weights: dict[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
+    """The weights without the prefixes that wrappers give to all of their names, if one of the network's own ``names`` is then there."""
+    stripped = weights
+    while not stripped.keys() & set(names):
+        prefix = next((prefix for prefix in PREFIXES if all(str(name).startswith(prefix) for name in stripped)), None)
+        if prefix is None:
+            return weights
+        stripped = {str(name).removeprefix(prefix): value for name, value in stripped.items()}
+    return stripped
 
 
 def within(name: str, layers: tuple[str, ...]) -> bool:
@@ -57,10 +79,16 @@ def within(name: str, layers: tuple[str, ...]) -> bool:
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path, fresh: tuple[str, ...] = ()) -> None:
-    """Load the weights into the model, but for the layers ``fresh``; refused is the first tensor that does not fit or is not finite."""
+    """Load the weights into the model, but for the layers ``fresh``; refused is the first tensor that does not fit or is not finite.
+
+    Prefixes of wrappers are taken off, and counts of batches, which old versions of PyTorch did not keep, may be missing.
+    """
+    weights = without_prefix(weights, model.state_dict().keys())
     expected = {name: tensor for name, tensor in model.state_dict().items() if not within(name, fresh)}
     loaded = {name: tensor for name, tensor in weights.items() if not within(name, fresh)}
     for name in sorted(expected.keys() | loaded.keys()):
+        if name not in loaded and name.endswith("num_batches_tracked"):
+            continue
         if name not in loaded or name not in expected:
             where = f"'{path}' has no '{name}'" if name in expected else f"the model has no '{name}', which '{path}' holds"
             raise InputError(f"weights: {where}; is it the same network? The model's begin {', '.join(list(expected)[:3])}")

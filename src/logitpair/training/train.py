@@ -1,6 +1,7 @@
 """Training: the whole road of a run, top to bottom."""
 
 import logging
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,7 @@ from logitpair.data import batches, first
 from logitpair.runtime import distributed, precision
 from logitpair.runtime.distributed import World
 from logitpair.runtime.signals import GracefulStop
-from logitpair.storage import checkpoint
+from logitpair.storage import checkpoint, run_lock
 from logitpair.training.activation_checkpointing import checkpoint_activations
 from logitpair.training.checkpoints import Checkpoints
 from logitpair.training.elastic import process_team
@@ -49,11 +50,13 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         quiet: no progress bar, and nothing logged.
 
     Raises:
-        InputError: for data or a network that do not fit together, or a damaged checkpoint.
+        InputError: for data or a network that do not fit together, a damaged checkpoint, or a run that another process trains.
         NonFiniteLoss: when the loss or the gradient is NaN or infinite; nothing is overwritten.
         Interrupted: after SIGINT or SIGTERM, when the state is saved.
     """
-    with distributed.join(device, TIMEOUT) as world, GracefulStop() as stop:
+    with distributed.join(device, TIMEOUT) as world, GracefulStop() as stop, ExitStack() as stack:
+        if world.is_main and config.elastic.workers is None:  # whose workers share a run
+            stack.enter_context(run_lock.held(run))
         state, local_batches, held_out = set_up(config, run, world)
         end, per_epoch = run / "training.json", local_batches.per_epoch
         total = max(1, round(config.epochs * per_epoch))

@@ -17,7 +17,7 @@ from logitpair.rng import ExampleStreams
 
 KEYS = ["step_ll", "step_rand", "r_step_ll", "r_step_rand", "iter_ll", "iter_rand", "pgd_ll", "pgd_rand"]
 SUITE = paper_suite(eps=16 / 255, step_size=2 / 255, steps=10)
-SIZES = st.decimals(min_value="0.01", max_value=255, places=2).map(lambda size: format(size.normalize(), "f"))
+SIZES = st.decimals(min_value=1, max_value=255, places=2).map(lambda size: format(size.normalize(), "f"))
 COUNTS = st.integers(1, 10**6)
 
 
@@ -159,7 +159,7 @@ def test_a_grid_names_its_attacks_so_that_they_parse(kind: str, eps: str, step_s
     assert list(made) == [f"{kind}_{eps}" if kind in ONE_STEP else f"{kind}_{eps}_{step_size}_{steps}"]
 
 
-@given(st.floats(1e-9, 1.0), st.floats(1e-9, 1.0))
+@given(st.floats(1 / 255, 1.0), st.floats(1 / 255, 1.0))
 def test_a_name_from_any_sizes_parses_to_them_within_rounding(eps: float, step_size: float) -> None:
     (name, attack), *_ = grid(kinds=["pgd"], eps=[eps], step_size=[step_size], steps=[3]).items()
     again = parse(name)
@@ -197,6 +197,27 @@ def test_what_is_no_shorthand_is_refused_with_what_is(text: str) -> None:
 def test_numbers_out_of_range_are_refused(text: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("pgd_0.031_0.0078_10", r"eps is in 1/255, where 0.031 is less than a grey level; 7.905 is 0.031 of the whole range"),
+        ("fgsm_0.3", "76.5 is 0.3 of the whole range"),
+        ("stepll_1e-3", "0.255 is 1e-3 of the whole range"),
+        ("pgd_8_0.0078_10", r"the step size is in 1/255, and 10 of 0.0078 lead nowhere in a ball of 8; 1.989 is 0.0078 of the whole"),
+    ],
+)
+def test_sizes_that_are_meant_in_0_1_are_refused(text: str, said: str) -> None:
+    with pytest.raises(InputError, match=f"^'{text}': .*{said}"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["pgd_0.5_0.125_10", "pgd_0.25_0.05_10", "fgsm_0.125", "pgd_0_1_10", "pgd_8_0.8_10", "pgd_16_1_1", "pgd_4_0.01_100"]
+)
+def test_sizes_of_less_than_a_grey_level_that_are_meant_are_not(text: str) -> None:
+    assert parse(text).threat.eps == float(text.split("_")[1]) / 255
 
 
 def test_a_grid_is_the_papers_eight_at_every_combination() -> None:

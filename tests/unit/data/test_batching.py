@@ -32,6 +32,15 @@ def test_float64_pixels_stay_float64() -> None:
     assert data.to_pixels(torch.rand(2, 1, 2, 2, dtype=torch.float64), CPU).dtype == torch.float64
 
 
+def test_uint8_images_of_zeros_and_ones_are_warned_of() -> None:
+    bits, y = torch.eye(4, dtype=torch.uint8).view(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64)
+    with pytest.warns(UserWarning, match="^x: uint8 images hold no value but 0 and 1 and are nearly black.*give them as floats") as warned:
+        list(data.batches((bits, y), 2, CPU))
+    assert len(warned) == 1
+    for images in (bits.float(), 255 * bits, 0 * bits):
+        list(data.batches((images, y), 2, CPU))
+
+
 def test_first_takes_the_first() -> None:
     images = data.Digits().validation()
     assert len(data.first(images, 7)) == 7

@@ -143,7 +143,7 @@ def test_nested_and_hidden_files(tmp_path: Path) -> None:
     Image.new("RGB", (20, 20)).save(hidden / "0.jpg")
     assert len(data.Photos(root=tmp_path).test(3)) == 6
     (tmp_path / "dog" / "clip.mp4").write_text("")
-    with pytest.warns(UserWarning, match=r"--data-dir: left out 1 files of '.*dog' that are no images, such as clip.mp4"):
+    with pytest.warns(UserWarning, match=r"--data-dir: left out 1 files under '.*' that are no images, such as '.*dog/clip.mp4'"):
         assert len(data.Photos(root=tmp_path).test(3)) == 6
 
 
@@ -176,8 +176,42 @@ def test_folders_laid_out_otherwise_are_refused(tmp_path: Path) -> None:
     assert "eel' holds no images; accepted: .jpg" in refused(data.Photos(root=tmp_path / "mine"), 4)
 
 
+@pytest.mark.parametrize("splits", [("Training", "Testing"), ("TRAIN", "VAL"), ("valid", "holdout"), ("part-2", "part-1"), ("Valid",)])
+def test_splits_are_not_taken_for_classes(tmp_path: Path, splits: Sequence[str]) -> None:
+    for split in splits:
+        images_in(tmp_path / split, ["cat", "owl"])
+    text = refused(data.Photos(root=tmp_path), 2)
+    assert "hold folders of the same names (cat, owl): splits, not classes" in text
+    assert f"name one of them, such as --data-dir {tmp_path / splits[-1]}, or give --labels" in text
+    assert len(data.Photos(root=tmp_path / splits[-1]).test(2)) == 4
+    (tmp_path / "labels.txt").write_text("\n".join(splits))
+    assert data.Photos(root=tmp_path, labels=tmp_path / "labels.txt").folders == sorted(splits)
+
+
+def test_splits_whose_classes_differ_are_known_by_their_names(tmp_path: Path) -> None:
+    images_in(tmp_path / "Train", ["cat", "owl"])
+    images_in(tmp_path / "Test", ["cat"])
+    assert f"--data-dir {tmp_path / 'Test'}" in refused(data.Photos(root=tmp_path), 2)
+
+
+def test_folders_below_classes_are_no_splits(tmp_path: Path) -> None:
+    images_in(tmp_path / "a" / "cat", ["left", "right"])
+    images_in(tmp_path / "a" / "owl", ["left"])
+    assert data.Photos(root=tmp_path / "a").folders == ["cat", "owl"]
+    images_in(tmp_path / "b", ["cat", "owl"])
+    for name in ("cat", "owl"):
+        images_in(tmp_path / "b" / name, ["left"])
+    assert data.Photos(root=tmp_path / "b").folders == ["cat", "owl"]
+
+
 @pytest.mark.parametrize(
-    ("settings", "message"), [({"size": 0}, "--size"), ({"resize": 0}, "--resize"), ({"size": 64, "resize": 63}, r"--resize must .*64.*63")]
+    ("settings", "message"),
+    [
+        ({"size": 0}, "--size"),
+        ({"resize": 0}, "--resize"),
+        ({"size": 64, "resize": 63}, r"--resize must .*64.*63"),
+        ({"interpolation": "cubic"}, "interpolation: 'cubic' .* accepted: bilinear, bicubic"),
+    ],
 )
 def test_bad_sizes_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=f"^{message}"):
@@ -223,11 +257,23 @@ def test_without_labels_there_must_be_as_many_folders_as_logits() -> None:
         match_classes(["a", "b", "c", "d"], 1000)
 
 
-def test_numbers_in_alphabetical_order_are_warned_of() -> None:
-    folders = sorted(str(number) for number in range(11))
-    with pytest.warns(UserWarning, match=r"--labels is not given: .* alphabetical order \(0, 1, 10, 2, ...\)"):
-        assert match_classes(folders, 11).names[2] == "10"
-    assert match_classes(folders[:2], 2).labels == [0, 1]
+@pytest.mark.parametrize("form", ["{}", "class_{}", "{}-x", "v1.{}"])
+def test_an_alphabetical_order_that_is_not_the_natural_one_is_warned_of(tmp_path: Path, form: str) -> None:
+    natural = [form.format(number) for number in range(12)]
+    first = form.format(10), form.format(2)
+    with pytest.warns(UserWarning, match=f"--labels is not given: .* alphabetical order, '{first[0]}' before '{first[1]}'.*--labels FILE"):
+        assert match_classes(sorted(natural), 12).names[2] == first[0]
+    (tmp_path / "labels.txt").write_text("\n".join(natural))
+    settled = match_classes(sorted(natural), 12, tmp_path / "labels.txt")
+    assert [settled.names[label] for label in settled.labels] == sorted(natural)
+    assert settled.labels[:4] == [0, 1, 10, 11]
+
+
+@pytest.mark.parametrize(
+    "folders", [["0", "1"], ["class_01", "class_02", "class_10"], ["a2b", "a2c", "b1"], ["Zebra", "ant"], ["1a", "a1"]]
+)
+def test_orders_that_agree_are_not_warned_of(folders: list[str]) -> None:
+    assert match_classes(folders, len(folders)).labels == list(range(len(folders)))
 
 
 def test_wnids_are_the_classes_of_imagenet() -> None:

@@ -127,6 +127,25 @@ def test_splits_labels_and_pixels(library: SimpleNamespace) -> None:
         )
 
 
+def test_classes_of_the_test_split_are_matched_by_name(library: SimpleNamespace, splits: dict[str, Table]) -> None:
+    splits["test"].features = splits["test"].features | {"kind": ClassLabel(["bee", "cow", "dog"])}
+    for row, kind in zip(splits["test"].rows, (0, 1, 0, 1, 1), strict=True):
+        row["kind"] = kind
+    source = insects()
+    assert [y for _, y in source.test()] == [1, 2, 1, 2, 2]
+    assert list(source.test().dataset.classes) == list(source.classes) == ["ant", "bee", "cow"]
+    splits["test"].rows[0]["kind"] = 2
+    with pytest.raises(InputError, match="^data.testing: the split 'test' .* has the class 'dog'; those of training are ant, bee, cow"):
+        insects().test()
+
+
+def test_labels_that_begin_at_1_are_warned_of(library: SimpleNamespace, splits: dict[str, Table]) -> None:
+    for row in splits["train"].rows:
+        row["id"] += 1
+    with pytest.warns(UserWarning, match="data.training: the split 'train' .* has labels from 1 to 12: labels begin at 0, and class 0"):
+        assert len(insects(label="id").classes) == 13
+
+
 def test_workers_see_the_same(library: SimpleNamespace) -> None:
     alone, shared = (torch.cat([x for x, _ in data.batches(insects().test(), 2, torch.device("cpu"), workers)]) for workers in (0, 2))
     assert torch.equal(alone, shared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from logitpair import InputError
-from logitpair.data.image_source import open_image
+from logitpair.data.image_source import DamagedImage, open_image
 
 CPU = torch.device("cpu")
 
@@ -39,9 +40,72 @@ def test_any_mode_comes_out_right_and_upright(tmp_path: Path, mode: str, suffix:
     assert abs(found - expected).max() <= 3
 
 
-def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> None:
-    from logitpair.data.image_source import DamagedImage
+STEPS = np.array([[0, 257, 32768, 65535]], np.uint16)
 
+
+def tiff(path: Path, pixels: np.ndarray, **tags: int) -> Path:
+    Image.fromarray(pixels).save(path, tiffinfo={262: tags.get("photometric", 1)})
+    return path
+
+
+def grey_of(path: Path) -> list[int]:
+    found = np.asarray(open_image(path))
+    assert (found == found[..., :1]).all()
+    return found[0, :, 0].tolist()
+
+
+def test_grey_of_16_bits_keeps_its_values(tmp_path: Path) -> None:
+    expected = [0, 1, 127, 255]
+    assert grey_of(tiff(tmp_path / "a.tif", STEPS)) == expected
+    assert grey_of(tiff(tmp_path / "b.tif", STEPS.astype(">u2"))) == expected
+    (tmp_path / "c.pgm").write_bytes(b"P5 4 1 65535\n" + STEPS.astype(">u2").tobytes())
+    assert grey_of(tmp_path / "c.pgm") == expected
+    inverted = bytearray(tiff(tmp_path / "d.tif", STEPS).read_bytes())
+    at = inverted.index(struct.pack("<HHI", 262, 3, 1)) + 8
+    inverted[at] = 0  # white is zero
+    (tmp_path / "d.tif").write_bytes(inverted)
+    assert grey_of(tmp_path / "d.tif") == [255, 254, 127, 0]
+
+
+def test_grey_of_12_bits_reaches_white(tmp_path: Path) -> None:
+    content = bytearray(tiff(tmp_path / "a.tif", np.zeros((1, 4), np.uint16)).read_bytes())
+    at = content.index(struct.pack("<HHI", 258, 3, 1)) + 8
+    content[at] = 12
+    with Image.open(tmp_path / "a.tif") as image:
+        offset = image.tag_v2[273][0]
+    content[offset : offset + 6] = bytes.fromhex("000fff800001")  # 000 fff 800 001
+    (tmp_path / "a.tif").write_bytes(content)
+    assert grey_of(tmp_path / "a.tif") == [0, 255, 127, 0]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.array([[0, 255]], np.int32), "signed or 32-bit integer pixels"),
+        (np.array([[0, 2**31 - 1]], np.int32), "signed or 32-bit integer pixels"),
+        (np.array([[0, 0.5]], np.float32), "32-bit floating-point pixels"),
+        (np.array([[0, 255]], np.uint16), "16 bits, of which it uses 8"),
+    ],
+)
+def test_pixels_of_unknown_range_are_refused_and_not_called_damaged(tmp_path: Path, pixels: np.ndarray, message: str) -> None:
+    with pytest.raises(InputError, match=f"^--data-dir: '.*a.tif' has {message}") as caught:
+        open_image(tiff(tmp_path / "a.tif", pixels))
+    assert not isinstance(caught.value, DamagedImage)
+
+
+def test_a_black_image_of_16_bits_is_black(tmp_path: Path) -> None:
+    assert grey_of(tiff(tmp_path / "a.tif", np.zeros((1, 4), np.uint16))) == [0, 0, 0, 0]
+
+
+def test_an_image_larger_than_pillow_opens_is_not_called_truncated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (30, 30)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
+    with pytest.raises(InputError, match=r"a.png' is larger than Pillow opens \(.*900 pixels.*accepted: a smaller image") as caught:
+        open_image(tmp_path / "a.png")
+    assert not isinstance(caught.value, DamagedImage)
+
+
+def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read: No such file") as caught:
         open_image(tmp_path / "missing.jpg")
     assert not isinstance(caught.value, DamagedImage)

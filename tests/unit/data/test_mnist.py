@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -45,14 +46,30 @@ def test_a_root_may_be_a_string(mnist_root: Path) -> None:
     assert len(data.MNIST(root=str(mnist_root)).test()) == 10_000
 
 
-def test_missing_mnist_out_of_reach_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from urllib.error import URLError
-
+@pytest.fixture
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise URLError("no network")
 
     monkeypatch.setattr(import_torchvision().datasets.mnist, "download_and_extract_archive", unreachable)
-    with pytest.raises(InputError, match="--data-dir: no MNIST under") as caught:
-        data.MNIST(root=tmp_path / "missing").train()
-    assert str(tmp_path / "missing") in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_missing_mnist_out_of_reach_is_refused_in_one_line_and_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for root in (tmp_path / "missing" / "deeper", tmp_path / "there"):
+        with pytest.raises(InputError, match="--data-dir: no MNIST under '.*-idx1-ubyte$") as caught:
+            data.MNIST(root=root).train()
+        assert str(root) in str(caught.value)
+        assert len(str(caught.value).splitlines()) == 1
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+@pytest.mark.usefixtures("_no_network")
+@pytest.mark.parametrize("file", ["MNIST/raw/train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte", "raw/train-images.idx3-ubyte"])
+def test_files_of_mnist_that_lie_elsewhere_or_are_packed_are_named(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_bytes(b"damaged")
+    with pytest.raises(InputError, match=f"what was found must be unpacked, named and placed so: {tmp_path / file}$"):
+        data.MNIST(root=tmp_path).train()
+    assert (tmp_path / file).exists()

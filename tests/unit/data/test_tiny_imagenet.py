@@ -88,6 +88,12 @@ def test_augmentation_shifts_and_mirrors(root: Path) -> None:
         assert label == tiny.train()[0][1]
 
 
+def test_hidden_files_are_no_images_and_a_byte_order_mark_no_class(root: Path) -> None:
+    (root / "train" / WNIDS[0] / "images" / "._x.JPEG").write_bytes(b"no image")
+    (root / "wnids.txt").write_text("\ufeff" + "\n".join(WNIDS) + "\n\n", encoding="utf-8")
+    assert len(data.TinyImageNet(root=root, padding=0, flip=False).train()) == 27
+
+
 def test_damaged_files_are_refused_or_skipped_without_moving_the_others(root: Path) -> None:
     options = {"root": root, "padding": 0, "flip": False}
     whole = data.TinyImageNet(**options)

@@ -108,10 +108,41 @@ def test_shards_of_others_are_read(tmp_path: Path, cache: Path) -> None:
     assert torch.equal(shards.test()[0][0], torch.from_numpy(decoded).permute(2, 0, 1))
 
 
+def test_names_with_dots_are_examples_of_their_own(tmp_path: Path, cache: Path) -> None:
+    parts = {"z.seg.png": b"?", "z.mask.0.png": b"?", "z.cls": b"0", "z.jpeg": encoded(3, "JPEG")}
+    for split in ("train", "val"):
+        members = {f"cat.{i}{suffix}": content for i in range(5) for suffix, content in ((".jpg", encoded(i)), (".cls", b"1"))}
+        write_tar(tmp_path / f"{split}-0.tar", members | parts)
+    (tmp_path / "classes.txt").write_bytes("\ufeffdog\r\ncat\r\n\r\n\n".encode())
+    shards = data.Shards(root=tmp_path, size=24, validation_fraction=0.5)
+    assert labels(shards.test()) == [1] * 5 + [0]
+    assert list(shards.classes) == ["dog", "cat"]
+
+
+@pytest.mark.parametrize("members", [{}, {"a.txt": b"1"}, {"._a.jpg": b"1", "._a.cls": b"1"}])
+def test_tar_files_without_examples_are_refused(shards: Path, members: dict[str, bytes]) -> None:
+    for path in shards.glob("train-*.tar"):
+        write_tar(path, members)
+    with pytest.raises(InputError, match=r"^data.training: 'train-\*.tar' in '.*shards' hold no image with a label; accepted"):
+        data.Shards(root=shards).train()
+
+
+def test_labels_that_begin_at_1_are_warned_of(tmp_path: Path, cache: Path) -> None:
+    for split in ("train", "val"):
+        members = {f"{i}{suffix}": content for i in (1, 2) for suffix, content in ((".png", encoded(i)), (".cls", str(i).encode()))}
+        write_tar(tmp_path / f"{split}-0.tar", members)
+    with pytest.warns(UserWarning, match=r"data.training: .* has labels from 1 to 2: labels begin at 0, and class 0 has no image"):
+        assert len(data.Shards(root=tmp_path).classes) == 3
+    (tmp_path / "classes.txt").write_text("ant\nbee\n")
+    with pytest.raises(InputError, match="holds the label 2, and classes.txt only 2 names; labels begin at 0"):
+        data.Shards(root=tmp_path).train()
+
+
 @pytest.mark.parametrize(
     ("members", "message"),
     [
         ({"a.png": b"1"}, "'a' without its label"),
+        ({"a.0.png": b"1", "a.1.png": b"1", "a.1.cls": b"1"}, "'a.0' without its label"),
         ({"a.cls": b"1"}, "'a' without its image"),
         ({"a.png": b"1", "a.jpg": b"1", "a.cls": b"1"}, "two images"),
         ({"a.png": b"1", "a.cls": b"cat"}, "whole number"),

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from image_folders import noise_image
 from small_networks import gradient, one_line, small_net
 from torch import Tensor, nn
 
 import logitpair as lp
 from logitpair import InputError
-from logitpair.models import read_model
+from logitpair.models import preprocessing, read_model
 from logitpair.models.inference import count_logits
 from logitpair.runtime.lazy_imports import import_timm
 from logitpair.storage import checkpoint
@@ -51,6 +52,27 @@ def test_a_network_of_timm_sees_what_timm_would_feed_it(tmp_path: Path, x: Tenso
     assert count_logits(model, x[0]) == 7
     assert not any(module.training for module in model.modules())
     assert gradient(model, x).abs().sum() > 0
+
+
+@pytest.mark.parametrize(("name", "cut"), [("test_resnet", (160, 168, "bilinear")), ("inception_v3", (299, 341, "bicubic"))])
+def test_images_are_cut_as_timm_cuts_them(tmp_path: Path, name: str, cut: tuple[int, int, str]) -> None:
+    timm = import_timm()
+    (tmp_path / "cat").mkdir()
+    noise_image(0, 400, 500).save(tmp_path / "cat" / "0.png")
+    size, resize, interpolation = found = preprocessing(f"timm:{name}")
+    assert found == cut
+    ours = lp.data.Photos(root=tmp_path, size=size, resize=resize, interpolation=interpolation).first()
+    config = timm.data.resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
+    theirs = timm.data.create_transform(**(config | {"mean": (0, 0, 0), "std": (1, 1, 1)}))(noise_image(0, 400, 500))
+    assert torch.equal(ours, (255 * theirs).round().to(torch.uint8))
+
+
+def test_other_networks_and_sizes_are_cut_otherwise() -> None:
+    assert preprocessing("my.net:Net") == (224, None, "bilinear")
+    assert preprocessing("my.net:Net", 64) == (64, None, "bilinear")
+    assert preprocessing("timm:resnet18", 128) == (128, 134, "bicubic")
+    with pytest.warns(UserWarning, match="timm cuts images for timm:convnext_base.* by 'squash'; here their centre is cropped"):
+        assert preprocessing("timm:convnext_base.clip_laion2b_augreg_ft_in12k_in1k_384") == (384, None, "bicubic")
 
 
 def test_weights_of_timm_are_read_as_every_tool_saves_them(tmp_path: Path, x: Tensor) -> None:

@@ -78,6 +78,8 @@ def test_files_that_hold_no_network_are_refused(tmp_path: Path) -> None:
     torch.save(small_net(), tmp_path / "pickled.pt")
     (tmp_path / "notes.txt").write_text("nothing")
     (tmp_path / "my_net.py").write_text("")
+    (tmp_path / "pointer.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    (tmp_path / "page.pt").write_text("<!doctype html>")
     as_weights = r"holds weights but no network; name the network by --model, .* and give this file by --weights"
     cases = {
         "state.pt": as_weights,
@@ -87,6 +89,8 @@ def test_files_that_hold_no_network_are_refused(tmp_path: Path) -> None:
         "rotten.ts": "is damaged, or of another version of PyTorch",
         "rotten.pt2": "is damaged, or of another version of PyTorch",
         "notes.txt": "is truncated or holds no network",
+        "pointer.pt": "is a Git LFS pointer",
+        "page.pt": "is a web page, not the file that it offers; accepted: a TorchScript file",
         "my_net.py": "is Python source; accepted: an import path such as my_net:make_net",
     }
     for file, message in cases.items():

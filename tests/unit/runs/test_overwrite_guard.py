@@ -16,12 +16,14 @@ from logitpair import InputError
 from logitpair.runs.evaluation_task import EvaluationTask
 from logitpair.runs.overwrite_guard import refuse_overwriting_audit, refuse_overwriting_evaluation
 from logitpair.storage.class_path import describe
+from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.result_files import write_record
 from logitpair.storage.results import (
     SCHEMA,
     Accuracy,
     AttackAccuracy,
     AuditResults,
+    DataSet,
     EvaluationResults,
     Hardware,
     KeptImages,
@@ -57,11 +59,11 @@ def evaluated(folder: Path, images: KeptImages | None = None, **record: Any) -> 
     return folder
 
 
-def audited(folder: Path) -> AuditResults:
+def audited(folder: Path, **record: Any) -> AuditResults:
     results = AuditResults(
         **COMMON, threat=describe(PGD.threat), verdict="trustworthy", reason="it holds", findings=(), rounds=(), stop_reason="converged",
         reference=ReferenceAccuracy(**RIGHT, parameters=describe(PGD), measured=True), robust_accuracy=Accuracy(**RIGHT),
-        robust_accuracy_8_bit=Accuracy(**RIGHT), converged=True, checks=Passes(**COST), budget=200.0, **COST,
+        robust_accuracy_8_bit=Accuracy(**RIGHT), converged=True, checks=Passes(**COST), budget=200.0, **COST, **record,
     )  # fmt: skip
     write_record(folder / "results.json", results)
     return results
@@ -103,6 +105,30 @@ def test_a_custom_network_given_otherwise_is_another(tmp_path: Path, change: dic
         refuse_overwriting_evaluation(evaluated(tmp_path, network=NETWORK), task(network=replace(NETWORK, **change)))
 
 
+def test_other_weights_by_the_same_options_are_another_network(tmp_path: Path) -> None:
+    one, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    again, changed = (EvaluationTask(model=model, test=DATA, attacks={"pgd": PGD}, record=Task(network=NETWORK)) for model in (one, other))
+    evaluated(tmp_path / "evaluation", network=NETWORK, weights=weights_of(one))
+    audited(tmp_path / "audit", network=NETWORK, weights=weights_of(one))
+    refuse_overwriting_evaluation(tmp_path / "evaluation", again)
+    refuse_overwriting_audit(tmp_path / "audit", again, lp.Linf(0.1))
+    found = rf"of other weights \({weights_of(one)[:8]}, these are {weights_of(other)[:8]}\)"
+    with pytest.raises(InputError, match=f"^--out: .* holds an evaluation {found}; give another --out or --name"):
+        refuse_overwriting_evaluation(tmp_path / "evaluation", changed)
+    with pytest.raises(InputError, match=f"^--out: .* holds an audit {found}; move that folder away first"):
+        refuse_overwriting_audit(tmp_path / "audit", changed, lp.Linf(0.1))
+    assert json.loads((tmp_path / "evaluation" / "results.json").read_text())["weights"] == weights_of(one)
+
+
+def test_images_chosen_otherwise_are_not_written_over(tmp_path: Path) -> None:
+    photos = DataSet(name="photos", split="test", class_names=("cat", "owl"), size=224)
+    evaluated(tmp_path, data=photos)
+    refuse_overwriting_evaluation(tmp_path, task(data=photos))
+    for change in ({"size": 64}, {"resize": 256}, {"class_names": ("cat", "dog")}):
+        with pytest.raises(InputError, match="^--data-dir: .* holds an evaluation on other images, or of another size"):
+            refuse_overwriting_evaluation(tmp_path, task(data=replace(photos, **change)))
+
+
 def test_a_custom_network_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds an evaluation of a run"):
         refuse_overwriting_evaluation(evaluated(tmp_path, checkpoint="last"), task(network=NETWORK))
@@ -114,7 +140,7 @@ def test_what_cannot_be_read_is_not_written_over(tmp_path: Path, content: str) -
     with pytest.raises(InputError, match=r"results.json' is damaged; .* give another --name or --out"):
         refuse_overwriting_evaluation(tmp_path, task())
     with pytest.raises(InputError, match=r"results.json' is damaged; move that folder away first"):
-        refuse_overwriting_audit(tmp_path, 20, lp.Linf(0.1))
+        refuse_overwriting_audit(tmp_path, task(), lp.Linf(0.1))
 
 
 def test_results_of_another_version_are_set_aside_whole(tmp_path: Path) -> None:
@@ -125,7 +151,7 @@ def test_results_of_another_version_are_set_aside_whole(tmp_path: Path) -> None:
         (folder / "ledger.npz").write_bytes(b"ledger")
         (folder / "results-of-another-version-1.json").write_text("older still")
     refuse_overwriting_evaluation(tmp_path / "evaluation", task())
-    refuse_overwriting_audit(tmp_path / "audit", 20, lp.Linf(0.1))
+    refuse_overwriting_audit(tmp_path / "audit", task(), lp.Linf(0.1))
     for name in ("evaluation", "audit"):
         kept = {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
         assert kept == {
@@ -136,16 +162,16 @@ def test_results_of_another_version_are_set_aside_whole(tmp_path: Path) -> None:
 
 
 def test_an_audit_is_written_over_by_one_of_as_many_images_in_the_same_ball_alone(tmp_path: Path) -> None:
-    refuse_overwriting_audit(tmp_path, 20, lp.Linf(0.1))
+    refuse_overwriting_audit(tmp_path, task(), lp.Linf(0.1))
     audited(tmp_path)
-    refuse_overwriting_audit(tmp_path, 20, lp.Linf(0.1))
-    refuse_overwriting_audit(tmp_path, None, lp.Linf(0.1))
+    refuse_overwriting_audit(tmp_path, task(), lp.Linf(0.1))
     with pytest.raises(
         InputError, match="^--eps: .* holds an audit of 20 images at eps 0.1, this one has 0.2; move that folder away first"
     ):
-        refuse_overwriting_audit(tmp_path, 20, lp.Linf(0.2))
+        refuse_overwriting_audit(tmp_path, task(), lp.Linf(0.2))
+    fewer = EvaluationTask(model=nn.Identity(), test=(DATA[0][:5], DATA[1][:5]))
     with pytest.raises(InputError, match="^--examples: .* holds an audit of 20 images at eps 0.1, this one has 5"):
-        refuse_overwriting_audit(tmp_path, 5, lp.Linf(0.1))
+        refuse_overwriting_audit(tmp_path, fewer, lp.Linf(0.1))
 
 
 def test_the_file_says_what_the_guard_reads(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from logitpair import InputError
 from logitpair.cli.main import main
 from logitpair.config import parsing, recipes
 from logitpair.runs import TrainedRun, run_directory as runs
+from logitpair.storage import checkpoint
 
 
 def test_a_run_that_began_before_a_setting_was_there_resumes_with_its_default(tmp_path: Path) -> None:
@@ -68,6 +69,35 @@ def test_workers_may_be_more_or_fewer_when_a_run_goes_on(tmp_path: Path) -> None
     recipe = begun(tmp_path / "run")
     for workers in ("2", "3", "null"):
         runs.prepare(tmp_path / "run", "digits-alp", None, parsing.resolve(recipe, ["--elastic.workers", workers]))
+
+
+@pytest.mark.filterwarnings("default:.*last.pt' is missing")
+def test_a_run_without_its_last_checkpoint_goes_on_from_the_newest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    train = ["train", "digits-plain", "--epochs", "0.15", "--validation.examples", "10", "--checkpoint_every", "2", "--out", str(run)]
+    assert main(train) == 0
+    trained = checkpoint.load(checkpoint.path_of(run))
+    for name in ("training.json", "checkpoints/last.pt", f"checkpoints/step-{trained['step']:09d}.pt"):
+        (run / name).unlink()
+    caplog.set_level("INFO", "logitpair")
+    assert main(train) == 0
+    assert "last.pt' is missing; the newest checkpoint beside it, step-000000002.pt, takes its place" in capsys.readouterr().err
+    assert "Resuming at step 2 of 3" in caplog.text
+    again = checkpoint.load(checkpoint.path_of(run))
+    assert all(torch.equal(again["model"][name], tensor) for name, tensor in trained["model"].items())
+
+
+def test_a_run_is_evaluated_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = parsing.resolve(recipes.load("mnist-alp").run, data_dir=Path("mine"))
+    runs.prepare(Path("run"), "mnist-alp", None, settings)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert runs.load_config(tmp_path / "run")[1].data.root == tmp_path / "mine"
+    runs.prepare(tmp_path / "run", "mnist-alp", None, settings)
+    assert runs.load_config(tmp_path / "run")[1].data.root == tmp_path / "elsewhere" / "mine"
 
 
 def test_a_run_may_be_begun_while_another_worker_writes_its_settings(tmp_path: Path) -> None:

@@ -59,6 +59,18 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch
     assert checkpoint.load(tmp_path / "last.pt")["number"] == 3
 
 
+def test_without_last_the_newest_takes_its_place(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    assert checkpoint.path_of(tmp_path) == folder / "last.pt"
+    for step in (8, 9, 10):
+        checkpoint.save(folder, {"number": step}, step, keep=2)
+    assert checkpoint.path_of(tmp_path) == folder / "last.pt"
+    (folder / "last.pt").unlink()
+    with pytest.warns(UserWarning, match=r"last.pt' is missing; the newest checkpoint beside it, step-000000010.pt, takes its place"):
+        assert checkpoint.path_of(tmp_path) == folder / "step-000000010.pt"
+    assert checkpoint.path_of(tmp_path, "best") == folder / "best.pt"
+
+
 def refused(path: Path) -> str:
     with pytest.raises(InputError, match="checkpoint") as caught:
         checkpoint.load(path)

@@ -35,10 +35,44 @@ def test_every_kind_of_file_gives_the_same_weights(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "state.pt")
     safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "nested.pth")
-    torch.save({f"module.{name}": value for name, value in state.items()}, tmp_path / "parallel.pt")
+    safetensors.torch.save_file(state, tmp_path / "pytorch_model.bin")
+    for key in ("net", "weights", "params", "model_state", "model_state_dict"):
+        torch.save({key: state, "epoch": 3}, tmp_path / f"{key}.pt")
+    torch.save({"net": {"epoch": 3, "state_dict": state}}, tmp_path / "twice.pt")
     checkpoint.save(tmp_path / "run" / "checkpoints", {"model": state}, step=1, keep=1)
-    for path in ("state.pt", "weights.safetensors", "nested.pth", "parallel.pt", "run", "run/checkpoints/last.pt"):
+    for path in ("run", *(str(path) for path in tmp_path.rglob("*") if path.is_file())):
         assert same(read_weights(tmp_path / path), state), path
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "network.model.", "model."])
+def test_prefixes_of_wrappers_are_taken_off_where_they_are_not_the_network_s_own(prefix: str) -> None:
+    given = network(1).state_dict()
+    model = network(0)
+    load_weights(model, {f"{prefix}{name}": value for name, value in given.items()}, Path("w.pt"))
+    assert same(model.state_dict(), given)
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_a_network_whose_only_child_is_called_module_keeps_its_names(tmp_path: Path, average: bool) -> None:
+    class Wrapper(nn.Module):
+        def __init__(self, seed: int) -> None:
+            super().__init__()
+            self.module = network(seed)
+
+    given, model = Wrapper(1), Wrapper(0)
+    state = {"model": given.state_dict()}
+    if average:
+        state["ema"] = torch.optim.swa_utils.AveragedModel(given).state_dict()
+    checkpoint.save(tmp_path / "checkpoints", state, step=1, keep=1)
+    load_weights(model, read_weights(tmp_path), tmp_path)
+    assert same(model.state_dict(), given.state_dict())
+
+
+def test_counts_of_batches_may_be_missing() -> None:
+    given, model = network(1).state_dict(), network(0)
+    del given["1.num_batches_tracked"]
+    load_weights(model, given, Path("w.pt"))
+    assert same(model.state_dict(), network(1).state_dict())
 
 
 def test_a_run_gives_its_moving_average(tmp_path: Path) -> None:
@@ -60,6 +94,9 @@ def test_a_checkpoint_of_another_format_is_refused_before_its_average_is_lost(tm
     [
         (None, "no file"),
         (b"junk", "is truncated or no file of weights"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", r"is a Git LFS pointer, .* \(git lfs pull fetches it\)"),
+        (b"\n<!DOCTYPE html>\n<html><head>", "is a web page, not the file that it offers"),
+        (b"<html>", "is a web page"),
         ({"note": "nothing"}, "holds no named tensors"),
         ({}, "holds no named tensors"),
     ],

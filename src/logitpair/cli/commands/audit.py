@@ -58,7 +58,6 @@ def _audit(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
     from logitpair.auditing.audit import audit
     from logitpair.auditing.result import CHECK_COLUMNS, COLUMNS
     from logitpair.cli.terminal import console, print_next, print_rows
-    from logitpair.data import count
     from logitpair.runs.audit_task import reference_of, reported_accuracy
     from logitpair.runs.evaluation_task import load_sources
     from logitpair.runs.overwrite_guard import refuse_overwriting_audit
@@ -68,7 +67,7 @@ def _audit(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
     with joined(arguments) as world:
         task = load_task(arguments, world.device)
         reference = reference_of(task, eps)
-        refuse_overwriting_audit(folder, count(task.test), reference.threat)
+        refuse_overwriting_audit(folder, task, reference.threat)
         networks, known = load_sources(sources, task.model)
         result = audit(
             task.model,

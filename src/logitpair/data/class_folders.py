@@ -1,0 +1,97 @@
+"""One folder a class: which folders are classes, and which files are images. The rule for every data set."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from logitpair.errors import InputError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+
+
+class _File(NamedTuple):
+    """What is no folder: its path, the real one, whether a symbolic link lies between the two, and whether it is an image."""
+
+    path: str
+    real: str
+    linked: bool
+    image: bool
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the data set's by its name: ``._cat.jpg``, ``.ipynb_checkpoints``, ``__MACOSX``."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of this name is an image."""
+    return not is_hidden(name) and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The images in a folder, without those in folders below; none where there is no folder."""
+    return sorted(path for path in folder.glob("*") if is_image(path.name) and path.is_file())
+
+
+def class_name(folder: Path) -> str:
+    """The class that a folder stands for: its name, by Latin-1 where it is not UTF-8, which no file of results could hold."""
+    try:
+        folder.name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(folder.name).decode("latin-1")
+    return folder.name
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder that are not hidden, sorted."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
+
+
+def class_images(folder: Path) -> dict[str, list[str]]:
+    """The images of each class, by its name: those in it and in folders below, in the order of torchvision's ``ImageFolder``.
+
+    Hidden names are passed over. Other files that are no images are left out with a warning. Symbolic links are followed, but
+    none that leads back up, and a file of several names is taken once, by the name that is no link, with a warning.
+
+    Raises:
+        InputError: for a folder without classes, and a class without images.
+    """
+    top = os.path.realpath(folder)
+    found = {class_name(path): list(_files(str(path), os.path.realpath(path), path.is_symlink(), {top})) for path in subfolders(folder)}
+    if not found:
+        raise InputError(f"--data-dir: '{folder}' holds no folders; accepted: one folder of images a class")
+    everything = [file for files in found.values() for file in files]
+    named: dict[str, str] = {}
+    for file in sorted(everything, key=lambda file: file.linked):
+        named.setdefault(file.real, file.path)
+    _warn_of_left_out(folder, [file.path for file in everything if not file.image], "are no images")
+    again = [file.path for file in everything if file.image and named[file.real] != file.path]
+    _warn_of_left_out(folder, again, "lead to a file that is there by another name")
+    images = {name: [file.path for file in files if file.image and named[file.real] == file.path] for name, files in found.items()}
+    for name, files in images.items():
+        if not files:
+            raise InputError(f"--data-dir: '{folder / name}' holds no images; accepted: {', '.join(SUFFIXES)}")
+    return {name: sorted(files, key=os.path.split) for name, files in images.items()}
+
+
+def _files(folder: str, real: str, linked: bool, entered: set[str]) -> Iterator[_File]:
+    """All files in a folder and below it that are not hidden; none of the real folders is ``entered`` twice."""
+    entered.add(real)
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            link = entry.is_symlink()
+            target = os.path.realpath(entry.path) if link else os.path.join(real, entry.name)
+            if is_hidden(entry.name) or target in entered or (link and os.path.commonpath([target, real]) == target):
+                continue
+            if entry.is_dir():
+                yield from _files(entry.path, target, linked or link, entered)
+            else:
+                regular = entry.is_file() or (link and not os.path.exists(entry.path))  # a link to nothing is met when it is opened
+                yield _File(entry.path, target, linked or link, regular and is_image(entry.name))
+
+
+def _warn_of_left_out(folder: Path, files: list[str], why: str) -> None:
+    if files:
+        warnings.warn(f"--data-dir: left out {len(files)} files under '{folder}' that {why}, such as '{files[0]}'", stacklevel=3)

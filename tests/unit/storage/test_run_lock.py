@@ -1,0 +1,70 @@
+"""One training at a time in a run directory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from logitpair import InputError
+from logitpair.cli.main import main
+from logitpair.storage import run_lock
+
+HOLD = """
+import os, sys, time
+from pathlib import Path
+from logitpair.storage.run_lock import held
+with held(Path(sys.argv[1])):
+    if os.fork() == 0:  # as a process that loads images, which may outlive this one
+        time.sleep(60)
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the folder ``run``, and a child of it."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_another_process_is_refused_until_the_first_is_dead(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    with (
+        pytest.raises(InputError, match=f"^--out: {tmp_path / 'run'} is being trained by another process"),
+        run_lock.held(tmp_path / "run"),
+    ):
+        pass
+    with run_lock.held(tmp_path / "other"):
+        pass
+    holder.kill()
+    holder.wait()
+    with run_lock.held(tmp_path / "run"):
+        pass
+
+
+def test_a_second_training_changes_nothing(tmp_path: Path, holder: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "digits-plain", "--epochs", "0.1", "--out", str(tmp_path / "run")]) == 2
+    assert "is being trained by another process; wait for its end" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [run_lock.NAME]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_where_there_are_no_locks_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    fcntl = SimpleNamespace(lockf=unknown, LOCK_EX=2, LOCK_NB=4)
+    monkeypatch.setattr(run_lock, "fcntl", fcntl if there else None)
+    with run_lock.held(tmp_path / "run"):
+        pass
