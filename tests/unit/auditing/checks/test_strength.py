@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from audited import MASKS, THREAT, Masked
+from masks import unseen
 from torch import Tensor, nn
 
 import logitpair as lp
@@ -35,11 +36,6 @@ def finding_of(model: nn.Module, digits: tuple[Tensor, Tensor]) -> Finding:
     with torch.no_grad():
         right = getattr(model, "network", model)(digits[0][:100]).argmax(1) == digits[1][:100]
     return strength(sample_of(model, (digits[0][:100][right], digits[1][:100][right])), SEARCHES, THREAT)
-
-
-def unseen_rounding(network: nn.Module, x: Tensor) -> Tensor:
-    """Four bits, by a cast that no backward pass goes through."""
-    return network((15 * x + 0.5).int().float() / 15)
 
 
 class Pooled(nn.Module):
@@ -88,7 +84,7 @@ def test_hidden_gradients_behind_the_last_layer_hide_the_planted_images_too(
 
 
 def test_hidden_gradients_before_the_features_hide_the_planted_images(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
-    finding = finding_of(Masked(trained, unseen_rounding), digits)
+    finding = finding_of(Masked(trained, unseen(bits=4)), digits)
     assert not finding.passed, finding.evidence
 
 
