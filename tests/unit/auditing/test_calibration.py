@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from audited import MASKS, REFERENCE, THREAT, Masked, failed
+from masks import fit, of, small
 from torch import Tensor, nn
 
 import logitpair as lp
@@ -24,19 +25,7 @@ def sample(images: Pair) -> Pair:
 
 
 def train(digits: Pair, objective: lp.objectives.Objective, steps: int) -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = lp.models.SmallConvNet(width=8)
-        optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-        generator = torch.Generator().manual_seed(0)
-        x, y = digits
-        for _ in range(steps):
-            rows = torch.randint(len(x), (64,), generator=generator)
-            optimizer.zero_grad()
-            objective(model, x[rows], y[rows], generator=generator).total.backward()
-            optimizer.step()
-    model.zero_grad(set_to_none=True)
-    return model.eval()
+    return fit(small, of(objective), steps=steps, seed=0, data=digits)
 
 
 @pytest.fixture(scope="module")
