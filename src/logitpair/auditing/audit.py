@@ -112,7 +112,7 @@ def audit(
         ledger, classes = survey(context, examples)
         rounds, stop = search_rounds(context, ledger, strategies_for(threat, classes, sources), budget, minutes)
         reference, audited = (reported, None) if reported else measure(context, ledger, attack, len(rounds))
-        findings, curve, passes, restarts = run_checks(context, ledger, attack, sources, stop)
+        findings, curve, passes, restarts = run_checks(context, ledger, attack, sources, stop, classes)
         landscapes = loss_landscapes(context, ledger)
     robust = Accuracy(**accuracy(ledger.still_correct))
     verdict, reason = decide(reference, audited or robust, findings, stop, examples)

@@ -10,7 +10,7 @@ MATERIAL = 0.03  # a reference attack's number that is too high by less is impre
 PROVEN = 0.01  # what the gap of two searches of the same images must be at least with 95% confidence, so that a few images are no verdict
 MASKING = {  # checks that a masked gradient fails, of the network and of the attack
     *("logit_scale", "gradients_cross_entropy", "gradients_margin", "resolution"),
-    *("one_step", "restarts", "step_size", "losses", "eps", "noise", "black_box"),
+    *("one_step", "restarts", "step_size", "losses", "eps", "noise", "black_box", "strength"),
 }
 
 
@@ -24,11 +24,11 @@ def decide(reference: Accuracy, audited: Accuracy, findings: Sequence[Finding], 
     theirs, ours = f"{reference.top1:.2%}", f"{audited.top1:.2%}"
     gap, (low, high) = _paired(reference.correct - audited.correct, audited.total)
     failed = [finding.check for finding in findings if not finding.passed]
+    masking = [check for check in failed if check in MASKING]
     if blocking := [finding.check for finding in findings if finding.blocks and not finding.passed]:
         numbers = f"reference attack {theirs}, audit {ours}"
         return "inconclusive", f"{', '.join(blocking)} failed, so that no attack's number can be believed ({numbers})"
     if gap >= MATERIAL and low >= PROVEN:
-        masking = [check for check in failed if check in MASKING]
         suggest = "suggests" if len(masking) == 1 else "suggest"
         why = f"it may follow a masked gradient, as {', '.join(masking)} {suggest}" if masking else "it is too weak"
         left = f"the reference attack leaves {theirs} correct, the audit {ours} of the same {audited.total:,} images"
@@ -42,6 +42,8 @@ def decide(reference: Accuracy, audited: Accuracy, findings: Sequence[Finding], 
         if blinding := [finding.check for finding in findings if finding.forbids_trust]:
             why = f"{', '.join(blinding)} failed, so that the search may be blind too"
             return "inconclusive", f"{numbers}, but {why}; rely on searches without gradients, or on the network without what hides them"
+        if masking and any(finding.check == "strength" and finding.measured["found"] is None for finding in findings):
+            return "inconclusive", f"{numbers}, but {', '.join(masking)} failed, and the search's strength could not be tested"
         if stop.further_breaks >= MATERIAL * examples:
             return "inconclusive", f"{numbers}, but {stop.reason}; give a larger budget or more images"
     but = f", though {', '.join(failed)} failed" if failed else " and every check passed"

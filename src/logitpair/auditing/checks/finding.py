@@ -29,6 +29,8 @@ ADVICE = {
     "noise": "Blind noise should find nothing that an attack does not: the gradient is masked.",
     "black_box": "An attack without gradients should find less than one with them: the gradient is masked.",
     "transfer": "Images made against another network should find less than those made against this one: the gradient is masked.",
+    "strength": "With another last layer, which makes adversarial images that are known, the search overlooks them in this network; so it "
+    "proves little about the network as it is. Something in it hides the gradient: see the other checks.",
     "search_converged": "The search was still finding: the accuracy is an upper bound that would go on falling. Give a larger budget.",
     "eight_bit": "Stated for images of 8 bits the accuracy is robust_accuracy_8_bit; the threat model as given allows every value.",
 }

@@ -12,8 +12,10 @@ from logitpair.auditing.checks.attack_checks import attack_checks
 from logitpair.auditing.checks.finding import finding
 from logitpair.auditing.checks.model_checks import model_checks
 from logitpair.auditing.checks.sample import Sample
+from logitpair.auditing.checks.strength import strength
 from logitpair.auditing.scheduler import Stop
 from logitpair.auditing.search import AuditContext
+from logitpair.auditing.strategies import strategies_for
 from logitpair.rng import derive_seed
 from logitpair.storage.ledger import Columns
 from logitpair.storage.results import EpsPoint, Finding, Passes
@@ -23,9 +25,9 @@ EIGHT_BIT = 0.02  # fraction of the images that may be broken only by values bet
 
 
 def run_checks(
-    context: AuditContext, ledger: AuditLedger, attack: PGD, sources: Mapping[str, nn.Module], stop: Stop
+    context: AuditContext, ledger: AuditLedger, attack: PGD, sources: Mapping[str, nn.Module], stop: Stop, classes: int
 ) -> tuple[tuple[Finding, ...], tuple[EpsPoint, ...], Passes, Columns]:
-    """Check the network on images drawn at random, the attack on some that the network gets right, and the search by how it ended.
+    """Check the network on images drawn at random, attack and search on some that the network gets right, and the search by how it ended.
 
     Besides the findings: the attack's accuracy against the radius on the sample, what the checks cost, and for the ledger the margins at
     the ends of the attack's restarts; no accuracies and no margins where the network is never right.
@@ -40,7 +42,8 @@ def run_checks(
     findings, curve, columns = [*model_checks(sample(any_label)), _finite(ledger)], (), {}
     if len(correct):
         of_attack, curve, ends = attack_checks(sample(correct), attack, others)
-        findings, columns = findings + of_attack, {"restarts/margin": ends.double().cpu().numpy()}
+        of_search = strength(sample(correct), strategies_for(context.threat, classes, {}), context.threat)
+        findings, columns = [*findings, *of_attack, of_search], {"restarts/margin": ends.double().cpu().numpy()}
     networks = (model, *others.values())
     passes = Passes(
         gradient_evaluations_per_example=sum(network.gradients for network in networks) / examples,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import nan
 from typing import Any, Self
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from logitpair.attacks import BlockStart
 from logitpair.attacks.base import Images, Labels
+from logitpair.auditing.checks.finding import finding
 from logitpair.auditing.checks.model_checks import DIFFER
 from logitpair.auditing.checks.sample import Sample
 from logitpair.auditing.strategies import SearchStrategy
@@ -27,10 +29,6 @@ DRAWS = 48  # of noise for each image that the new layer is fitted to, and as ma
 INNER = 0.95  # of eps: the radius of the noise that the layer is fitted to
 NEAR = 0.9  # of the way from that noise to the planted image, where the layer changes its answer
 RIDGE = 0.1  # of the variance of the noise, added to its covariance
-ADVICE = (
-    "With another last layer, which makes adversarial images that are known, the search overlooks them in this network; so it proves "
-    "little about the network as it is. Something in it hides the gradient: see the other checks."
-)
 Features = Float[Tensor, "batch features"]
 Call = tuple[nn.Module, tuple[Any, ...], Tensor]  # a layer, its inputs and its output
 
@@ -69,8 +67,8 @@ def strength(sample: Sample, strategies: Sequence[SearchStrategy], threat: Linf)
 
 
 def _finding(passed: bool, evidence: str, planted: int, found: float | None) -> Finding:
-    measured = {"planted": float(planted), "found": found}
-    return Finding(check="strength", passed=passed, evidence=evidence, advice=ADVICE, measured=measured, threshold=FOUND)
+    share = nan if found is None else found
+    return finding("strength", passed, evidence, FOUND, forbids_trust=not passed, planted=float(planted), found=share)
 
 
 def _search(left: PlantedNetwork, sample: Sample, strategies: Sequence[SearchStrategy]) -> PlantedNetwork:
