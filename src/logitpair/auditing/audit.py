@@ -20,7 +20,7 @@ from logitpair.auditing.scheduler import RULES
 from logitpair.auditing.search import AuditContext, search_rounds, survey
 from logitpair.auditing.strategies import strategies_for
 from logitpair.auditing.verdict import decide
-from logitpair.data import Data, batches, count, fingerprint as fingerprint_of_data
+from logitpair.data import Data, batches, check_data, count, fingerprint as fingerprint_of_data
 from logitpair.errors import InputError
 from logitpair.evaluation.confidence import accuracy
 from logitpair.evaluation.evaluate import check_sources, provenance
@@ -32,7 +32,7 @@ from logitpair.storage.class_path import describe
 from logitpair.storage.model_fingerprint import fingerprint, weights_of
 from logitpair.storage.results import BUDGET, SCHEMA, Accuracy, AuditResults
 from logitpair.threat import Linf, check_threat
-from logitpair.validate import at_least, check_model, positive
+from logitpair.validate import check_model, positive, whole
 
 
 def audit(
@@ -87,7 +87,9 @@ def audit(
     check_threat(threat)
     for name, value in {"threat: eps": threat.eps, "budget": budget, "minutes": 1 if minutes is None else minutes}.items():
         positive(name, value)
-    at_least("batch_size", batch_size, 1)
+    whole("batch_size", batch_size, 1)
+    whole("seed", seed)
+    check_data(data)
     check_shared(folder, world)
     sources = {} if sources is None else sources
     check_sources(sources)

@@ -17,7 +17,7 @@ from logitpair.auditing.strategies import FORWARD, SearchStrategy
 from logitpair.data import Data, batches, select
 from logitpair.evaluation.resumable import Chunk, Execution, Work, resumable_map
 from logitpair.losses import margin
-from logitpair.models.inference import check_accepts, compute_logits, predict
+from logitpair.models.inference import check_accepts, compute_logits, logits_in_eval, predict
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.runtime import distributed
 from logitpair.runtime.precision import autocast
@@ -53,10 +53,10 @@ class AuditContext:
             with autocast(self.dtype, self.how.device):
                 found = attack.find_unchecked(network, x, y, ExampleStreams(seed, position))
             x_adv = _or_unperturbed(found.x_adv, x, threat)
-            logits, rounded = compute_logits(model, x_adv), _or_unperturbed(threat.eight_bit(x_adv, x), x, threat)
+            logits, rounded = logits_in_eval(model, x_adv), _or_unperturbed(threat.eight_bit(x_adv, x), x, threat)
             return {
                 "broken": predict(logits) != y,
-                "broken_8_bit": predict(compute_logits(model, rounded)) != y,
+                "broken_8_bit": predict(logits_in_eval(model, rounded)) != y,
                 "prediction": predict(logits),
                 "finite": torch.isfinite(logits).all(1),
                 "margin": margin(logits, y).double(),

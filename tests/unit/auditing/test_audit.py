@@ -303,7 +303,10 @@ def test_a_model_that_is_never_right(sample: Pair) -> None:
             {"reported_accuracy": {"top1": 0.5, "correct": 5000, "total": 10_000, "ci95": [0.49, 0.51]}},
             "reported_accuracy: is of 10,000 images, and data holds 30",
         ),
-        (lambda x, y: (x, y), {"batch_size": 0}, "batch_size must be at least 1"),
+        (lambda x, y: [x, y], {}, "data: must be a tuple .x, y., a Dataset or a DataLoader, not"),
+        (lambda x, y: (x, y), {"seed": 0.5}, "seed must be a whole number"),
+        (lambda x, y: (x, y), {"reference_attack": lp.attacks.APGD(lp.Linf(0.05), steps=5)}, "reference_attack: is an? APGD; accepted: an"),
+        (lambda x, y: (x, y), {"batch_size": 0}, "batch_size must be a whole number of at least 1"),
     ],
 )
 def test_bad_input_is_refused(model: nn.Module, sample: Pair, data: object, options: dict, said: str) -> None:

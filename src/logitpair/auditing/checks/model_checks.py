@@ -9,13 +9,12 @@ from logitpair import losses
 from logitpair.attacks.base import gradient_of
 from logitpair.auditing.checks.finding import finding
 from logitpair.auditing.checks.sample import Sample, fraction
+from logitpair.evaluation.network_checks import DIFFER, between_batches, between_calls
 from logitpair.models.inference import compute_logits
 from logitpair.rng import uniform_like
 from logitpair.storage.results import Finding
 from logitpair.validate import are_probabilities
 
-DIFFER = 1e-3  # of the logits' spread: more than float32 kernels differ by on other batch sizes
-ALONE = 8  # images that are run one by one too
 USELESS = 0.05  # fraction of images whose gradient is zero or not finite
 BLIND = 0.5  # of the margin, which every search follows: with more of them the searches by gradients are blind
 SMALLEST, LARGEST = 0.05, 75.0  # median lead of the winning logit between which cross-entropy has a gradient in every precision
@@ -36,22 +35,15 @@ def model_checks(sample: Sample) -> Iterator[Finding]:
 
 
 def _repeatable(sample: Sample, logits: Tensor) -> Finding:
-    differ = max(_difference(logits, compute_logits(sample.model, sample.x)) for _ in range(3))
+    differ = between_calls(sample.model, sample.x, logits)
     evidence = f"the logits of the same images differ by up to {differ:.2g} of their spread from call to call (at most {DIFFER:g})"
     return finding("repeatable", differ <= DIFFER, evidence, DIFFER, difference=differ)
 
 
 def _batch_independent(sample: Sample, logits: Tensor) -> Finding:
-    alone = torch.cat([compute_logits(sample.model, image[None]) for image in sample.x[:ALONE]])
-    differ = _difference(logits[:ALONE], alone)
+    differ = between_batches(sample.model, sample.x, logits)
     evidence = f"an image's logits alone and within a batch differ by up to {differ:.2g} of their spread (at most {DIFFER:g})"
     return finding("batch_independent", differ <= DIFFER, evidence, DIFFER, difference=differ)
-
-
-def _difference(a: Tensor, b: Tensor) -> float:
-    """The largest difference, as a fraction of the spread of the logits."""
-    spread = (a.nan_to_num().amax() - a.nan_to_num().amin()).clamp_min(torch.finfo(a.dtype).tiny)
-    return float(((a - b).nan_to_num().abs().amax() / spread).item())
 
 
 def _no_probabilities(logits: Tensor) -> Finding:

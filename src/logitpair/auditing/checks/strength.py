@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from logitpair.attacks import BlockStart
 from logitpair.attacks.base import Images, Labels
 from logitpair.auditing.checks.finding import finding
-from logitpair.auditing.checks.model_checks import DIFFER
 from logitpair.auditing.checks.sample import Sample
 from logitpair.auditing.strategies import SearchStrategy
+from logitpair.evaluation.network_checks import DIFFER
 from logitpair.losses import misclassification_margin
 from logitpair.models.inference import compute_logits, predict
 from logitpair.rng import ExampleStreams, derive_seed
