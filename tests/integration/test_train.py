@@ -73,7 +73,7 @@ def test_a_run_directory_holds_what_it_should(uninterrupted: Path) -> None:
     assert json.loads((uninterrupted / "training.json").read_text())["steps"] == STEPS
     validated = [line["step"] for line in metrics(uninterrupted) if "validation_white_box" in line]
     assert validated == [38, 76]
-    assert not [path for path in uninterrupted.rglob("*") if path.name.startswith(".")], "temporary files were left behind"
+    assert {path.name for path in uninterrupted.rglob(".*")} == {".lock"}, "temporary files were left behind"
 
 
 def test_the_network_learns_and_loads_with_its_moving_average(uninterrupted: Path) -> None:
