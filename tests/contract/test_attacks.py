@@ -23,6 +23,7 @@ from logitpair.storage.class_path import describe
 EPS = 0.1
 BALL = lp.Linf(EPS)
 APGD, PGD, Square, Diversified = lp.attacks.APGD, lp.attacks.PGD, lp.attacks.Square, lp.attacks.DiversifiedPGD
+Iterated = lp.attacks.IteratedLocalSearch
 
 EXAMPLES: dict[str, dict[str, Attack]] = {
     "DiversifiedPGD": {
@@ -34,6 +35,14 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
         "exhaustive": Diversified(BALL, steps=4, smoothing=0.4).without_early_stop(),
         "whole_box": Diversified(lp.Linf(1.0), steps=3),
         "eps_0": Diversified(lp.Linf(0.0), steps=2),
+    },
+    "IteratedLocalSearch": {
+        "default": Iterated(BALL, chains=3, kicks=6, steps=2, first_steps=2),
+        "one_chain": Iterated(BALL, chains=1, kicks=2, steps=2, first_steps=2),
+        "no_kick": Iterated(BALL, chains=2, kicks=0, first_steps=2),
+        "exhaustive": Iterated(BALL, chains=3, kicks=6, steps=2, first_steps=2).without_early_stop(),
+        "whole_box": Iterated(lp.Linf(1.0), chains=2, kicks=2, steps=2, first_steps=2),
+        "eps_0": Iterated(lp.Linf(0.0), chains=2, kicks=1, steps=2, first_steps=2),
     },
     "PGD": {
         "default": PGD(BALL, step_size=0.04, steps=4),
@@ -74,7 +83,7 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
 }
 NOT_RANDOM = {
     *("PGD-bim", "PGD-eps_0", "PGD-fgsm", "PGD-step_ll", "PGD-iter_ll"),
-    *("APGD-eps_0", "DiversifiedPGD-eps_0", "Square-eps_0", "Unperturbed-default"),
+    *("APGD-eps_0", "DiversifiedPGD-eps_0", "IteratedLocalSearch-eps_0", "Square-eps_0", "Unperturbed-default"),
 }
 
 

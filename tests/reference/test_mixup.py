@@ -74,3 +74,7 @@ def test_metrics_of_an_objective_without_logits() -> None:
     line = window.close(World(0, 1, torch.device("cpu")))
     assert line.keys() == {"loss", "mixed_loss", "images_per_second"}
     assert summary(line).startswith("loss 2.000")
+
+
+def test_by_default_every_fraction_is_as_likely() -> None:
+    assert Mixup().alpha == 1.0

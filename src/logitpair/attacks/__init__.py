@@ -4,6 +4,7 @@ from logitpair.attacks.apgd import APGD
 from logitpair.attacks.backward_smoothing import SmoothBackward
 from logitpair.attacks.base import Attack, AttackResult, Unperturbed
 from logitpair.attacks.diversified_pgd import DiversifiedPGD
+from logitpair.attacks.iterated_local_search import IteratedLocalSearch
 from logitpair.attacks.pgd import PGD, bim, fgsm, r_step
 from logitpair.attacks.shorthand import grid, paper_suite, parse
 from logitpair.attacks.square import Square
@@ -17,6 +18,7 @@ __all__ = [
     "AttackResult",
     "BlockStart",
     "DiversifiedPGD",
+    "IteratedLocalSearch",
     "LeastLikely",
     "RandomTarget",
     "SignStart",

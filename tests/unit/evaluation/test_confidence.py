@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from logitpair.evaluation.confidence import accuracy, wilson
+from logitpair.evaluation.confidence import accuracy, mean_and_range, wilson
+from logitpair.storage.results import Spread
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,9 @@ def test_accuracy_counts() -> None:
     assert (result["top1"], result["correct"], result["total"], result["top5"]) == (0.75, 3, 4, 1.0)
     assert result["ci95"] == wilson(3, 4)
     assert "top5" not in accuracy(np.array([True]))
+
+
+def test_a_range_is_shown_where_there_is_one() -> None:
+    assert mean_and_range(Spread(mean=0.861, min=0.84, max=0.885)) == "86.1 (84.0 - 88.5)"
+    assert mean_and_range(Spread(mean=0.86, min=0.86, max=0.86)) == "86.0"
+    assert mean_and_range(None) == "-"

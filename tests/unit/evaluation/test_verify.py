@@ -58,6 +58,7 @@ def test_kept_images_do_again_what_the_evaluation_says(model: nn.Module, other: 
     assert [(attack.setting, attack.attack) for attack in verification.attacks] == [
         ("white_box", "pgd"), ("white_box", "bim"), ("other", "pgd"), ("other", "bim"),
     ]  # fmt: skip
+    assert [row[0] for row in verification.rows()] == ["white box", "white box", "black box from other", "black box from other"]
     for attack in verification.attacks[:2]:
         assert attack.recorded == attack.again == evaluation.results["attacks"][attack.attack]["correct"] < 40
         assert attack.recorded <= attack.eight_bit <= evaluation.results["clean"]["correct"]
