@@ -3,7 +3,8 @@
     python benchmarks/public_networks.py NETWORKS mnist-trades --data-dir data --budget 100
 
 NETWORKS is a folder of published weights as ``safetensors`` and of the images of the published numbers as ``npz`` (``x`` uint8, ``y``):
-the small CNNs of alpha-beta-CROWN and the TRADES network for MNIST, which is judged on MNIST's 10,000 test images. An audit that was
+the small CNNs of alpha-beta-CROWN and the TRADES network for MNIST, which is judged on MNIST's 10,000 test images. ``hard.json`` names MNIST
+test images of which a solver proved that they are breakable and gradient attacks fail to break them (Zhang et al. 2022, ICML). An audit that was
 interrupted goes on; what is done is written at once. Breaks are images in the ball and the box that a fresh float32 forward misclassifies.
 """
 
@@ -28,6 +29,7 @@ CIFAR_MEAN, CIFAR_STD = ([value / 255 for value in values] for values in ((125.3
 PUBLISHED = {  # eps, images, and accuracies published for the same images
     "mnist-trades": (0.3, None, {"AutoAttack": 0.9281, "A3": 0.9271, "Square": 0.9258, "EWR-PGD": 0.9247, "ITA": 0.9246}),
     "mnist-cnn-a-adv": (0.3, "mnist-200.npz", {"PGD": 0.765}),
+    "mnist-cnn-a-adv-hard": (0.3, "hard.json", {"mixed-integer programme": 0.0}),
     "cifar-cnn-a-adv": (2 / 255, "cifar-200.npz", {"PGD": 0.50}),
     "cifar-cnn-a-mix": (2 / 255, "cifar-200.npz", {"PGD": 0.53}),
 }
@@ -52,7 +54,7 @@ def trades() -> nn.Sequential:
 
 def network(name: str, folder: Path) -> nn.Module:
     """A public network in eval mode."""
-    weights = load_file(folder / f"{name}.safetensors")
+    weights = load_file(folder / f"{name.removesuffix('-hard')}.safetensors")
     if name == "mnist-trades":
         model, layers = trades(), ("conv1", "conv2", "conv3", "conv4", "fc1", "fc2", "fc3")
         kinds = {layer: f"{'feature_extractor' if layer.startswith('conv') else 'classifier'}.{layer}" for layer in layers}
@@ -71,6 +73,8 @@ def images(name: str, folder: Path, data_dir: Path) -> lp.data.Data:
     _, file, _ = PUBLISHED[name]
     if file is None:
         return lp.data.MNIST(root=data_dir).test()
+    if file.endswith(".json"):
+        return lp.data.select(lp.data.MNIST(root=data_dir).test(), json.loads((folder / file).read_text())["provably_breakable"])
     arrays = np.load(folder / file)
     return torch.from_numpy(arrays["x"]).float() / 255, torch.from_numpy(arrays["y"]).long()
 

@@ -112,7 +112,8 @@ def audit(
     )
     with frozen_eval(model), torch.no_grad(), full_precision(device):
         ledger, classes = survey(context, examples)
-        rounds, stop = search_rounds(context, ledger, strategies_for(threat, classes, sources), budget, minutes)
+        strategies = strategies_for(threat, classes, sources, gradients=budget * examples)
+        rounds, stop = search_rounds(context, ledger, strategies, budget, minutes)
         reference, audited = (reported, None) if reported else measure(context, ledger, attack, len(rounds))
         findings, curve, passes, restarts = run_checks(context, ledger, attack, sources, stop, classes)
         landscapes = loss_landscapes(context, ledger)

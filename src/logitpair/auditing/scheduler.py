@@ -11,9 +11,9 @@ DECAY = 0.5  # a strategy's next round is expected to break this fraction of wha
 EXTRA, TOLERANCE = 0.1, 1e-3  # worthwhile: so much more of what is spent is expected to break this fraction of all images
 NEAREST, MIN_BATCH = 0.06, 64  # a round is for this fraction of the images still correct, and for at least so many
 GROW_AT = 0.25  # a round that breaks this fraction of its images is followed by one on twice as many
-PROBE = 0.2  # of what is spent, that a strategy's first round may cost at the most
+PROBE = 0.2  # of what is spent, that a round may cost at the most
 MIN_AFFORDABLE = 8  # images that the budget must be enough for
-RULES = (2, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, MIN_AFFORDABLE)
+RULES = (3, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, MIN_AFFORDABLE)
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,17 @@ class Stop:
 def batch_for(strategy: SearchStrategy, rounds: Sequence[Round], still_correct: int) -> int:
     """How many images the strategy's next round is for: the nearest, or twice as many as last time where it broke ``GROW_AT`` of them.
 
-    The first round of a strategy that is not ``first_on_all`` is for fewer, down to a quarter of ``MIN_BATCH``, if it would cost more than
-    ``PROBE``.
+    Otherwise a round that is not the first of a strategy ``first_on_all`` is for fewer, down to a quarter of ``MIN_BATCH``, if it would
+    cost more than ``PROBE``.
     """
     last = next((done.record for done in reversed(rounds) if done.record.strategy == strategy.name), None)
     wanted = max(MIN_BATCH, round(NEAREST * still_correct))
     if last is None and strategy.first_on_all:
         wanted = still_correct
-    elif last is None:
-        spent = sum(done.cost for done in rounds)
-        wanted = min(wanted, max(MIN_BATCH // 4, affordable(PROBE * spent, strategy)))
-    elif last.broken >= GROW_AT * last.attacked:
+    elif last and last.broken >= GROW_AT * last.attacked:
         wanted = max(wanted, 2 * last.attacked)
+    else:
+        wanted = min(wanted, max(MIN_BATCH // 4, affordable(PROBE * sum(done.cost for done in rounds), strategy)))
     return min(still_correct, wanted)
 
 

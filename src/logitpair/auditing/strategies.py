@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from torch import nn
 
 from logitpair import losses
-from logitpair.attacks import APGD, Attack, DiversifiedPGD, Square
+from logitpair.attacks import APGD, Attack, DiversifiedPGD, IteratedLocalSearch, Square
 from logitpair.threat import Linf
 
 QUERIES = 2000  # of Square
 FORWARD = 1 / 3  # of a gradient: a backward pass takes twice as long as a forward pass
+LOCAL = 15_600 + 608 * FORWARD  # what the local search costs on an example that is not broken
+AFFORDED = 100  # examples that the whole budget must be enough for, for a search as expensive as that one to be tried
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,11 @@ def transfer_attack(threat: Linf) -> Attack:
     return DiversifiedPGD(threat, steps=20, diversify=1).without_early_stop()
 
 
-def strategies_for(threat: Linf, classes: int, sources: Mapping[str, nn.Module]) -> tuple[SearchStrategy, ...]:
-    """Every strategy there is for so many classes and these other networks.
+def strategies_for(threat: Linf, classes: int, sources: Mapping[str, nn.Module], gradients: float = 0.0) -> tuple[SearchStrategy, ...]:
+    """Every strategy there is for so many classes, these other networks and so many ``gradients`` for all examples together.
 
     ``smooth`` and ``smooth_long`` are for networks whose gradients point nowhere useful, ``margin`` to ``apgd_ce`` for honest ones,
-    ``square`` for what no gradient shows. The ratio of logits is defined from three classes on, with a target from four.
+    ``square`` for what no gradient shows, and ``local_search``, with a large budget only, for the last few. The ratio of logits is defined from three classes on, with a target from four.
     """
 
     def diversified(**options: float) -> Callable[[int], Attack]:
@@ -47,6 +49,7 @@ def strategies_for(threat: Linf, classes: int, sources: Mapping[str, nn.Module])
             return APGD(threat, steps=50, loss=losses.targeted_dlr, target_rank=1 + repetition % (classes - 1))
         return APGD(threat, steps=50, loss=losses.dlr if classes == 3 else losses.margin)
 
+    local = SearchStrategy("local_search", lambda repetition: IteratedLocalSearch(threat), LOCAL)
     return (
         SearchStrategy("smooth", diversified(steps=10, diversify=2, smoothing=0.4), 12 + 6 * FORWARD, first_on_all=True),
         SearchStrategy("margin", diversified(steps=12, diversify=1), 13 + 6 * FORWARD, first_on_all=True),
@@ -56,5 +59,6 @@ def strategies_for(threat: Linf, classes: int, sources: Mapping[str, nn.Module])
         SearchStrategy("apgd_dlr" if classes > 2 else "apgd_margin", ratio, 50),
         SearchStrategy("apgd_ce", lambda repetition: APGD(threat, steps=50, loss=losses.cross_entropy), 50),
         SearchStrategy("square", lambda repetition: Square(threat, queries=QUERIES), QUERIES * FORWARD),
+        *((local,) if gradients >= AFFORDED * LOCAL else ()),
         *(SearchStrategy(f"transfer_{name}", lambda _: transfer_attack(threat), 24, True, network) for name, network in sources.items()),
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
 import logitpair as lp
 from logitpair.attacks import APGD, DiversifiedPGD
-from logitpair.auditing.strategies import strategies_for
+from logitpair.auditing.strategies import FORWARD, strategies_for
 
 
 @pytest.mark.parametrize(("classes", "loss"), [(2, lp.losses.margin), (3, lp.losses.dlr), (10, lp.losses.targeted_dlr)])
@@ -21,3 +23,20 @@ def test_targets_go_round_all_other_classes() -> None:
     targeted = next(each for each in strategies_for(lp.Linf(0.1), 4, {}) if each.name == "targeted")
     attacks = [targeted.attack(repetition) for repetition in range(5)]
     assert [attack.target_rank for attack in attacks if isinstance(attack, DiversifiedPGD)] == [1, 2, 3, 1, 2]
+
+
+def test_the_most_expensive_search_needs_a_budget_for_a_hundred_images() -> None:
+    def names(gradients: float) -> set[str]:
+        return {strategy.name for strategy in strategies_for(lp.Linf(0.1), 10, {}, gradients)}
+
+    assert names(1.59e6) - names(1.57e6) == {"local_search"}
+
+
+def test_each_costs_on_an_image_that_nothing_breaks_what_it_says() -> None:
+    network, x, y = nn.Sequential(nn.Flatten(), nn.Linear(4, 5)), torch.rand(1, 1, 2, 2), torch.tensor([0])
+    nn.init.zeros_(network[1].weight)
+    with torch.no_grad():
+        network[1].bias.copy_(torch.tensor([9.0, 1, 2, 3, 4]))
+    for strategy in strategies_for(lp.Linf(0.1), 5, {}, 1e9):
+        found = strategy.attack(0).find(network, x, y)
+        assert float(found.gradients + found.forwards * FORWARD) == pytest.approx(strategy.cost, rel=0.03), strategy.name
