@@ -35,7 +35,8 @@ def strategies_for(threat: Linf, classes: int, sources: Mapping[str, nn.Module],
     """Every strategy there is for so many classes, these other networks and so many ``gradients`` for all examples together.
 
     ``smooth`` and ``smooth_long`` are for networks whose gradients point nowhere useful, ``margin`` to ``apgd_ce`` for honest ones,
-    ``square`` for what no gradient shows, and ``local_search``, with a large budget only, for the last few. The ratio of logits is defined from three classes on, with a target from four.
+    ``square`` for what no gradient shows, and ``local_search``, with a large budget only, for the last few. The ratio of logits is defined
+    from three classes on, with a target from four.
     """
 
     def diversified(**options: float) -> Callable[[int], Attack]:
