@@ -104,7 +104,12 @@ FAULTS = (
         "logits.scatter(1, y[:, None], -torch.inf).argmax(1)",
     ),
     # models
-    Fault("models/inference.py", "dropout and BatchNorm stay in train mode", "            module.training = False\n", "            pass\n"),
+    Fault(
+        "models/inference.py",
+        "dropout and BatchNorm stay in train mode",
+        "_set_mode(model, training=False)",
+        "_set_mode(model, training=True)",
+    ),
     Fault(
         "models/inference.py",
         "buffers are left as the attack made them",
@@ -184,8 +189,8 @@ FAULTS = (
     Fault(
         "auditing/scheduler.py",
         "cost is forgotten",
-        "DECAY * last.broken / last.attacked) / strategy.cost",
-        "DECAY * last.broken / last.attacked)",
+        "(DECAY * own[-1].broken / own[-1].attacked if own else PRIOR) / strategy.cost",
+        "(DECAY * own[-1].broken / own[-1].attacked if own else PRIOR)",
     ),
     Fault(
         "auditing/audit_ledger.py",
@@ -201,10 +206,13 @@ FAULTS = (
     ),
     Fault(
         "auditing/verdict.py",
-        "a reported accuracy below the interval is called overestimated",
-        "reference.top1 > high and gap >= MATERIAL",
-        "reference.top1 < low and gap >= MATERIAL",
+        "two images of sixty are a verdict",
+        "gap >= MATERIAL and low >= PROVEN",
+        "gap >= MATERIAL",
     ),
+    Fault("auditing/verdict.py", "a blind search is trusted", "if finding.forbids_trust]", "if finding.blocks]"),
+    Fault("auditing/convergence.py", "the first rounds count too", "last = own[len(own) // 2 :]", "last = own"),
+    Fault("auditing/convergence.py", "a round on few is a whole pass", "return min(1.0, float(", "return max(1.0, float("),
     # training and what it leaves
     Fault("training/train_step.py", "gradients of the step before are kept", "    state.optimizer.zero_grad()\n", ""),
     Fault(

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 ATTACKS = ["tests/unit/attacks", "tests/reference/test_linear.py", "tests/reference/test_suite.py"]
 EVALUATION = ["tests/unit/evaluation"]
-AUDITING = ["tests/unit/auditing"]
-DEFENSES = ["tests/reference/test_objective_values.py", "tests/reference/test_defenses.py", "tests/reference/test_pairing_defenses.py"]
+DEFENSES = [
+    "tests/unit/objectives",
+    "tests/reference/test_objective_values.py",
+    "tests/reference/test_defenses.py",
+    "tests/reference/test_pairing_defenses.py",
+]
 
 
 def contract(kind: str) -> list[str]:
@@ -27,11 +31,11 @@ TARGETS: dict[str, tuple[int, list[list[str]]]] = {
     "attacks/base.py": (5, [ATTACKS, contract("PGD")]),
     "attacks/apgd.py": (10, [["tests/reference/test_apgd.py"], contract("APGD")]),
     "attacks/square.py": (7, [["tests/reference/test_square.py"], contract("Square")]),
-    "attacks/diversified_pgd.py": (5, [ATTACKS, contract("DiversifiedPGD")]),
+    "attacks/diversified_pgd.py": (5, [["tests/reference/test_diversified_pgd.py"], contract("DiversifiedPGD")]),
     "attacks/targets.py": (3, [["tests/unit/attacks/test_targets.py"]]),
     "attacks/starts.py": (3, [ATTACKS, contract("DiversifiedPGD")]),
     "attacks/shorthand.py": (3, [["tests/unit/attacks/test_shorthand.py"]]),
-    "models/inference.py": (3, [["tests/unit/models"], contract("PGD")]),
+    "models/inference.py": (3, [["tests/unit/models/test_inference.py"], ["tests/unit/models"], contract("PGD")]),
     "objectives/base.py": (4, [DEFENSES, ["tests/contract"]]),
     "objectives/warmup.py": (3, [DEFENSES, contract("AdversarialTraining")]),
     "objectives/adversarial_training.py": (3, [DEFENSES, contract("AdversarialTraining")]),
@@ -47,8 +51,9 @@ TARGETS: dict[str, tuple[int, list[list[str]]]] = {
     "evaluation/resumable.py": (4, [EVALUATION]),
     "evaluation/verify.py": (4, [EVALUATION]),
     "auditing/scheduler.py": (9, [["tests/unit/auditing/test_scheduler.py"]]),
-    "auditing/verdict.py": (5, [["tests/unit/auditing/test_verdict.py"], AUDITING]),
-    "auditing/audit_ledger.py": (6, [["tests/unit/auditing/test_audit_ledger.py"], AUDITING]),
+    "auditing/convergence.py": (5, [["tests/unit/auditing/test_convergence.py"]]),
+    "auditing/verdict.py": (5, [["tests/unit/auditing/test_verdict.py"]]),
+    "auditing/audit_ledger.py": (6, [["tests/unit/auditing/test_audit_ledger.py"], ["tests/unit/auditing/test_audit.py"]]),
     "training/train_step.py": (
         5,
         [["tests/unit/training"], ["tests/integration/test_train.py", "tests/integration/test_many_processes.py"]],
