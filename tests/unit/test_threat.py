@@ -136,3 +136,8 @@ def test_eight_bits_end_where_the_ball_ends(eps: float, low: int, high: int) -> 
     x = torch.full((1, 1, 1, 2), 200 / 255, dtype=torch.float64)
     x_adv = (x + eps * torch.tensor([-1.0, 1.0], dtype=torch.float64)).clamp(0, 1)
     assert (255 * Linf(eps).eight_bit(x_adv, x)).flatten().tolist() == pytest.approx([low, high], abs=1e-9)
+
+
+def test_eight_bits_end_where_the_box_ends() -> None:
+    x, x_adv = torch.tensor([[[[0.0, 1.0]]]]), torch.tensor([[[[-0.2, 1.2]]]])
+    assert Linf(0.5).eight_bit(x_adv, x).flatten().tolist() == [0.0, 1.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -11,8 +12,8 @@ from torch.utils.checkpoint import checkpoint
 
 import logitpair as lp
 from logitpair import InputError
-from logitpair.attacks import APGD, PGD, DiversifiedPGD, LeastLikely, SignStart, Square, bim, fgsm
-from logitpair.attacks.base import gradient_of
+from logitpair.attacks import APGD, PGD, Attack, DiversifiedPGD, LeastLikely, SignStart, Square, bim, fgsm
+from logitpair.attacks.base import gradient_of, nth_other_class
 from logitpair.rng import ExampleStreams
 
 BALL = lp.Linf(0.1)
@@ -99,3 +100,29 @@ def test_checkpoints_that_give_no_gradient_of_the_images_are_refused_in_one_line
 
     with pytest.raises(InputError, match="^model: recomputes .*; accepted: checkpoint.*use_reentrant=False"):
         pgd()(Reentrant(nn.Flatten(), nn.Linear(64, 3)), X, Y)
+
+
+@dataclass(frozen=True)
+class Leaving(Attack):
+    """Returns images outside the ball and the box, and nothing else."""
+
+    threat: lp.Linf
+
+    def search(self, model: nn.Module, x: Tensor, y: Tensor, generator: object) -> Tensor:
+        model(x)
+        return x + 1
+
+
+def test_what_leaves_the_ball_is_brought_back_and_what_is_not_known_is_said_so() -> None:
+    x = torch.full((2, 1, 2, 2), 0.95)
+    found = Leaving(lp.Linf(0.1)).find(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), x, torch.tensor([0, 1]))
+    assert torch.equal(found.x_adv, torch.ones_like(x))
+    assert found.restart.tolist() == found.step.tolist() == [-1, -1]
+    assert (found.gradients.tolist(), found.forwards.tolist()) == ([0, 0], [1, 1])
+
+
+def test_there_is_no_class_beyond_the_last() -> None:
+    logits, y = torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0])
+    assert [nth_other_class(logits, y, rank).item() for rank in (1, 2)] == [2, 1]
+    with pytest.raises(lp.InputError, match="target_rank must be at most 2"):
+        nth_other_class(logits, y, 3)
