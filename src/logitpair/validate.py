@@ -26,7 +26,7 @@ def check_batch(x: Tensor, y: Tensor) -> None:
     if x.numel():
         low, high = (bound.item() for bound in x.aminmax())
         if not (low >= 0 and high <= 1):
-            found = "NaN" if low != low else f"values from {low:.4g} to {high:.4g}"
+            found = "NaN" if low != low else f"values from {low:.9g} to {high:.9g}"
             raise InputError(f"x: pixels must lie in [0, 1], found {found} (normalise inside the model: logitpair.models.Normalized)")
 
 

@@ -13,6 +13,7 @@ from logitpair.errors import InputError, first_line
 from logitpair.validate import instance, type_name
 
 Batch = tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]
+ROUNDING = 4  # units of rounding, of 1, by which a pixel may lie outside [0, 1]
 ACCEPTED = "accepted: images as tensors of one shape, labels as integers"
 Data = tuple[Tensor, Tensor] | Dataset[Any] | DataLoader[Any]
 
@@ -41,9 +42,14 @@ def _image_and_label(example: Any) -> tuple[Any, Any]:
 
 
 def to_pixels(images: Tensor, device: torch.device) -> Float[Tensor, "batch channels height width"]:
-    """uint8 images as float32 in [0, 1] on the device; floating-point ones as they are."""
+    """uint8 images as float32 in [0, 1] on the device; floating-point ones as they are, without what rounding led beyond 0 and 1."""
     images = images.to(device, non_blocking=True)
-    return images.float() / 255 if images.dtype == torch.uint8 else images
+    if images.dtype == torch.uint8:
+        return images.float() / 255
+    if not images.is_floating_point():
+        return images
+    inside = images.clamp(0, 1)
+    return torch.where((images - inside).abs() <= ROUNDING * torch.finfo(images.dtype).eps, inside, images)
 
 
 def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0) -> Iterator[Batch]:

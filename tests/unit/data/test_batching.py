@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import logitpair as lp
 from logitpair import InputError, data
-from logitpair.data.batching import collate
+from logitpair.data.batching import batches, collate
+from logitpair.validate import check_batch
 
 CPU = torch.device("cpu")
 
@@ -128,3 +129,15 @@ def test_a_worker_process_and_a_loader_of_ones_own_say_it_in_one_line_too() -> N
 def test_data_of_another_form_are_refused(given: Any, said: str, conv: torch.nn.Module) -> None:
     with pytest.raises(InputError, match=said):
         lp.evaluate(conv, given, attacks={"pgd": lp.attacks.PGD(lp.Linf(0.1), step_size=0.1, steps=1)}, progress=False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pixels_that_rounding_led_beyond_the_box_are_brought_back_and_others_are_named(dtype: torch.dtype) -> None:
+    rounding = torch.finfo(dtype).eps
+    x = torch.tensor([-rounding, 0.5, 1 + rounding, 1.0], dtype=dtype).view(1, 1, 2, 2)
+    ((found, _),) = batches((x, torch.tensor([0])), 1, torch.device("cpu"))
+    assert found.flatten().tolist() == [0.0, 0.5, 1.0, 1.0]
+    beyond = torch.tensor([-1e-5, 0.5, 1.00001, 1.0], dtype=dtype).view(1, 1, 2, 2)
+    ((found, y),) = batches((beyond, torch.tensor([0])), 1, torch.device("cpu"))
+    with pytest.raises(InputError, match=r"found values from -\S*e-05 to 1.0000\d"):
+        check_batch(found, y)
