@@ -24,9 +24,9 @@ def check_batch(x: Tensor, y: Tensor) -> None:
     if y.shape != x.shape[:1] or y.dtype != torch.int64:
         raise InputError(f"y: labels must be int64 [{len(x)}], one for each image, not {_kind(y)}")
     if x.numel():
-        low, high = (bound.item() for bound in x.aminmax())
+        low, high = x.aminmax()
         if not (low >= 0 and high <= 1):
-            found = "NaN" if low != low else f"values from {low:.9g} to {high:.9g}"
+            found = "NaN" if low.isnan() else f"values from {low.cpu().numpy()} to {high.cpu().numpy()}"
             raise InputError(f"x: pixels must lie in [0, 1], found {found} (normalise inside the model: logitpair.models.Normalized)")
 
 

@@ -139,5 +139,5 @@ def test_pixels_that_rounding_led_beyond_the_box_are_brought_back_and_others_are
     assert found.flatten().tolist() == [0.0, 0.5, 1.0, 1.0]
     beyond = torch.tensor([-1e-5, 0.5, 1.00001, 1.0], dtype=dtype).view(1, 1, 2, 2)
     ((found, y),) = batches((beyond, torch.tensor([0])), 1, torch.device("cpu"))
-    with pytest.raises(InputError, match=r"found values from -\S*e-05 to 1.0000\d"):
+    with pytest.raises(InputError, match="found values from -1e-05 to 1.00001 "):
         check_batch(found, y)
