@@ -26,7 +26,7 @@ def check_batch(x: Tensor, y: Tensor) -> None:
     if x.numel():
         low, high = x.aminmax()
         if not (low >= 0 and high <= 1):
-            found = "NaN" if low.isnan() else f"values from {low.cpu().numpy()} to {high.cpu().numpy()}"
+            found = "NaN" if low.isnan() else f"values from {low.cpu().numpy()!s} to {high.cpu().numpy()!s}"
             raise InputError(f"x: pixels must lie in [0, 1], found {found} (normalise inside the model: logitpair.models.Normalized)")
 
 
