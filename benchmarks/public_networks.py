@@ -2,11 +2,12 @@
 
     python benchmarks/public_networks.py NETWORKS mnist-trades --data-dir data --budget 100
 
-NETWORKS is a folder of published weights as ``safetensors`` and of the images of the published numbers as ``npz`` (``x`` uint8, ``y``): the
-small CNNs of alpha-beta-CROWN and the TRADES network for MNIST, which is judged on MNIST's 10,000 test images. ``hard.json`` names MNIST test
-images of which a solver proved that they are breakable, and that gradient attacks fail on (Zhang et al. 2022, ICML).
+NETWORKS is a folder of published weights as ``safetensors`` and of the images of the published numbers as ``npz`` (``x`` uint8, ``y``):
+the small CNNs of alpha-beta-CROWN and the TRADES network for MNIST, which is judged on MNIST's 10,000 test images. ``hard.json`` names
+MNIST test images of which a solver proved that they are breakable, and that gradient attacks fail on (Zhang et al. 2022, ICML).
 
-An audit that was interrupted goes on; what is done is written at once. Breaks are images in the ball and the box that a fresh float32 forward misclassifies.
+An audit that was interrupted goes on; what is done is written at once. Breaks are images in the ball and the box that a fresh float32
+forward misclassifies.
 """
 
 from __future__ import annotations
