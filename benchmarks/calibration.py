@@ -22,7 +22,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--radii", type=float, nargs="+", default=list(RADII))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the training and of the audit")
     parser.add_argument("--examples", type=int, default=150, help="the first N test images, at most 300")
-    parser.add_argument("--budget", type=float, default=2000, help="gradients an image may cost; Square is dear on few")
+    parser.add_argument("--budget", type=float, default=2000, help="gradients an image may cost; Square is expensive on few")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/calibration.json"))
     arguments = parser.parse_args()
     settings = {name: getattr(arguments, name) for name in ("examples", "budget")}
@@ -117,9 +117,9 @@ def left_correct(model: nn.Module, x: Tensor, y: Tensor, threat: lp.Linf, withou
     return right.float().mean().item()
 
 
-def counts(audits: object) -> dict[str, int]:
-    """How many of what there are."""
-    done = list(audits)  # type: ignore[call-overload]
+def counts(audits: Iterable[dict]) -> dict[str, int]:
+    """How many masked and honest networks there are, and how many of them were wrongly trusted or accused."""
+    done = list(audits)
     trusted = [audit for audit in done if not audit["honest"] and audit["verdict"] == "trustworthy"]
     return {
         "masked": sum(not audit["honest"] for audit in done),

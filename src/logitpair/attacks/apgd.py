@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from logitpair import losses
 from logitpair.attacks.active_set import ActiveSet, clearly_misclassified
-from logitpair.attacks.base import Attack, AttackResult, Images, Labels, RandomSource, check_options, gradient_of, nth_other_class
+from logitpair.attacks.base import Attack, AttackResult, Images, Labels, RandomSource, check_loss, gradient_of, nth_other_class
 from logitpair.errors import InputError
 from logitpair.losses import PerExample
 from logitpair.models.inference import compute_logits
@@ -56,7 +56,7 @@ class APGD(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_options(self.loss, self.early_stop)
+        check_loss(self.loss)
         whole("steps", self.steps, 1)
         whole("restarts", self.restarts, 1)
         fraction("momentum", self.momentum)

@@ -48,6 +48,7 @@ class Attack(ABC):
 
     def __post_init__(self) -> None:
         check_threat(self.threat)
+        instance("early_stop", getattr(self, "early_stop", False), bool, "True or False")
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: RandomSource | None = None) -> Images:
         """Return ``x_adv``, in the ball around ``x`` and in the box.
@@ -126,11 +127,10 @@ class QueryCounter(nn.Module):
         return self.model(x)
 
 
-def check_options(loss: object, early_stop: object) -> None:
-    """Refuse a loss that is no function, and an ``early_stop`` that is neither True nor False."""
+def check_loss(loss: object) -> None:
+    """Refuse a loss that is no function."""
     if not callable(loss) or isinstance(loss, type):
         raise InputError(f"loss must be a function such as lp.losses.cross_entropy, not {kind_of(loss)}")
-    instance("early_stop", early_stop, bool, "True or False")
 
 
 def gradient_of(total: Float[Tensor, ""], x: Images) -> Images:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from logitpair import losses
 from logitpair.attacks.active_set import ActiveSet, Ascent
 from logitpair.attacks.backward_smoothing import SmoothBackward
-from logitpair.attacks.base import Attack, AttackResult, Images, Labels, check_options, gradient_of, nth_other_class
+from logitpair.attacks.base import Attack, AttackResult, Images, Labels, check_loss, gradient_of, nth_other_class
 from logitpair.attacks.starts import BlockStart
 from logitpair.models.inference import compute_logits
 from logitpair.rng import RandomSource, uniform_like
@@ -56,7 +56,7 @@ class DiversifiedPGD(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_options(self.loss, self.early_stop)
+        check_loss(self.loss)
         for name in ("steps", "candidates", "restarts"):
             whole(name, getattr(self, name), 1)
         whole("diversify", self.diversify, 0)

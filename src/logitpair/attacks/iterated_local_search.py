@@ -53,6 +53,7 @@ class IteratedLocalSearch(Attack):
     early_stop: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("chains", "steps", "first_steps"):
             whole(name, getattr(self, name), 1)
         whole("kicks", self.kicks, 0)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from logitpair import losses
 from logitpair.attacks.active_set import ActiveSet, Ascent
-from logitpair.attacks.base import Attack, AttackResult, Images, Labels, RandomSource, check_options, gradient_of
+from logitpair.attacks.base import Attack, AttackResult, Images, Labels, RandomSource, check_loss, gradient_of
 from logitpair.attacks.starts import SignStart
 from logitpair.attacks.targets import Target
 from logitpair.models.inference import compute_logits
@@ -49,7 +49,7 @@ class PGD(Attack):
         positive("step_size", self.step_size)
         whole("steps", self.steps, 1)
         whole("restarts", self.restarts, 1)
-        check_options(self.loss, self.early_stop)
+        check_loss(self.loss)
         instance("random_start", self.random_start, bool | SignStart, "True, False or SignStart()")
         instance("target", self.target, Target | None, "None or a target such as LeastLikely() or RandomTarget()")
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from logitpair import losses
 from logitpair.attacks.active_set import clearly_misclassified
-from logitpair.attacks.base import Attack, AttackResult, Images, Labels, check_options
+from logitpair.attacks.base import Attack, AttackResult, Images, Labels, check_loss
 from logitpair.models.inference import compute_logits
 from logitpair.rng import RandomSource, uniform_like
 from logitpair.threat import Linf
@@ -44,7 +44,7 @@ class Square(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_options(self.loss, self.early_stop)
+        check_loss(self.loss)
         whole("queries", self.queries, 1)
         fraction("p", self.p, zero=False)
 

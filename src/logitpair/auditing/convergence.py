@@ -47,6 +47,8 @@ def further_breaks(last: Iterable[tuple[int, float]], still_correct: int) -> flo
     What a strategy broke in its ``last`` rounds is a Poisson number whose mean is the wanted one times the passes that they come to. The
     bound is that of a weighted sum of Poisson numbers; it is ``still_correct`` where a strategy was not tried.
 
+    The confidence is that of one look: a search that looks after every round, and stops once the bound is low, stops somewhat early.
+
     Source: Fay and Feuer 1997, "Confidence intervals for directly standardized rates", Statistics in Medicine 16. That an image's rank
     says how likely it is to break, for every strategy alike, is the assumption; images that two strategies would break count twice.
     """

@@ -37,7 +37,8 @@ def decide(reference: Accuracy, audited: Accuracy, findings: Sequence[Finding], 
     if surely_missed >= PROVEN:
         left = f"the reference attack left {theirs}, {100 * missed:.1f} points less than the audit's {ours} of the same images"
         return "inconclusive", f"{left}: give a larger budget, or compare the images"
-    numbers = f"the reference attack's {theirs} is {100 * gap:.1f} points above the audit's {ours}" if gap else f"both leave {ours}"
+    apart = f"{100 * (gap or missed):.1f} points {'above' if gap else 'below'}"
+    numbers = f"the reference attack's {theirs} is {apart} the audit's {ours}" if gap or missed else f"both leave {ours}"
     if reference.top1 >= MATERIAL:  # what is as good as 0 cannot be too high
         if blinding := [finding.check for finding in findings if finding.forbids_trust]:
             why = f"{', '.join(blinding)} failed, so that the search may be blind too"
@@ -51,5 +52,8 @@ def decide(reference: Accuracy, audited: Accuracy, findings: Sequence[Finding], 
 
 
 def _paired(broken: int, total: int) -> tuple[float, tuple[float, float]]:
-    """Images that one search broke and another left, as a fraction of the same images, with its 95% interval; 0 where there are none."""
+    """Images that one search broke and another left, as a fraction of the same images, with its 95% interval; 0 where there are none.
+
+    Of two numbers that were measured apart the difference is the least that there can be of such images, and the lower limit is theirs too.
+    """
     return (broken / total, wilson(broken, total)) if broken > 0 else (0.0, (0.0, 0.0))

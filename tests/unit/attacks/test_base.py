@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 import logitpair as lp
 from logitpair import InputError
-from logitpair.attacks import APGD, PGD, Attack, DiversifiedPGD, LeastLikely, SignStart, Square, bim, fgsm
+from logitpair.attacks import APGD, PGD, Attack, DiversifiedPGD, IteratedLocalSearch, LeastLikely, SignStart, Square, bim, fgsm
 from logitpair.attacks.base import gradient_of, nth_other_class
 from logitpair.rng import ExampleStreams
 
@@ -43,12 +43,13 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
             lambda kind=kind, wrong=wrong: kind(**{"threat": BALL, **needed(kind), **wrong}),
             f"^{option} must be",
         )
-        for kind in (PGD, APGD, DiversifiedPGD, Square)
+        for kind in (PGD, APGD, DiversifiedPGD, IteratedLocalSearch, Square)
         for option, wrong in {
             "threat": {"threat": 0.1},
             "loss": {"loss": nn.CrossEntropyLoss},
             "early_stop": {"early_stop": "no"},
         }.items()
+        if option != "loss" or kind is not IteratedLocalSearch  # whose loss is always the targeted margin
     },
     "loss_text": (lambda: pgd(loss="cross_entropy"), "^loss must be a function such as .*, not 'cross_entropy'$"),
     "grid": (lambda: lp.attacks.grid(eps=0.1, step_size=[0.1], steps=[1]), "^eps must be a list of values, not 0.1$"),

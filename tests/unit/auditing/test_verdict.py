@@ -40,6 +40,12 @@ def test_it_depends_on_what_was_broken_of_the_same_images(reference: int, audite
     assert decided(reference, audited, total)[0] == word
 
 
+def test_the_reason_says_which_number_is_above_the_other() -> None:
+    assert "66.67% is 0.7 points above the audit's 66.00%: quote the latter" in decided(200, 198)[1]
+    assert "66.00% is 0.7 points below the audit's 66.67% and every" in decided(198, 200)[1]
+    assert "both leave 66.67% and every" in decided(200, 200)[1]
+
+
 def test_the_gap_has_its_own_interval() -> None:
     assert "10.0 points less (4.7 to 20.1)" in decided(34, 28, 60)[1]
 

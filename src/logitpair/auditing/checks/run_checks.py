@@ -53,9 +53,10 @@ def run_checks(
 
 
 def _finite(ledger: AuditLedger) -> Finding:
-    clean, broken = (float((~ledger.columns["finite"] & rows).mean()) for rows in (~ledger.clean_correct, ledger.clean_correct))
-    evidence = f"the logits of {clean:.1%} of all images are not finite, and {broken:.1%} are broken by logits that are not (none may)"
-    return finding("finite", clean + broken == 0, evidence, 0.0, clean=clean, broken=broken)
+    clean, broken = (int((~ledger.columns["finite"] & rows).sum()) for rows in (~ledger.clean_correct, ledger.clean_correct))
+    examples = len(ledger.clean_correct)
+    evidence = f"of {examples:,} images {clean:,} have logits that are not finite, and {broken:,} are broken by such logits (none may)"
+    return finding("finite", clean + broken == 0, evidence, 0.0, clean=clean / examples, broken=broken / examples)
 
 
 def _search_converged(stop: Stop) -> Finding:
