@@ -120,12 +120,15 @@ def check_folder(path: Path | None) -> None:
 
 
 def check_file(option: str, path: Path | None, example: str) -> None:
-    """Refuse a path that is to be a file and is something else, or lies where no file can be written."""
+    """Refuse a path that is to be a file like the ``example`` and is something else, or lies where no file can be written."""
     if path is None:
         return
     if path.exists() and not path.is_file():
         accepted = f"a folder; accepted: a file, such as {path / example}" if path.is_dir() else "no file; accepted: a file"
         raise InputError(f"{option}: '{path}' is {accepted}")
+    ending = Path(example).suffix
+    if path.suffix.lower() != ending:  # a slip would write over results, a checkpoint or settings
+        raise InputError(f"{option}: '{path}' does not end in {ending}; accepted: a file such as {path.with_name(example)}")
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not (above.is_dir() and os.access(above, os.W_OK)):
         raise InputError(f"{option}: '{path}' cannot be written, since '{above}' is {'read-only' if above.is_dir() else 'no folder'}")

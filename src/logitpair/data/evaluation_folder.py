@@ -101,7 +101,9 @@ def _refuse_splits(folder: Path, images: Mapping[str, Sequence[str]]) -> None:
     below = [{path.name for path in subfolders(path)} for path in classes]
     by_name = all(path.name.lower() in SPLITS for path in classes)
     flat = any(Path(path).parent in classes for paths in images.values() for path in paths)
-    if not flat and all(below) and (by_name or (len(classes) > 1 and all(names == below[0] for names in below))):
+    # one name in all, such as cat/images/ and owl/images/, would be a split into one class
+    same = len(classes) > 1 and len(below[0]) > 1 and all(names == below[0] for names in below)
+    if not flat and all(below) and (by_name or same):
         test = next((path for path in classes if not path.name.lower().startswith("train")), folder)
         raise InputError(
             f"--data-dir: {', '.join(path.name for path in classes[:3])} in '{folder}' hold folders of the same names "

@@ -202,6 +202,9 @@ def test_folders_below_classes_are_no_splits(tmp_path: Path) -> None:
     for name in ("cat", "owl"):
         images_in(tmp_path / "b" / name, ["left"])
     assert data.Photos(root=tmp_path / "b").folders == ["cat", "owl"]
+    for name in ("cat", "owl"):  # as in Tiny ImageNet
+        images_in(tmp_path / "c" / name, ["images"])
+    assert data.Photos(root=tmp_path / "c").folders == ["cat", "owl"]
 
 
 @pytest.mark.parametrize(
