@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from logitpair.storage.results import SearchRound
+from logitpair.storage.results import AuditResults, SearchRound
 
 CONFIDENCE = 0.95
 UNIFORM = 10  # breaks that the assumption of no order at all counts as
@@ -56,6 +56,21 @@ def further_breaks(last: Iterable[tuple[int, float]], still_correct: int) -> flo
     if not passes.all():
         return float(still_correct)
     return min(float(still_correct), _upper_bound(broken, 1 / passes))
+
+
+def images(bound: float) -> str:
+    """A bound on a number of images as text."""
+    return f"{bound:.3g}" if bound < 100 else f"{bound:,.0f}"
+
+
+def outlook(audit: AuditResults) -> str:
+    """What more search would find, in a sentence; empty for an audit of before the bound was recorded."""
+    more, left = audit.further_breaks, audit.robust_accuracy.correct
+    if more is None:
+        return ""
+    if not left:
+        return "No image is left for more search to break."
+    return f"More search of these kinds is expected to break at most {images(more)} more of the {left:,} images still correct (95%)."
 
 
 def _part_of_a_pass(done: Round, ranks: NDArray[np.float64]) -> float:

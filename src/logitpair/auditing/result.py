@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from logitpair.auditing.convergence import outlook
 from logitpair.evaluation.confidence import percent
 from logitpair.evaluation.result import Recorded, markdown, numbers_of
 from logitpair.storage.results import Accuracy, AuditResults, Verdict
@@ -52,9 +53,9 @@ class Audit(Recorded[AuditResults]):
         return [(found.check, "passed" if found.passed else "FAILED", found.evidence) for found in self.record.findings]
 
     def table(self) -> str:
-        """Verdict, accuracies and checks as Markdown."""
-        tables = markdown(COLUMNS, self.rows()), markdown(CHECK_COLUMNS, self.check_rows())
-        return "\n\n".join((f"**{self.verdict}**: {self.record.reason}.", *tables))
+        """Verdict, accuracies, what more search would find, and checks as Markdown."""
+        tables = markdown(COLUMNS, self.rows()), outlook(self.record), markdown(CHECK_COLUMNS, self.check_rows())
+        return "\n\n".join(part for part in (f"**{self.verdict}**: {self.record.reason}.", *tables) if part)
 
     def plots(self) -> dict[str, Figure]:
         """Figures of this audit by name, those that there is something to draw for.

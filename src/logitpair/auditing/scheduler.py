@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from logitpair.auditing.convergence import Round, further_breaks, last_rounds
+from logitpair.auditing.convergence import Round, further_breaks, images, last_rounds
 from logitpair.auditing.strategies import SearchStrategy
 
 PRIOR = 0.05  # fraction of its images that a strategy not tried yet is expected to break
@@ -69,7 +69,7 @@ def next_round(
     available = [strategy for strategy in strategies if strategy.source is None or not records[strategy.name]]  # a source once
     last = last_rounds([strategy.name for strategy in available], rounds)
     more = further_breaks(last.values(), still_correct)
-    expected = f"another pass of all {len(available)} searches breaks at most {more:.3g} of {examples:,} images (95% confidence)"
+    expected = f"another pass of all {len(available)} searches breaks at most {images(more)} of {examples:,} images (95% confidence)"
     if more < TOLERANCE * examples:
         return Stop(expected, converged=True, further_breaks=more)
     spent = sum(done.cost for done in rounds)

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import logitpair as lp
 from logitpair import InputError
 from logitpair.attacks import Attack
+from logitpair.auditing.convergence import outlook
 from logitpair.auditing.search import AuditContext
 from logitpair.auditing.strategies import strategies_for
 from logitpair.runtime.distributed import World
@@ -246,6 +247,7 @@ def test_save_and_load_round_trip(model: nn.Module, sample: Pair, audited: lp.Au
     written = json.loads((tmp_path / "results.json").read_text())
     assert loaded.results == audited.results == {key: value for key, value in written.items() if key != "ledger_sha256"}
     assert loaded.table() == audited.table()
+    assert outlook(audited.record) in audited.table().split("\n\n")
     for name, values in audited.ledger.items():
         np.testing.assert_array_equal(values, loaded.ledger[name])
     lp.evaluate(model, sample, attacks={"pgd": REFERENCE}, progress=False).save(tmp_path)

@@ -6,10 +6,11 @@ from math import log
 
 import numpy as np
 import pytest
+from handmade_audits import audit
 from rounds import CHEAP, EXPENSIVE, done
 from scipy.stats import chi2
 
-from logitpair.auditing.convergence import Round, further_breaks, last_rounds
+from logitpair.auditing.convergence import Round, further_breaks, images, last_rounds, outlook
 
 
 def passes(rounds: list[Round], name: str = "expensive") -> float:
@@ -56,3 +57,14 @@ def test_what_counts_is_the_later_half_of_a_strategys_rounds() -> None:
     rounds = [done(CHEAP, 1000, 500), done(CHEAP, 500, 100), done(CHEAP, 400, 3), done(CHEAP, 397, 1)]
     counted = [last_rounds(["cheap"], rounds[:number])["cheap"][0] for number in (1, 2, 3, 4)]
     assert counted == [500, 100, 103, 4]
+
+
+def test_a_bound_is_given_in_images_without_powers_of_ten() -> None:
+    assert [images(bound) for bound in (0.951, 5.34, 24.0, 99.97, 1234.5)] == ["0.951", "5.34", "24", "100", "1,234"]
+
+
+def test_what_more_search_would_find_is_a_sentence_unless_it_was_not_recorded() -> None:
+    some = "More search of these kinds is expected to break at most 5.34 more of the 110 images still correct (95%)."
+    assert outlook(audit(110, further_breaks=5.34)) == some
+    assert outlook(audit(0, further_breaks=0.0)) == "No image is left for more search to break."
+    assert outlook(audit(110)) == ""

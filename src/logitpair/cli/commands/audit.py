@@ -56,6 +56,7 @@ def _audit(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
     from rich.text import Text
 
     from logitpair.auditing.audit import audit
+    from logitpair.auditing.convergence import outlook
     from logitpair.auditing.result import CHECK_COLUMNS, COLUMNS
     from logitpair.cli.terminal import console, print_next, print_rows
     from logitpair.runs.audit_task import reference_of, reported_accuracy
@@ -91,6 +92,7 @@ def _audit(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
         record = result.record
         console.print(Text.assemble((record.verdict, f"bold {COLOURS[record.verdict]}"), f": {record.reason}"))
         print_rows(COLUMNS, result.rows())
+        console.print(outlook(record))
         print_rows(CHECK_COLUMNS, result.check_rows())
         for finding in record.findings:
             if not finding.passed:

@@ -2,6 +2,7 @@
 
 from markupsafe import Markup
 
+from logitpair.auditing.convergence import outlook
 from logitpair.report.figures import audit_figures as figures
 from logitpair.report.pages.elements import badge, figure, icon, plot_figure, table, tag, text
 from logitpair.report.pages.gallery import gallery
@@ -18,6 +19,7 @@ def audit_blocks(audit: AuditResults, ledger: Ledger) -> list[Markup]:
     return [
         tag("h3", "Audit", class_="evaluation"),
         text(badge(audit.verdict) + f" {audit.reason[:1].upper()}{audit.reason[1:]}.", "verdict"),
+        *([text(more)] if (more := outlook(audit)) else []),
         tag("div", *_panels(audit, ledger), class_="panels"),
         _checks(audit),
         *gallery("The first audited images", ledger, *columns, audit.class_names, attack, [] if eps is None else [eps]),

@@ -53,6 +53,14 @@ def test_the_verdict_is_given_in_words_and_by_an_icon(verdict: str) -> None:
     assert badges == [(verdict, verdict)]
 
 
+def test_the_bound_on_further_breaks_stands_under_the_verdict_where_it_is_known() -> None:
+    before, bound, _ = blocks(audit(110, "trustworthy", further_breaks=5.3)).partition("at most 5.3 more of the 110 images still correct")
+    assert bound
+    assert "the verdict." in before
+    assert "checks failed" not in before
+    assert "More search" not in blocks(audit(110, "trustworthy"))
+
+
 def test_failed_checks_come_first_and_only_they_give_advice() -> None:
     (rows,) = tables(blocks(audit()), "checks")
     assert rows[1:] == [
