@@ -49,7 +49,7 @@ class AuditLedger:
         return np.sort(active[np.argsort(distance, kind="stable")[:number]])
 
     def ranks(self, positions: np.ndarray) -> NDArray[np.float64]:
-        """Where these examples stand among those still correct by how near they are to being broken: 0 the nearest, below 1 all."""
+        """Where these examples stand among those still correct by how near they are to being broken: from 0, the nearest, to 1."""
         active = np.flatnonzero(self.still_correct)
         rank = np.empty(len(self.still_correct))
         rank[active[np.argsort(-self.columns["margin"][active], kind="stable")]] = (np.arange(len(active)) + 0.5) / max(1, len(active))

@@ -18,7 +18,7 @@ class Round:
 
     record: SearchRound
     cost: float  # gradients spent on all its images together, a forward pass counted as FORWARD
-    rank: NDArray[np.float64]  # of each image attacked among those still correct, [attacked]: 0 the nearest to misclassification, below 1
+    rank: NDArray[np.float64]  # of each image among those still correct, [attacked], from 0, the nearest to misclassification, to 1
     broken: NDArray[np.bool_]  # [attacked]
 
     @property
