@@ -13,7 +13,7 @@ NEAREST, MIN_BATCH = 0.06, 64  # a round is for this fraction of the images stil
 GROW_AT = 0.25  # a round that breaks this fraction of its images is followed by one on twice as many
 PROBE = 0.2  # of what is spent, that a round may cost at the most
 MIN_AFFORDABLE = 8  # images that the budget must be enough for
-RULES = (3, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, MIN_AFFORDABLE)
+RULES = (4, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, MIN_AFFORDABLE)
 
 
 @dataclass(frozen=True)

@@ -53,10 +53,15 @@ class AuditContext:
             with autocast(self.dtype, self.how.device):
                 found = attack.find_unchecked(network, x, y, ExampleStreams(seed, position))
             x_adv = _or_unperturbed(found.x_adv, x, threat)
-            logits, rounded = logits_in_eval(model, x_adv), _or_unperturbed(threat.eight_bit(x_adv, x), x, threat)
+            rounded = _or_unperturbed(threat.eight_bit(x_adv, x), x, threat)
+            logits, of_rounded = logits_in_eval(model, x_adv), logits_in_eval(model, rounded)
+            broken_8_bit = predict(of_rounded) != y
+            only_rounded = broken_8_bit & (predict(logits) == y)  # which is in the ball too, so that the image is broken
+            x_adv = torch.where(only_rounded[:, None, None, None], rounded, x_adv)
+            logits = torch.where(only_rounded[:, None], of_rounded, logits)
             return {
                 "broken": predict(logits) != y,
-                "broken_8_bit": predict(logits_in_eval(model, rounded)) != y,
+                "broken_8_bit": broken_8_bit,
                 "prediction": predict(logits),
                 "finite": torch.isfinite(logits).all(1),
                 "margin": margin(logits, y).double(),

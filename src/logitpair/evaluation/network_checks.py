@@ -48,16 +48,17 @@ def _warn_of_dependence(model: nn.Module, x: Images) -> None:
 
 def between_calls(model: nn.Module, x: Images, logits: Tensor) -> float:
     """By how much the logits of the same images differ at most from call to call, as a fraction of their spread."""
-    return max(_difference(logits, compute_logits(model, x)) for _ in range(CALLS))
+    return max(difference(logits, compute_logits(model, x), logits) for _ in range(CALLS))
 
 
 def between_batches(model: nn.Module, x: Images, logits: Tensor) -> float:
     """By how much an image's logits alone differ at most from ``logits``, those of the batch, as a fraction of their spread."""
-    alone = torch.cat([compute_logits(model, image[None]) for image in x[:ALONE]])
-    return _difference(logits[:ALONE], alone)
+    rows = torch.linspace(0, len(x) - 1, min(ALONE, len(x))).long().tolist()  # from all over the batch
+    alone = torch.cat([compute_logits(model, x[[row]]) for row in rows])
+    return difference(logits[rows], alone, logits[rows])
 
 
-def _difference(a: Tensor, b: Tensor) -> float:
-    """The largest difference, as a fraction of the spread of the logits."""
-    spread = (a.nan_to_num().amax() - a.nan_to_num().amin()).clamp_min(torch.finfo(a.dtype).tiny)
+def difference(a: Tensor, b: Tensor, logits: Tensor) -> float:
+    """The largest difference of two tensors, as a fraction of the spread of the logits."""
+    spread = (logits.nan_to_num().amax() - logits.nan_to_num().amin()).clamp_min(torch.finfo(logits.dtype).tiny)
     return float(((a - b).nan_to_num().abs().amax() / spread).item())

@@ -237,6 +237,39 @@ def test_what_only_logits_that_are_not_finite_break_is_said(sample: Pair) -> Non
     assert found.verdict == "inconclusive"
 
 
+class OffTheGrid(nn.Module):
+    """Class 1 for those brighter images alone that hold multiples of 1/255."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, on_grid = x.mean((1, 2, 3)), ((255 * x).round() / 255 - x).abs().amax((1, 2, 3)) < 1e-6
+        return torch.stack([torch.zeros_like(mean), mean - 10 + 20 * ((mean > 0.51) & on_grid)], 1)
+
+
+class Worn(nn.Module):
+    """Other logits after so many calls."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.calls = network, [0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls[0] += 1
+        return self.network(x) + (self.calls[0] > 20) * torch.arange(10)
+
+
+def test_what_rounding_alone_breaks_is_broken() -> None:
+    images = torch.full((12, 1, 8, 8), 128 / 255)
+    found = audit(OffTheGrid(), (images, torch.zeros(12, dtype=torch.long)), threat=lp.Linf(0.1))
+    assert found.record.robust_accuracy.correct == found.record.robust_accuracy_8_bit.correct == 0
+    assert (OffTheGrid()(torch.from_numpy(found.ledger["gallery/x_adv"])).argmax(1) == 1).all()
+
+
+def test_a_network_that_changes_during_the_search_is_not_repeatable(model: nn.Module, sample: Pair) -> None:
+    found = audit(Worn(model), sample)
+    assert not next(finding for finding in found.record.findings if finding.check == "repeatable").passed
+    assert found.verdict == "inconclusive"
+
+
 def test_plots(audited: lp.Audit) -> None:
     assert {"convergence", "surfaces"} <= audited.plots().keys()
 

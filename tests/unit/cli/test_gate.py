@@ -113,10 +113,7 @@ def test_junit_without_fail_on_shows_a_doubtful_verdict_as_failed(audited: Calla
         (["--fail-under", ""], "--fail-under: '' is no accuracy"),
         (["--junit", ""], "--junit: '.' is a folder; accepted: a file, such as junit.xml"),
         (["--junit", "/dev/null"], "--junit: '/dev/null' is no file; accepted: a file"),
-        (
-            ["--junit", "a/audit/results.json"],
-            "--junit: 'a/audit/results.json' does not end in .xml; accepted: a file such as a/audit/junit.xml",
-        ),
+        (["--junit", "a/results.json"], "--junit: 'a/results.json' does not end in .xml; accepted: a file such as a/junit.xml"),
         (["--junit", f"{__file__}/junit.xml"], f"cannot be written, since '{__file__}' is no folder"),
         (["--fail-unde", "1"], "no option --fail-unde; did you mean --fail-under?"),
     ],

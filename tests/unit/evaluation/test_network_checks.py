@@ -85,3 +85,12 @@ def test_the_measures_are_fractions_of_the_logits_spread() -> None:
     assert between_batches(Steered(), x, logits) == pytest.approx(0.25)
     scale += [0.75]
     assert between_calls(Steered(), x, logits) == pytest.approx(0.25)
+
+
+def test_images_from_all_over_the_batch_are_run_alone() -> None:
+    def after_the_first(x: Tensor) -> Tensor:
+        return x.flatten(1)[:, :3] + (torch.arange(len(x)) >= 12)[:, None] * torch.arange(3)
+
+    network = lp.models.SmallConvNet(width=1)
+    network.forward = after_the_first
+    assert between_batches(network, X, after_the_first(X)) > 0.1

@@ -9,7 +9,7 @@ from logitpair import losses
 from logitpair.attacks.base import gradient_of
 from logitpair.auditing.checks.finding import finding
 from logitpair.auditing.checks.sample import Sample, fraction
-from logitpair.evaluation.network_checks import DIFFER, between_batches, between_calls
+from logitpair.evaluation.network_checks import DIFFER, between_batches, between_calls, difference
 from logitpair.models.inference import compute_logits
 from logitpair.rng import uniform_like
 from logitpair.storage.results import Finding
@@ -22,10 +22,10 @@ TINY = 1 / 1024  # of the pixels' range: less than half of an 8-bit step
 SAME = 0.5  # fraction of images whose logits do not react to noise that small
 
 
-def model_checks(sample: Sample) -> Iterator[Finding]:
-    """Every check of the network, on unperturbed images."""
+def model_checks(sample: Sample, surveyed: Tensor) -> Iterator[Finding]:
+    """Every check of the network, on unperturbed images whose margins ``[batch]`` were ``surveyed`` before the search."""
     logits = compute_logits(sample.model, sample.x)
-    yield _repeatable(sample, logits)
+    yield _repeatable(sample, logits, surveyed)
     yield _batch_independent(sample, logits)
     yield _no_probabilities(logits)
     yield _logit_scale(logits, sample.y)
@@ -34,8 +34,9 @@ def model_checks(sample: Sample) -> Iterator[Finding]:
     yield _resolution(sample, logits)
 
 
-def _repeatable(sample: Sample, logits: Tensor) -> Finding:
-    differ = between_calls(sample.model, sample.x, logits)
+def _repeatable(sample: Sample, logits: Tensor, surveyed: Tensor) -> Finding:
+    since = difference(losses.margin(logits, sample.y).to(surveyed), surveyed, logits)
+    differ = max(between_calls(sample.model, sample.x, logits), since)
     evidence = f"the logits of the same images differ by up to {differ:.2g} of their spread from call to call (at most {DIFFER:g})"
     return finding("repeatable", differ <= DIFFER, evidence, DIFFER, difference=differ)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from torch import nn
 
 from logitpair.attacks import PGD
@@ -39,7 +40,8 @@ def run_checks(
     def sample(positions: np.ndarray) -> Sample:
         return Sample(model, *context.images(positions), derive_seed(context.seed, "checks"))
 
-    findings, curve, columns = [*model_checks(sample(any_label)), _finite(ledger)], (), {}
+    surveyed = torch.from_numpy(ledger.columns["clean/margin"][any_label])
+    findings, curve, columns = [*model_checks(sample(any_label), surveyed), _finite(ledger)], (), {}
     if len(correct):
         of_attack, curve, ends = attack_checks(sample(correct), attack, others)
         of_search = strength(sample(correct), strategies_for(context.threat, classes, {}), context.threat)
