@@ -75,7 +75,9 @@ def images(name: str, folder: Path, data_dir: Path) -> lp.data.Data:
     if file is None:
         return lp.data.MNIST(root=data_dir).test()
     if file.endswith(".json"):
-        return lp.data.select(lp.data.MNIST(root=data_dir).test(), json.loads((folder / file).read_text())["provably_breakable"])
+        return lp.data.select(
+            lp.data.MNIST(root=data_dir).test(), json.loads((folder / file).read_text())["mnist-cnn-a-adv"]["provably_breakable"]
+        )
     arrays = np.load(folder / file)
     return torch.from_numpy(arrays["x"]).float() / 255, torch.from_numpy(arrays["y"]).long()
 

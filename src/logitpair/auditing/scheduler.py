@@ -13,7 +13,7 @@ NEAREST, MIN_BATCH = 0.06, 64  # a round is for this fraction of the images stil
 GROW_AT = 0.25  # a round that breaks this fraction of its images is followed by one on twice as many
 PROBE = 0.2  # of what is spent, that a round may cost at the most
 MIN_AFFORDABLE = 8  # images that the budget must be enough for
-RULES = (4, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, MIN_AFFORDABLE)
+RULES = (5, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, MIN_AFFORDABLE)
 
 
 @dataclass(frozen=True)
@@ -61,20 +61,25 @@ def next_round(
 ) -> NextRound | Stop:
     """What comes next, or why nothing does; the budget is of gradients for each of the examples, ``late`` says why it must end now.
 
-    The strategy that promises most for its cost while it is worthwhile, else the one that has come to the least part of a pass.
+    The strategy that promises most for its cost while it is worthwhile, else the one that has come to the least part of a pass; a last
+    resort when every other has come to a whole one.
     """
     if not still_correct:
         return Stop("every image is broken", converged=True, further_breaks=0.0)
     records = {strategy.name: [done.record for done in rounds if done.record.strategy == strategy.name] for strategy in strategies}
     available = [strategy for strategy in strategies if strategy.source is None or not records[strategy.name]]  # a source once
     last = last_rounds([strategy.name for strategy in available], rounds)
-    more = further_breaks(last.values(), still_correct)
-    expected = f"another pass of all {len(available)} searches breaks at most {images(more)} of {examples:,} images (95% confidence)"
+    usual = [strategy for strategy in available if not strategy.last_resort]
+    more = further_breaks([last[strategy.name] for strategy in usual], still_correct)
+    expected = f"another pass of all {len(usual)} searches breaks at most {images(more)} of {examples:,} images (95% confidence)"
     if more < TOLERANCE * examples:
         return Stop(expected, converged=True, further_breaks=more)
     spent = sum(done.cost for done in rounds)
     left = budget * examples - spent
-    within_budget = [s for s in available if affordable(left, s) >= min(MIN_AFFORDABLE, batch_for(s, rounds, still_correct))]
+    whole = all(last[strategy.name][1] >= 1 for strategy in usual)
+    within_budget = [
+        s for s in (available if whole else usual) if affordable(left, s) >= min(MIN_AFFORDABLE, batch_for(s, rounds, still_correct))
+    ]
     if late or not within_budget:
         why = late or f"the budget of {budget:g} gradients per image is spent"
         return Stop(f"{why}; {expected}", converged=False, further_breaks=more)
