@@ -13,6 +13,7 @@ NEAREST, MIN_BATCH = 0.06, 64  # a round is for this fraction of the images stil
 GROW_AT = 0.25  # a round that breaks this fraction of its images is followed by one on twice as many
 PROBE = 0.2  # of what is spent, that a round may cost at the most
 MIN_AFFORDABLE = 8  # images that the budget must be enough for
+ROUNDING = 1e-6  # of passes that are sums of parts
 RULES = (5, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, MIN_AFFORDABLE)
 
 
@@ -76,7 +77,7 @@ def next_round(
         return Stop(expected, converged=True, further_breaks=more)
     spent = sum(done.cost for done in rounds)
     left = budget * examples - spent
-    whole = all(last[strategy.name][1] >= 1 for strategy in usual)
+    whole = all(last[strategy.name][1] > 1 - ROUNDING for strategy in usual)
     within_budget = [
         s for s in (available if whole else usual) if affordable(left, s) >= min(MIN_AFFORDABLE, batch_for(s, rounds, still_correct))
     ]
