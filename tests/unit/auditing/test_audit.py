@@ -76,6 +76,8 @@ def test_ledger_and_results_agree(audited: lp.Audit) -> None:
     assert (ledger["prediction"] == ledger["y"])[correct].all()
     assert (ledger["prediction"] != ledger["y"])[~correct].all()
     assert (ledger["distance"] <= 0.05 + 1e-9).all()
+    assert (ledger["restart"][correct] == -1).all()
+    assert (ledger["step"][correct] == -1).all()
     assert results["gradient_evaluations_per_example"] == pytest.approx(ledger["gradients"].mean())
     assert results["rounds"][-1]["gradients_per_example"] == pytest.approx(ledger["gradients"].mean())
     assert results["rounds"][-1]["still_correct"] == correct.sum()

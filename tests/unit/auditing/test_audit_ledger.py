@@ -60,6 +60,7 @@ def test_what_is_wrong_without_any_attack_is_never_attacked() -> None:
 
 def test_ranks_are_those_of_what_is_still_correct_by_the_nearest_that_a_search_came() -> None:
     ledger = survey(-1.0, 0.5, -3.0, -2.0)
+    assert (ledger.columns["restart"].tolist(), ledger.columns["step"].tolist()) == ([-1] * 4, [-1] * 4)
     assert ledger.still_correct.all()  # as in the chunk, whatever the margin
     assert ledger.ranks(np.arange(4)).tolist() == [0.375, 0.125, 0.875, 0.625]
     ledger.add(0, "one", np.array([1]), [searched(1, broken=True, margin=1.0)])

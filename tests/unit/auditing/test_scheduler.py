@@ -39,6 +39,11 @@ def test_an_expensive_search_that_breaks_more_for_its_cost_is_preferred() -> Non
     assert chosen(rounds, 790) == ("expensive", 1)
 
 
+def test_of_two_that_break_the_cheaper_comes_next_unless_the_other_breaks_more_for_its_cost() -> None:
+    assert chosen([done(CHEAP, 1000, 100), done(EXPENSIVE, 900, 135)], 765) == ("cheap", 1)
+    assert chosen([done(CHEAP, 1000, 100), done(EXPENSIVE, 900, 460)], 440) == ("expensive", 1)
+
+
 def test_it_stops_when_nothing_is_correct_or_when_a_pass_more_breaks_less_than_one_in_a_thousand() -> None:
     assert stopped([], 0).converged
     rounds = [done(CHEAP, 10_000, 0), done(EXPENSIVE, 10_000, 1)]
