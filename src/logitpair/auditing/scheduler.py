@@ -14,7 +14,7 @@ GROW_AT = 0.25  # a round that breaks this fraction of its images is followed by
 PROBE = 0.2  # of what is spent, that a round may cost at the most
 MIN_AFFORDABLE = 8  # images that the budget must be enough for
 ROUNDING = 1e-6  # of passes that are sums of parts
-RULES = (5, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, MIN_AFFORDABLE)
+RULES = (6, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, MIN_AFFORDABLE)
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Stop:
     """The search is over."""
 
     reason: str
-    converged: bool  # further_breaks is below TOLERANCE of all images
+    converged: bool  # further_breaks is below TOLERANCE of all images, or below one
     further_breaks: float  # that another pass of every search comes to at most, with 95% confidence
 
 
@@ -73,7 +73,7 @@ def next_round(
     usual = [strategy for strategy in available if not strategy.last_resort]
     more = further_breaks([last[strategy.name] for strategy in usual], still_correct)
     expected = f"another pass of all {len(usual)} searches breaks at most {images(more)} of {examples:,} images (95% confidence)"
-    if more < TOLERANCE * examples:
+    if more < max(1, TOLERANCE * examples):
         return Stop(expected, converged=True, further_breaks=more)
     spent = sum(done.cost for done in rounds)
     left = budget * examples - spent

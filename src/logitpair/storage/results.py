@@ -269,7 +269,7 @@ class AuditResults(Results, frozen=True, kw_only=True, tag_field="kind", tag="au
     findings: tuple[Finding, ...]  #: the checks
     rounds: tuple[SearchRound, ...]  #: the search
     stop_reason: str  #: why the search ended
-    converged: bool  #: whether `further_breaks` is below one image in a thousand
+    converged: bool  #: whether `further_breaks` is below one image in a thousand, or below one
     further_breaks: Amount | None = None  #: images that another pass of every search breaks at most, with 95% confidence
     eps_curve: tuple[EpsPoint, ...] = ()  #: accuracy of the checks' sample against eps
     gradient_evaluations_per_example: Amount  #: spent by the search
