@@ -29,6 +29,7 @@ def test_a_table_on_a_terminal_is_as_wide_as_that(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(sys, "stdout", terminal := Terminal())
     monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")  # a dumb terminal is taken for one of 80 columns
     print_rows(("check", "what was measured"), [("steps", "words " * 60)])
     assert max(map(len, terminal.getvalue().splitlines())) == 60
 
