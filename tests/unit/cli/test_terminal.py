@@ -28,8 +28,8 @@ def test_a_table_on_a_terminal_is_as_wide_as_that(monkeypatch: pytest.MonkeyPatc
             return True
 
     monkeypatch.setattr(sys, "stdout", terminal := Terminal())
-    monkeypatch.setenv("COLUMNS", "60")
-    monkeypatch.setenv("TERM", "xterm")  # a dumb terminal is taken for one of 80 columns
+    for name, size in (("_width", 60), ("_height", 25)):  # what rich has found, also in a process without a terminal
+        monkeypatch.setattr(console, name, size)
     print_rows(("check", "what was measured"), [("steps", "words " * 60)])
     assert max(map(len, terminal.getvalue().splitlines())) == 60
 
