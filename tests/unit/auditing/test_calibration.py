@@ -62,10 +62,11 @@ def test_an_honest_network_raises_no_alarm(honest: lp.Audit) -> None:
 
 
 def test_an_honest_robust_network_raises_no_alarm_and_keeps_no_more_than_under_pgd_with_many_restarts(
-    robust: nn.Module, images: Pair
+    robust: nn.Module, images: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("logitpair.auditing.strategies.QUERIES", 300)
     strong = lp.attacks.PGD(THREAT, step_size=0.02, steps=50, restarts=10, loss=lp.losses.margin)
-    audit = lp.audit(robust, images, threat=THREAT, reference_attack=strong, budget=1300, progress=False)  # Square is expensive on few
+    audit = lp.audit(robust, images, threat=THREAT, reference_attack=strong, budget=1300, progress=False)
     assert not failed(audit) - {"eight_bit", "search_converged"}  # on so few nothing converges
     assert audit.verdict == "trustworthy", audit.record.reason
     assert 0.2 < audit.robust_accuracy < 1
