@@ -16,12 +16,7 @@ Pair = tuple[Tensor, Tensor]
 @pytest.fixture(scope="module")
 def images() -> Pair:
     test = lp.data.Digits().test()
-    return test.images[:80].float() / 255, test.labels[:80]
-
-
-@pytest.fixture(scope="module")
-def sample(images: Pair) -> Pair:
-    return images[0][:48], images[1][:48]
+    return test.images[:48].float() / 255, test.labels[:48]
 
 
 def train(digits: Pair, objective: lp.objectives.Objective, steps: int) -> nn.Module:
@@ -39,16 +34,16 @@ def robust(digits: Pair) -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def honest(plain: nn.Module, sample: Pair) -> lp.Audit:
-    return lp.audit(plain, sample, threat=THREAT, reference_attack=REFERENCE, progress=False)
+def honest(plain: nn.Module, images: Pair) -> lp.Audit:
+    return lp.audit(plain, images, threat=THREAT, reference_attack=REFERENCE, progress=False)
 
 
 @pytest.mark.filterwarnings("ignore:model. returns probabilities")
 @pytest.mark.parametrize("name", MASKS)
-def test_every_mask_is_noticed_by_the_check_that_is_for_it(name: str, plain: nn.Module, sample: Pair, honest: lp.Audit) -> None:
+def test_every_mask_is_noticed_by_the_check_that_is_for_it(name: str, plain: nn.Module, images: Pair, honest: lp.Audit) -> None:
     mask, checks = MASKS[name]
     torch.manual_seed(0)
-    audit = lp.audit(Masked(plain, mask), sample, threat=THREAT, reference_attack=REFERENCE, budget=40, progress=False)
+    audit = lp.audit(Masked(plain, mask), images, threat=THREAT, reference_attack=REFERENCE, budget=40, progress=False)
     assert checks <= failed(audit)
     if name not in ("argmax", "dead unit"):  # what leaves no gradient at all is searched blindly
         assert audit.robust_accuracy <= honest.robust_accuracy + 0.05
@@ -64,14 +59,14 @@ def test_an_honest_network_raises_no_alarm(honest: lp.Audit) -> None:
 def test_an_honest_robust_network_raises_no_alarm_and_keeps_no_more_than_under_pgd_with_many_restarts(
     robust: nn.Module, images: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("logitpair.auditing.strategies.QUERIES", 300)
-    strong = lp.attacks.PGD(THREAT, step_size=0.02, steps=50, restarts=10, loss=lp.losses.margin)
-    audit = lp.audit(robust, images, threat=THREAT, reference_attack=strong, budget=1300, progress=False)
+    monkeypatch.setattr("logitpair.auditing.strategies.QUERIES", 100)
+    strong = lp.attacks.PGD(THREAT, step_size=0.02, steps=50, restarts=4, loss=lp.losses.margin)
+    audit = lp.audit(robust, images, threat=THREAT, reference_attack=strong, budget=1000, progress=False)
     assert not failed(audit) - {"eight_bit", "search_converged"}  # on so few nothing converges
     assert audit.verdict == "trustworthy", audit.record.reason
     assert 0.2 < audit.robust_accuracy < 1
     pgd = lp.evaluate(robust, images, attacks={"pgd": strong}, progress=False).results["white_box"]
     assert audit.record.robust_accuracy.correct <= pgd["correct"]
     as_good = next(done for done in audit.record.rounds if done.still_correct <= pgd["correct"])
-    assert as_good.gradients_per_example < pgd["top1"] * 500 / 4
+    assert as_good.gradients_per_example < pgd["top1"] * 200 / 4
     assert audit.record.rounds[0].gradients_per_example <= 12

@@ -141,3 +141,9 @@ def test_a_last_resort_waits_for_a_whole_pass_of_every_other_and_is_not_counted(
     found = next_round(choices, rounds, 10_000, 900, 1e6)
     assert isinstance(found, Stop)
     assert "all 2 searches" in found.reason
+
+
+def test_of_equal_promise_the_strategy_with_fewer_rounds_comes_next() -> None:
+    other = SearchStrategy("other", CHEAP.attack, CHEAP.cost)  # expected to break 5%, as much as a round that broke 10% leaves to expect
+    assert chosen([done(CHEAP, 1000, 100)], 900, choices=(CHEAP, other)) == ("other", 0)
+    assert chosen([done(other, 1000, 100)], 900, choices=(other, CHEAP)) == ("cheap", 0)
