@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import logitpair as lp
-from logitpair.attacks import BlockStart, DiversifiedPGD, SmoothBackward
+from logitpair.attacks import DiversifiedPGD, SmoothBackward
 from logitpair.attacks.base import gradient_of
 from logitpair.rng import ExampleStreams
 
@@ -58,21 +58,6 @@ def test_outside_nothing_is_changed() -> None:
     with SmoothBackward(1.0):
         pass
     assert torch.autograd.grad(F.relu(z).sum(), z)[0].tolist() == [[0.0, 1.0]]
-
-
-def test_block_starts_are_corners_constant_over_blocks_of_each_examples_own_size() -> None:
-    x = torch.full((60, 1, 28, 28), 0.5)
-    start = BlockStart().draw(lp.Linf(0.25), x, ExampleStreams(0, torch.arange(60)))
-    assert set(start.unique().tolist()) == {0.25, 0.75}
-    sizes = set()
-    for image in start[:, 0]:
-        size = max(
-            size
-            for size in (1, 2, 4, 7, 14)
-            if torch.equal(image, image[::size, ::size].repeat_interleave(size, 0).repeat_interleave(size, 1))
-        )
-        sizes.add(size)
-    assert sizes == {1, 2, 4, 7, 14}
 
 
 def test_the_search_finds_the_optimum_of_a_linear_model(linear: nn.Module, middle: tuple[Tensor, Tensor]) -> None:

@@ -24,6 +24,10 @@ def test_of_one_strategy_it_is_the_upper_bound_of_a_poisson_mean(broken: int) ->
     assert further_breaks([(broken, 0.5)], 1000) == pytest.approx(2 * exact)
 
 
+def test_of_strategies_known_alike_it_is_the_bound_of_what_they_broke_together() -> None:
+    assert further_breaks([(2, 1.0), (3, 1.0), (1, 1.0)], 1000) == pytest.approx(chi2.ppf(0.95, 2 * 6 + 2) / 2)
+
+
 def test_of_strategies_that_broke_nothing_it_is_that_of_the_least_known() -> None:
     assert further_breaks([(0, 1.0), (0, 0.25), (0, 3.0)], 1000) == pytest.approx(-log(0.05) / 0.25)
 

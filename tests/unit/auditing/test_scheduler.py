@@ -147,3 +147,9 @@ def test_of_equal_promise_the_strategy_with_fewer_rounds_comes_next() -> None:
     other = SearchStrategy("other", CHEAP.attack, CHEAP.cost)  # expected to break 5%, as much as a round that broke 10% leaves to expect
     assert chosen([done(CHEAP, 1000, 100)], 900, choices=(CHEAP, other)) == ("other", 0)
     assert chosen([done(other, 1000, 100)], 900, choices=(other, CHEAP)) == ("cheap", 0)
+
+
+def test_a_promise_of_just_one_image_in_a_thousand_is_worthwhile() -> None:
+    gained = SearchStrategy("gained", CHEAP.attack, 1.0)  # a tenth of what it spent is expected to break 1 of 1,000 images
+    assert chosen([done(gained, 1000, 20)], 980, choices=(gained, EXPENSIVE)) == ("gained", 1)
+    assert chosen([done(gained, 1000, 19)], 981, choices=(gained, EXPENSIVE)) == ("expensive", 0)
