@@ -55,7 +55,7 @@ def audit(
 ) -> Audit:
     """Search for adversarial images, check what could mislead a search, and say whether a reference attack's accuracy can be believed.
 
-    Two searches, and those by ``sources``, begin over all examples, the others over those nearest to being broken. The next round is the
+    One search, and those by ``sources``, begin over all examples, the others over those nearest to being broken. The next round is the
     one that promises the most breaks for its cost, by what it broke before. They end when another pass of every search is not expected to
     break one example in a thousand, or one where they are fewer, at 95% confidence, or when the budget is spent. Every break is verified by
     a fresh float32 forward pass on an image in the ball and the box.

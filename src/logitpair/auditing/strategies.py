@@ -43,6 +43,9 @@ def strategies_for(threat: Linf, classes: int, sources: Mapping[str, nn.Module],
     def diversified(**options: float) -> Callable[[int], Attack]:
         return lambda repetition: DiversifiedPGD(threat, **options)  # type: ignore[arg-type]
 
+    def smooth_long(repetition: int) -> Attack:
+        return DiversifiedPGD(threat, steps=50, diversify=3, smoothing=0.2 if repetition % 2 else 0.4)
+
     def targeted(repetition: int) -> Attack:
         return DiversifiedPGD(threat, steps=20, diversify=0, candidates=1, target_rank=1 + repetition % (classes - 1))
 
@@ -54,8 +57,8 @@ def strategies_for(threat: Linf, classes: int, sources: Mapping[str, nn.Module],
     local = SearchStrategy("local_search", lambda repetition: IteratedLocalSearch(threat), LOCAL, last_resort=True)
     return (
         SearchStrategy("smooth", diversified(steps=10, diversify=2, smoothing=0.4), 12 + 6 * FORWARD, first_on_all=True),
-        SearchStrategy("margin", diversified(steps=12, diversify=1), 13 + 6 * FORWARD, first_on_all=True),
-        SearchStrategy("smooth_long", diversified(steps=20, diversify=3, smoothing=0.4), 23 + 6 * FORWARD),
+        SearchStrategy("margin", diversified(steps=12, diversify=1), 13 + 6 * FORWARD),
+        SearchStrategy("smooth_long", smooth_long, 53 + 6 * FORWARD),
         SearchStrategy("targeted", targeted, 20 + 2 * FORWARD),
         SearchStrategy("margin_long", diversified(steps=50, diversify=2, restarts=2), 104 + 11 * FORWARD),
         SearchStrategy("apgd_dlr" if classes > 2 else "apgd_margin", ratio, 50),
