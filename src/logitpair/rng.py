@@ -8,8 +8,10 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -75,6 +77,11 @@ def normal_like(x: Float[Tensor, "batch ..."], generator: RandomSource | None) -
         return torch.special.ndtri(unit.clamp_(min=2.0**-54)).to(x.dtype)  # the inverse of the normal distribution function
     device = x.device if generator is None else generator.device
     return torch.randn(x.shape, dtype=x.dtype, device=device, generator=generator).to(x.device)
+
+
+def draw_sample(candidates: NDArray[np.int64], number: int, *parts: object) -> NDArray[np.int64]:
+    """So many of the candidates, drawn by ``derive_seed(*parts)``, ascending; all where they are fewer."""
+    return np.sort(np.random.default_rng(derive_seed(*parts)).permutation(candidates)[:number])
 
 
 def derive_seed(*parts: object) -> int:

@@ -18,7 +18,7 @@ from logitpair.data import Data, batches, select
 from logitpair.evaluation.resumable import Chunk, Execution, Work, resumable_map
 from logitpair.losses import margin
 from logitpair.models.inference import check_accepts, compute_logits, logits_in_eval, predict
-from logitpair.rng import ExampleStreams, derive_seed
+from logitpair.rng import ExampleStreams, derive_seed, draw_sample
 from logitpair.runtime import distributed
 from logitpair.runtime.precision import autocast
 from logitpair.storage.ledger import FACTS, POSITION, Columns, PartialLedger, column, gallery, total
@@ -74,8 +74,7 @@ class AuditContext:
 
     def sample(self, rows: np.ndarray, number: int, purpose: str) -> np.ndarray:
         """Positions of so many of the examples that the mask ``rows`` chooses, drawn at random, ascending; of all where they are fewer."""
-        generator = np.random.default_rng(derive_seed(self.seed, purpose))
-        return np.sort(generator.permutation(np.flatnonzero(rows))[:number])
+        return draw_sample(np.flatnonzero(rows), number, self.seed, purpose)
 
     def images(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
         """These examples as one batch ``(x, y)``."""

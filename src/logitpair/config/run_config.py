@@ -43,7 +43,7 @@ class EvaluationSettings:
         attacks: white-box attacks by name; with sources, also the black-box ones.
         batch_size: images attacked together (no result depends on it).
         curve: radii of the accuracy-against-eps curve, in [0, 1] pixel scale; empty for none.
-        curve_examples: how many test images the curve is measured on, from the first.
+        curve_examples: how many test images the curve is measured on, drawn at random.
     """
 
     attacks: dict[str, Attack]

@@ -32,7 +32,7 @@ def summarize(runs: Sequence[AttackRun], columns: Columns, seconds: Mapping[str,
         "white_box_union": white_box.union,
         "black_box": suites,
         "curve": tuple(
-            CurvePoint(eps=float(run.name), attack=runs[0].name, **accuracy(_correct(run, columns)[: run.examples]))
+            CurvePoint(eps=float(run.name), attack=runs[0].name, **accuracy(_correct(run, columns)[run.attacked(len(y))]))
             for run in runs
             if run.setting == CURVE
         ),

@@ -71,7 +71,7 @@ class AttackRun:
     attack: Attack
     seed: int  # of its random numbers, with each example's position
     data: str | None = None  # the fingerprint of the examples, if known
-    examples: int | None = None  # only so many of the first are attacked; None for all
+    examples: tuple[int, ...] | None = None  # positions of those that are attacked; None for all
 
     @property
     def column(self) -> str:
@@ -128,8 +128,12 @@ class AttackRun:
         elif not self.stops_early and batch.correct.top5 is not None:
             attacked = attacked | batch.correct.top5
         if self.examples is not None:
-            attacked = attacked & (batch.position.to(attacked.device) < self.examples)
+            attacked = attacked & torch.isin(batch.position, torch.tensor(self.examples)).to(attacked.device)
         return attacked.nonzero().squeeze(1)
+
+    def attacked(self, examples: int) -> list[int]:
+        """The rows of its columns of so many examples that belong to those that are attacked."""
+        return [row for row in (range(examples) if self.examples is None else self.examples) if row < examples]
 
     def find(self, x: Tensor, y: Tensor, position: Tensor, images: AdversarialImages | None) -> AttackResult:
         """What the attack finds for these examples, each with random numbers of its own, or what was kept of it."""
@@ -166,11 +170,11 @@ def plan(
     attacks: Mapping[str, Attack],
     sources: Mapping[str, nn.Module],
     curve: Sequence[float],
-    curve_examples: int,
+    curve_examples: tuple[int, ...] | None,
     seed: int,
     data: str | None,
 ) -> list[AttackRun]:
-    """Every attack on the model and on every source, and the first one at each radius of the curve."""
+    """Every attack on the model and on every source, and the first one at each radius of the curve, on the examples at these positions."""
     if not attacks:
         raise InputError("attacks is empty; it must name at least one attack")
     for eps in curve:

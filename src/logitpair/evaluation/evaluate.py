@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,11 +18,12 @@ from logitpair.data import Data, check_data, count, fingerprint
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.aggregate import first_broken, summarize
-from logitpair.evaluation.attack_run import AttackRun, attack_batch, check_name, plan
+from logitpair.evaluation.attack_run import CURVE, AttackRun, attack_batch, check_name, plan
 from logitpair.evaluation.network_checks import check_networks
 from logitpair.evaluation.result import Evaluation
 from logitpair.evaluation.resumable import Chunk, Execution, check_shared, resumable_map
 from logitpair.models.inference import device_of, frozen_eval, logits_in_eval
+from logitpair.rng import draw_sample
 from logitpair.runtime import environment
 from logitpair.runtime.distributed import ALONE, World
 from logitpair.runtime.precision import full_precision
@@ -63,7 +65,7 @@ def evaluate(
         attacks: white-box attacks by name.
         sources: other models by name; the same attacks are made against them, to their last step, and tried on ``model``.
         curve: radii, in [0, 1] pixel scale, at which the first attack (scaled) is run for the accuracy-against-eps curve.
-        curve_examples: how many examples the curve is measured on.
+        curve_examples: how many examples the curve is measured on, drawn at random; the first of data that have no length.
         seed: of all randomness.
         batch_size: images attacked together.
         workers: processes that load images; 0 for data held in memory.
@@ -94,8 +96,9 @@ def evaluate(
     check_shared(folder, world)
     images = AdversarialImages(Path(adversarial)) if isinstance(adversarial, Path | str) else adversarial
     keeps_all = images is not None and not images.sources_only
-    runs = plan(model, attacks, sources, curve, curve_examples, seed, data_key)
-    everything = [SCHEMA, count(data), keeps_all, *(run.cache_key for run in runs)]
+    examples = count(data)
+    runs = plan(model, attacks, sources, curve, _curve_sample(examples, curve_examples, seed), seed, data_key)
+    everything = [SCHEMA, examples, keeps_all, *(run.cache_key for run in runs)]
     cache_key = hashlib.sha256(json.dumps(everything).encode()).hexdigest()[:16]
     partial = PartialLedger(Path(folder), cache_key) if folder is not None else None
     device, is_first = device_of(model), True
@@ -176,11 +179,17 @@ def _check_kinds(model: object, data: object, attacks: Mapping[str, object], sou
             raise InputError(f"attacks: {found}; lp.attacks.parse reads text")
 
 
+def _curve_sample(examples: int | None, number: int, seed: int) -> tuple[int, ...] | None:
+    """Positions of the examples that the curve is measured on; None for all. A data set may come class by class, so these are drawn."""
+    if examples is None:
+        return tuple(range(number))
+    return tuple(draw_sample(np.arange(examples), number, seed, CURVE).tolist()) if number < examples else None
+
+
 def _warn_of_numbers_lost(runs: Sequence[AttackRun], columns: Columns) -> None:
     """Say which attacks found images whose logits are not finite."""
-    examples = len(columns["y"])
     for run in runs:
         lost = int((columns[f"{run.column}/prediction"] == NO_CLASS).sum())
         if lost:
-            found = f"logits that are not finite on {lost} of {min(run.examples or examples, examples)} images under {run.column}"
+            found = f"logits that are not finite on {lost} of {len(run.attacked(len(columns['y'])))} images under {run.column}"
             logger.warning("model: gives %s, which count as misclassified", found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 import torch
 from small_evaluations import BALL, STRONG, SUITE, WEAK, Pair, evaluate, same_ledger
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
 
 import logitpair as lp
 from logitpair import InputError
 from logitpair.attacks import PGD
 from logitpair.evaluation.confidence import wilson
+from logitpair.rng import draw_sample
 from logitpair.storage.model_fingerprint import weights_of
 
 
@@ -80,16 +83,35 @@ def test_top5_of_the_union_counts_what_no_attack_pushed_out(model: nn.Module, sa
 
 
 def test_the_curve_starts_at_clean_falls_and_agrees_with_the_attack(model: nn.Module, sample: Pair) -> None:
-    results = evaluate(model, sample, attacks={"strong": STRONG}, curve=(0, 0.05, 0.1, 0.3), curve_examples=40).results
-    points = results["curve"]
+    evaluation = evaluate(model, sample, attacks={"strong": STRONG}, curve=(0, 0.05, 0.1, 0.3), curve_examples=40)
+    points = evaluation.results["curve"]
     assert [point["eps"] for point in points] == [0, 0.05, 0.1, 0.3]
     assert [point["total"] for point in points] == [40] * 4
     accuracies = [point["top1"] for point in points]
     assert accuracies == sorted(accuracies, reverse=True)
     assert accuracies[0] > accuracies[-1]
+    rows = draw_sample(np.arange(len(sample[1])), 40, 0, "curve")
+    for point, column in ((points[0], "clean"), (points[2], "white_box/strong")):
+        assert point["correct"] == (evaluation.ledger[f"{column}/prediction"] == evaluation.ledger["y"])[rows].sum()
+
+
+def test_the_curve_is_of_examples_from_all_over_the_data(model: nn.Module, sample: Pair) -> None:
     x, y = sample
-    assert points[0]["correct"] == evaluate(model, (x[:40], y[:40]), attacks={"strong": STRONG}).results["clean"]["correct"]
-    assert points[2]["correct"] == evaluate(model, (x[:40], y[:40]), attacks={"strong": STRONG}).results["white_box"]["correct"]
+    order = y.argsort()  # class by class
+    ledger = evaluate(model, (x[order], y[order]), attacks={"strong": STRONG}, curve=(0.3,), curve_examples=20).ledger
+    attacked = ledger["y"][ledger["curve/0.3/gradients"] > 0]
+    assert len(set(ledger["y"][:20])) < 5 < len(set(attacked))
+
+
+def test_the_curve_of_a_stream_is_of_its_first_examples(model: nn.Module, sample: Pair) -> None:
+    class Stream(IterableDataset[Pair]):
+        def __iter__(self) -> Iterator[Pair]:
+            return iter(zip(*sample, strict=True))
+
+    for wanted, total in ((20, 20), (500, 60)):
+        found = evaluate(model, DataLoader(Stream(), batch_size=25), attacks={"strong": STRONG}, curve=(0.3,), curve_examples=wanted)
+        assert found.results["curve"][0]["total"] == total
+        assert (found.ledger["curve/0.3/gradients"][wanted:] == 0).all()
 
 
 def test_save_and_load_round_trip(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
