@@ -7,11 +7,11 @@ import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from logitpair.config import recipes
 from logitpair.reproduction.paper import TARGETS, Row, Target
-from logitpair.reproduction.records import Run, finished
+from logitpair.reproduction.records import Run, finished, recipe_of
 from logitpair.storage import checkpoint
 from logitpair.storage.results import AuditResults, EvaluationResults, Training
 from logitpair.sweeps.runner import Commands
@@ -76,9 +76,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         for run in self.runs:
-            recipes.load(run.recipe).at_scale(self.scale)
+            recipe_of(run.recipe).at_scale(self.scale)
 
-    @property
+    @cached_property
     def measurements(self) -> dict[Run, Measurement]:
         """What is measured, by run."""
         found: dict[Run, Measurement] = {}
@@ -89,7 +89,7 @@ class Plan:
                 wanted.audited |= not target.figure
         return found
 
-    @property
+    @cached_property
     def runs(self) -> list[Run]:
         """What is trained: static sources first, then what is measured and the sources of black-box images."""
         measured = self.measurements
@@ -121,9 +121,9 @@ class Plan:
 
     def waves(self) -> Iterator[dict[str, Commands]]:
         """The commands that are left, by run, in three waves, each found when those before are through: sources come first."""
-        for needs_static in (False, True):
-            left = [step for step in self.steps() if step.kind == "train" and not step.done and bool(step.run.static) == needs_static]
-            yield {str(step.run.path(self.scale)): [step.command] for step in left}
+        for needs_sources in (False, True):
+            left = [step for step in self.steps() if step.kind == "train" and not step.done]
+            yield {str(step.run.path(self.scale)): [step.command] for step in left if bool(step.run.static_sources) == needs_sources}
         trained = {step.run for step in self.steps() if step.kind == "train" and step.done}
         wave: dict[str, list[list[str]]] = {}
         for run, wanted in self.measurements.items():
@@ -137,8 +137,8 @@ class Plan:
     def overrides(self, run: Run) -> list[str]:
         """What the run changes about its recipe."""
         settings = {"seed": str(run.seed), **dict(run.settings)}
-        if run.static:
-            networks = [str(self.folder(source)) for source in run.static_sources]
+        networks = [str(self.folder(source)) for source in run.static_sources]
+        if networks:
             sources = [{"class_path": "logitpair.runs.TrainedRun", "init_args": {"run": network}} for network in networks]
             settings["objective.sources"] = json.dumps(sources)
         return [f"--{setting}={value}" for setting, value in settings.items()]
@@ -163,7 +163,7 @@ class Plan:
         """Where a recipe's images are: in the folder of its data set if ``data_dir`` has one, else in that itself."""
         if self.data_dir is None or not self.data_dir.is_dir():
             return self.data_dir
-        data_set = recipes.load(recipe).at_scale(self.scale)["data"]["class_path"].rpartition(".")[2]
+        data_set = recipe_of(recipe).at_scale(self.scale)["data"]["class_path"].rpartition(".")[2]
         inside = {path.name for path in self.data_dir.iterdir()}
         return next((self.data_dir / name for name in FOLDERS.get(data_set, ()) if name in inside), self.data_dir)
 

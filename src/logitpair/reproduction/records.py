@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from logitpair.config import recipes
 from logitpair.errors import InputError
 from logitpair.evaluation.confidence import wilson
 from logitpair.reproduction.paper import Row, Target
@@ -29,9 +31,14 @@ from logitpair.storage.results import (
 from logitpair.sweeps import grid, record
 
 WRITER = "logitpair reproduce"
-FILES = {Training: "training.json", EvaluationResults: "evaluation/test/results.json", AuditResults: "audit/results.json"}
-RECORDED = {EvaluationResults: "results.json", AuditResults: "audit.json"}
+FILES: dict[type[Record], str] = {  # in a run directory
+    Training: "training.json",
+    EvaluationResults: "evaluation/test/results.json",
+    AuditResults: "audit/results.json",
+}
+RECORDED: dict[type[EvaluationResults] | type[AuditResults], str] = {EvaluationResults: "results.json", AuditResults: "audit.json"}
 Kind = TypeVar("Kind", bound=Record)
+recipe_of = functools.cache(recipes.load)  # none is changed here
 
 
 @dataclass(frozen=True)
@@ -41,17 +48,17 @@ class Run:
     recipe: str
     settings: tuple[tuple[str, str], ...]
     seed: int
-    static: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, row: Row, seed: int) -> Run:
         """The run of a row."""
-        return cls(row.recipe, tuple(row.settings.items()), seed, row.static)
+        return cls(row.recipe, tuple(row.settings.items()), seed)
 
     @property
     def static_sources(self) -> list[Run]:
-        """The runs whose networks ensemble adversarial training takes static images from."""
-        return [Run(recipe, (), self.seed) for recipe in self.static]
+        """The runs that ensemble adversarial training takes its static sources from: of the recipes that its own names its sources by."""
+        settings = recipe_of(self.recipe).run["objective"].get("init_args", {})
+        return [Run(Path(source["init_args"]["run"]).name, (), self.seed) for source in settings.get("sources", [])]
 
     def path(self, scale: str) -> Path:
         """``RECIPE/SCALE/[setting=value/]seed-N``: of the run directory below ``runs``, and of its records below ``results``."""
@@ -112,11 +119,10 @@ class Measured:
         """From the folder that all records lie in."""
         folders = sorted((records / Run.of(row, 0).path(scale)).parent.glob("seed-*"))
 
-        def read(kind: type[Kind]) -> tuple[Kind, ...]:
-            paths = [folder / RECORDED[kind] for folder in folders]
-            return tuple(read_record(path, kind, WRITER) for path in paths if path.exists())
+        def read(name: str, kind: type[Kind]) -> tuple[Kind, ...]:
+            return tuple(read_record(folder / name, kind, WRITER) for folder in folders if (folder / name).exists())
 
-        return cls(read(EvaluationResults), read(AuditResults))
+        return cls(read(RECORDED[EvaluationResults], EvaluationResults), read(RECORDED[AuditResults], AuditResults))
 
     def accuracies(self, target: Target, row: Row, column: str) -> list[Accuracy]:
         """A column of the table, one entry a seed; those without it are left out."""

@@ -18,7 +18,7 @@ from logitpair.report.text.format import duration, pairs, span
 from logitpair.report.text.summary import lead
 from logitpair.reproduction.paper import COLUMNS, Claim, Row, Target
 from logitpair.reproduction.plan import Plan
-from logitpair.reproduction.records import Measured, Run, accuracy, keep_sweep, mean
+from logitpair.reproduction.records import Measured, Run, keep_sweep, mean
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.storage.results import Accuracy, SweepResults
 
@@ -82,8 +82,8 @@ class Section:
             of, cells = self.measured[row.method], list[str]()
             for column in self.target.columns:
                 cells += [_number(row.paper.get(column)), _cell(of.accuracies(self.target, row, column))]
-            audited = [audit.robust_accuracy for audit in of.audits]
-            rows.append([row.method, *cells, _cell(audited), str(len(of.evaluations) or "not run")])
+            audited = _cell([audit.robust_accuracy for audit in of.audits])
+            rows.append([row.method, *cells, audited, str(len(of.evaluations) or "not run")])
         return head, rows
 
     def _by_source(self, attack: str) -> tuple[list[str], list[list[str]]]:
@@ -104,29 +104,36 @@ class Section:
         for claim in self.target.claims:
             yield self._claim(claim, rows[claim.better], rows[claim.worse])
         if self.target.transfer:
-            by_source = {source: mean(self._from(source, self.target.transfer)) for source in self.target.sources}
-            known = {source: found for source, found in by_source.items() if found}
-            *others, alp = known
-            if others:
-                best = min(others, key=lambda name: known[name].top1)
-                yield _compared(f"Images made against {best} leave more than those against {alp}", known[best], known[alp], "")
+            yield from self._transfer(self.target.transfer)
         for method, measured in self.measured.items():
-            whites = [accuracy(each, "white_box", ()) for each in measured.evaluations]
-            white, audited = mean([each for each in whites if each]), mean([audit.robust_accuracy for audit in measured.audits])
-            if white and audited:
+            white, audited = mean([each.white_box for each in measured.evaluations]), _audited(measured)
+            if white and audited and not self.target.figure:
                 verdicts = ", ".join(dict.fromkeys(audit.verdict for audit in measured.audits))
-                yield (
-                    f"The audit lowers {method} from {_text(white)}, white box, of {white.total:,} images to {_text(audited)} of the first "
-                    f"{audited.total:,}: {verdicts}."
-                )
+                lowered = f"from {_text(white)} of {white.total:,} images to {_text(audited)} of the first {audited.total:,}"
+                yield f"The audit lowers {method}, white box, {lowered}; its verdict: {verdicts}."
 
     def _claim(self, claim: Claim, better: Row, worse: Row) -> str:
         said = f"{better.method} keeps more right than {worse.method}, {COLUMNS[claim.column]}"
         numbers = [row.paper.get(claim.column) for row in (better, worse)]
-        paper = "" if None in numbers else f" In the paper {numbers[0]} against {numbers[1]}%."
-        ours = [mean(self.measured[row.method].accuracies(self.target, row, claim.column)) for row in (better, worse)]
-        first, second = ours
-        return _compared(said, first, second, paper) if first and second else f"{said}.{paper} Not run here."
+        paper = "" if None in numbers else f" In the paper {_number(numbers[0])}% against {_number(numbers[1])}%."
+        first, second = (mean(self.measured[row.method].accuracies(self.target, row, claim.column)) for row in (better, worse))
+        if not (first and second):
+            return f"{said}.{paper} Not run here."
+        left, others_left = (_audited(self.measured[row.method]) for row in (better, worse))
+        under = f" Under the audit {_difference(left, others_left)}." if claim.column == "white_box" and left and others_left else ""
+        return f"{said}: {_verdict(first, second)}.{paper} Here {_difference(first, second)}.{under}"
+
+    def _transfer(self, attack: str) -> Iterator[str]:
+        """Whether the last source's images leave less than those of each other one."""
+        (row,) = self.target.rows
+        left = [mean(self._from(source, attack)) for source in self.target.sources]
+        *others, last = zip(self.target.sources, left, strict=True)
+        for name, found in others:
+            said = f"{row.method} keeps more right of images made against {name} than of those made against {last[0]}"
+            if found and last[1]:
+                yield f"{said}: {_verdict(found, last[1])}. Here {_difference(found, last[1])}."
+            else:
+                yield f"{said}. Not run here."
 
     def costs(self) -> tuple[list[str], list[list[str]]]:
         """What each row took, on the mean of its seeds."""
@@ -158,7 +165,8 @@ class Section:
         lists = [f"- {sentence}" for sentence in self.sentences()], [f"- `{recipe}`: {text}." for recipe, text in self.deviations().items()]
         blocks = [markdown(*self.table()), self.target.note, "\n".join(lists[0])]
         blocks += [f"Deviations at scale {self.scale}:", "\n".join(lists[1])] if lists[1] else []
-        return "\n\n".join(filter(None, [*blocks, markdown(*self.costs())])) + "\n"
+        costs = [] if self.is_empty else [markdown(*self.costs())]
+        return "\n\n".join(filter(None, [*blocks, *costs])) + "\n"
 
     def page(self) -> str:
         """The same as a page of its own."""
@@ -171,11 +179,19 @@ class Section:
         return html.page("Reproduction", self.target.title, filter(None, [self.target.note]), CAUTION, *sections)
 
 
-def _compared(said: str, first: Accuracy, second: Accuracy, paper: str) -> str:
-    points, low, high = (100 * value for value in lead(first, second))
-    verdict = "so it is here" if low > 0 else "here it is the other way round" if high < 0 else "here the images cannot tell"
-    difference = f"a difference of {points:+.1f} points ({low:+.1f} to {high:+.1f})".replace("-", "\N{MINUS SIGN}")
-    return f"{said}: {verdict}.{paper} Here {_text(first)} against {_text(second)}, {difference}."
+def _verdict(first: Accuracy, second: Accuracy) -> str:
+    """What our numbers say of a claim that the first is above the second."""
+    _, low, high = lead(first, second)
+    return "so it is here" if low > 0 else "here it is the other way round" if high < 0 else "here the images cannot tell"
+
+
+def _difference(first: Accuracy, second: Accuracy) -> str:
+    points, low, high = (f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}") for value in lead(first, second))
+    return f"{_text(first)} against {_text(second)}, a difference of {points} points ({low} to {high})"
+
+
+def _audited(measured: Measured) -> Accuracy | None:
+    return mean([audit.robust_accuracy for audit in measured.audits])
 
 
 def _cell(seeds: Sequence[Accuracy]) -> str:
@@ -192,7 +208,7 @@ def _text(found: Accuracy) -> str:
 
 
 def _number(percentage: float | None) -> str:
-    return DASH if percentage is None else f"{percentage:g}"
+    return DASH if percentage is None else f"{percentage:.1f}"
 
 
 def _time(seconds: Iterable[float]) -> str:
