@@ -1,4 +1,4 @@
-"""Learning-rate schedules, which keep no state so that resuming needs none, an optimizer, and the moving average of the weights."""
+"""Learning-rate schedules, which keep no state so that resuming needs none, an optimizer, and the moving average of a network."""
 
 import math
 from abc import ABC, abstractmethod
@@ -33,7 +33,10 @@ class Constant(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine(Schedule):
-    """Linear warm-up over ``warmup`` epochs, times half a cosine from 1 to 0 over all of training (arXiv 1608.03983, no restarts)."""
+    """Linear warm-up over ``warmup`` epochs, times half a cosine from 1 to 0 over all of training (arXiv 1608.03983, no restarts).
+
+    The warm-up begins at a hundredth: a first step at a rate of 0 would waste its batch.
+    """
 
     warmup: float = 0.0
 
@@ -41,7 +44,7 @@ class Cosine(Schedule):
         at_least("schedule.warmup", self.warmup, 0)
 
     def factor(self, epoch: float, epochs: float) -> float:
-        warm = min(1.0, epoch / self.warmup) if self.warmup else 1.0
+        warm = max(0.01, min(1.0, epoch / self.warmup)) if self.warmup else 1.0
         return warm * (1 + math.cos(math.pi * min(1.0, epoch / epochs))) / 2
 
 
@@ -125,15 +128,19 @@ def decayed_apart(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average of the model's weights, its buffers copied.
+    """An exponential moving average of the model's weights and of its floating-point buffers, such as BatchNorm's statistics.
 
-    Each update keeps ``decay``, in (0, 1), of the old average; early on at most (1 + t) / (10 + t), as TensorFlow does it.
+    Each update keeps ``decay``, in (0, 1), of the old average; early on at most (1 + t) / (10 + t), as TensorFlow does it. Whole numbers,
+    such as BatchNorm's count of batches, are copied.
     """
     fraction("ema", decay, zero=False, one=False)
 
     def update(averages: Any, weights: Any, updates: Tensor | int) -> None:
         t = int(updates)  # read from the device once for all parameters
         for average, weight in zip(averages, weights, strict=True):
-            average.lerp_(weight, 1 - min(decay, (1 + t) / (10 + t)))
+            if average.is_floating_point():
+                average.lerp_(weight, 1 - min(decay, (1 + t) / (10 + t)))
+            else:
+                average.copy_(weight)
 
-    return AveragedModel(model, multi_avg_fn=update)
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)

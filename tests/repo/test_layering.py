@@ -26,6 +26,7 @@ WINGS = (
     ("training",),
     ("runs",),
     ("sweeps",),
+    ("reproduction",),
     ("report",),  # beside the road: it reads files only
     ("cli",),
 )

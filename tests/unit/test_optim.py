@@ -23,8 +23,8 @@ def test_cosine_falls_from_one_to_zero(epoch: float, factor: float) -> None:
     assert Cosine().factor(epoch, 10) == pytest.approx(factor, abs=1e-12)
 
 
-@pytest.mark.parametrize(("epoch", "share"), [(0, 0), (0.5, 0.25), (1, 0.5), (2, 1), (5, 1)])
-def test_cosine_warms_up_linearly(epoch: float, share: float) -> None:
+@pytest.mark.parametrize(("epoch", "share"), [(0, 0.01), (0.01, 0.01), (0.5, 0.25), (1, 0.5), (2, 1), (5, 1)])
+def test_cosine_warms_up_linearly_and_never_from_nothing(epoch: float, share: float) -> None:
     assert Cosine(warmup=2).factor(epoch, 10) == pytest.approx(share * Cosine().factor(epoch, 10))
 
 
@@ -56,14 +56,18 @@ def test_moving_average_by_hand() -> None:
         assert average.module.weight.item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_moving_average_copies_the_buffers_and_keeps_the_model() -> None:
+def test_moving_average_averages_the_statistics_counts_the_batches_and_keeps_the_model() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     average = moving_average(model, 0.9)
     weight = model[0].weight.detach().clone()
-    for _ in range(3):
+    expected = model[1].running_mean
+    for t in range(3):
         model(torch.randn(4, 1, 5, 5))
         average.update_parameters(model)
-    assert torch.equal(average.module[1].running_mean, model[1].running_mean)
+        decay = (1 + t) / (10 + t)
+        expected = torch.lerp(expected, model[1].running_mean, 1 - decay) if t else model[1].running_mean.clone()
+    torch.testing.assert_close(average.module[1].running_mean, expected)
+    assert not torch.equal(expected, model[1].running_mean)
     assert average.module[1].num_batches_tracked == 3
     assert torch.equal(model[0].weight, weight)
     assert average.module[0].weight.data_ptr() != model[0].weight.data_ptr()

@@ -18,8 +18,8 @@ SETS: dict[str, Callable[..., dict[str, PGD]]] = {"paper_suite": paper_suite, "g
 def read_attacks(text: str | Path, default: Attack | None = None) -> dict[str, Attack]:
     """The attacks that ``--attacks`` names, in the order given; the forms are those of ``docs/reference/attacks.md``.
 
-    Text is shorthands with commas between them, among them ``paper``, at the sizes of the ``default``, or the path of a YAML file. The
-    file holds a mapping of attacks by name, or a list of mappings and shorthands.
+    Text is shorthands with commas between them, among them ``paper``, with the sizes and the ``early_stop`` of the ``default``, or the path
+    of a YAML file. The file holds a mapping of attacks by name, or a list of mappings and shorthands.
     """
     is_file = Path(text).suffix in (".yaml", ".yml")
     try:
@@ -43,7 +43,8 @@ def _attacks(entry: Any, default: Attack | None) -> Iterator[tuple[str, Attack]]
         if not isinstance(default, PGD):
             found = "there is none" if default is None else f"{type(default).__name__} has no step_size and steps"
             raise InputError(f"'paper' takes its sizes from the recipe's first attack, but {found}; accepted: `paper_suite` in a YAML file")
-        yield from paper_suite(eps=default.threat.eps, step_size=default.step_size, steps=default.steps).items()
+        sizes = {name: getattr(default, name) for name in ("step_size", "steps", "early_stop")}
+        yield from paper_suite(eps=default.threat.eps, **sizes).items()
     elif isinstance(entry, str):
         try:
             yield entry.strip(), parse(entry.strip())

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -15,7 +16,7 @@ from logitpair.data.class_folders import images_in
 from logitpair.data.dataset import ImageData, MemoryImages, held_out, require_folder
 from logitpair.data.image_dataset import Corrupt, check_splits, warn_of_skipped
 from logitpair.data.image_source import DamagedImage, map_in_threads, open_image
-from logitpair.data.transforms import Transform
+from logitpair.data.transforms import Transform, check_scale
 from logitpair.errors import InputError
 from logitpair.runtime.lazy_imports import import_torchvision
 from logitpair.validate import whole
@@ -34,7 +35,10 @@ class TinyImageNet(ImageData):
 
     Args:
         root: the folder ``tiny-imagenet-200``.
-        padding: in training, black pixels added around an image before a random 64x64 crop; 0: no crop.
+        size: height and width that images are resized to when they are decoded, in pixels, at most 64.
+        padding: in training, black pixels added around an image before a random crop of its size; 0: no crop.
+        scale: in training, least and greatest fraction of the image's area that a random crop keeps, of a width between 3/4 and 4/3 of
+            its height, before it is resized (bicubic); it takes the place of ``padding``. None: no such crop.
         flip: in training, mirror every second image.
         validation_fraction: fraction of the training images kept for validation.
         corrupt: ``refuse`` ends with a line that names the first damaged file; ``skip`` leaves damaged files out, with a warning.
@@ -44,14 +48,20 @@ class TinyImageNet(ImageData):
     """
 
     root: Path | str | None = Path("data")
+    size: int = SIZE
     padding: int = 4
+    scale: tuple[float, float] | None = None
     flip: bool = True
     validation_fraction: float = 0.1
     corrupt: Corrupt = "refuse"
     name = "Tiny ImageNet"
 
     def __post_init__(self) -> None:
+        whole("data.size", self.size, 1)
+        if self.size > SIZE:
+            raise InputError(f"data.size must be at most {SIZE}, not {self.size}")
         whole("data.padding", self.padding, 0)
+        check_scale("data.scale", self.scale)
         check_splits(self.validation_fraction, self.corrupt)
 
     @property
@@ -64,7 +74,9 @@ class TinyImageNet(ImageData):
         self.test()  # what evaluation will need is looked at before hours of training
         images, kept = self._train
         v2 = import_torchvision().transforms.v2
-        crop = [v2.RandomCrop(SIZE, padding=self.padding)] if self.padding else []
+        crop = [v2.RandomCrop(self.size, padding=self.padding)] if self.padding else []
+        if self.scale is not None:
+            crop = [v2.RandomResizedCrop(self.size, scale=self.scale, interpolation=v2.InterpolationMode.BICUBIC)]
         steps = [*crop, v2.RandomHorizontalFlip()] if self.flip else crop
         return AugmentedImages(images.part(0, kept), v2.Compose(steps)) if steps else images.part(0, kept)
 
@@ -108,7 +120,7 @@ class TinyImageNet(ImageData):
 
     def _decode(self, files: Sequence[tuple[Path, int]]) -> tuple[MemoryImages, np.ndarray]:
         """The images in this order, without damaged ones where these are skipped, and which of the files are among them."""
-        images = torch.zeros(len(files), 3, SIZE, SIZE, dtype=torch.uint8)
+        images = torch.zeros(len(files), 3, self.size, self.size, dtype=torch.uint8)
         labels = torch.tensor([label for _, label in files])
 
         def decode(position: int) -> bool:
@@ -122,7 +134,8 @@ class TinyImageNet(ImageData):
             if image.size != (SIZE, SIZE):
                 found = "{}x{}".format(*image.size)
                 raise InputError(f"--data-dir: '{path}' is {found} pixels; accepted: {SIZE}x{SIZE} (others: logitpair.data.Folder)")
-            images[position] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+            resized = image.resize((self.size, self.size), Image.Resampling.BOX)  # each pixel the mean of those it covers
+            images[position] = torch.from_numpy(np.array(resized)).permute(2, 0, 1)
             return True
 
         intact = np.fromiter(map_in_threads(decode, range(len(files)), "decoding Tiny ImageNet"), bool, len(files))

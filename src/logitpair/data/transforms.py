@@ -31,8 +31,7 @@ class Augmentation:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        if self.scale is not None and not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise InputError(f"data.augmentation.scale: accepted is 0 < least <= greatest <= 1, not {list(self.scale)}")
+        check_scale("data.augmentation.scale", self.scale)
         if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
             raise InputError(f"data.augmentation.ratio: accepted is 0 < least <= greatest, not {list(self.ratio)}")
 
@@ -43,6 +42,12 @@ class Augmentation:
         if self.scale is not None:
             crop = v2.Compose([v2.RandomResizedCrop(size, scale=self.scale, ratio=self.ratio), v2.PILToTensor()])
         return v2.Compose([crop, v2.RandomHorizontalFlip()]) if self.flip else crop
+
+
+def check_scale(name: str, scale: tuple[float, float] | None) -> None:
+    """Refuse what is no least and greatest fraction of an image's area."""
+    if scale is not None and not 0 < scale[0] <= scale[1] <= 1:
+        raise InputError(f"{name}: accepted is 0 < least <= greatest <= 1, not {list(scale)}")
 
 
 def center_crop(size: int, resize: int, interpolation: str = "bilinear") -> Transform:

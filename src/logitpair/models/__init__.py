@@ -5,7 +5,7 @@ from logitpair.models.inference import compute_logits, count_logits, frozen_eval
 from logitpair.models.load_model import preprocessing, read_model
 from logitpair.models.normalized import Normalized
 from logitpair.models.pretrained import Timm
-from logitpair.models.resnet import ResNet101, ResNetV2_50
+from logitpair.models.resnet import ResNet101, ResNetV2_50, SmallResNetV2
 from logitpair.models.revnet import RevNet, RevNet9
 from logitpair.models.small_convnets import LeNet, SmallConvNet
 
@@ -18,6 +18,7 @@ __all__ = [
     "RevNet",
     "RevNet9",
     "SmallConvNet",
+    "SmallResNetV2",
     "Timm",
     "compute_logits",
     "count_logits",

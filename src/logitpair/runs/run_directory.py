@@ -15,6 +15,7 @@ from logitpair.config.old_names import modernized
 from logitpair.config.parsing import Settings
 from logitpair.config.run_config import RunConfig
 from logitpair.errors import InputError
+from logitpair.runtime import precision
 from logitpair.storage import checkpoint, run_lock
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.storage.weights import load_weights, read_weights
@@ -57,6 +58,11 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: Settings) -> No
     # several elastic workers write the same
     with run_lock.held(run) if settings.config.elastic.workers is None else nullcontext():
         atomic_write(path, yaml.safe_dump(content, sort_keys=False))
+
+
+def as_trained(settings: Settings, device: torch.device) -> Settings:
+    """The settings as training on a device writes them down: with the precision that ``auto`` means there."""
+    return Settings(settings.config, settings.values | {"precision": precision.name_of(settings.config.precision, device)})
 
 
 def differing(old: Mapping[str, Any], new: Settings, besides: tuple[str, ...] = ()) -> list[tuple[str, Any, Any]]:

@@ -15,7 +15,6 @@ from logitpair.config import parsing, recipes
 from logitpair.config.parsing import Settings
 from logitpair.errors import InputError
 from logitpair.runs import run_directory
-from logitpair.runtime import precision
 from logitpair.runtime.progress import Progress
 from logitpair.runtime.signals import GracefulStop
 from logitpair.storage import checkpoint
@@ -63,13 +62,10 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResu
     results = record.write(wanted.out, head, runs.values())
     before = len(runs) - len(commands)
     logger.info(f"{len(runs)} runs, {before} of them finished before -> {wanted.out}")
-    gpus = _gpus(device)
-    jobs = jobs or len(gpus) or 1
-    slots = environments(jobs, threads=max(1, torch.get_num_threads() // jobs), gpus=gpus)
     warned: set[str] = set()
     with GracefulStop() as interrupt, Progress("runs", len(runs), before, unit=None) as bar:
         try:
-            with contextlib.closing(run_all(commands, slots, lambda: interrupt.requested)) as outcomes:
+            with contextlib.closing(run_all(commands, slots(jobs, device), lambda: interrupt.requested)) as outcomes:
                 for name, outcome in outcomes:
                     for warning in dict.fromkeys(outcome.warnings):
                         if warning not in warned:
@@ -147,8 +143,14 @@ def _resolve(wanted: Sweep, recipe: recipes.Recipe, overrides: Sequence[str], po
         resolved = parsing.resolve(recipe.at_scale(wanted.scale), overrides, data_dir=wanted.data_dir)
     except InputError as error:
         raise InputError(f"{' '.join(f'--{setting} {text}' for setting, text in point.items())}: {error}") from error
-    dtype = precision.name_of(resolved.config.precision, device)
-    return Settings(resolved.config, resolved.values | {"precision": dtype})  # as training writes it down
+    return run_directory.as_trained(resolved, device)
+
+
+def slots(jobs: int | None, device: torch.device) -> list[dict[str, str]]:
+    """The environments of ``jobs`` runs side by side: by default one a GPU, or one on the CPU."""
+    gpus = _gpus(device)
+    jobs = jobs or len(gpus) or 1
+    return environments(jobs, threads=max(1, torch.get_num_threads() // jobs), gpus=gpus)
 
 
 def _gpus(device: torch.device) -> list[str]:

@@ -134,7 +134,7 @@ def step_cost(config: RunConfig, x: Tensor, y: Tensor) -> StepCost:
 
     Attention is counted as two matrix products, its matrix of weights kept.
     """
-    state = initial_state(config, x.device, resuming=False)
+    state = initial_state(config, x.device, resuming=True)  # weights to begin with change no cost, and need not be there
     config.objective.prepare(state.model, x)
     if config.activation_checkpointing:
         checkpoint_activations(state.model)

@@ -1,4 +1,4 @@
-"""``logitpair sweep`` whose runs are forked from it, as ``commands`` forks it from a process that has imported everything."""
+"""``logitpair sweep`` and ``reproduce``, their runs forked from them, as ``commands`` forks them from a process that has imported all."""
 
 from __future__ import annotations
 
@@ -28,12 +28,29 @@ def run(logs: Path, *arguments: str) -> commands.Done:
     return start(logs, *arguments).wait()
 
 
+def start_reproduction(logs: Path, targets: dict[str, Any], *arguments: str) -> commands.Started:
+    """``logitpair reproduce ARGUMENTS`` of ``targets`` instead of the paper's, in a process of its own."""
+    return commands.call(logs, _reproduce, targets, list(arguments))
+
+
 def _sweep(arguments: Sequence[str]) -> None:
+    _command(["sweep", *arguments])
+
+
+def _reproduce(targets: dict[str, Any], arguments: Sequence[str]) -> None:
+    from logitpair.reproduction.paper import TARGETS
+
+    TARGETS.clear()
+    TARGETS.update(targets)
+    _command(["reproduce", *arguments])
+
+
+def _command(arguments: Sequence[str]) -> None:
     from logitpair.cli.main import main
     from logitpair.sweeps import runner
 
     runner.subprocess = SimpleNamespace(**vars(subprocess) | {"Popen": _Forked})  # type: ignore[assignment]
-    sys.exit(main(["sweep", *arguments]))
+    sys.exit(main(list(arguments)))
 
 
 class _Forked(subprocess.Popen):  # type: ignore[type-arg]

@@ -45,6 +45,8 @@ def test_paper_is_the_suite_at_the_sizes_of_the_default() -> None:
     suite = paper_suite(eps=0.3, step_size=0.01, steps=40)
     assert read_attacks("paper", DEFAULT) == suite
     assert read_attacks("paper,fgsm_16", DEFAULT) == suite | {"fgsm_16": parse("fgsm_16")}
+    to_the_end = read_attacks("paper", DEFAULT.without_early_stop())
+    assert to_the_end == {name: attack.without_early_stop() for name, attack in suite.items()}
 
 
 def test_a_file_of_everything(tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ def test_what_names_no_attack_is_refused(text: str) -> None:
         ("paper_suite: {eps: 0.1, steps: 2}", "paper_suite: .*required: step_size"),
         (
             "paper_suite: {eps: 0.1, step_size: 0.1, steps: 2, restarts: 2}",
-            "paper_suite: .*no 'restarts'; accepted: eps, step_size, steps$",
+            "paper_suite: .*no 'restarts'; accepted: eps, step_size, steps, early_stop$",
         ),
         ("paper_suite: {eps: 0.1, step_size: 0.1, steps: 1.5}", "paper_suite: steps: expected a whole number"),
         ("paper_suite: {eps: 0, step_size: 0.1, steps: 1}", "paper_suite: eps must be above 0"),

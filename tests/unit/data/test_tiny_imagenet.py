@@ -88,6 +88,25 @@ def test_augmentation_shifts_and_mirrors(root: Path) -> None:
         assert label == tiny.train()[0][1]
 
 
+def test_images_are_resized_once_to_the_mean_of_what_each_pixel_covers(root: Path) -> None:
+    whole, half = data.TinyImageNet(root=root).test().images, data.TinyImageNet(root=root, size=32).test().images
+    means = torch.nn.functional.avg_pool2d(whole.float(), 2)
+    assert half.shape == (6, 3, 32, 32)
+    assert (half - means).abs().max() <= 1
+    assert data.TinyImageNet(root=root, size=32).train()[0][0].shape == (3, 32, 32)
+
+
+def test_crops_of_a_part_of_the_area_take_the_place_of_padding(root: Path) -> None:
+    options = {"root": root, "flip": False}
+    image = data.TinyImageNet(**options, padding=0).train().images[0]
+    uncut, cut = (data.TinyImageNet(**options, scale=scale).train() for scale in ((1.0, 1.0), (0.3, 0.5)))
+    torch.manual_seed(0)
+    views = [cut[0][0] for _ in range(5)]
+    assert all(view.shape == (3, 64, 64) and not torch.equal(view, image) for view in views)
+    assert len({view.numpy().tobytes() for view in views}) == 5
+    assert torch.equal(uncut[0][0], image)
+
+
 def test_hidden_files_are_no_images_and_a_byte_order_mark_no_class(root: Path) -> None:
     (root / "train" / WNIDS[0] / "images" / "._x.JPEG").write_bytes(b"no image")
     (root / "wnids.txt").write_text("\ufeff" + "\n".join(WNIDS) + "\n\n", encoding="utf-8")
@@ -137,7 +156,14 @@ def test_other_layouts_are_refused_in_one_line(root: Path, build: str) -> None:
 
 
 def test_bad_settings_are_refused(no_shape_checks: None) -> None:
-    for settings in ({"padding": -1}, {"validation_fraction": 1.0}, {"corrupt": "ignore"}):
+    for settings in (
+        {"padding": -1},
+        {"size": 65},
+        {"size": 0},
+        {"scale": (0.5, 2.0)},
+        {"validation_fraction": 1.0},
+        {"corrupt": "ignore"},
+    ):
         with pytest.raises(InputError, match=next(iter(settings))):
             data.TinyImageNet(root=Path(), **settings)
 

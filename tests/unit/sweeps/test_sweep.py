@@ -9,18 +9,15 @@ from typing import Any
 
 import pytest
 from handmade_results import EVALUATION, TRAINING
-from handmade_sweeps import entry, failed_entry, make_level, make_sweep
+from handmade_sweeps import entry, failed_entry, make_sweep
 from msgspec.structs import replace
 
-from logitpair.cli.commands import reproduce
 from logitpair.cli.main import main
 from logitpair.errors import InputError
-from logitpair.report.figures.paper_figure1 import CLP, NOISE
 from logitpair.report.records import load_sweep
 from logitpair.storage.result_files import write_record
-from logitpair.storage.results import Spread, SweepResults, SweepRun
+from logitpair.storage.results import Spread, SweepRun
 from logitpair.sweeps import grid, record
-from logitpair.sweeps.sweep import Sweep
 
 
 def test_lists_are_axes_and_single_values_hold_for_all() -> None:
@@ -185,34 +182,6 @@ def test_a_damaged_sweep_is_one_line(content: str, tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text(content)
     with pytest.raises(InputError, match="sweep.json"):
         load_sweep(tmp_path)
-
-
-def test_reproduce_refuses_what_it_does_not_have(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["reproduce", "table12"]) == 2
-    line = capsys.readouterr().err
-    assert "table12" in line
-    assert "figure1" in line
-
-
-def test_reproduce_sweeps_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    sweeps: list[Sweep] = []
-
-    def swept(wanted: Sweep, **how: Any) -> SweepResults:
-        sweeps.append(wanted)
-        return record.read(make_sweep(wanted.out, CLP) if wanted.axes else make_level(wanted.out, NOISE))
-
-    monkeypatch.setattr(reproduce, "SWEEPS", {"digits-alp": reproduce.WEIGHT, "digits-plain": {}})  # both have a scale smoke
-    monkeypatch.setattr("logitpair.cli.commands.sweep.sweep", swept)
-    out = tmp_path / "out"
-    assert main(["reproduce", "figure1", "--scale", "smoke", "--seed", "5", "--seeds", "2", "--out", str(out)]) == 0
-    assert [(sweep.scale, list(sweep.seeds)) for sweep in sweeps] == [("smoke", [5, 6])] * 2
-    assert "clean logit pairing" in (out / "figure1.md").read_text()
-    assert "mnist-noise" in (out / "figure1.svg").read_text()
-    assert (out / "figure1.html").exists()
-    assert "in the figure only" in capsys.readouterr().out
-    sweeps.clear()
-    assert main(["reproduce", "figure1", "--scale", "huge", "--out", str(out)]) == 2
-    assert not sweeps
 
 
 def test_the_record_is_whole_json(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 import logitpair as lp
 from logitpair.cli.main import main
-from logitpair.config.run_config import EvaluationSettings, RunConfig, Validation
+from logitpair.config.run_config import EvaluationSettings, FineTuning, RunConfig, Validation
 from logitpair.errors import InputError
 from logitpair.training.cost_estimate import GIB, GPU, LAUNCH, StepCost, run_cost, step_cost
 
@@ -167,3 +168,9 @@ def test_the_command_refuses_in_one_line(options: list[str], said: str, capsys: 
     error = capsys.readouterr().err
     assert said in error
     assert len(error.strip().splitlines()) == 1
+
+
+def test_weights_to_begin_with_need_not_be_there(tmp_path: Path) -> None:
+    last = FineTuning(weights=tmp_path / "nowhere", trainable=("3",))
+    counted = step_cost(config(lp.objectives.StandardTraining(), fine_tuning=last), *images(4))
+    assert counted.parameters == 32 * 10 + 10

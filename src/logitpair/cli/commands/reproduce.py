@@ -1,49 +1,103 @@
 """``logitpair reproduce``"""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.options import add_options, add_running, check_folder
+from logitpair.cli.options import add_options, add_running, check_folder, check_options, device_of, suggestion
 from logitpair.config import recipes
 from logitpair.errors import InputError
+from logitpair.reproduction.paper import TARGETS
 
-TARGETS = ("figure1",)
-WEIGHT = {"objective.weight": ("0.05", "0.1", "0.2", "0.5", "1", "2")}
-# weight 0 is the noise alone, whose runs are the same whichever recipe trains them
-SWEEPS = {"mnist-clp": WEIGHT, "mnist-squeezing": WEIGHT, "mnist-noise": {}}
+if TYPE_CHECKING:
+    from logitpair.reproduction.plan import Plan, Step
+
+ALL = "all"
+KINDS = ("train", "evaluate", "audit")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("target", type=str, help=f"what to reproduce: {', '.join(TARGETS)}")
-    add_options(parser, "data-dir", "scale")
-    add_options(parser, "out", help="folder of the runs, the figure and its table; reproduce/TARGET by default")
-    add_options(parser, "seed", help="the first seed")
-    add_running(parser, seeds=3)
+    parser.add_argument("targets", nargs="+", type=str, metavar="TARGET", help=f"{', '.join(TARGETS)}, or {ALL} of them")
+    add_options(parser, "data-dir", help="folder of the data set, or one that holds mnist, svhn, imagenet and tiny-imagenet-20")
+    add_options(parser, "scale")
+    add_options(parser, "out", type=Path, default=Path("reproduce"), help="folder of the runs, which targets share, and of the pages")
+    parser.add_argument(
+        "--records", type=Path | None, default=None, help="folder of what is recorded of the runs, without weights (default: OUT/results)"
+    )
+    add_running(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print what is left to do, and how long it takes as far as that is known")
 
 
 def run(arguments: Namespace) -> None:
-    """Sweep what is not finished, and draw all of it."""
-    if arguments.target not in TARGETS:
-        raise InputError(f"reproduce: '{arguments.target}' is not available; accepted: {', '.join(TARGETS)}")
-    if arguments.seed < 0:
-        raise InputError(f"--seed must be at least 0, not {arguments.seed}")
-    check_folder(arguments.out)
-    from logitpair.cli.commands.sweep import print_sweep, sweep_by
+    """Do what is not finished, record all of it, and write a page for each target."""
+    scale, out = arguments.scale or "paper", arguments.out
+    names = _targets(arguments.targets, scale)
+    check_options(arguments)
+    check_folder(out)
+    for option in ("seeds", "jobs"):
+        if arguments[option] is not None and arguments[option] < 1:
+            raise InputError(f"--{option} must be at least 1, not {arguments[option]}")
+    device = device_of(arguments.device)
     from logitpair.cli.terminal import console
-    from logitpair.report.figures.paper_figure1 import PAPER, TITLE, table
-    from logitpair.report.pages.sweep_page import write_sweeps
-    from logitpair.report.records import load_sweep
-    from logitpair.storage.atomic_files import atomic_write
+    from logitpair.report.pages.reproduction_page import write_target
+    from logitpair.reproduction.carry_out import carry_out
+    from logitpair.reproduction.plan import Plan
+    from logitpair.reproduction.records import keep
 
-    for name in SWEEPS:
-        recipes.load(name).at_scale(arguments.scale)  # refused before anything is trained
-    out = arguments.out or Path("reproduce") / arguments.target
-    swept = {out / name: sweep_by(arguments, name, out / name, axes, {}, arguments.seed) for name, axes in SWEEPS.items()}
-    text = table([load_sweep(folder) for folder in swept])
-    atomic_write(out / "figure1.md", text)
-    for path in (out / "figure1.md", *write_sweeps(list(swept), out / "figure1.html", PAPER, TITLE)):
-        console.print(f"Wrote {path}")
-    console.print(text)
-    for folder, results in swept.items():
-        print_sweep(results, folder)
+    given = {name: arguments[name] for name in ("seeds", "data_dir", "examples")}
+    plan = Plan(targets=names, scale=scale, out=out, device=device.type, **given)
+    if arguments.dry_run:
+        _print_left(plan)
+        return
+    failed = carry_out(plan, jobs=arguments.jobs, device=device)
+    records = arguments.records or out / "results"
+    for run in plan.measurements:
+        keep(plan.folder(run), records / run.path(scale))
+    for name in names:
+        for path in write_target(name, plan, records):
+            console.print(f"Wrote {path}")
+    if failed:
+        name, why = next(iter(failed.items()))
+        raise ArithmeticError(f"{len(failed)} runs failed, such as {name}: {why}")
+
+
+def _targets(given: Sequence[str], scale: str) -> list[str]:
+    """The targets by name; with ``all`` those whose recipes have the scale."""
+    for name in given:
+        if name not in (ALL, *TARGETS):
+            raise InputError(f"reproduce: no '{name}'; {suggestion(name, [*TARGETS, ALL])}")
+    if ALL not in given:
+        return list(dict.fromkeys(given))
+    has = {name: all(scale in ("paper", *recipes.load(row.recipe).scales) for row in target.rows) for name, target in TARGETS.items()}
+    if not any(has.values()):
+        raise InputError(f"--scale: no recipe has a scale '{scale}'; accepted: smoke, cpu, paper")
+    return [name for name in TARGETS if has[name]]
+
+
+def _print_left(plan: Plan) -> None:
+    """What there is to do for each run, and how long all of it takes."""
+    from logitpair.cli.terminal import console, print_rows
+    from logitpair.report.text.format import duration
+    from logitpair.reproduction.plan import is_begun
+
+    def words(step: Step) -> str:
+        took = "time unknown" if step.seconds is None else f"about {duration(step.seconds)}"
+        begun = step.kind == "train" and is_begun(plan.folder(step.run))
+        return "finished" if step.done else f"goes on, {took} in all" if begun else took
+
+    steps = plan.steps()
+    rows: dict[str, dict[str, str]] = {}
+    for step in steps:
+        rows.setdefault(str(step.run.path(plan.scale)), dict.fromkeys(KINDS, "-"))[step.kind] = words(step)
+    print_rows(("run", *KINDS), ([name, *cells.values()] for name, cells in rows.items()))
+    left = [step.seconds for step in steps if not step.done]
+    known = [seconds for seconds in left if seconds is not None]
+    console.print(f"{len(steps) - len(left)} of {len(steps)} steps are finished; {len(left)} are left.")
+    if known:
+        console.print(f"{len(known)} of them take about {duration(sum(known))} one after the other, by what runs of the same recipes took.")
+    if len(known) < len(left):
+        console.print(f"The time of {len(left) - len(known)} is not known; `logitpair plan RECIPE` counts what a training costs on a GPU.")

@@ -33,7 +33,7 @@ def write_sweeps(folders: Sequence[Path], out: Path, references: Sequence[Refere
     )
     curve = [section("curve", plots[0].title, wide_plot(plots, note))] if plots else []
     sections = [_section(i, sweep, Path(folder)) for i, (sweep, folder) in enumerate(zip(sweeps, folders, strict=True), 1)]
-    files = {out: page("Sweep", title, map(_finding, sweeps), CAUTION, *curve, *sections)}
+    files = {out: page("Sweep", title, map(finding, sweeps), CAUTION, *curve, *sections)}
     if plot := sweep_plot(sweeps, references):
         files[out.with_suffix(".svg")] = svg_file(plot.titled(title))
     for path, content in files.items():
@@ -88,7 +88,7 @@ def _spread(spread: Spread | None) -> str:
     return percent(spread.mean) if spread.min == spread.max else with_soft(percent(spread.mean), span((spread.min, spread.max)))
 
 
-def _finding(sweep: SweepResults) -> str:
+def finding(sweep: SweepResults) -> str:
     """The chosen point and its accuracy on test images."""
     point, done = best_point(sweep), sum(run.status == "finished" for run in sweep.runs)
     state = f" {done} of {len(sweep.runs)} runs are finished." if done < len(sweep.runs) else ""

@@ -1,4 +1,4 @@
-"""The figure, the page and the paper's figure from a sweep.json made by hand."""
+"""The figure and the page from a sweep.json made by hand."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from logitpair.cli.main import main
 from logitpair.errors import InputError
-from logitpair.report.figures.paper_figure1 import CLP, NOISE, PAPER, SQUEEZING, table
 from logitpair.report.figures.plot import COLOURS, Plot, css
 from logitpair.report.figures.sweep_figures import Reference, sweep_plot
+from logitpair.report.pages.reproduction_page import FIGURE1
 from logitpair.report.pages.sweep_page import write_sweeps
 from logitpair.report.records import load_sweep
 from logitpair.sweeps import record
@@ -44,30 +44,27 @@ def test_the_figure_names_every_weight_and_shows_every_seed(tmp_path: Path) -> N
 
 
 def test_several_sweeps_levels_and_references_on_one_figure(tmp_path: Path) -> None:
-    folders = [make_sweep(tmp_path / CLP, CLP), make_sweep(tmp_path / SQUEEZING, SQUEEZING, (0, 2)), make_level(tmp_path / NOISE, NOISE)]
-    page, svg = write_sweeps(folders, tmp_path / "figure.html", PAPER, "Figure 1")
+    folders = [
+        make_sweep(tmp_path / "mnist-clp", "mnist-clp"),
+        make_sweep(tmp_path / "mnist-squeezing", "mnist-squeezing", (0, 2)),
+        make_level(tmp_path / "mnist-noise", "mnist-noise"),
+    ]
+    page, svg = write_sweeps(folders, tmp_path / "figure.html", FIGURE1, "Figure 1")
     drawn = svg.read_text()
     xml.dom.minidom.parseString(drawn)  # noqa: S318  (our own)
     assert "var(" not in drawn
     for text in ("mnist-clp", "mnist-squeezing", "mnist-noise", "in the paper (about 25%)", "86.4%", ">0.5<", "Figure 1"):
         assert text in drawn, text
-    plot = plot_of(*folders, references=PAPER)
+    plot = plot_of(*folders, references=FIGURE1)
     colours = {label: css(artist)[0] for label, artist in plot.handles.items()}
-    assert colours[PAPER[0].label] == colours["mnist-noise"]
-    assert colours[PAPER[1].label] == colours["mnist-squeezing"]
+    assert colours[FIGURE1[0].label] == colours["mnist-noise"]
+    assert colours[FIGURE1[1].label] == colours["mnist-squeezing"]
     level = next(line for line in plot.axes.lines if line.get_label() == "mnist-noise")
     assert list(level.get_xdata()) == [-0.5, 2.5]  # across all weights
     html = page.read_text()
     assert "chosen" in html
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:)""", html)
     assert str(tmp_path) not in html
-
-
-def test_figure_1_has_the_papers_numbers_beside_ours(tmp_path: Path) -> None:
-    text = table([load_sweep(make_sweep(tmp_path / "a", SQUEEZING)), load_sweep(make_level(tmp_path / "b", NOISE))])
-    assert "| logit squeezing | 0.5 | 52.5 (50.0 - 55.0) | 95.0 | 86.4 | 99.0 | 6 of 6 |" in text
-    assert "| Gaussian noise alone | - | 25.0 (20.0 - 30.0) | 95.0 | about 25 | not given | 2 of 2 |" in text
-    assert "pgd: PGD(steps=40)" in text
 
 
 def test_two_axes_give_a_line_each(tmp_path: Path) -> None:
@@ -102,18 +99,12 @@ def test_report_draws_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_numbers_that_are_not_at_the_papers_scale_say_so(tmp_path: Path) -> None:
-    small, whole = make_sweep(tmp_path / "a", SQUEEZING, scale="cpu"), make_level(tmp_path / "b", NOISE)
-    text = table([load_sweep(small), load_sweep(whole)])
-    assert text.count("| logit squeezing (scale cpu) |") == 4  # the chosen weight, and three
-    assert text.count("| Gaussian noise alone |") == 2
-    assert "smaller networks or shorter trainings" in text
-    assert "smaller networks" not in table([load_sweep(whole)])
-    plot = plot_of(small, whole, references=PAPER)
+    small, whole = make_sweep(tmp_path / "a", "mnist-squeezing", scale="cpu"), make_level(tmp_path / "b", "mnist-noise")
+    plot = plot_of(small, whole, references=FIGURE1)
     assert list(plot.handles)[:2] == ["mnist-squeezing (scale cpu)", "mnist-noise"]
 
 
 def test_weights_are_in_order_of_size_whatever_the_sweep_s_order(tmp_path: Path) -> None:
     folder = make_sweep(tmp_path, weights=(0.5, 2, 0))
-    rows = [line.split(" | ")[1] for line in table([load_sweep(folder)]).split("held-out white box %")[1].splitlines() if "pairing" in line]
-    assert rows == ["0", "0.5", "2"]
+    assert [point.settings["objective.weight"] for point in load_sweep(folder).points] == [0, 0.5, 2]
     assert ticks(plot_of(folder)) == ["0", "0.5", "2"]

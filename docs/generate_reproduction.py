@@ -1,0 +1,95 @@
+"""Write ``docs/reproduction.md`` from what is recorded in ``results/``: ``python docs/generate_reproduction.py``.
+
+With ``--plan`` the costs of the paper's own scale are counted anew first, which takes some minutes, into ``results/plan.json``.
+"""
+
+# ruff: noqa: E501  (the page's text)
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from logitpair.config import recipes
+from logitpair.report.pages.reproduction_page import CAUTION, Section
+from logitpair.report.text.format import duration, listing
+from logitpair.reproduction.paper import TARGETS, Target
+
+ROOT = Path(__file__).parents[1]
+RECORDS, PLAN, PAGE = ROOT / "results", ROOT / "results" / "plan.json", ROOT / "docs" / "reproduction.md"
+GPU = "h200"
+DATA = {"MNIST": (55_000, "1x28x28"), "SVHN": (65_931, "3x32x32"), "ImageNet": (1_268_355, None)}  # training images, and their shape
+REMARKS: dict[str, str] = {}  # by target: why what disagrees does
+HEAD = f"""\
+# The paper, table by table
+
+Every table and figure of [Adversarial Logit Pairing](https://arxiv.org/abs/1803.06373), and two claims of its text, beside what happened
+here. `docs/generate_reproduction.py` writes this page from `results/`, where each run is `RECIPE/SCALE/[setting=value/]seed-N/` with
+`results.json` (its evaluation) and `audit.json`; `logitpair reproduce TARGET --records results` trains, evaluates, audits and records what is
+missing. `--dry-run` says what that is.
+
+{CAUTION}
+
+Ours are means over the seeds, with the 95% interval of one test set and the range over the seeds. Black box: the worst of images made against
+an independently trained copy of the same recipe, or of the sources that are named. Audited: what no search of `logitpair audit` broke, of the
+first 1,000 test images where nothing else is said.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    costs = json.loads(PLAN.read_text()) if PLAN.exists() else {}
+    return "\n".join([HEAD, *(_section(name, target, costs) for name, target in TARGETS.items())])
+
+
+def _section(name: str, target: Target, costs: dict[str, float]) -> str:
+    sections = {scale: Section.read(target, scale, RECORDS) for scale in ("paper", "cpu")}
+    blocks = [f"## {target.title}"]
+    if all(section.is_empty for section in sections.values()):
+        blocks.append(sections["paper"].markdown())
+    blocks += [f"### Scale {scale}\n\n{section.markdown()}" for scale, section in sections.items() if not section.is_empty]
+    blocks += [_not_run(name, target, scale, costs) for scale, section in sections.items() if section.is_empty and _has(target, scale)]
+    return "\n\n".join([*map(str.strip, blocks), *filter(None, [REMARKS.get(name)])]) + "\n"
+
+
+def _has(target: Target, scale: str) -> bool:
+    return scale == "paper" or all(scale in recipes.load(row.recipe).scales for row in target.rows)
+
+
+def _not_run(name: str, target: Target, scale: str, costs: dict[str, float]) -> str:
+    command = f"logitpair reproduce {name}" + (f" --scale {scale}" if scale != "paper" else "") + " --data-dir DATA"
+    if scale != "paper":
+        return f"Scale {scale}: not run. `{command}`"
+    trained = dict.fromkeys(row.recipe for row in target.rows)
+    known = [f"{duration(costs[recipe])} for `{recipe}`" for recipe in trained if recipe in costs]
+    cost = f" One training on one {GPU.upper()}, as `logitpair plan` counts it: {listing(known)}." if known else ""
+    return f"Scale paper: not run. `{command}`.{cost}"
+
+
+def count_costs() -> None:
+    """Write the seconds of one training by each recipe at its own scale on one GPU, as ``logitpair plan`` gives them."""
+    import torch
+
+    from logitpair.config import parsing
+    from logitpair.training.cost_estimate import GPUS, run_cost, step_cost
+
+    costs: dict[str, float] = {}
+    for recipe in dict.fromkeys(row.recipe for target in TARGETS.values() for row in target.rows):
+        run = recipes.load(recipe).run
+        images, shape = DATA[run["data"]["class_path"].rpartition(".")[2]]
+        sizes = list(map(int, (shape or "3x{0}x{0}".format(run["data"]["init_args"]["size"])).split("x")))
+        source = json.dumps([{"class_path": run["model"]["class_path"], "init_args": run["model"].get("init_args", {})}])
+        config = parsing.resolve(
+            run, [f"--objective.sources={source}"] if "sources" in run["objective"].get("init_args", {}) else []
+        ).config
+        step = step_cost(config, torch.rand(2, *sizes), torch.arange(2))
+        costs[recipe] = round(run_cost(config, step, images, GPUS[GPU], 1).seconds)
+        sys.stdout.write(f"{recipe}: {duration(costs[recipe])}\n")
+    PLAN.write_text(json.dumps(costs, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    if "--plan" in sys.argv[1:]:
+        count_costs()
+    PAGE.write_text(page())
+    sys.stdout.write(f"Wrote {PAGE}\n")

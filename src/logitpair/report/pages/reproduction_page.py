@@ -1,0 +1,216 @@
+"""A table of the paper beside what is recorded of its networks, as Markdown and as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from logitpair.config import recipes
+from logitpair.evaluation.confidence import percent
+from logitpair.evaluation.result import markdown
+from logitpair.report.figures.sweep_figures import Reference
+from logitpair.report.pages import elements as html
+from logitpair.report.pages.sweep_page import finding, write_sweeps
+from logitpair.report.records import load_sweep
+from logitpair.report.text.format import duration, pairs, span
+from logitpair.report.text.summary import lead
+from logitpair.reproduction.paper import COLUMNS, Claim, Row, Target
+from logitpair.reproduction.plan import Plan
+from logitpair.reproduction.records import Measured, Run, keep_sweep, mean
+from logitpair.storage.atomic_files import atomic_write
+from logitpair.storage.results import Accuracy, SweepResults
+
+CAUTION = (
+    "Accuracy under attack is an upper bound: a stronger attack can only lower it, and where there is an audit, its number is the one to "
+    "quote. Intervals (95%) tell what another draw of test images could change, the range over seeds what another training changed. Scales "
+    "other than the paper's have smaller networks, shorter trainings or other images: they repeat its comparisons, not its numbers."
+)
+FIGURE1 = (
+    Reference("Gaussian noise alone in the paper (about 25%)", 0.25, "mnist-noise"),
+    Reference("logit squeezing in the paper (86.4%, Table 7)", 0.864, "mnist-squeezing"),
+)
+DASH = html.DASH
+
+
+def write_target(name: str, plan: Plan, records: Path) -> list[Path]:
+    """Write ``NAME.md`` and ``NAME.html``, of a figure also ``NAME.svg``, from what is recorded. Returns the files."""
+    target, page = plan.known[name], plan.out / f"{name}.html"
+    files = [page]
+    if target.figure:
+        runs = [Run.of(row, seed) for row in target.rows for seed in range(plan.seeds)]
+        by_recipe = [[run for run in runs if run.recipe == recipe] for recipe in dict.fromkeys(run.recipe for run in runs)]
+        sweeps = [keep_sweep(some, plan.scale, plan.out / "runs", records) for some in by_recipe]
+        files = write_sweeps(sweeps, page, FIGURE1, target.title)
+    section = Section.read(target, plan.scale, records)
+    if not target.figure:
+        atomic_write(page, section.page())
+    text = page.with_suffix(".md")
+    atomic_write(text, f"# {target.title}\n\n{section.markdown()}")
+    return [text, *files]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A target at a scale: the paper's numbers and what is recorded."""
+
+    target: Target
+    scale: str
+    measured: dict[str, Measured]  # by the row's method
+    sweeps: tuple[SweepResults, ...]  # of a figure
+
+    @classmethod
+    def read(cls, target: Target, scale: str, records: Path) -> Section:
+        """From the folder that all records lie in."""
+        folders = [records / recipe / scale for recipe in dict.fromkeys(row.recipe for row in target.rows) if target.figure]
+        sweeps = tuple(load_sweep(folder) for folder in folders if (folder / "sweep.json").exists())
+        return cls(target, scale, {row.method: Measured.read(row, scale, records) for row in target.rows}, sweeps)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is recorded."""
+        return not any(measured.evaluations for measured in self.measured.values())
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Head and rows: the paper's numbers, ours with interval and range over the seeds, and what an audit left."""
+        if self.target.transfer:
+            return self._by_source(self.target.transfer)
+        head = ["", *(words for column in self.target.columns for words in (f"{COLUMNS[column]}: paper %", "ours %")), "audited %", "seeds"]
+        rows: list[list[str]] = []
+        for row in self.target.rows:
+            of, cells = self.measured[row.method], list[str]()
+            for column in self.target.columns:
+                cells += [_number(row.paper.get(column)), _cell(of.accuracies(self.target, row, column))]
+            audited = _cell([audit.robust_accuracy for audit in of.audits])
+            rows.append([row.method, *cells, audited, str(len(of.evaluations) or "not run")])
+        return head, rows
+
+    def _by_source(self, attack: str) -> tuple[list[str], list[list[str]]]:
+        (row,) = self.target.rows
+        return [f"{attack} images made against", "paper %", "ours %"], [
+            [source, _number(row.paper.get(source)), _cell(self._from(source, attack))] for source in self.target.sources
+        ]
+
+    def _from(self, source: str, attack: str) -> list[Accuracy]:
+        """What images of one attack on one source leave of a transfer's row, one entry a seed."""
+        (row,) = self.target.rows
+        return [each.black_box[source].attacks[attack] for each in self.measured[row.method].evaluations if source in each.black_box]
+
+    def sentences(self) -> Iterator[str]:
+        """Each claim beside what happened here, what a figure's sweeps found, and what the audits lowered."""
+        yield from map(finding, self.sweeps)
+        rows = {row.method: row for row in self.target.rows}
+        for claim in self.target.claims:
+            yield self._claim(claim, rows[claim.better], rows[claim.worse])
+        if self.target.transfer:
+            yield from self._transfer(self.target.transfer)
+        for method, measured in self.measured.items():
+            white, audited = mean([each.white_box for each in measured.evaluations]), _audited(measured)
+            if white and audited and not self.target.figure:
+                verdicts = ", ".join(dict.fromkeys(audit.verdict for audit in measured.audits))
+                lowered = f"from {_text(white)} of {white.total:,} images to {_text(audited)} of the first {audited.total:,}"
+                yield f"The audit lowers {method}, white box, {lowered}; its verdict: {verdicts}."
+
+    def _claim(self, claim: Claim, better: Row, worse: Row) -> str:
+        said = f"{better.method} keeps more right than {worse.method}, {COLUMNS[claim.column]}"
+        numbers = [row.paper.get(claim.column) for row in (better, worse)]
+        paper = "" if None in numbers else f" In the paper {_number(numbers[0])}% against {_number(numbers[1])}%."
+        first, second = (mean(self.measured[row.method].accuracies(self.target, row, claim.column)) for row in (better, worse))
+        if not (first and second):
+            return f"{said}.{paper} Not run here."
+        left, others_left = (_audited(self.measured[row.method]) for row in (better, worse))
+        under = f" Under the audit {_difference(left, others_left)}." if claim.column == "white_box" and left and others_left else ""
+        return f"{said}: {_verdict(first, second)}.{paper} Here {_difference(first, second)}.{under}"
+
+    def _transfer(self, attack: str) -> Iterator[str]:
+        """Whether the last source's images leave less than those of each other one."""
+        (row,) = self.target.rows
+        left = [mean(self._from(source, attack)) for source in self.target.sources]
+        *others, last = zip(self.target.sources, left, strict=True)
+        for name, found in others:
+            said = f"{row.method} keeps more right of images made against {name} than of those made against {last[0]}"
+            if found and last[1]:
+                yield f"{said}: {_verdict(found, last[1])}. Here {_difference(found, last[1])}."
+            else:
+                yield f"{said}. Not run here."
+
+    def costs(self) -> tuple[list[str], list[list[str]]]:
+        """What each row took, on the mean of its seeds."""
+        head = ["", "recipe", "training", "evaluation", "audit", "hardware of the training"]
+        rows: list[list[str]] = []
+        for row in self.target.rows:
+            of = self.measured[row.method]
+            trainings = [each.training for each in of.evaluations if each.training]
+            settings = "".join(f" --{setting} {value}" for setting, value in row.settings.items())
+            rows.append(
+                [
+                    row.method,
+                    f"`{row.recipe}{settings}`",
+                    _time(training.seconds for training in trainings),
+                    _time(each.wall_time_seconds for each in of.evaluations),
+                    _time(audit.wall_time_seconds for audit in of.audits),
+                    "; ".join(dict.fromkeys(pairs(training.hardware) for training in trainings)) or DASH,
+                ]
+            )
+        return head, rows
+
+    def deviations(self) -> dict[str, str]:
+        """Where the recipes depart from the paper at this scale, by recipe."""
+        said = {row.recipe: recipes.load(row.recipe).about.get("deviations", {}).get(self.scale) for row in self.target.rows}
+        return {recipe: " ".join(text.split()) for recipe, text in said.items() if text}
+
+    def markdown(self) -> str:
+        """All of it but the title."""
+        lists = [f"- {sentence}" for sentence in self.sentences()], [f"- `{recipe}`: {text}." for recipe, text in self.deviations().items()]
+        blocks = [markdown(*self.table()), self.target.note, "\n".join(lists[0])]
+        blocks += [f"Deviations at scale {self.scale}:", "\n".join(lists[1])] if lists[1] else []
+        costs = [] if self.is_empty else [markdown(*self.costs())]
+        return "\n\n".join(filter(None, [*blocks, *costs])) + "\n"
+
+    def page(self) -> str:
+        """The same as a page of its own."""
+        costs, deviations = self.costs(), [f"{recipe}: {text}." for recipe, text in self.deviations().items()]
+        sections = [
+            html.section("numbers", f"The paper's numbers and ours, scale {self.scale}", html.table("Numbers", *self.table())),
+            html.section("claims", "What the paper claims, and what happened here", *map(html.text, self.sentences())),
+            html.section("how", "How it was made", *map(html.text, deviations), html.table("Costs", *costs)),
+        ]
+        return html.page("Reproduction", self.target.title, filter(None, [self.target.note]), CAUTION, *sections)
+
+
+def _verdict(first: Accuracy, second: Accuracy) -> str:
+    """What our numbers say of a claim that the first is above the second."""
+    _, low, high = lead(first, second)
+    return "so it is here" if low > 0 else "here it is the other way round" if high < 0 else "here the images cannot tell"
+
+
+def _difference(first: Accuracy, second: Accuracy) -> str:
+    points, low, high = (f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}") for value in lead(first, second))
+    return f"{_text(first)} against {_text(second)}, a difference of {points} points ({low} to {high})"
+
+
+def _audited(measured: Measured) -> Accuracy | None:
+    return mean([audit.robust_accuracy for audit in measured.audits])
+
+
+def _cell(seeds: Sequence[Accuracy]) -> str:
+    """``96.1 (95.7 - 96.5)``, and from two seeds on their range."""
+    found = mean(seeds)
+    if not found:
+        return DASH
+    over = f"; seeds {span((min(each.top1 for each in seeds), max(each.top1 for each in seeds)))}" if len(seeds) > 1 else ""
+    return f"{percent(found.top1, 1)} ({span(found.ci95)}{over})"
+
+
+def _text(found: Accuracy) -> str:
+    return f"{percent(found.top1, 1)}% ({span(found.ci95)})"
+
+
+def _number(percentage: float | None) -> str:
+    return DASH if percentage is None else f"{percentage:.1f}"
+
+
+def _time(seconds: Iterable[float]) -> str:
+    known = list(seconds)
+    return duration(fmean(known)) if known else DASH

@@ -1,0 +1,189 @@
+"""From targets to runs: what has to be trained, evaluated and audited, each once and by the command that a user would type."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from logitpair.reproduction.paper import TARGETS, Row, Target
+from logitpair.reproduction.records import Run, finished, recipe_of
+from logitpair.storage import checkpoint
+from logitpair.storage.results import AuditResults, EvaluationResults, Training
+from logitpair.sweeps.runner import Commands
+
+FOLDERS = {  # of a data set, in a folder of several
+    "MNIST": ("mnist",),
+    "SVHN": ("svhn",),
+    "ImageNet": ("imagenet", "imagenette"),  # ten classes do for the scale smoke
+    "TinyImageNet": ("tiny-imagenet-20",),
+}
+EXAMPLES = {"smoke": 40}  # test images of an evaluation, by scale; all at others
+AUDITED = {"smoke": 20}  # likewise of an audit, and 1,000 at others
+BUDGET = {"smoke": ["--budget", "20"]}
+
+
+@dataclass
+class Measurement:
+    """What is measured of a run, for all targets together."""
+
+    attacks: str | None
+    reference: str | None
+    sources: dict[str, Run] = field(default_factory=dict[str, Run])
+    audited: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training, an evaluation or an audit of a run."""
+
+    run: Run
+    kind: str  # train, evaluate or audit
+    command: list[str]
+    done: bool
+    seconds: float | None  # that it takes on the mean of the recipe's runs at this scale that have done it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that the targets need.
+
+    Args:
+        targets: names of ``paper.TARGETS``.
+        scale: of every recipe.
+        seeds: how many, from 0 on.
+        out: the run directories go to ``out/runs``.
+        data_dir: the folder of the data set, or of several by their names in ``FOLDERS``.
+        device: to work on.
+        examples: test images of each evaluation, from the first; by default those of ``EXAMPLES``.
+
+    Raises:
+        InputError: for a scale that a recipe does not have.
+    """
+
+    targets: Sequence[str]
+    scale: str
+    seeds: int
+    out: Path
+    data_dir: Path | None = None
+    device: str = "auto"
+    examples: int | None = None
+    known: Mapping[str, Target] = field(default_factory=lambda: TARGETS)
+
+    def __post_init__(self) -> None:
+        for run in self.runs:
+            recipe_of(run.recipe).at_scale(self.scale)
+
+    @cached_property
+    def measurements(self) -> dict[Run, Measurement]:
+        """What is measured, by run."""
+        found: dict[Run, Measurement] = {}
+        for target, seed in itertools.product([self.known[name] for name in self.targets], range(self.seeds)):
+            for row in target.rows:
+                wanted = found.setdefault(Run.of(row, seed), Measurement(target.attacks, target.reference))
+                wanted.sources |= {recipe: _source(row, recipe, seed) for recipe in target.sources_of(row)}
+                wanted.audited |= not target.figure
+        return found
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """What is trained: static sources first, then what is measured and the sources of black-box images."""
+        measured = self.measurements
+        runs = [*measured, *(source for wanted in measured.values() for source in wanted.sources.values())]
+        return list(dict.fromkeys([*(source for run in runs for source in run.static_sources), *runs]))
+
+    def folder(self, run: Run) -> Path:
+        """The run directory."""
+        return self.out / "runs" / run.path(self.scale)
+
+    def steps(self) -> list[Step]:
+        """Every training, evaluation and audit, the finished ones too."""
+        measured = self.measurements
+        return [step for run in self.runs for step in self._steps(run, measured.get(run))]
+
+    def _steps(self, run: Run, wanted: Measurement | None) -> Iterator[Step]:
+        folder = self.folder(run)
+        trained = finished(folder, Training)
+        yield Step(run, "train", self._train(run), trained is not None, self._seconds(run, Training))
+        if wanted is None:
+            return
+        evaluation, audit = finished(folder, EvaluationResults), finished(folder, AuditResults)
+        complete = trained and evaluation and evaluation.training and wanted.sources.keys() <= evaluation.black_box.keys()
+        evaluate = self._evaluate(run, wanted, evaluation)
+        yield Step(run, "evaluate", evaluate, bool(complete), self._seconds(run, EvaluationResults))
+        if wanted.audited:
+            done = bool(trained and audit and audit.training)
+            yield Step(run, "audit", self._audit(run, wanted), done, self._seconds(run, AuditResults))
+
+    def waves(self) -> Iterator[dict[str, Commands]]:
+        """The commands that are left, by run, in three waves, each found when those before are through: sources come first."""
+        for needs_sources in (False, True):
+            left = [step for step in self.steps() if step.kind == "train" and not step.done]
+            yield {str(step.run.path(self.scale)): [step.command] for step in left if bool(step.run.static_sources) == needs_sources}
+        trained = {step.run for step in self.steps() if step.kind == "train" and step.done}
+        wave: dict[str, list[list[str]]] = {}
+        for run, wanted in self.measurements.items():
+            if {run, *wanted.sources.values()} <= trained:
+                wave[str(run.path(self.scale))] = [step.command for step in self._steps(run, wanted) if not step.done]
+        yield {name: commands for name, commands in wave.items() if commands}
+
+    def _train(self, run: Run) -> list[str]:
+        return ["train", run.recipe, "--scale", self.scale, *self._common(run), "--out", str(self.folder(run)), *self.overrides(run)]
+
+    def overrides(self, run: Run) -> list[str]:
+        """What the run changes about its recipe."""
+        settings = {"seed": str(run.seed), **dict(run.settings)}
+        networks = [str(self.folder(source)) for source in run.static_sources]
+        if networks:
+            sources = [{"class_path": "logitpair.runs.TrainedRun", "init_args": {"run": network}} for network in networks]
+            settings["objective.sources"] = json.dumps(sources)
+        return [f"--{setting}={value}" for setting, value in settings.items()]
+
+    def _evaluate(self, run: Run, wanted: Measurement, before: EvaluationResults | None) -> list[str]:
+        """Also with the sources that an evaluation ``before`` had, which would otherwise refuse to be written over."""
+        sources = {name: source.run for name, source in before.sources.items()} if before else {}
+        sources |= {name: str(self.folder(source)) for name, source in wanted.sources.items()}
+        tried = [word for name, path in sources.items() for word in ("--source", f"{name}={path}")]
+        limit = _option("examples", self.examples or EXAMPLES.get(self.scale))
+        return ["evaluate", str(self.folder(run)), *self._common(run), *_option("attacks", wanted.attacks), *limit, *tried]
+
+    def _audit(self, run: Run, wanted: Measurement) -> list[str]:
+        limit = ["--examples", str(min(filter(None, (self.examples, AUDITED.get(self.scale, 1000)))))]
+        attack = _option("attacks", wanted.reference)
+        return ["audit", str(self.folder(run)), *self._common(run), *attack, *limit, *BUDGET.get(self.scale, [])]
+
+    def _common(self, run: Run) -> list[str]:
+        return ["--device", self.device, *_option("data-dir", self.data_folder(run.recipe))]
+
+    def data_folder(self, recipe: str) -> Path | None:
+        """Where a recipe's images are: in the folder of its data set if ``data_dir`` has one, else in that itself."""
+        if self.data_dir is None or not self.data_dir.is_dir():
+            return self.data_dir
+        data_set = recipe_of(recipe).at_scale(self.scale)["data"]["class_path"].rpartition(".")[2]
+        inside = {path.name for path in self.data_dir.iterdir()}
+        return next((self.data_dir / name for name in FOLDERS.get(data_set, ()) if name in inside), self.data_dir)
+
+    def _seconds(self, run: Run, kind: type[Training | EvaluationResults | AuditResults]) -> float | None:
+        folders = sorted((self.out / "runs" / run.recipe / self.scale).glob("**/seed-*"))
+        known = [record for folder in folders if (record := finished(folder, kind))]
+        times = [record.seconds if isinstance(record, Training) else record.wall_time_seconds for record in known]
+        return statistics.fmean(times) if times else None
+
+
+def is_begun(run_directory: Path) -> bool:
+    """Whether a training has saved a checkpoint to go on from."""
+    return checkpoint.path_of(run_directory).exists()
+
+
+def _source(row: Row, recipe: str, seed: int) -> Run:
+    """An independently trained source: under another seed, which does not depend on the number of seeds."""
+    other = seed - 1 if seed else 1
+    return Run.of(row, other) if recipe == row.recipe else Run(recipe, (), other)
+
+
+def _option(name: str, value: object) -> list[str]:
+    return [] if value is None else [f"--{name}", str(value)]

@@ -1,0 +1,153 @@
+"""Where a run lies, what is recorded of it, and what the seeds of a table's row come to. Imports no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from logitpair.config import recipes
+from logitpair.errors import InputError
+from logitpair.evaluation.confidence import wilson
+from logitpair.reproduction.paper import Row, Target
+from logitpair.storage.result_files import read_record, write_record
+from logitpair.storage.results import (
+    SCHEMA,
+    Accuracy,
+    AuditResults,
+    Axis,
+    EvaluationResults,
+    Record,
+    SweepResults,
+    SweepRun,
+    Training,
+)
+from logitpair.sweeps import grid, record
+
+WRITER = "logitpair reproduce"
+FILES: dict[type[Record], str] = {  # in a run directory
+    Training: "training.json",
+    EvaluationResults: "evaluation/test/results.json",
+    AuditResults: "audit/results.json",
+}
+RECORDED: dict[type[EvaluationResults] | type[AuditResults], str] = {EvaluationResults: "results.json", AuditResults: "audit.json"}
+Kind = TypeVar("Kind", bound=Record)
+recipe_of = functools.cache(recipes.load)  # none is changed here
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training: a recipe with settings of its own under a seed. Targets that want the same one share it."""
+
+    recipe: str
+    settings: tuple[tuple[str, str], ...]
+    seed: int
+
+    @classmethod
+    def of(cls, row: Row, seed: int) -> Run:
+        """The run of a row."""
+        return cls(row.recipe, tuple(row.settings.items()), seed)
+
+    @property
+    def static_sources(self) -> list[Run]:
+        """The runs that ensemble adversarial training takes its static sources from: of the recipes that its own names its sources by."""
+        settings = recipe_of(self.recipe).run["objective"].get("init_args", {})
+        return [Run(Path(source["init_args"]["run"]).name, (), self.seed) for source in settings.get("sources", [])]
+
+    def path(self, scale: str) -> Path:
+        """``RECIPE/SCALE/[setting=value/]seed-N``: of the run directory below ``runs``, and of its records below ``results``."""
+        return Path(self.recipe, scale, grid.folder(dict(self.settings), self.seed))
+
+
+def finished(run_directory: Path, kind: type[Kind]) -> Kind | None:
+    """What a run directory holds of a kind; None where that is not there or cannot be read."""
+    try:
+        return read_record(run_directory / FILES[kind], kind, WRITER)
+    except InputError:
+        return None
+
+
+def keep(run_directory: Path, records: Path) -> None:
+    """Copy what a run directory holds of measurements into a folder of records, without the paths of this machine."""
+    for kind, name in RECORDED.items():
+        if results := finished(run_directory, kind):
+            sources = {source: replace(known, run=source) for source, known in results.sources.items()}
+            write_record(records / name, replace(results, sources=sources))
+
+
+def keep_sweep(runs: Sequence[Run], scale: str, run_directories: Path, records: Path) -> Path:
+    """Write the runs of one recipe as a sweep over their settings into its folder of records, which is returned."""
+    folder = records / runs[0].recipe / scale
+    axes = {setting: [dict(run.settings)[setting] for run in runs] for setting, _ in runs[0].settings}
+    head = SweepResults(
+        schema=SCHEMA,
+        recipe=runs[0].recipe,
+        scale=scale,
+        overrides={},
+        axes=tuple(Axis(setting=setting, values=tuple(map(grid.value, dict.fromkeys(texts)))) for setting, texts in axes.items()),
+        seeds=tuple(sorted({run.seed for run in runs})),
+        runs=(),
+        points=(),
+    )
+    entries: list[SweepRun] = []
+    for run in runs:
+        settings = {setting: grid.value(text) for setting, text in run.settings}
+        path = str(run.path(scale).relative_to(folder.relative_to(records)))
+        entry = SweepRun(path=path, settings=settings, seed=run.seed, evaluation={}, status="pending")
+        with contextlib.suppress(InputError):
+            entry = record.finished(entry, run_directories / run.path(scale))
+        entries.append(entry)
+    record.write(folder, head, entries)
+    return folder
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is recorded of a row at a scale, one entry a seed."""
+
+    evaluations: tuple[EvaluationResults, ...]
+    audits: tuple[AuditResults, ...]
+
+    @classmethod
+    def read(cls, row: Row, scale: str, records: Path) -> Measured:
+        """From the folder that all records lie in."""
+        folders = sorted((records / Run.of(row, 0).path(scale)).parent.glob("seed-*"))
+
+        def read(name: str, kind: type[Kind]) -> tuple[Kind, ...]:
+            return tuple(read_record(folder / name, kind, WRITER) for folder in folders if (folder / name).exists())
+
+        return cls(read(RECORDED[EvaluationResults], EvaluationResults), read(RECORDED[AuditResults], AuditResults))
+
+    def accuracies(self, target: Target, row: Row, column: str) -> list[Accuracy]:
+        """A column of the table, one entry a seed; those without it are left out."""
+        return [found for results in self.evaluations if (found := accuracy(results, column, target.sources_of(row)))]
+
+
+def accuracy(results: EvaluationResults, column: str, sources: tuple[str, ...]) -> Accuracy | None:
+    """A column of a table: black box the worst of all sources, and top-5 as if it were top-1; None where it was not measured."""
+    setting = column.removesuffix("_top5")
+    suites = [results.black_box[name] for name in sources if name in results.black_box]
+    if setting == "black_box" and len(suites) < max(1, len(sources)):
+        return None
+    found: list[Accuracy] = [results.clean] if setting == "clean" else [results.white_box] if setting == "white_box" else [*suites]
+    if setting == column:
+        return min(found, key=lambda each: each.top1)
+    shares = [each.top5 for each in found if each.top5 is not None]
+    return of_share(min(shares), results.examples) if shares else None
+
+
+def of_share(share: float, total: int) -> Accuracy:
+    """So large a share of ``total`` images, with its interval."""
+    correct = round(share * total)
+    return Accuracy(top1=share, correct=correct, total=total, ci95=wilson(correct, total))
+
+
+def mean(seeds: Sequence[Accuracy]) -> Accuracy | None:
+    """The mean over the seeds with the interval of one of them, for the images are the same; None without any."""
+    return of_share(statistics.fmean(each.top1 for each in seeds), min(each.total for each in seeds)) if seeds else None

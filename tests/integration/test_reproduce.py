@@ -1,0 +1,125 @@
+"""Reproducing tables of tiny networks: killed on the way, gone on with, and nothing done twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import forked_sweeps
+import pytest
+
+from logitpair.cli.main import main
+from logitpair.reproduction.paper import TARGETS, Claim, Row, Target
+from logitpair.storage.result_files import read_record
+from logitpair.storage.results import AuditResults, EvaluationResults
+
+MPGD = Row("M-PGD", "digits-mpgd", {"white_box": 93.2, "black_box": 96.0})
+ENSEMBLE = Row("ensemble", "digits-ensemble")  # whose static source is digits-plain
+TABLE = Target(
+    title="A table of digits",
+    columns=("white_box", "black_box", "clean"),
+    rows=(MPGD, ENSEMBLE),
+    claims=(Claim("M-PGD", "ensemble"),),
+)
+TRANSFER = Target(
+    title="A transfer of digits",
+    columns=(),
+    rows=(MPGD,),
+    sources=("digits-plain", "digits-ensemble"),
+    transfer="pgd",
+)
+OPTIONS = ("--scale", "smoke", "--seeds", "1", "--jobs", "2", "--out")
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The table, whose command was killed once."""
+    out = tmp_path_factory.mktemp("reproduce") / "out"
+    killed = forked_sweeps.start_reproduction(out.parent, {"table": TABLE}, "table", *OPTIONS, str(out))
+    killed.wait_until(lambda: any(out.glob("runs/*/smoke/seed-*/training.json")))
+    killed.signal(signal.SIGKILL)
+    assert killed.wait().code == -signal.SIGKILL
+    done = forked_sweeps.start_reproduction(out.parent, {"table": TABLE}, "all", *OPTIONS, str(out)).wait()
+    assert done.code == 0, done.stderr
+    return out
+
+
+@pytest.fixture
+def targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logitpair.cli.commands.reproduce.TARGETS", {"table": TABLE})
+    for name in list(TARGETS):
+        monkeypatch.delitem(TARGETS, name)
+    monkeypatch.setitem(TARGETS, "table", TABLE)
+
+
+def trained(out: Path) -> set[str]:
+    return {str(path.parent.relative_to(out / "runs")) for path in out.glob("runs/**/training.json")}
+
+
+def test_each_run_is_trained_once_and_sources_under_another_seed(reproduced: Path) -> None:
+    assert trained(reproduced) == {f"digits-{name}/smoke/seed-{seed}" for name in ("mpgd", "ensemble", "plain") for seed in (0, 1)}
+    sources = (reproduced / "runs" / "digits-ensemble" / "smoke" / "seed-1" / "config.yaml").read_text()
+    assert "digits-plain/smoke/seed-1" in sources
+
+
+def test_what_is_recorded_has_one_shape_and_no_paths_of_this_machine(reproduced: Path) -> None:
+    records = reproduced / "results"
+    assert {str(path.relative_to(records)) for path in records.rglob("*.json")} == {
+        f"digits-{name}/smoke/seed-0/{kind}.json" for name in ("mpgd", "ensemble") for kind in ("results", "audit")
+    }
+    for name in ("mpgd", "ensemble"):
+        folder = records / f"digits-{name}" / "smoke" / "seed-0"
+        evaluation = read_record(folder / "results.json", EvaluationResults, "test")
+        audit = read_record(folder / "audit.json", AuditResults, "test")
+        assert (evaluation.examples, audit.examples) == (40, 20)
+        assert list(evaluation.black_box) == [f"digits-{name}"]
+        assert evaluation.training is not None
+        assert str(reproduced) not in (folder / "results.json").read_text() + (folder / "audit.json").read_text()
+
+
+def test_the_page_has_the_papers_numbers_and_ours(reproduced: Path) -> None:
+    text = (reproduced / "table.md").read_text()
+    evaluation = json.loads((reproduced / "results" / "digits-mpgd" / "smoke" / "seed-0" / "results.json").read_text())
+    assert "# A table of digits" in text
+    assert "| M-PGD | 93.2 |" in text
+    assert f"{100 * evaluation['white_box']['top1']:.1f} (" in text
+    assert "M-PGD keeps more right than ensemble, white box: " in text
+    assert "A table of digits" in (reproduced / "table.html").read_text()
+
+
+@pytest.mark.usefixtures("targets")
+def test_the_same_command_again_does_nothing_and_a_dry_run_says_so(reproduced: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def times() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in (reproduced / "runs").rglob("*") if path.name in ("results.json", "last.pt")}
+
+    before = times()
+    assert main(["reproduce", "table", *OPTIONS, str(reproduced)]) == 0
+    assert times() == before
+    capsys.readouterr()
+    assert main(["reproduce", "table", *OPTIONS, str(reproduced), "--dry-run"]) == 0
+    assert "10 of 10 steps are finished; 0 are left." in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("targets")
+def test_a_dry_run_takes_times_from_like_runs_and_writes_nothing(reproduced: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = set(reproduced.rglob("*"))
+    assert main(["reproduce", "table", "--scale", "smoke", "--seeds", "3", "--out", str(reproduced), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert set(reproduced.rglob("*")) == files
+    assert "digits-mpgd/smoke/seed-2" in out
+    assert "of them take about" in out
+    empty = reproduced.with_name("empty")
+    assert main(["reproduce", "table", "--scale", "smoke", "--seeds", "1", "--out", str(empty), "--dry-run"]) == 0
+    assert "The time of 10 is not known" in capsys.readouterr().out
+    assert not empty.exists()
+
+
+def test_another_target_shares_the_runs_and_keeps_the_sources(reproduced: Path, tmp_path: Path) -> None:
+    before = trained(reproduced)
+    done = forked_sweeps.start_reproduction(tmp_path, {"transfer": TRANSFER}, "transfer", *OPTIONS, str(reproduced)).wait()
+    assert done.code == 0, done.stderr
+    assert trained(reproduced) == before
+    path = reproduced / "results" / "digits-mpgd" / "smoke" / "seed-0" / "results.json"
+    assert set(read_record(path, EvaluationResults, "test").black_box) == {"digits-mpgd", "digits-plain", "digits-ensemble"}
+    assert "| digits-plain |" in (reproduced / "transfer.md").read_text()

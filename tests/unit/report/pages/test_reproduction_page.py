@@ -1,0 +1,110 @@
+"""What a page says of a claim of the paper: that it holds here, that the opposite does, or that the images cannot tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from handmade_results import AUDIT, EVALUATION
+from msgspec.structs import replace
+
+from logitpair.evaluation.confidence import wilson
+from logitpair.report.pages.reproduction_page import Section
+from logitpair.reproduction.paper import Claim, Row, Target
+from logitpair.reproduction.records import Run
+from logitpair.storage.result_files import write_record
+from logitpair.storage.results import Accuracy
+
+ALP, MPGD = Row("ALP", "mnist-clp", {"white_box": 96.4}), Row("M-PGD", "mnist-noise", {"white_box": 93.2})
+TABLE = Target(title="A table", columns=("white_box", "clean"), rows=(MPGD, ALP), claims=(Claim("ALP", "M-PGD"),), note="A note.")
+(SOURCE,) = EVALUATION.black_box
+
+
+def figures(correct: int) -> dict[str, object]:
+    return {"top1": correct / 200, "correct": correct, "total": 200, "ci95": wilson(correct, 200)}
+
+
+def recorded(records: Path, row: Row, *white_box: int, audited: int | None = None) -> None:
+    """Seeds of a row with so many of 200 images correct, the first of them audited."""
+    for seed, correct in enumerate(white_box):
+        folder = records / Run.of(row, seed).path("cpu")
+        write_record(folder / "results.json", replace(EVALUATION, white_box=replace(EVALUATION.white_box, **figures(correct))))
+        if audited is not None and seed == 0:
+            write_record(folder / "audit.json", replace(AUDIT, robust_accuracy=Accuracy(**figures(audited))))
+
+
+def sentence(records: Path, start: str, target: Target = TABLE) -> str:
+    (found,) = (each for each in Section.read(target, "cpu", records).sentences() if each.startswith(start))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("alp", "mpgd", "verdict"),
+    [(150, 100, "so it is here"), (100, 150, "here it is the other way round"), (101, 100, "here the images cannot tell")],
+)
+def test_a_claim_is_judged_by_the_interval_of_the_difference(tmp_path: Path, alp: int, mpgd: int, verdict: str) -> None:
+    recorded(tmp_path, ALP, alp)
+    recorded(tmp_path, MPGD, mpgd)
+    found = sentence(tmp_path, "ALP keeps more right than M-PGD, white box")
+    assert f": {verdict}. In the paper 96.4% against 93.2%. Here {alp / 2:.1f}%" in found
+    assert f"difference of {(alp - mpgd) / 2:+.1f}".replace("-", "\N{MINUS SIGN}") in found
+
+
+def test_a_claim_without_runs_is_not_judged(tmp_path: Path) -> None:
+    recorded(tmp_path, ALP, 150)
+    found = sentence(tmp_path, "ALP keeps more right than M-PGD")
+    assert found.endswith("In the paper 96.4% against 93.2%. Not run here.")
+    assert "here" not in found.removesuffix("here.")
+
+
+def test_the_table_has_means_over_seeds_with_their_range_and_what_audits_left(tmp_path: Path) -> None:
+    recorded(tmp_path, ALP, 100, 120, audited=20)
+    head, (mpgd, alp) = Section.read(TABLE, "cpu", tmp_path).table()
+    assert head == ["", "white box: paper %", "ours %", "clean: paper %", "ours %", "audited %", "seeds"]
+    assert mpgd == ["M-PGD", "93.2", "–", "–", "–", "–", "not run"]  # noqa: RUF001
+    low, high = (100 * bound for bound in wilson(110, 200))
+    assert alp[2] == f"55.0 ({low:.1f} – {high:.1f}; seeds 50.0 – 60.0)"  # noqa: RUF001
+    assert alp[5].startswith("10.0 (")
+    assert alp[6] == "2"
+    assert "from 55.0%" in sentence(tmp_path, "The audit lowers ALP")
+    assert "to 10.0%" in sentence(tmp_path, "The audit lowers ALP")
+
+
+def test_claims_are_compared_under_the_audit_too(tmp_path: Path) -> None:
+    recorded(tmp_path, ALP, 150, audited=20)
+    recorded(tmp_path, MPGD, 100, audited=60)
+    assert "Under the audit 10.0% " in sentence(tmp_path, "ALP keeps more right")
+
+
+def test_a_transfer_is_shown_source_by_source(tmp_path: Path) -> None:
+    suite = EVALUATION.black_box[SOURCE]
+    (attack,) = suite.attacks
+    target = Target(title="t", columns=(), rows=(replace_paper(ALP, {"b": 47.1}),), sources=("a", "b"), transfer=attack)
+    suites = {
+        name: replace(suite, attacks={attack: replace(suite.attacks[attack], **figures(n))}) for name, n in {"a": 130, "b": 90}.items()
+    }
+    folder = tmp_path / Run.of(ALP, 0).path("cpu")
+    write_record(folder / "results.json", replace(EVALUATION, black_box=suites))
+    _, rows = Section.read(target, "cpu", tmp_path).table()
+    assert [row[:2] for row in rows] == [["a", "–"], ["b", "47.1"]]  # noqa: RUF001
+    assert rows[0][2].startswith("65.0 (")
+    found = sentence(tmp_path, "ALP keeps more right of images made against a than of those made against b", target)
+    assert ": so it is here. Here 65.0%" in found
+
+
+def replace_paper(row: Row, paper: dict[str, float]) -> Row:
+    return Row(row.method, row.recipe, paper)
+
+
+def test_text_and_page_say_the_same(tmp_path: Path) -> None:
+    empty = Section.read(TABLE, "cpu", tmp_path)
+    assert empty.is_empty
+    assert "training" not in empty.markdown()
+    recorded(tmp_path, ALP, 150)
+    section = Section.read(TABLE, "cpu", tmp_path)
+    assert not section.is_empty
+    for text in (section.markdown(), section.page()):
+        assert "A note." in text
+        assert "Not run here." in text
+        assert "a quarter of the filters" in text, "the deviation that the recipe gives for the scale"
+        assert "device cpu" in text

@@ -1,0 +1,106 @@
+"""Plans: which runs targets share, where sources come from, and what is left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from handmade_results import EVALUATION, TRAINING
+from msgspec.structs import replace
+
+from logitpair.errors import InputError
+from logitpair.reproduction.paper import ALP, ENSEMBLE, MPGD, PLAIN, SMOOTHING
+from logitpair.reproduction.plan import Plan
+from logitpair.reproduction.records import FILES, Run
+from logitpair.storage.result_files import write_record
+from logitpair.storage.results import EvaluationResults, Training
+
+
+def plan(out: Path, *targets: str, seeds: int = 1, scale: str = "smoke", data_dir: Path | None = None) -> Plan:
+    return Plan(targets=targets, scale=scale, seeds=seeds, out=out, data_dir=data_dir)
+
+
+def paths(plan: Plan) -> list[str]:
+    return [str(run.path(plan.scale)) for run in plan.runs]
+
+
+def test_targets_share_their_runs(tmp_path: Path) -> None:
+    alone = [set(paths(plan(tmp_path, name))) for name in ("table1", "table7", "figure1")]
+    together = paths(plan(tmp_path, "table1", "table7", "figure1"))
+    assert len(together) == len(set(together))
+    assert set(together) == set.union(*alone)
+    assert "mnist-mpgd/smoke/seed-0" in alone[0] & alone[1]
+    assert "mnist-squeezing/smoke/objective.weight=0.5/seed-0" in alone[1] & alone[2]
+
+
+@pytest.mark.parametrize(("seeds", "trained"), [(1, [0, 1]), (2, [0, 1]), (3, [0, 1, 2])])
+def test_the_source_of_a_seed_is_another_seed_whatever_their_number(tmp_path: Path, seeds: int, trained: list[int]) -> None:
+    of = plan(tmp_path, "table1", seeds=seeds)
+    assert sorted(run.seed for run in of.runs if run.recipe == "mnist-alp") == trained
+    sources = {run.seed: wanted.sources["mnist-alp"].seed for run, wanted in of.measurements.items() if run.recipe == "mnist-alp"}
+    assert sources == {seed: {0: 1, 1: 0, 2: 1}[seed] for seed in range(seeds)}
+
+
+def test_black_box_images_of_imagenet_come_from_three_networks_of_another_seed(tmp_path: Path) -> None:
+    of = plan(tmp_path, "table4")
+    for wanted in of.measurements.values():
+        assert wanted.sources == {recipe: Run(recipe, (), 1) for recipe in (PLAIN, MPGD, ALP)}
+    assert paths(of)[:2] == [f"{PLAIN}/smoke/seed-0", f"{SMOOTHING}/smoke/seed-0"], "static sources of ensemble training come first"
+
+
+def test_ensemble_training_waits_for_its_static_sources(tmp_path: Path) -> None:
+    of = plan(tmp_path, "transfer")
+    waves = [list(wave) for wave in of.waves()]
+    assert f"{ENSEMBLE.recipe}/smoke/seed-0" not in waves[0]
+    assert waves[1:] == [[f"{ENSEMBLE.recipe}/smoke/seed-0"], []]
+    (command,) = (step.command for step in of.steps() if step.kind == "train" and step.run.recipe == ENSEMBLE.recipe)
+    (sources,) = (word for word in command if word.startswith("--objective.sources="))
+    assert [str(tmp_path / "runs" / name / "smoke" / "seed-0") in sources for name in (PLAIN, SMOOTHING)] == [True, True]
+
+
+def finish(plan: Plan, run: Run, results: EvaluationResults = EVALUATION) -> None:
+    write_record(plan.folder(run) / FILES[Training], TRAINING)
+    write_record(plan.folder(run) / FILES[EvaluationResults], results)
+
+
+def test_an_evaluation_without_a_source_is_done_again_with_those_that_it_had(tmp_path: Path) -> None:
+    of = plan(tmp_path, "table1")
+    run = Run("mnist-alp", (), 0)
+    (source,) = EVALUATION.black_box
+    steps = {step.kind: step for step in of.steps() if step.run == run}
+    assert [step.done for step in steps.values()] == [False, False, False]
+    finish(of, run)
+    steps = {step.kind: step for step in of.steps() if step.run == run}
+    assert [step.done for step in steps.values()] == [True, False, False]
+    command = steps["evaluate"].command
+    assert f"mnist-alp={of.folder(Run('mnist-alp', (), 1))}" in command
+    assert any(word.startswith(f"{name}=") for name in EVALUATION.sources for word in command)
+    finish(of, run, replace(EVALUATION, black_box={"mnist-alp": EVALUATION.black_box[source]}))
+    assert [step.done for step in of.steps() if step.run == run] == [True, True, False]
+    finish(of, run, replace(EVALUATION, black_box={"mnist-alp": EVALUATION.black_box[source]}, training=None))
+    assert [step.done for step in of.steps() if step.run == run] == [True, False, False], "it was of a training on its way"
+
+
+def test_times_are_those_of_like_runs(tmp_path: Path) -> None:
+    of = plan(tmp_path, "table1")
+    finish(of, Run("mnist-alp", (), 7))
+    left = {(step.run.recipe, step.kind): step.seconds for step in of.steps() if step.run.seed == 0}
+    assert left["mnist-alp", "train"] == TRAINING.seconds
+    assert left["mnist-alp", "evaluate"] == EVALUATION.wall_time_seconds
+    assert left["mnist-alp", "audit"] is None
+    assert left["mnist-mpgd", "train"] is None
+
+
+def test_the_data_of_each_recipe_are_found_in_a_folder_of_several(tmp_path: Path) -> None:
+    for name in ("mnist", "tiny-imagenet-20", "imagenette"):
+        (tmp_path / name).mkdir()
+    assert plan(tmp_path, "table1", data_dir=tmp_path).data_folder("mnist-alp") == tmp_path / "mnist"
+    assert plan(tmp_path, "table3", data_dir=tmp_path).data_folder(ALP) == tmp_path / "imagenette"
+    assert plan(tmp_path, "table3", scale="cpu", data_dir=tmp_path).data_folder(ALP) == tmp_path / "tiny-imagenet-20"
+    assert plan(tmp_path, "table2", data_dir=tmp_path).data_folder("svhn-alp") == tmp_path, "the folder itself, where it has none"
+    assert plan(tmp_path, "table1").data_folder("mnist-alp") is None
+
+
+def test_a_scale_that_a_recipe_lacks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--scale: recipe svhn-mpgd has no scale 'cpu'"):
+        plan(tmp_path, "table2", scale="cpu")

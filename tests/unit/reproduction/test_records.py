@@ -1,0 +1,75 @@
+"""What is recorded of runs, and what the seeds of a row come to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from handmade_results import AUDIT, EVALUATION
+from msgspec.structs import replace
+
+from logitpair.evaluation.confidence import wilson
+from logitpair.reproduction.paper import Row, Target
+from logitpair.reproduction.records import FILES, Measured, Run, accuracy, finished, keep, mean
+from logitpair.storage.result_files import write_record
+from logitpair.storage.results import Accuracy, AuditResults, EvaluationResults
+
+(SOURCE,) = EVALUATION.black_box
+SUITE = EVALUATION.black_box[SOURCE]
+
+
+def of(correct: int, total: int = 200) -> Accuracy:
+    return Accuracy(top1=correct / total, correct=correct, total=total, ci95=wilson(correct, total))
+
+
+def test_black_box_is_the_worst_of_all_sources_and_nothing_without_one(tmp_path: Path) -> None:
+    suites = {"a": replace(SUITE, top1=0.5), "b": replace(SUITE, top1=0.25), "c": replace(SUITE, top1=0.1)}
+    results = replace(EVALUATION, black_box=suites)
+    found = accuracy(results, "black_box", ("a", "b"))
+    assert found is not None
+    assert found.top1 == 0.25
+    assert accuracy(results, "black_box", ("a", "d")) is None
+    assert accuracy(results, "black_box", ()) is None
+
+
+def test_top5_is_the_lowest_of_any_attack_as_an_accuracy_of_its_own() -> None:
+    results = replace(EVALUATION, white_box=replace(EVALUATION.white_box, top5=0.8))
+    found = accuracy(results, "white_box_top5", ())
+    assert found is not None
+    assert (found.top1, found.correct, found.ci95) == (0.8, 160, wilson(160, 200))
+    assert accuracy(replace(results, white_box=replace(EVALUATION.white_box, top5=None)), "white_box_top5", ()) is None
+    clean = accuracy(results, "clean", ())
+    assert clean == EVALUATION.clean
+
+
+def test_the_mean_over_seeds_has_the_interval_of_one_test_set() -> None:
+    found = mean([of(100), of(120)])
+    assert found is not None
+    assert (found.top1, found.total, found.ci95) == (pytest.approx(0.55), 200, wilson(110, 200))
+    assert mean([]) is None
+
+
+def test_what_is_kept_is_read_back_by_row_without_paths_of_this_machine(tmp_path: Path) -> None:
+    row = Row("squeezing", "mnist-squeezing", settings={"objective.weight": "0.50"})
+    records = tmp_path / "results"
+    for seed in (2, 0):
+        run = Run.of(row, seed)
+        assert run.path("cpu") == Path(f"mnist-squeezing/cpu/objective.weight=0.5/seed-{seed}")
+        folder = tmp_path / "runs" / run.path("cpu")
+        write_record(folder / FILES[EvaluationResults], replace(EVALUATION, step=seed))
+        if seed == 0:
+            write_record(folder / FILES[AuditResults], AUDIT)
+        keep(folder, records / run.path("cpu"))
+    measured = Measured.read(row, "cpu", records)
+    assert [results.step for results in measured.evaluations] == [0, 2]
+    assert len(measured.audits) == 1
+    assert {source.run for results in measured.evaluations for source in results.sources.values()} == set(EVALUATION.sources)
+    target = Target(title="a table", rows=(row,), columns=("white_box",))
+    assert measured.accuracies(target, row, "white_box") == [EVALUATION.white_box] * 2
+    assert Measured.read(row, "paper", records) == Measured((), ())
+
+
+def test_a_damaged_record_of_a_run_counts_as_none(tmp_path: Path) -> None:
+    (tmp_path / "audit").mkdir()
+    (tmp_path / FILES[AuditResults]).write_text("{")
+    assert finished(tmp_path, AuditResults) is None
