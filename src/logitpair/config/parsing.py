@@ -10,7 +10,6 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.config.numbers import with_numbers
 from logitpair.config.refusals import parse_known, refusals
 from logitpair.config.run_config import RunConfig
 
@@ -32,7 +31,7 @@ def add_settings(parser: ArgumentParser) -> None:
 def resolve(run: Mapping[str, Any], overrides: Sequence[str] = (), *, data_dir: Path | None = None) -> Settings:
     """The settings of a recipe or a ``config.yaml`` with ``--dotted.override VALUE`` arguments, type-checked and built."""
     with refusals():
-        parsed = parse_known(_settings_parser(), ["--config", json.dumps(run), *with_numbers(overrides)])
+        parsed = parse_known(_settings_parser(), ["--config", json.dumps(run), *overrides])
     return build(parsed, data_dir=data_dir)
 
 

@@ -1,5 +1,6 @@
 """Weights from a file or a run: what fine-tuning begins with, and what a ``state_dict`` is evaluated by."""
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if path.is_dir():
         path = checkpoint.path_of(path)
     if not path.is_file():
-        raise InputError(f"weights: no file '{path}'")
+        raise InputError(f"weights: no file '{path}'{not_fetched(str(path))}")
     content = _read(path)
     if isinstance(content, dict) and {"format", "step"} <= content.keys():  # a checkpoint of ours
         if content["format"] != checkpoint.FORMAT:
@@ -50,7 +51,7 @@ def _read(path: Path) -> Any:
     except Exception as error:  # torch raises whatever the damaged bytes lead to, and takes text for a pickle
         runs_code = "weights_only" in str(error).lower() and begin.startswith((b"PK", b"\x80"))
         reason = "holds more than weights; save model.state_dict()" if runs_code else "is truncated or no file of weights"
-        raise InputError(f"weights: '{path}' {reason}; {ACCEPTED}") from error
+        raise InputError(f"weights: '{path}' {reason}{checkpoint.before(path)}; {ACCEPTED}") from error
 
 
 def not_what_was_meant(path: Path) -> str | None:
@@ -60,6 +61,11 @@ def not_what_was_meant(path: Path) -> str | None:
     if begin.startswith(b"version https://git-lfs.github.com/"):
         return "is a Git LFS pointer, not the file that it stands for (git lfs pull fetches it)"
     return "is a web page, not the file that it offers" if begin[:14].lower().startswith((b"<!doctype html", b"<html")) else None
+
+
+def not_fetched(name: str) -> str:
+    """What to say of an address on the internet or on a hub that is given where a file is meant; nothing of any other name."""
+    return "; addresses are not fetched: download it, and give the file" if re.match(r"(https?|ftp|s3|gs|hf|hf[-_]hub):", name) else ""
 
 
 def without_prefix(weights: dict[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
@@ -83,7 +89,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path, fresh
 
     Prefixes of wrappers are taken off, and counts of batches, which old versions of PyTorch did not keep, may be missing.
     """
-    weights = without_prefix(weights, model.state_dict().keys())
+    given, weights = weights, without_prefix(weights, model.state_dict().keys())
     expected = {name: tensor for name, tensor in model.state_dict().items() if not within(name, fresh)}
     loaded = {name: tensor for name, tensor in weights.items() if not within(name, fresh)}
     for name in sorted(expected.keys() | loaded.keys()):
@@ -91,7 +97,8 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path, fresh
             continue
         if name not in loaded or name not in expected:
             where = f"'{path}' has no '{name}'" if name in expected else f"the model has no '{name}', which '{path}' holds"
-            raise InputError(f"weights: {where}; is it the same network? The model's begin {', '.join(list(expected)[:3])}")
+            begin = f"The model's begin {', '.join(list(expected)[:3])}; the file's {', '.join(map(str, list(given)[:3]))}"
+            raise InputError(f"weights: {where}; is it the same network? {begin}")
         if loaded[name].shape != expected[name].shape:
             raise InputError(f"weights: '{name}' is {list(loaded[name].shape)} in '{path}' and {list(expected[name].shape)} in the model")
         if not torch.isfinite(loaded[name]).all():

@@ -111,6 +111,18 @@ def test_files_without_weights_are_refused(tmp_path: Path, content: object, reas
         read_weights(path)
 
 
+@pytest.mark.parametrize("name", ["https://example.org/w.pt", "hf_hub:owner/name", "hf-hub:owner/name", "s3://bucket/w.pt"])
+def test_addresses_are_not_taken_for_files(name: str) -> None:
+    with pytest.raises(InputError, match="no file '.*'; addresses are not fetched: download it, and give the file"):
+        read_weights(Path(name))
+
+
+def test_a_prefix_that_nobody_knows_shows_the_names_of_both() -> None:
+    state = {f"backbone.{name}": value for name, value in network().state_dict().items()}
+    with pytest.raises(InputError, match=r"The model's begin 0.weight, 0.bias, 1.weight; the file's backbone.0.weight, backbone.0.bias, "):
+        load_weights(network(), state, Path("w.pt"))
+
+
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     torch.save(network(), tmp_path / "whole.pt")
     with pytest.raises(InputError, match=r"holds more than weights; save model\.state_dict\(\)"):

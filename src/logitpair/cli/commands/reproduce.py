@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.options import add_options, add_running, check_folder
+from logitpair.cli.options import add_options, add_running, check_folder, check_options
 from logitpair.config import recipes
 from logitpair.errors import InputError
 
@@ -26,8 +26,7 @@ def run(arguments: Namespace) -> None:
     """Sweep what is not finished, and draw all of it."""
     if arguments.target not in TARGETS:
         raise InputError(f"reproduce: '{arguments.target}' is not available; accepted: {', '.join(TARGETS)}")
-    if arguments.seed < 0:
-        raise InputError(f"--seed must be at least 0, not {arguments.seed}")
+    check_options(arguments)
     check_folder(arguments.out)
     from logitpair.cli.commands.sweep import print_sweep, sweep_by
     from logitpair.cli.terminal import console
