@@ -2,6 +2,7 @@
 
 import functools
 import json
+import pkgutil
 from argparse import SUPPRESS
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
+from torch import nn
 
 from logitpair.config.refusals import parse_known, refusals
 from logitpair.config.run_config import RunConfig
@@ -42,7 +44,10 @@ def build(parsed: Namespace, *, data_dir: Path | None = None) -> Settings:
         own["data.init_args.root"] = data_dir
     parser = _settings_parser()
     with refusals():
-        config = RunConfig(**parser.instantiate(own).as_dict())
+        built = parser.instantiate(own).as_dict()
+        if isinstance(built["model"], nn.Module):  # of a function, such as torchvision.models.resnet18, which is to be called for each run
+            built["model"] = functools.partial(pkgutil.resolve_name(own.model.class_path), **own.model.init_args)
+        config = RunConfig(**built)
     return Settings(config, json.loads(parser.dump(own, format="json", skip_unset=False)))
 
 

@@ -1,5 +1,6 @@
 """A custom folder of images, one folder a class, to test a network on."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -87,7 +88,8 @@ class Photos:
 
     @cached_property
     def _files(self) -> dict[str, list[str]]:
-        return class_images(self._folder, may_be_empty=True)
+        instead = ", or --labels, by which a class may be without any"
+        return class_images(self._folder, may_be_empty=self.labels is not None, instead=instead)
 
     @cached_property
     def _folder(self) -> Path:
@@ -108,15 +110,15 @@ def _refuse_splits(folder: Path, images: Mapping[str, Sequence[str]], logits: in
     """
     classes = subfolders(folder)
     below = [{path.name for path in subfolders(path)} for path in classes]
-    by_name = all(path.name.lower() in SPLITS for path in classes)
+    by_name = all(set(re.split(r"[\W\d_]+", path.name.lower())) & set(SPLITS) for path in classes)
     flat = any(Path(path).parent in classes for paths in images.values() for path in paths)
     # one name in all, such as cat/images/ and owl/images/, would be a split into one class
     same = len(classes) > 1 and len(below[0]) > 1 and all(names == below[0] for names in below)
     same = same and not len(classes) == logits != len(below[0])
     if not flat and all(below) and (by_name or same):
-        test = next((path for path in classes if not path.name.lower().startswith("train")), folder)
+        test = next((path for path in classes if "train" not in path.name.lower()), folder)
         raise InputError(
-            f"--data-dir: {', '.join(path.name for path in classes[:3])} in '{folder}' hold folders of the same names "
-            f"({', '.join(sorted(below[0])[:3])}): splits, not classes; name one of them, such as --data-dir {test}, "
+            f"--data-dir: {', '.join(path.name for path in classes[:3])} in '{folder}' hold folders "
+            f"{'of the same names ' if same else ''}({', '.join(sorted(below[0])[:3])}): splits, not classes; name one of them, such as --data-dir {test}, "
             "or give --labels if they are classes"
         )

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,7 +78,7 @@ def load_config(run: Path, *, data_dir: Path | None = None) -> tuple[dict[str, A
     if not path.is_file():
         raise InputError(f"RUN: '{run}' holds no config.yaml; give a folder that `logitpair train` wrote")
     content = _read(path)
-    network = content["run"].get("model", {}).get("init_args") or {}
+    network = content["run"]["model"].get("init_args") or {}
     if network.get("pretrained"):
         network["pretrained"] = False  # the run's own weights replace them
     return content, parsing.resolve(content["run"], data_dir=data_dir).config
@@ -109,8 +110,13 @@ def load_network(run: Path, config: RunConfig, which: Literal["last", "best"], d
 
 def _read(path: Path) -> dict[str, Any]:
     content = recipes.read_yaml(path)
-    if not isinstance(content, dict) or not isinstance(content.get("run"), dict) or not {"recipe", "scale"} <= content.keys():
+    run = content.get("run") if isinstance(content, dict) else None
+    if not isinstance(run, dict) or not {"recipe", "scale"} <= content.keys():
         raise InputError(f"'{path}' is damaged or not the config of a run")
+    required = [field.name for field in fields(RunConfig) if field.default is field.default_factory is MISSING]
+    missing = [name for name in required if name not in run] or [name for name in ("data", "model") if not isinstance(run[name], dict)]
+    if missing or not path.read_bytes().endswith(b"\n"):  # a file that was cut short may still be YAML
+        raise InputError(f"'{path}' is damaged: it {f'has no {missing[0]!r}, or only a part of it' if missing else 'ends within a line'}")
     return content | {"run": modernized(content["run"])}
 
 

@@ -20,7 +20,8 @@ ACCEPTED = "accepted: a run directory, a state_dict (.pt) or .safetensors"
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The named tensors of a run directory or checkpoint (its moving average where it kept one), a ``state_dict`` or ``.safetensors`` file.
 
-    Checkpoints of other tools that keep the weights under ``NESTED_IN`` are understood. Nothing in the file is executed.
+    Checkpoints of other tools are understood that keep the weights under ``NESTED_IN``, or under any name and no others. Nothing in the
+    file is executed.
     """
     if path.is_dir():
         path = checkpoint.path_of(path)
@@ -34,9 +35,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             content = {key.removeprefix("module."): value for key, value in content["ema"].items() if key != "n_averaged"}
     while isinstance(content, dict) and (inner := next((content[key] for key in NESTED_IN if isinstance(content.get(key), dict)), None)):
         content = inner
-    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InputError(f"weights: '{path}' holds no named tensors; {ACCEPTED}")
+    if not _are_tensors(content):
+        parts = [key for key, value in content.items() if _are_tensors(value)] if isinstance(content, dict) else []
+        if len(parts) != 1:
+            found = f"named tensors under {' and under '.join(map(repr, parts))}" if parts else "no named tensors"
+            raise InputError(f"weights: '{path}' holds {found}; {ACCEPTED}")
+        content = content[parts[0]]
     return content
+
+
+def _are_tensors(content: Any) -> bool:
+    return isinstance(content, dict) and bool(content) and all(isinstance(value, Tensor) for value in content.values())
 
 
 def _read(path: Path) -> Any:
@@ -60,7 +69,7 @@ def not_what_was_meant(path: Path) -> str | None:
         begin = file.read(512).lstrip()
     if begin.startswith(b"version https://git-lfs.github.com/"):
         return "is a Git LFS pointer, not the file that it stands for (git lfs pull fetches it)"
-    return "is a web page, not the file that it offers" if begin[:14].lower().startswith((b"<!doctype html", b"<html")) else None
+    return "is a web page or a message of a server, not the file that was asked for" if begin.startswith((b"<", b"{")) else None
 
 
 def not_fetched(name: str) -> str:

@@ -177,17 +177,15 @@ def test_folders_laid_out_otherwise_are_refused(tmp_path: Path) -> None:
     assert "cat' holds no images; accepted: .jpg" in refused(data.Photos(root=tmp_path / "bare"), 2)
 
 
-@pytest.mark.parametrize("labels", [None, "owl\neel\ndog\ncat"])
-def test_a_class_without_images_is_warned_of_and_keeps_its_logit(tmp_path: Path, labels: str | None) -> None:
+def test_a_class_without_images_is_warned_of_where_labels_name_it(tmp_path: Path) -> None:
     images_in(tmp_path / "mine", ["cat", "dog", "owl"])
     (tmp_path / "mine" / "eel").mkdir()
-    if labels:
-        (tmp_path / "labels.txt").write_text(labels)
-    photos = data.Photos(root=tmp_path / "mine", size=8, labels=tmp_path / "labels.txt" if labels else None)
+    assert ".gif, or --labels, by which a class may be without any" in refused(data.Photos(root=tmp_path / "mine"), 4)
+    (tmp_path / "labels.txt").write_text("owl\neel\ndog\ncat")
+    photos = data.Photos(root=tmp_path / "mine", size=8, labels=tmp_path / "labels.txt")
     with pytest.warns(UserWarning, match="mine' holds no images of 1 of 4 classes, such as 'eel'"):
         test = photos.test(4)
-    assert [label for _, label in test] == ([3, 3, 2, 2, 0, 0] if labels else [0, 0, 1, 1, 3, 3])
-    assert "there are 4 folders" in refused(data.Photos(root=tmp_path / "mine"), 3)
+    assert [label for _, label in test] == [3, 3, 2, 2, 0, 0]
 
 
 def test_a_network_of_one_channel_is_given_grey(tmp_path: Path) -> None:
@@ -214,6 +212,13 @@ def test_splits_whose_classes_differ_are_known_by_their_names(tmp_path: Path) ->
     images_in(tmp_path / "Train", ["cat", "owl"])
     images_in(tmp_path / "Test", ["cat"])
     assert f"--data-dir {tmp_path / 'Test'}" in refused(data.Photos(root=tmp_path), 2)
+
+
+def test_splits_within_a_folder_of_their_name_are_known_by_it(tmp_path: Path) -> None:
+    for split in ("seg_train", "seg_test"):
+        images_in(tmp_path / split / split, ["cat", "owl"])
+    text = refused(data.Photos(root=tmp_path), 2)
+    assert f"hold folders (seg_test): splits, not classes; name one of them, such as --data-dir {tmp_path / 'seg_test'}" in text
 
 
 def test_parts_of_classes_are_no_splits_where_the_network_tells(tmp_path: Path) -> None:

@@ -128,6 +128,16 @@ def test_files_are_the_same_by_any_path_and_names_on_a_hub_stay(tmp_path: Path, 
         runs.prepare(run, "mine", None, settings("ylecun/mnist", "../w.pt"))
 
 
+def test_a_config_that_was_cut_short_is_called_damaged_wherever_the_cut_is(tmp_path: Path) -> None:
+    runs.prepare(tmp_path, "digits-plain", None, parsing.resolve(recipes.load("digits-plain").run))
+    path = tmp_path / "config.yaml"
+    content = path.read_text()
+    for end in range(0, len(content) - 200, 37):
+        path.write_text(content[:end])
+        with pytest.raises(InputError, match=f"^'?{path}'? is (damaged|not YAML)"):
+            runs.load_config(tmp_path)
+
+
 def test_settings_that_are_the_same_are_not_written_again(tmp_path: Path) -> None:
     settings = parsing.resolve(recipes.load("digits-plain").run)
     runs.prepare(tmp_path, "digits-plain", None, settings)

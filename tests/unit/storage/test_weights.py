@@ -36,7 +36,7 @@ def test_every_kind_of_file_gives_the_same_weights(tmp_path: Path) -> None:
     safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "nested.pth")
     safetensors.torch.save_file(state, tmp_path / "pytorch_model.bin")
-    for key in ("net", "weights", "params", "model_state", "model_state_dict"):
+    for key in ("net", "weights", "params", "model_state", "model_state_dict", "generator"):
         torch.save({key: state, "epoch": 3}, tmp_path / f"{key}.pt")
     torch.save({"net": {"epoch": 3, "state_dict": state}}, tmp_path / "twice.pt")
     checkpoint.save(tmp_path / "run" / "checkpoints", {"model": state}, step=1, keep=1)
@@ -95,8 +95,10 @@ def test_a_checkpoint_of_another_format_is_refused_before_its_average_is_lost(tm
         (None, "no file"),
         (b"junk", "is truncated or no file of weights"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", r"is a Git LFS pointer, .* \(git lfs pull fetches it\)"),
-        (b"\n<!DOCTYPE html>\n<html><head>", "is a web page, not the file that it offers"),
-        (b"<html>", "is a web page"),
+        (b"\n<!DOCTYPE html>\n<html><head>", "is a web page or a message of a server, not the file that was asked for"),
+        (b'<?xml version="1.0"?><Error>', "is a web page or a message"),
+        (b'{"error": "not found"}', "is a web page or a message"),
+        ({"teacher": {"a": torch.ones(1)}, "student": {"a": torch.ones(1)}}, "holds named tensors under 'teacher' and under 'student';"),
         ({"note": "nothing"}, "holds no named tensors"),
         ({}, "holds no named tensors"),
     ],
