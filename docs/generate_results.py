@@ -28,6 +28,7 @@ Accuracies are fractions in [0, 1], and counts are integers. `eps`, `step_size` 
 ```text
 RUN/
 ├── config.yaml                    the settings, every value written out
+├── .lock                          empty; held while the run is trained
 ├── metrics.jsonl                  what training logged
 ├── tensorboard/                   the same numbers as TensorBoard events
 ├── training.json                  what the finished training took

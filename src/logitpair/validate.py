@@ -4,6 +4,7 @@ import math
 import numbers
 import operator
 import warnings
+from collections.abc import Mapping, Sequence
 from types import UnionType
 
 import torch
@@ -49,7 +50,16 @@ def check_logits(logits: object, x: Tensor) -> Tensor:
     is_tensor = isinstance(logits, Tensor)
     if not is_tensor or not logits.is_floating_point() or logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
         found = _kind(logits) if is_tensor else type(logits).__name__
-        raise InputError(f"model: must return logits [{len(x)}, classes >= 2] in floating point for {len(x)} images, not {found}")
+        hint = ""
+        if is_tensor and logits.shape in ((len(x), 1), (len(x),)):
+            hint = "; for one logit z of two classes return torch.cat([torch.zeros_like(z), z], 1), with z of shape [batch, 1]"
+        elif isinstance(getattr(logits, "logits", None), Tensor):
+            hint = "; wrap it in a module that returns its .logits"
+        elif isinstance(logits, Mapping) and (names := [str(key) for key, value in logits.items() if isinstance(value, Tensor)]):
+            hint = f"; wrap it in a module that returns one part, such as ['{names[0]}']"
+        elif isinstance(logits, Sequence) and logits and isinstance(logits[0], Tensor):
+            hint = "; wrap it in a module that returns one part, such as [0]"
+        raise InputError(f"model: must return logits [{len(x)}, classes >= 2] in floating point for {len(x)} images, not {found}{hint}")
     return logits.to(x.dtype)
 
 
@@ -97,6 +107,13 @@ def whole(name: str, value: int, least: float = -math.inf) -> None:
     except TypeError:
         written = f" (write {int(value)})" if math.isfinite(value) and int(value) == value else ""
     raise InputError(f"{name} must be a whole number{f' of at least {least}' if math.isfinite(least) else ''}, not {value}{written}")
+
+
+def check_seed(name: str, value: int) -> None:
+    """Refuse a seed that PyTorch's generators do not take."""
+    whole(name, value, 0)
+    if value >= 2**63:
+        raise InputError(f"{name} must be below 2^63, not {value}")
 
 
 def instance(name: str, value: object, kinds: type | UnionType, accepted: str) -> None:

@@ -96,7 +96,9 @@ def test_an_output_folder_that_cannot_be_made(capsys: pytest.CaptureFixture[str]
 
 def test_a_mistaken_first_try_may_be_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--out", str(tmp_path / "run"), "--scale", "smoke", "--epochs", "0.1")
-    assert "7 logits for 10 classes" in failing(capsys, "train", "digits-plain", *options, "--model.classes", "7")
+    assert "7 logits for 10 classes of digits (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)" in failing(
+        capsys, "train", "digits-plain", *options, "--model.classes", "7"
+    )
     assert main(["train", "digits-plain", *options]) == 0
 
 

@@ -86,6 +86,23 @@ def test_a_state_dict_in_a_network_of_one_s_own(photos: Path, tmp_path: Path, ca
         assert "holds an evaluation of nets:Grey with --mean None" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:.*random ones")
+def test_a_network_of_one_channel_that_views_its_images(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "viewing.py").write_text(
+        "import torch\nclass View(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        x = x.view(x.size(0), 16 * 16)\n"
+        "        return torch.stack([x[:, 0], x[:, 1], 0.5 + x[:, 2]], 1)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    command = ["evaluate", "--model", "viewing.View", "--data-dir", str(photos), "--size", "16", "--out", "out", *ATTACKS, "--grey"]
+    assert main(command) == 0
+    found = results(tmp_path / "out")
+    assert (found["clean"]["correct"], found["examples"], found["data"]["grey"]) == (3, 9, True)
+    assert main(["report", "out"]) == 0
+    assert "--grey --data-dir DIR" in (tmp_path / "out" / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -93,6 +110,10 @@ def test_a_state_dict_in_a_network_of_one_s_own(photos: Path, tmp_path: Path, ca
         (["--model", "timm:resnet18", "run"], "not both"),
         (["--model", "nothing.ts"], "--attacks is not given"),
         (["--model", "nothing.ts", "--attacks", "fgsm_1"], "nothing.ts"),
+        (["--model", "hf-hub:timm/resnet18", "--attacks", "fgsm_1"], "addresses are not fetched"),
+        (["--model", "timm:hf-hub:timm/resnet18", "--attacks", "fgsm_1"], "addresses are not fetched"),
+        (["run", "--seed", "-1"], "--seed must be at least 0, not -1"),
+        (["run", "--grey"], "--grey goes with --model"),
         (["run", "--resize", "32"], "--resize goes with --model"),
         (["--model", "nothing.ts", "--attacks", "fgsm_1", "--checkpoint", "last"], "--checkpoint goes with a run"),
         (["run", "--verify", "--source", "a=b"], "--source goes with attacking"),

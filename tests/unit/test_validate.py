@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from logitpair import InputError
-from logitpair.validate import at_least, check_batch, check_labels, check_logits, positive, warn_if_probabilities, whole
+from logitpair.validate import at_least, check_batch, check_labels, check_logits, check_seed, positive, warn_if_probabilities, whole
 
 X, Y = torch.rand(3, 1, 4, 4), torch.tensor([0, 1, 2])
 
@@ -117,3 +118,37 @@ def test_what_is_no_number_is_refused(value: object, no_shape_checks: None) -> N
     for check in (lambda: positive("eps", value), lambda: at_least("eps", value, 0), lambda: whole("eps", value, 1)):
         with pytest.raises(InputError, match="eps must be a number, not "):
             check()
+
+
+def test_seeds_are_those_that_generators_take() -> None:
+    for seed in (0, 2**63 - 1):
+        check_seed("seed", seed)
+        torch.manual_seed(seed)
+    for seed, said in ((-1, "seed must be a whole number of at least 0, not -1"), (10**19, r"seed must be below 2\^63, not 1")):
+        with pytest.raises(InputError, match=said):
+            check_seed("seed", seed)
+
+
+@dataclass
+class Output:
+    """As libraries wrap what a network returns."""
+
+    logits: Tensor
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (torch.rand(3, 1), r"float32 \[3, 1\]; for one logit z of two classes return torch.cat\(\[torch.zeros_like\(z\), z\], 1\)"),
+        (torch.rand(3), r"float32 \[3\]; for one logit z"),
+        ((torch.rand(3, 4), torch.rand(3, 4)), r"tuple; wrap it in a module that returns one part, such as \[0\]"),
+        ({"out": torch.rand(3, 4)}, r"dict; .* such as \['out'\]"),
+        (Output(torch.rand(3, 4)), r"Output; .* returns its \.logits"),
+        (None, "not NoneType$"),
+        (torch.rand(4, 4), r"not float32 \[4, 4\]$"),
+    ],
+)
+def test_networks_that_return_something_else_are_told_what_to_return(returned: object, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        check_logits(returned, X)
+    assert len(str(caught.value).splitlines()) == 1

@@ -26,13 +26,14 @@ from logitpair.evaluation.confidence import accuracy
 from logitpair.evaluation.evaluate import check_sources, provenance
 from logitpair.evaluation.resumable import Execution, check_shared
 from logitpair.models.inference import device_of, frozen_eval
+from logitpair.runtime import threads
 from logitpair.runtime.distributed import ALONE, World
 from logitpair.runtime.precision import Precision, full_precision, name_of, resolve
 from logitpair.storage.class_path import describe
 from logitpair.storage.model_fingerprint import fingerprint, weights_of
 from logitpair.storage.results import BUDGET, SCHEMA, Accuracy, AuditResults
 from logitpair.threat import Linf, check_threat
-from logitpair.validate import check_model, positive, whole
+from logitpair.validate import check_model, check_seed, positive, whole
 
 
 def audit(
@@ -88,7 +89,7 @@ def audit(
     for name, value in {"threat: eps": threat.eps, "budget": budget, "minutes": 1 if minutes is None else minutes}.items():
         positive(name, value)
     whole("batch_size", batch_size, 1)
-    whole("seed", seed)
+    check_seed("seed", seed)
     check_data(data)
     check_shared(folder, world)
     sources = {} if sources is None else sources
@@ -110,18 +111,19 @@ def audit(
         cache_key=hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16],
         how=Execution(device, batch_size, workers, world, progress),
     )
-    with frozen_eval(model), torch.no_grad(), full_precision(device):
+    with frozen_eval(model), torch.no_grad(), full_precision(device), threads.restored():
         ledger, classes = survey(context, examples)
         strategies = strategies_for(threat, classes, sources, gradients=budget * examples)
         rounds, stop = search_rounds(context, ledger, strategies, budget, minutes)
         reference, audited = (reported, None) if reported else measure(context, ledger, attack, len(rounds))
         findings, curve, passes, restarts = run_checks(context, ledger, attack, sources, stop, classes)
         landscapes = loss_landscapes(context, ledger)
+        origin = provenance(model, device, world, began)
     robust = Accuracy(**accuracy(ledger.still_correct))
     verdict, reason = decide(reference, audited or robust, findings, stop, examples)
     record = AuditResults(
         name="audit",
-        **provenance(model, device, world, began),
+        **origin,
         weights=weights_of(model),
         examples=examples,
         classes=classes,

@@ -12,9 +12,12 @@ from logitpair.errors import InputError
 def main(argv: list[str] | None = None) -> int:
     """Run one command: 0 only for success, 2 for bad input, 3 for diverged training, 130 when interrupted; 4 to 6 are those of ``Gate``."""
     warnings.showwarning = _warn
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's, which does not name the file; ours does
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # redirected, its encoding may lack a character; that of standard error never fails
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are for us, not for users
+    if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}:
+        os.environ["OMP_WAIT_POLICY"] = "passive"  # before PyTorch is loaded: threads that spin keep those waited for from their cores
     begun = False
     try:
         from logitpair.cli.parser import parse  # here, so that Ctrl-C while libraries are imported is one line too

@@ -93,10 +93,10 @@ def device_of(name: str) -> torch.device:
 
 def check_options(arguments: Namespace) -> None:
     """Refuse values of a task's options that no command accepts."""
-    for option in ("examples", "batch_size"):
+    for option, least in (("examples", 1), ("batch_size", 1), ("seed", 0)):
         value = arguments.get(option)
-        if value is not None and value < 1:
-            raise InputError(f"{spelled(option)} must be at least 1, not {value}")
+        if value is not None and value < least:
+            raise InputError(f"{spelled(option)} must be at least {least}, not {value}")
     for option in ("budget", "minutes"):
         value = arguments.get(option)
         if value is not None and value <= 0:

@@ -12,7 +12,6 @@ from jsonargparse import ArgumentParser, Namespace
 
 from logitpair import __version__
 from logitpair.cli.options import suggestion
-from logitpair.config.numbers import with_numbers
 from logitpair.config.refusals import parse_known, refusals
 from logitpair.errors import InputError
 
@@ -43,7 +42,7 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], int | None], Names
         with refusals():
             if hasattr(command, "expand") and arguments[:1] not in (["-h"], ["--help"]):
                 arguments = command.expand(arguments)  # `train` puts its recipe's settings before the overrides
-            return command.run, parse_known(parser, with_numbers(arguments))
+            return command.run, parse_known(parser, arguments)
     except InputError as error:
         key, colon, reason = str(error).partition(": ")
         option = next((option for option in given if option[2:].replace("-", "_") == key), key)  # as it was given

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from logitpair.runs.evaluation_task import EvaluationTask
     from logitpair.runtime.distributed import World
 
-OF_A_MODEL = ("weights", "pretrained", "classes", "mean", "std", "labels", "size", "resize", "out")
+OF_A_MODEL = ("weights", "pretrained", "classes", "mean", "std", "labels", "size", "resize", "grey", "out")
 TIMEOUT = timedelta(days=7)  # of processes that are done before the others: some images take many times as long as others
 
 
@@ -46,6 +46,7 @@ def add_task(parser: ArgumentParser) -> None:
         ("resize", int, "the shorter side before the centre is cropped"),
     ):
         parser.add_argument(f"--{name}", type=kind | None, default=None, help=f"with --model: {meaning}")
+    parser.add_argument("--grey", action="store_true", help="with --model: photos in one channel of grey, for a network that takes one")
     parser.add_argument("--pretrained", action="store_true", help="with --model timm:NAME: the published weights, which are downloaded")
     add_options(parser, "out", help="with --model: folder of the results; runs/MODEL by default")
     add_options(parser, "source", "data-dir", "examples", "batch-size", "device")
@@ -119,7 +120,14 @@ def load_task(arguments: Namespace, device: torch.device) -> EvaluationTask:
     )
     cut = preprocessing(arguments.model, arguments.size)
     resize = cut.resize if arguments.resize is None else arguments.resize
-    images = Photos(root=arguments.data_dir, size=cut.size, resize=resize, interpolation=cut.interpolation, labels=arguments.labels)
+    images = Photos(
+        root=arguments.data_dir,
+        size=cut.size,
+        resize=resize,
+        interpolation=cut.interpolation,
+        labels=arguments.labels,
+        grey=arguments.grey,
+    )
     return EvaluationTask.from_model(network, images, device=device, **common)
 
 

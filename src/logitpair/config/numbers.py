@@ -1,11 +1,12 @@
 """Numbers as people write them, in recipes and on the command line: ``0.3``, ``1e-3``, ``8/255``."""
 
 import re
-from collections.abc import Sequence
+
+from jsonargparse._loaders_dumpers import get_yaml_default_loader
 
 from logitpair.errors import InputError
 
-FRACTION = re.compile(r"-?\d+(?:\.\d+)?/\d+(?:\.\d+)?")
+FRACTION = re.compile(r"-?\d+(?:\.\d+)?/\d+(?:\.\d+)?$")
 
 
 def parse_number(text: str, option: str = "") -> float:
@@ -18,11 +19,7 @@ def parse_number(text: str, option: str = "") -> float:
         raise InputError(f"{option and f'{option}: '}'{text}' {why}") from error
 
 
-def with_numbers(arguments: Sequence[str]) -> list[str]:
-    """The arguments with ``--objective.attack.threat.eps 8/255`` as the number it means; only settings, which have dotted names."""
-    numbers: list[str] = []
-    for before, argument in zip(["", *arguments], arguments, strict=False):
-        option, equals, value = argument.partition("=") if argument.startswith("--") else (before, "", argument)
-        is_number = option.startswith("--") and "." in option and FRACTION.fullmatch(value)
-        numbers.append(f"{option}=" * bool(equals) + str(parse_number(value)) if is_number else argument)
-    return numbers
+# jsonargparse reads texts by this where a setting is a number, and there alone: a folder may be called 2024/11
+_Numbers = get_yaml_default_loader()
+_Numbers.add_implicit_resolver("!fraction", FRACTION, list("-0123456789"))
+_Numbers.add_constructor("!fraction", lambda loader, node: parse_number(node.value))

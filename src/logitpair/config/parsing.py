@@ -2,6 +2,7 @@
 
 import functools
 import json
+import pkgutil
 from argparse import SUPPRESS
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
+from torch import nn
 
-from logitpair.config.numbers import with_numbers
 from logitpair.config.refusals import parse_known, refusals
 from logitpair.config.run_config import RunConfig
 
@@ -32,7 +33,7 @@ def add_settings(parser: ArgumentParser) -> None:
 def resolve(run: Mapping[str, Any], overrides: Sequence[str] = (), *, data_dir: Path | None = None) -> Settings:
     """The settings of a recipe or a ``config.yaml`` with ``--dotted.override VALUE`` arguments, type-checked and built."""
     with refusals():
-        parsed = parse_known(_settings_parser(), ["--config", json.dumps(run), *with_numbers(overrides)])
+        parsed = parse_known(_settings_parser(), ["--config", json.dumps(run), *overrides])
     return build(parsed, data_dir=data_dir)
 
 
@@ -43,7 +44,10 @@ def build(parsed: Namespace, *, data_dir: Path | None = None) -> Settings:
         own["data.init_args.root"] = data_dir
     parser = _settings_parser()
     with refusals():
-        config = RunConfig(**parser.instantiate(own).as_dict())
+        built = parser.instantiate(own).as_dict()
+        if isinstance(built["model"], nn.Module):  # of a function, such as torchvision.models.resnet18, which is to be called for each run
+            built["model"] = functools.partial(pkgutil.resolve_name(own.model.class_path), **own.model.init_args)
+        config = RunConfig(**built)
     return Settings(config, json.loads(parser.dump(own, format="json", skip_unset=False)))
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import yaml
 
-from logitpair.config.numbers import FRACTION, parse_number
 from logitpair.config.old_names import modernized
 from logitpair.errors import InputError, first_line
 
@@ -17,11 +16,18 @@ _Fastest: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Fastest):
-    """YAML with ``8/255`` and ``1e-3`` as numbers."""
+    """YAML with ``1e-3`` as a number, and a key that is given twice refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        given = set[str]()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in given:
+                    raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' is given twice", key.start_mark)
+                given.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver("!fraction", re.compile(FRACTION.pattern + "$"), list("-0123456789"))
-_Loader.add_constructor("!fraction", lambda loader, node: parse_number(node.value))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 
@@ -64,11 +70,11 @@ def load(recipe: str) -> Recipe:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file, fractions as numbers; one that is missing or not YAML is refused."""
+    """The content of a YAML file; one that is missing, not YAML or of a key twice is refused."""
     if not path.is_file():
         raise InputError(f"no file '{path}'")
     try:
-        return yaml.load(path.read_text(), _Loader)  # noqa: S506  (derived from SafeLoader)
+        return yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # noqa: S506  (derived from SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}, " if error.problem_mark else ""
         raise InputError(f"{path} is not YAML: {line}{error.problem}") from error

@@ -10,6 +10,7 @@ from collections.abc import Generator, Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
+import logitpair.config.numbers  # noqa: F401  # pyright: ignore[reportUnusedImport]  (whoever parses takes 8/255)
 from logitpair.errors import InputError
 
 _LIST = "a list such as [a,b]"

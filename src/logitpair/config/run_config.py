@@ -13,7 +13,7 @@ from logitpair.errors import InputError
 from logitpair.objectives import Objective
 from logitpair.optim import Constant, Schedule
 from logitpair.runtime.precision import Precision
-from logitpair.validate import at_least, fraction, positive
+from logitpair.validate import at_least, check_seed, fraction, positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +167,7 @@ class RunConfig:
         at_least("accumulate", self.accumulate, 1)
         if self.compile and self.activation_checkpointing:
             raise InputError("activation_checkpointing is True beside compile; accepted: one of them")
+        check_seed("seed", self.seed)
         at_least("workers", self.workers, 0)
         at_least("checkpoint_every", self.checkpoint_every, 1)
         at_least("checkpoints_kept", self.checkpoints_kept, 1)

@@ -42,8 +42,11 @@ def _image_and_label(example: Any) -> tuple[Any, Any]:
 
 
 def to_pixels(images: Tensor, device: torch.device) -> Float[Tensor, "batch channels height width"]:
-    """uint8 images as float32 in [0, 1] on the device; floating-point ones as they are, without what rounding led beyond 0 and 1."""
-    images = images.to(device, non_blocking=True)
+    """uint8 images as float32 in [0, 1] on the device; floating-point ones as they are, without what rounding led beyond 0 and 1.
+
+    Contiguous, as networks want them that call ``x.view(len(x), -1)``; those of Pillow lie in memory pixel by pixel.
+    """
+    images = images.to(device, non_blocking=True).contiguous()
     if images.dtype == torch.uint8:
         return images.float() / 255
     if not images.is_floating_point():

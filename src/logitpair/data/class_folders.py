@@ -2,13 +2,16 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from logitpair.errors import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+
+
+LEFT_BY_SYSTEMS = ("__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 
 class _File(NamedTuple):
@@ -22,7 +25,7 @@ class _File(NamedTuple):
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is none of the data set's by its name: ``._cat.jpg``, ``.ipynb_checkpoints``, ``__MACOSX``."""
-    return name.startswith(".") or name == "__MACOSX"
+    return name.startswith(".") or name in LEFT_BY_SYSTEMS
 
 
 def is_image(name: str) -> bool:
@@ -49,11 +52,12 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
-def class_images(folder: Path) -> dict[str, list[str]]:
+def class_images(folder: Path, *, may_be_empty: bool = False, instead: str = "") -> dict[str, list[str]]:
     """The images of each class, by its name: those in it and in folders below, in the order of torchvision's ``ImageFolder``.
 
     Hidden names are passed over. Other files that are no images are left out with a warning. Symbolic links are followed, but
     none that leads back up, and a file of several names is taken once, by the name that is no link, with a warning.
+    With ``may_be_empty`` so is a class without images, as long as there are others; else ``instead`` says what there is to do about one.
 
     Raises:
         InputError: for a folder without classes, and a class without images.
@@ -70,10 +74,20 @@ def class_images(folder: Path) -> dict[str, list[str]]:
     again = [file.path for file in everything if file.image and named[file.real] != file.path]
     _warn_of_left_out(folder, again, "lead to a file that is there by another name")
     images = {name: [file.path for file in files if file.image and named[file.real] == file.path] for name, files in found.items()}
-    for name, files in images.items():
-        if not files:
-            raise InputError(f"--data-dir: '{folder / name}' holds no images; accepted: {', '.join(SUFFIXES)}")
+    empty = [name for name, files in images.items() if not files]
+    if empty and not (may_be_empty and len(empty) < len(images)):
+        raise InputError(f"--data-dir: '{folder / empty[0]}' holds no images; accepted: {', '.join(SUFFIXES)}{instead}")
     return {name: sorted(files, key=os.path.split) for name, files in images.items()}
+
+
+def warn_of_missing(folder: Path, without: Sequence[str], classes: int) -> None:
+    """Warn of classes that have no image to test on."""
+    if without:
+        warnings.warn(
+            f"--data-dir: '{folder}' holds no images of {len(without)} of {classes} classes, such as '{without[0]}'; "
+            "the accuracy says nothing of them",
+            stacklevel=3,
+        )
 
 
 def _files(folder: str, real: str, linked: bool, entered: set[str]) -> Iterator[_File]:
@@ -85,10 +99,11 @@ def _files(folder: str, real: str, linked: bool, entered: set[str]) -> Iterator[
             target = os.path.realpath(entry.path) if link else os.path.join(real, entry.name)
             if is_hidden(entry.name) or target in entered or (link and os.path.commonpath([target, real]) == target):
                 continue
-            if entry.is_dir():
+            if os.path.isdir(entry.path) if link else entry.is_dir():  # of a link that leads to itself a scan's entry raises
                 yield from _files(entry.path, target, linked or link, entered)
             else:
-                regular = entry.is_file() or (link and not os.path.exists(entry.path))  # a link to nothing is met when it is opened
+                # a link to nothing is met when it is opened
+                regular = os.path.isfile(entry.path) or not os.path.exists(entry.path) if link else entry.is_file()
                 yield _File(entry.path, target, linked or link, regular and is_image(entry.name))
 
 

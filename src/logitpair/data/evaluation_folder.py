@@ -1,5 +1,6 @@
 """A custom folder of images, one folder a class, to test a network on."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +9,7 @@ from pathlib import Path
 from jaxtyping import UInt8
 from torch import Tensor
 
-from logitpair.data.class_folders import class_images, subfolders
+from logitpair.data.class_folders import class_images, subfolders, warn_of_missing
 from logitpair.data.class_mapping import match_classes
 from logitpair.data.dataset import require_folder
 from logitpair.data.image_dataset import ImageFiles
@@ -33,6 +34,7 @@ class Photos:
         resize: what the shorter side is resized to before the centre is cropped, in pixels; None: ``size``.
         interpolation: by which it is resized: ``bilinear``, ``bicubic``, ``nearest``, ``lanczos``, ``box`` or ``hamming``.
         labels: a text file of one class name a line, in the order of the network's logits.
+        grey: one channel of grey instead of three of colour, for networks that take one.
 
     Raises:
         InputError: for sizes below 1 or a ``resize`` below ``size``; and, when used, for a folder that is missing or laid out otherwise.
@@ -43,6 +45,7 @@ class Photos:
     resize: int | None = None
     interpolation: str = "bilinear"
     labels: Path | None = None
+    grey: bool = False
     name = "photos"
 
     def __post_init__(self) -> None:
@@ -59,9 +62,9 @@ class Photos:
         """Names of the classes' folders, sorted."""
         return list(self._files)
 
-    def first(self) -> UInt8[Tensor, "3 size size"]:
+    def first(self) -> UInt8[Tensor, "channels size size"]:
         """The first image, to try a network on before the labels are matched."""
-        return self._transform(open_image(next(iter(self._files.values()))[0]))
+        return self._transform(open_image(next(paths[0] for paths in self._files.values() if paths)))
 
     def test(self, logits: int) -> ImageFiles:
         """All images, with the labels they have for a network of so many logits.
@@ -70,43 +73,52 @@ class Photos:
         (``n01440764``) and there are 1,000 logits; otherwise by the sorted folders, as in torchvision's ``ImageFolder``.
 
         Raises:
-            InputError: if the folders cannot be matched with the logits.
+            InputError: if the folders cannot be matched with the logits, or are splits.
         """
+        if self.labels is None:  # which settles what the classes are
+            _refuse_splits(self._folder, self._files, logits)
         matched = match_classes(self.folders, logits, self.labels)
+        warn_of_missing(self._folder, [name for name, paths in self._files.items() if not paths], len(self._files))
         samples = [(path, label) for label, paths in zip(matched.labels, self._files.values(), strict=True) for path in paths]
         return ImageFiles(FileSource(samples, matched.names), self._transform)
 
     @property
     def _transform(self) -> Transform:
-        return center_crop(self.size, self.resize or self.size, self.interpolation)
+        return center_crop(self.size, self.resize or self.size, self.interpolation, self.grey)
 
     @cached_property
     def _files(self) -> dict[str, list[str]]:
+        instead = ", or --labels, by which a class may be without any"
+        return class_images(self._folder, may_be_empty=self.labels is not None, instead=instead)
+
+    @cached_property
+    def _folder(self) -> Path:
         root = require_folder(self.root, LAYOUT)
         splits = [root / name for name in ("val", "test") if (root / name).is_dir() and subfolders(root / name)]
         if len(splits) > 1:
             raise InputError(f"--data-dir: '{root}' holds both val/ and test/; name one of them, such as --data-dir {splits[1]}")
         if not splits and (root / "train").is_dir():
             raise InputError(f"--data-dir: '{root}' holds train/ but no val/ and no test/ with one folder a class")
-        folder = splits[0] if splits else root
-        classes = class_images(folder)
-        if self.labels is None:  # which settles what the classes are
-            _refuse_splits(folder, classes)
-        return classes
+        return splits[0] if splits else root
 
 
-def _refuse_splits(folder: Path, images: Mapping[str, Sequence[str]]) -> None:
-    """Refuse folders that hold the classes of several splits, such as ``Training/`` and ``Testing/``, and would pass for two classes."""
+def _refuse_splits(folder: Path, images: Mapping[str, Sequence[str]], logits: int) -> None:
+    """Refuse folders that hold the classes of several splits, such as ``Training/`` and ``Testing/``, and would pass for two classes.
+
+    Where every folder has folders of the same names, they may as well be the parts of classes, such as ``cat/front/`` and ``cat/back/``:
+    those are as many classes as the network has logits, and the parts are not.
+    """
     classes = subfolders(folder)
     below = [{path.name for path in subfolders(path)} for path in classes]
-    by_name = all(path.name.lower() in SPLITS for path in classes)
+    by_name = all(set(re.split(r"[\W\d_]+", path.name.lower())) & set(SPLITS) for path in classes)
     flat = any(Path(path).parent in classes for paths in images.values() for path in paths)
     # one name in all, such as cat/images/ and owl/images/, would be a split into one class
     same = len(classes) > 1 and len(below[0]) > 1 and all(names == below[0] for names in below)
+    same = same and not len(classes) == logits != len(below[0])
     if not flat and all(below) and (by_name or same):
-        test = next((path for path in classes if not path.name.lower().startswith("train")), folder)
+        test = next((path for path in classes if "train" not in path.name.lower()), folder)
         raise InputError(
-            f"--data-dir: {', '.join(path.name for path in classes[:3])} in '{folder}' hold folders of the same names "
-            f"({', '.join(sorted(below[0])[:3])}): splits, not classes; name one of them, such as --data-dir {test}, "
-            "or give --labels if they are classes"
+            f"--data-dir: {', '.join(path.name for path in classes[:3])} in '{folder}' hold folders "
+            f"{'of the same names ' if same else ''}({', '.join(sorted(below[0])[:3])}): splits, not classes; "
+            f"name one of them, such as --data-dir {test}, or give --labels if they are classes"
         )

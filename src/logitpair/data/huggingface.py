@@ -29,7 +29,7 @@ class HuggingFace(ImageFileData):
         revision: branch, tag or commit on the hub; name a commit for results that are to stay the same.
         training, testing: names of the splits to train and to test on. The test split of some has no labels: name another.
         image, label: names of the columns; None: the only one of images, and the only one of classes.
-        size, crop_pct, augmentation, validation_fraction, corrupt: as for ``ImageFileData``.
+        size, crop_pct, grey, augmentation, validation_fraction, corrupt: as for ``ImageFileData``.
 
     Raises:
         InputError: when used, without the library or the network, and for splits, columns or labels that are not there.

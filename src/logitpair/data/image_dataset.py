@@ -51,6 +51,7 @@ class ImageFileData(ImageData):
     Args:
         size: height and width of the images the network sees, in pixels.
         crop_pct: the fraction of the shorter side that the centre crop keeps: it is first resized to ``floor(size / crop_pct)`` pixels.
+        grey: one channel of grey instead of three of colour, for networks that take one.
         augmentation: what training changes about an image.
         validation_fraction: fraction of the training images kept for validation.
         corrupt: ``refuse`` ends with a line that names the first damaged image that is met; ``skip`` decodes all at their first use, on
@@ -62,6 +63,7 @@ class ImageFileData(ImageData):
 
     size: int = 224
     crop_pct: float = 1.0
+    grey: bool = False
     augmentation: Augmentation = Augmentation()
     validation_fraction: float = 0.1
     corrupt: Corrupt = "refuse"
@@ -78,14 +80,14 @@ class ImageFileData(ImageData):
     def train(self) -> Dataset[Any]:
         kept, _ = held_out(len(self._train), self.validation_fraction)
         self.test()  # what evaluation will need is looked at before hours of training
-        return self._images(self._train, kept, self.augmentation.transform(self.size, self._resize))
+        return self._images(self._train, kept, self.augmentation.transform(self.size, self._resize, self.grey))
 
     def validation(self) -> Dataset[Any]:
         _, held = held_out(len(self._train), self.validation_fraction)
-        return self._images(self._train, held, center_crop(self.size, self._resize))
+        return self._images(self._train, held, self._crop)
 
     def test(self) -> Dataset[Any]:
-        return self._images(self._test, range(len(self._test)), center_crop(self.size, self._resize))
+        return self._images(self._test, range(len(self._test)), self._crop)
 
     @abstractmethod
     def source(self, split: Split) -> Source:
@@ -98,6 +100,10 @@ class ImageFileData(ImageData):
     @cached_property
     def _test(self) -> Source:
         return self.source("test")
+
+    @property
+    def _crop(self) -> Transform:
+        return center_crop(self.size, self._resize, grey=self.grey)
 
     @property
     def _resize(self) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from logitpair.data.class_folders import class_images
+from logitpair.data.class_folders import class_images, warn_of_missing
 from logitpair.data.class_mapping import wnid_names
 from logitpair.data.dataset import require_folder
 from logitpair.data.image_dataset import ImageFileData, Split
@@ -18,11 +18,12 @@ class Folder(ImageFileData):
     """A custom folder of images, resized so that the shorter side fits and cropped in the centre, as RGB.
 
     Args:
-        root: holds ``train/`` and ``val/``, each with one folder a class, the same classes in both; images may lie in folders below.
-        size, crop_pct, augmentation, validation_fraction, corrupt: as for ``ImageFileData``.
+        root: holds ``train/`` and ``val/``, each with one folder a class; images may lie in folders below. Classes of ``train/`` that
+            ``val/`` has no images of are warned of.
+        size, crop_pct, grey, augmentation, validation_fraction, corrupt: as for ``ImageFileData``.
 
     Raises:
-        InputError: when used, for a missing folder, one without images, or classes that differ between the two.
+        InputError: when used, for a missing folder, one without images, and classes in ``val/`` that ``train/`` has not.
     """
 
     root: Path | str | None = None
@@ -31,11 +32,12 @@ class Folder(ImageFileData):
     def source(self, split: Split) -> FileSource:
         root = require_folder(self.root, "a folder with train/<class>/ and val/<class>/ of images")
         folder = require_folder(root / ("train" if split == "train" else "val"), "a folder with one folder of images a class")
-        images = class_images(folder)
-        if split == "test" and (differing := images.keys() ^ set(self._train.classes)):
-            names = ", ".join(sorted(differing)[:3])
-            raise InputError(f"--data-dir: train/ and val/ under '{self.root}' have different classes, such as {names}")
-        return FileSource([(path, label) for label, paths in enumerate(images.values()) for path in paths], list(images))
+        images = class_images(folder, may_be_empty=split == "test")
+        classes = list(images) if split == "train" else self._train.classes
+        if unknown := [name for name in images if name not in classes]:
+            raise InputError(f"--data-dir: '{folder}' has classes that train/ beside it has not, such as {', '.join(unknown[:3])}")
+        warn_of_missing(folder, [name for name in classes if not images.get(name)], len(classes))
+        return FileSource([(path, label) for label, name in enumerate(classes) for path in images.get(name, ())], classes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.pool import ThreadPool
@@ -16,6 +17,7 @@ from logitpair.errors import InputError, first_line
 from logitpair.runtime.progress import tracked
 
 WHITE_IS_ZERO = 0  # of TIFF's photometric interpretations
+_warned_of = set[str]()
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -78,8 +80,10 @@ def open_image(file: Path | str | bytes, name: object = None) -> Image.Image:
             if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
                 kind = "32-bit floating-point" if image.mode == "F" else "signed or 32-bit integer"
                 raise InputError(f"--data-dir: '{name}' has {kind} pixels, whose black and white are not known; accepted: 8 or 16 bits")
+            if Image.MAX_IMAGE_PIXELS is not None and (pixels := image.width * image.height) > Image.MAX_IMAGE_PIXELS:
+                warnings.warn(f"--data-dir: '{name}' has {pixels / 1e6:,.0f} million pixels, which take memory and time", stacklevel=2)
             return _rgb(ImageOps.exif_transpose(image), getattr(image, "tag_v2", {}), name)
-    except (MemoryError, InputError):
+    except (MemoryError, InputError, Warning):  # Python makes an error of a warning where it is told to
         raise
     except Image.DecompressionBombError as error:
         raise InputError(f"--data-dir: '{name}' is larger than Pillow opens ({first_line(error)}); accepted: a smaller image") from error
@@ -101,12 +105,17 @@ def _eight_bits(grey: np.ndarray, tags: Mapping[int, Any], name: object) -> Imag
     """Grey of 16 bits, of 12 in some TIFF files, which Pillow's own conversion would clip to white."""
     white = 2 ** tags.get(BITSPERSAMPLE, (16,))[0] - 1
     if white == 65535 and 0 < grey.max() <= 255:
-        raise InputError(
-            f"--data-dir: '{name}' has 16 bits, of which it uses 8, so that all of it is black; accepted: white at 65535, or 8 bits"
-        )
+        _warn_of_black(str(name))
     if tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:  # which Pillow heeds for 8 bits alone
         grey = white - grey
     return Image.fromarray((grey.clip(0, white) * 255 // white).astype(np.uint8))
+
+
+def _warn_of_black(name: str) -> None:
+    """Warn of an image that is black, unless its white is no white of 16 bits; of the first such in a folder."""
+    if (folder := os.path.dirname(name)) not in _warned_of:
+        _warned_of.add(folder)
+        warnings.warn(f"--data-dir: '{name}' has 16 bits, of which it uses 8: all of it is black, for white is 65535", stacklevel=2)
 
 
 def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item], description: str) -> Iterator[Result]:

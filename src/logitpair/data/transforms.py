@@ -35,12 +35,12 @@ class Augmentation:
         if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
             raise InputError(f"data.augmentation.ratio: accepted is 0 < least <= greatest, not {list(self.ratio)}")
 
-    def transform(self, size: int, resize: int) -> Transform:
+    def transform(self, size: int, resize: int, grey: bool = False) -> Transform:
         """From an RGB image of Pillow to uint8 ``[3, size, size]``, as ``center_crop``; random numbers are PyTorch's global ones."""
         v2 = import_torchvision().transforms.v2
-        crop = center_crop(size, resize)
+        crop = center_crop(size, resize, grey=grey)
         if self.scale is not None:
-            crop = v2.Compose([v2.RandomResizedCrop(size, scale=self.scale, ratio=self.ratio), v2.PILToTensor()])
+            crop = v2.Compose([v2.RandomResizedCrop(size, scale=self.scale, ratio=self.ratio), *_to_tensor(grey)])
         return v2.Compose([crop, v2.RandomHorizontalFlip()]) if self.flip else crop
 
 
@@ -50,7 +50,15 @@ def check_scale(name: str, scale: tuple[float, float] | None) -> None:
         raise InputError(f"{name}: accepted is 0 < least <= greatest <= 1, not {list(scale)}")
 
 
-def center_crop(size: int, resize: int, interpolation: str = "bilinear") -> Transform:
-    """The centre of an RGB image of Pillow, whose shorter side is first resized to ``resize`` pixels, as uint8 ``[3, size, size]``."""
+def center_crop(size: int, resize: int, interpolation: str = "bilinear", grey: bool = False) -> Transform:
+    """The centre of an RGB image of Pillow, whose shorter side is first resized to ``resize`` pixels, as uint8 ``[3, size, size]``.
+
+    With ``grey`` it is ``[1, size, size]``, the luma of ITU-R 601.
+    """
     v2 = import_torchvision().transforms.v2
-    return v2.Compose([v2.Resize(resize, v2.InterpolationMode(interpolation)), v2.CenterCrop(size), v2.PILToTensor()])
+    return v2.Compose([v2.Resize(resize, v2.InterpolationMode(interpolation)), v2.CenterCrop(size), *_to_tensor(grey)])
+
+
+def _to_tensor(grey: bool) -> list[Transform]:
+    v2 = import_torchvision().transforms.v2
+    return [v2.Grayscale(), v2.PILToTensor()] if grey else [v2.PILToTensor()]

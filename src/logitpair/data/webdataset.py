@@ -22,7 +22,7 @@ from logitpair.data.image_folder import Folder
 from logitpair.data.image_source import Source, open_image
 from logitpair.errors import InputError
 from logitpair.runtime.progress import tracked
-from logitpair.storage.atomic_files import atomic_write
+from logitpair.storage.atomic_files import atomic_write, naming
 from logitpair.validate import whole
 
 CLASSES = "classes.txt"
@@ -43,7 +43,7 @@ class Shards(ImageFileData):
         root: holds the tar files, not compressed, and ``classes.txt`` of one class name a line in the order of the labels; without it
             classes are called by their number.
         training, testing: names of the tar files of the training and of the test set, where ``*`` matches anything.
-        size, crop_pct, augmentation, validation_fraction, corrupt: as for ``ImageFileData``.
+        size, crop_pct, grey, augmentation, validation_fraction, corrupt: as for ``ImageFileData``.
 
     Raises:
         InputError: when used, for missing, truncated or compressed tar files, and examples without an image or a label.
@@ -219,7 +219,7 @@ def _write(path: Path, samples: Sequence[tuple[str, int]], start: int) -> None:
     """One tar file, whole or not at all, of images with their labels, numbered from ``start``."""
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        with tarfile.open(temporary, "w") as tar:
+        with naming(path), tarfile.open(temporary, "w") as tar:
             for number, (image, label) in enumerate(samples, start):
                 source = Path(image)
                 key = f"{number:08d}_{source.stem.replace('.', '_')}"  # WebDataset ends it at the first dot

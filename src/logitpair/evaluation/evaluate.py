@@ -24,13 +24,13 @@ from logitpair.evaluation.result import Evaluation
 from logitpair.evaluation.resumable import Chunk, Execution, check_shared, resumable_map
 from logitpair.models.inference import device_of, frozen_eval, logits_in_eval
 from logitpair.rng import draw_sample
-from logitpair.runtime import environment
+from logitpair.runtime import environment, threads
 from logitpair.runtime.distributed import ALONE, World
 from logitpair.runtime.precision import full_precision
 from logitpair.storage.ledger import FACTS, Columns, PartialLedger, merge, total
 from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.results import NO_CLASS, SCHEMA, EvaluationResults, Hardware
-from logitpair.validate import check_batch, check_model, warn_if_probabilities, whole
+from logitpair.validate import check_batch, check_model, check_seed, warn_if_probabilities, whole
 
 logger = logging.getLogger("logitpair")
 
@@ -89,7 +89,7 @@ def evaluate(
     whole("batch_size", batch_size, 1)
     whole("curve_examples", curve_examples, 1)
     whole("workers", workers, 0)
-    whole("seed", seed)
+    check_seed("seed", seed)
     data_key = fingerprint(data) if folder or adversarial else None
     if (folder or adversarial) and data_key is None:
         raise InputError("data: a DataLoader or a stream has no order to resume by; pass its Dataset, or give no folder")
@@ -108,6 +108,7 @@ def evaluate(
         check_batch(x, y)
         if is_first:
             check_networks({"model": model, **{f"sources: '{name}'": source for name, source in sources.items()}}, x)
+            threads.suit(model, x, batch_size)
         chunk = attack_batch(model, runs, x, y, position, images)
         if is_first:
             warn_if_probabilities(logits_in_eval(model, x))
@@ -115,8 +116,9 @@ def evaluate(
         return chunk
 
     how = Execution(device, batch_size, workers, world, progress)
-    with frozen_eval(model), torch.no_grad(), full_precision(device):
+    with frozen_eval(model), torch.no_grad(), full_precision(device), threads.restored():
         chunks = resumable_map(work, data, "evaluate", how, note=", ".join(attacks), partial=partial)
+        origin = provenance(model, device, world, began)
     if not chunks:
         raise InputError("data: holds no examples")
     columns = merge(chunks)
@@ -127,7 +129,7 @@ def evaluate(
     seconds = {run.column: total(chunks, f"seconds/{run.column}") for run in runs}
     record = EvaluationResults(
         name=name,
-        **provenance(model, device, world, began),
+        **origin,
         weights=weights_of(model),
         examples=len(columns["y"]),
         classes=classes,

@@ -101,7 +101,7 @@ def count_logits(model: nn.Module, image: Tensor) -> int:
     Raises:
         InputError: if it does not take such images, one or several at a time, or returns no logits.
     """
-    image = image.to(device_of(model))
+    image = image.to(device_of(model)).contiguous()
     image = image.float() / 255 if image.dtype == torch.uint8 else image
     _user_logits(model, image[None])
     logits = _user_logits(model, torch.stack([image, image]))  # attacks run on the active examples alone: batches of any size
@@ -119,7 +119,8 @@ def _user_logits(model: nn.Module, x: Images) -> Tensor:
         shape = " x ".join(map(str, x.shape))
         # TorchScript begins with a traceback, and ends with what is wrong
         line = str(error).strip().splitlines()[-1].strip() if "TorchScript" in first_line(error) else first_line(error)
-        raise InputError(f"--model: does not take images {shape} (batch, channels, height, width): {line}") from error
+        hint = "; with --grey photos have 1" if "to have 1 channels" in line else ""
+        raise InputError(f"--model: does not take images {shape} (batch, channels, height, width): {line}{hint}") from error
     try:
         return check_logits(logits, x)
     except InputError as error:

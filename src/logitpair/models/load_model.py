@@ -16,7 +16,7 @@ from logitpair.errors import InputError, raised
 from logitpair.models.model_file import NetworkFile, kind_of
 from logitpair.models.normalized import Normalized, check_normalisation
 from logitpair.models.pretrained import Timm, require_timm
-from logitpair.storage.weights import load_weights, read_weights, without_prefix
+from logitpair.storage.weights import load_weights, not_fetched, read_weights, without_prefix
 from logitpair.validate import type_name
 
 TIMM = "timm:"
@@ -127,7 +127,7 @@ def _from_file(path: Path, weights: Path | None) -> nn.Module:
     if path.is_dir():
         raise InputError(f"--model: '{path}' is a folder; a run directory is evaluated by `logitpair evaluate RUN`, without --model")
     if not path.is_file():
-        raise InputError(f"--model: no file '{path}'")
+        raise InputError(f"--model: no file '{path}'{not_fetched(str(path)) or f'; accepted: {ACCEPTED}'}")
     if path.suffix == ".py":
         raise InputError(f"--model: '{path}' is Python source; accepted: an import path such as {path.stem}:make_net")
     return NetworkFile(path)

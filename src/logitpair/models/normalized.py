@@ -1,6 +1,5 @@
 """Normalisation as part of the model, so that attacks work in pixels."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -18,7 +17,7 @@ class Normalized(nn.Module):
         mean, std: one number a channel, in [0, 1] pixel scale.
 
     Raises:
-        InputError: for a ``mean`` outside [0, 1], and a ``std`` that is not above 0.
+        InputError: for a ``mean`` outside [0, 1], and a ``std`` outside (0, 1].
     """
 
     mean: Tensor
@@ -39,5 +38,5 @@ def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
     """Refuse a ``mean`` and a ``std`` that are not in the unit of the pixels."""
     if not all(0 <= value <= 1 for value in mean):
         raise InputError(f"mean must lie in [0, 1], the unit of the pixels, not {list(mean)} (divide what is in 0..255 by 255)")
-    if not all(0 < value < math.inf for value in std):
-        raise InputError(f"std must be above 0 in every channel, not {list(std)}")
+    if not all(0 < value <= 1 for value in std):
+        raise InputError(f"std must lie in (0, 1], the unit of the pixels, not {list(std)} (divide what is in 0..255 by 255)")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from logitpair.errors import InputError, first_line
 from logitpair.models.normalized import Normalized
 from logitpair.runtime.lazy_imports import import_timm
+from logitpair.storage.weights import not_fetched
 
 IMAGENET_CLASSES = 1000
 
@@ -46,7 +47,7 @@ def require_timm(name: str, option: str) -> Any:
     timm = import_timm()
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
-        raise InputError(f"{option}: timm has no '{name}'; near it: {near}")
+        raise InputError(f"{option}: timm has no '{name}'{not_fetched(name) or f'; near it: {near}'}")
     return timm
 
 

@@ -113,7 +113,7 @@ def _trouble(results: Results) -> str:
 def _config(path: Path) -> dict[str, Any]:
     """The content of a ``config.yaml``; empty where there is none."""
     try:
-        config = yaml.safe_load(path.read_text()) if path.exists() else {}
+        config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"'{path}' is damaged ({first_line(error)})") from error
     if not isinstance(config, dict) or not isinstance(config.get("run", {}), dict):

@@ -116,6 +116,7 @@ class EvaluationTask:
             size=images.size,
             resize=images.resize,
             interpolation=images.interpolation,
+            grey=images.grey,
         )
         named = {} if attacks is None else read_attacks(attacks)
         chosen = first_examples(test, examples, len(set(known_labels(test))))

@@ -1,8 +1,8 @@
 """The run directory: its settings, and the network that it holds."""
 
-import copy
+import os
 from collections.abc import Mapping
-from contextlib import nullcontext
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,15 +30,18 @@ RESULT_NEUTRAL = (
 """
 
 
+PATHS = ("path", "weights", "run")  # settings of data, fine-tuning and sources that may be one, or a name that only libraries know
+
+
 def prepare(run: Path, recipe: str, scale: str | None, settings: Settings) -> None:
     """Write ``config.yaml`` into a new run directory, or make sure that an existing one was begun with the same settings.
 
-    The folder of the data is written down as an absolute path, so that the run can be evaluated from any folder.
+    Files and folders are written down as absolute paths, so that the run can go on and be evaluated from any folder.
 
     Raises:
         InputError: for a folder of something else, other settings, and a run that another process trains.
     """
-    path = run / "config.yaml"
+    path, settings = run / "config.yaml", Settings(settings.config, _absolute(settings.values))
     foreign = run.exists() and any(not file.name.startswith(".") for file in run.iterdir())  # before others write their config.yaml
     if path.exists():
         before = _read(path)["run"]
@@ -50,14 +53,10 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: Settings) -> No
             )
     elif foreign:
         raise InputError(f"--out: {run} is not empty and holds no run; give a new folder")
-    values = copy.deepcopy(settings.values)
-    data = values["data"].get("init_args") or {}
-    if data.get("root"):
-        data["root"] = str(Path(data["root"]).absolute())
-    content = {"recipe": recipe, "scale": scale or "paper", "run": values}
-    # several elastic workers write the same
-    with run_lock.held(run) if settings.config.elastic.workers is None else nullcontext():
-        atomic_write(path, yaml.safe_dump(content, sort_keys=False))
+    content = yaml.safe_dump({"recipe": recipe, "scale": scale or "paper", "run": settings.values}, sort_keys=False)
+    with run_lock.held(run, shared=settings.config.elastic.workers is not None):  # several elastic workers write the same
+        if not path.exists() or path.read_text(encoding="utf-8") != content:  # a finished run may be kept read-only
+            atomic_write(path, content)
 
 
 def as_trained(settings: Settings, device: torch.device) -> Settings:
@@ -72,7 +71,7 @@ def differing(old: Mapping[str, Any], new: Settings, besides: tuple[str, ...] = 
     """
     if old == new.values:
         return []
-    before, now = _flat(parsing.resolve(old).values), _flat(new.values)  # with defaults added since
+    before, now = _flat(_absolute(parsing.resolve(old).values)), _flat(_absolute(new.values))  # with defaults added since
     keys = [key for key in sorted(before.keys() | now.keys()) if not key.startswith((*RESULT_NEUTRAL, *besides))]
     return [(key, before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)]
 
@@ -85,7 +84,7 @@ def load_config(run: Path, *, data_dir: Path | None = None) -> tuple[dict[str, A
     if not path.is_file():
         raise InputError(f"RUN: '{run}' holds no config.yaml; give a folder that `logitpair train` wrote")
     content = _read(path)
-    network = content["run"].get("model", {}).get("init_args") or {}
+    network = content["run"]["model"].get("init_args") or {}
     if network.get("pretrained"):
         network["pretrained"] = False  # the run's own weights replace them
     return content, parsing.resolve(content["run"], data_dir=data_dir).config
@@ -117,9 +116,24 @@ def load_network(run: Path, config: RunConfig, which: Literal["last", "best"], d
 
 def _read(path: Path) -> dict[str, Any]:
     content = recipes.read_yaml(path)
-    if not isinstance(content, dict) or not isinstance(content.get("run"), dict) or not {"recipe", "scale"} <= content.keys():
+    run = content.get("run") if isinstance(content, dict) else None
+    if not isinstance(run, dict) or not {"recipe", "scale"} <= content.keys():
         raise InputError(f"'{path}' is damaged or not the config of a run")
+    required = [field.name for field in fields(RunConfig) if field.default is field.default_factory is MISSING]
+    missing = [name for name in required if name not in run] or [name for name in ("data", "model") if not isinstance(run[name], dict)]
+    if missing or not path.read_bytes().endswith(b"\n"):  # a file that was cut short may still be YAML
+        raise InputError(f"'{path}' is damaged: it {f'has no {missing[0]!r}, or only a part of it' if missing else 'ends within a line'}")
     return content | {"run": modernized(content["run"])}
+
+
+def _absolute(tree: Any, key: str = "") -> Any:
+    """Nested settings with absolute paths."""
+    if isinstance(tree, dict):
+        return {name: _absolute(part, name) for name, part in tree.items()}
+    if isinstance(tree, list):
+        return [_absolute(part) for part in tree]
+    is_path = isinstance(tree, str) and tree and (key == "root" or (key in PATHS and Path(tree).exists()))
+    return os.path.abspath(tree) if is_path else tree
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

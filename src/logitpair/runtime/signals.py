@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the step to end."""
+"""Ctrl-C, and the end of the terminal, that wait for the step to end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from types import FrameType, TracebackType
 
 
 class GracefulStop:
-    """While entered, the first SIGINT or SIGTERM sets ``requested``; a second one interrupts at once."""
+    """While entered, the first SIGINT, SIGTERM or SIGHUP sets ``requested``; a second one interrupts at once.
+
+    Under ``nohup``, which has SIGHUP ignored, it stays so.
+    """
 
     def __init__(self) -> None:
         self.requested = False
@@ -16,7 +19,7 @@ class GracefulStop:
     def __enter__(self) -> GracefulStop:
         self._before = {}
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._before = {number: signal.signal(number, self._handle) for number in _signals()}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -27,3 +30,9 @@ class GracefulStop:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+
+
+def _signals() -> list[signal.Signals]:
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+    heeded = [] if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN else [hangup]
+    return [signal.SIGINT, signal.SIGTERM, *heeded]

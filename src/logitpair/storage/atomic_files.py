@@ -3,9 +3,10 @@
 import io
 import json
 import os
-import tempfile
+import secrets
 import zlib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -16,18 +17,32 @@ from logitpair.errors import InputError
 
 
 def atomic_write(path: Path, content: bytes | memoryview | str) -> None:
-    """Write ``content`` so that ``path`` holds either what it held before or all of it, whatever happens in between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write ``content`` so that ``path`` holds either what it held before or all of it, whatever happens in between.
+
+    A symbolic link stays, and what it leads to is written. Rights are those that the user's umask gives to a new file.
+    """
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        target = Path(os.path.realpath(path))
+        temporary = target.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def naming(path: Path) -> Generator[None]:
+    """Have what the system refuses in this block name the file, which an error of a full disk does not."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
         raise
 
 
@@ -51,7 +66,7 @@ def read_arrays(path: Path, prefix: str = "") -> dict[str, np.ndarray] | None:
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a file with one JSON object a line, without a last one that an interruption cut short; none if it is missing."""
     objects: list[dict[str, Any]] = []
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     for number, line in enumerate(lines, 1):
         try:
             objects.append(json.loads(line))

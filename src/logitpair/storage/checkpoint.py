@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, read without running code, rotated."""
 
+import errno
 import io
 import os
 import tempfile
@@ -13,6 +14,7 @@ from logitpair.errors import InputError
 from logitpair.storage.atomic_files import atomic_write
 
 FORMAT = 1
+WITHOUT_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)  # where a file has one name
 
 
 def path_of(run: Path, which: str = "last") -> Path:
@@ -43,10 +45,24 @@ def save(folder: Path, state: dict[str, Any], step: int, keep: int, best: bool =
 
 
 def _link(path: Path, name: Path) -> None:
-    """Make ``name`` another name of the file ``path``, atomically; being a hard link, it survives the rotation."""
+    """Make ``name`` another name of the file ``path``, atomically; being a hard link, it survives the rotation.
+
+    It is a copy where the file system knows no hard links, as those of memory sticks and of some networks.
+    """
     with tempfile.TemporaryDirectory(dir=name.parent, prefix=f".{name.name}.") as folder:
-        os.link(path, Path(folder) / name.name)
-        os.replace(Path(folder) / name.name, name)
+        try:
+            os.link(path, Path(folder) / name.name)
+            os.replace(Path(folder) / name.name, name)
+        except OSError as error:
+            if error.errno not in WITHOUT_LINKS:
+                raise
+            atomic_write(name, path.read_bytes())
+
+
+def before(path: Path) -> str:
+    """What to say of a damaged ``last.pt`` beside which there are others; nothing of any other file."""
+    others = [other for other in sorted(path.parent.glob("step-*.pt")) if not other.samefile(path)] if path.name == "last.pt" else []
+    return f" (delete it, and the newest checkpoint beside it, {others[-1].name}, takes its place)" if others else ""
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -56,7 +72,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     except FileNotFoundError as error:
         raise InputError(f"checkpoint: no file '{path}'") from error
     except Exception as error:  # torch raises whatever the damaged bytes lead to
-        raise InputError(f"checkpoint: '{path}' is truncated or not a checkpoint of logitpair") from error
+        raise InputError(f"checkpoint: '{path}' is truncated or not a checkpoint of logitpair{before(path)}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise InputError(f"checkpoint: '{path}' is not a checkpoint of logitpair (format {FORMAT})")
     return state

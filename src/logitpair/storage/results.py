@@ -134,6 +134,7 @@ class DataSet(Record, frozen=True, kw_only=True):
     size: int | None = None  #: of photos: height and width after the crop
     resize: int | None = None  #: of photos: the shorter side before the crop
     interpolation: str = "bilinear"  #: of photos: by which they are resized
+    grey: bool = False  #: of photos: whether they have one channel
 
 
 class Published(Record, frozen=True, kw_only=True):

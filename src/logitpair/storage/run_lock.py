@@ -1,5 +1,6 @@
 """One training at a time in a run directory."""
 
+import errno
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import import_module
@@ -13,19 +14,28 @@ NAME = ".lock"
 
 
 @contextmanager
-def held(run: Path) -> Generator[None]:
+def held(run: Path, *, shared: bool = False) -> Generator[None]:
     """Hold a run directory against other processes; the system lets go of it when this one ends, whatever ends it.
 
-    Where the system or the file system knows no locks there is none.
+    Those that hold it ``shared``, as the workers of one elastic training do, are held out by the others alone. Where the system or the
+    file system knows no locks there is none, nor where nothing can be written, such as in a finished run that is kept read-only.
 
     Raises:
         InputError: if another process holds it.
     """
     run.mkdir(parents=True, exist_ok=True)
-    with (run / NAME).open("a") as file:
+    try:
+        file = (run / NAME).open("a+")  # a shared lock needs a file that is read, the other one that is written
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        yield
+        return
+    with file:
         try:
             if fcntl:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, no process that loads images inherits it
+                kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+                fcntl.lockf(file, kind | fcntl.LOCK_NB)  # unlike flock's, no process that loads images inherits it
         except (BlockingIOError, PermissionError) as error:
             raise InputError(f"--out: {run} is being trained by another process; wait for its end, or train into another folder") from error
         except OSError:

@@ -1,5 +1,6 @@
 """Weights from a file or a run: what fine-tuning begins with, and what a ``state_dict`` is evaluated by."""
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ ACCEPTED = "accepted: a run directory, a state_dict (.pt) or .safetensors"
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The named tensors of a run directory or checkpoint (its moving average where it kept one), a ``state_dict`` or ``.safetensors`` file.
 
-    Checkpoints of other tools that keep the weights under ``NESTED_IN`` are understood. Nothing in the file is executed.
+    Checkpoints of other tools are understood that keep the weights under ``NESTED_IN``, or under any name and no others. Nothing in the
+    file is executed.
     """
     if path.is_dir():
         path = checkpoint.path_of(path)
     if not path.is_file():
-        raise InputError(f"weights: no file '{path}'")
+        raise InputError(f"weights: no file '{path}'{not_fetched(str(path))}")
     content = _read(path)
     if isinstance(content, dict) and {"format", "step"} <= content.keys():  # a checkpoint of ours
         if content["format"] != checkpoint.FORMAT:
@@ -33,9 +35,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             content = {key.removeprefix("module."): value for key, value in content["ema"].items() if key != "n_averaged"}
     while isinstance(content, dict) and (inner := next((content[key] for key in NESTED_IN if isinstance(content.get(key), dict)), None)):
         content = inner
-    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InputError(f"weights: '{path}' holds no named tensors; {ACCEPTED}")
+    if not _are_tensors(content):
+        parts = [key for key, value in content.items() if _are_tensors(value)] if isinstance(content, dict) else []
+        if len(parts) != 1:
+            found = f"named tensors under {' and under '.join(map(repr, parts))}" if parts else "no named tensors"
+            raise InputError(f"weights: '{path}' holds {found}; {ACCEPTED}")
+        content = content[parts[0]]
     return content
+
+
+def _are_tensors(content: Any) -> bool:
+    return isinstance(content, dict) and bool(content) and all(isinstance(value, Tensor) for value in content.values())
 
 
 def _read(path: Path) -> Any:
@@ -50,7 +60,7 @@ def _read(path: Path) -> Any:
     except Exception as error:  # torch raises whatever the damaged bytes lead to, and takes text for a pickle
         runs_code = "weights_only" in str(error).lower() and begin.startswith((b"PK", b"\x80"))
         reason = "holds more than weights; save model.state_dict()" if runs_code else "is truncated or no file of weights"
-        raise InputError(f"weights: '{path}' {reason}; {ACCEPTED}") from error
+        raise InputError(f"weights: '{path}' {reason}{checkpoint.before(path)}; {ACCEPTED}") from error
 
 
 def not_what_was_meant(path: Path) -> str | None:
@@ -59,7 +69,12 @@ def not_what_was_meant(path: Path) -> str | None:
         begin = file.read(512).lstrip()
     if begin.startswith(b"version https://git-lfs.github.com/"):
         return "is a Git LFS pointer, not the file that it stands for (git lfs pull fetches it)"
-    return "is a web page, not the file that it offers" if begin[:14].lower().startswith((b"<!doctype html", b"<html")) else None
+    return "is a web page or a message of a server, not the file that was asked for" if begin.startswith((b"<", b"{")) else None
+
+
+def not_fetched(name: str) -> str:
+    """What to say of an address on the internet or on a hub that is given where a file is meant; nothing of any other name."""
+    return "; addresses are not fetched: download it, and give the file" if re.match(r"(https?|ftp|s3|gs|hf|hf[-_]hub):", name) else ""
 
 
 def without_prefix(weights: dict[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
@@ -83,7 +98,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path, fresh
 
     Prefixes of wrappers are taken off, and counts of batches, which old versions of PyTorch did not keep, may be missing.
     """
-    weights = without_prefix(weights, model.state_dict().keys())
+    given, weights = weights, without_prefix(weights, model.state_dict().keys())
     expected = {name: tensor for name, tensor in model.state_dict().items() if not within(name, fresh)}
     loaded = {name: tensor for name, tensor in weights.items() if not within(name, fresh)}
     for name in sorted(expected.keys() | loaded.keys()):
@@ -91,7 +106,8 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path, fresh
             continue
         if name not in loaded or name not in expected:
             where = f"'{path}' has no '{name}'" if name in expected else f"the model has no '{name}', which '{path}' holds"
-            raise InputError(f"weights: {where}; is it the same network? The model's begin {', '.join(list(expected)[:3])}")
+            begin = f"The model's begin {', '.join(list(expected)[:3])}; the file's {', '.join(map(str, list(given)[:3]))}"
+            raise InputError(f"weights: {where}; is it the same network? {begin}")
         if loaded[name].shape != expected[name].shape:
             raise InputError(f"weights: '{name}' is {list(loaded[name].shape)} in '{path}' and {list(expected[name].shape)} in the model")
         if not torch.isfinite(loaded[name]).all():

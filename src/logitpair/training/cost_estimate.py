@@ -5,16 +5,14 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from logitpair.config.run_config import RunConfig
 from logitpair.errors import InputError, first_line
+from logitpair.runtime.flops import CountedFlops
 from logitpair.training.activation_checkpointing import checkpoint_activations
 from logitpair.training.train_state import initial_state
 from logitpair.validate import at_least, positive
@@ -75,26 +73,6 @@ class RunCost:
     seconds: float  #: of the whole run, validation and evaluation left out
     memory: float  #: bytes on each GPU
     largest_batch: int  #: images that would fit into all GPUs together
-
-
-class CountedFlops(TorchDispatchMode):
-    """Counts PyTorch's operations (``calls``), and the floating-point operations of matrix products and convolutions (``total``).
-
-    The formulas are PyTorch's. Its ``FlopCounterMode`` counts by module, and its hooks forbid ``torch.autograd.grad``, by which attacks
-    work.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = self.calls = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        self.calls += 1
-        if formula := flop_registry.get(func._overloadpacket):
-            self.total += formula(*args, **kwargs, out_val=out)
-        return out
 
 
 class SavedBytes(torch.autograd.graph.saved_tensors_hooks):

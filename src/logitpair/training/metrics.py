@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from logitpair.runtime import distributed
 from logitpair.runtime.distributed import World
 from logitpair.runtime.progress import Progress
-from logitpair.storage.atomic_files import atomic_write, read_json_lines
+from logitpair.storage.atomic_files import atomic_write, naming, read_json_lines
 from logitpair.training.process_team import Measures, ProcessTeam
 
 logger = logging.getLogger("logitpair")
@@ -57,7 +57,7 @@ class RunLog:
             return
         if self._team.is_writer():
             events = self._open()
-            with self._path.open("a") as file:
+            with naming(self._path), self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": state.step, "epoch": round((state.step - 1) / self._per_epoch, 4), **line}) + "\n")
             for name, value in line.items():
                 events.add_scalar(name, value, state.step)

@@ -11,7 +11,8 @@ from torch import nn
 
 from logitpair.config.run_config import RunConfig
 from logitpair.data import batches, first
-from logitpair.runtime import distributed, precision
+from logitpair.models.inference import frozen_eval
+from logitpair.runtime import distributed, precision, threads
 from logitpair.runtime.distributed import World
 from logitpair.runtime.signals import GracefulStop
 from logitpair.storage import checkpoint, run_lock
@@ -54,9 +55,9 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         NonFiniteLoss: when the loss or the gradient is NaN or infinite; nothing is overwritten.
         Interrupted: after SIGINT or SIGTERM, when the state is saved.
     """
-    with distributed.join(device, TIMEOUT) as world, GracefulStop() as stop, ExitStack() as stack:
-        if world.is_main and config.elastic.workers is None:  # whose workers share a run
-            stack.enter_context(run_lock.held(run))
+    with distributed.join(device, TIMEOUT) as world, GracefulStop() as stop, threads.restored(), ExitStack() as stack:
+        if world.is_main:
+            stack.enter_context(run_lock.held(run, shared=config.elastic.workers is not None))
         state, local_batches, held_out = set_up(config, run, world)
         end, per_epoch = run / "training.json", local_batches.per_epoch
         total = max(1, round(config.epochs * per_epoch))
@@ -107,6 +108,8 @@ def set_up(config: RunConfig, run: Path, world: World) -> tuple[TrainState, Loca
     state = initial_state(config, world.device, resuming=last.exists())
     x, _ = next(batches(held_out, 2, world.device))
     check_classes(state.model, x, config)
+    with frozen_eval(state.model):
+        threads.suit(state.model, x, config.batch_size)
     config.objective.prepare(state.model, x)
     local_batches = LocalBatches(config, dataset, world.device)
     local_batches.check(config.elastic.workers or world.size)

@@ -1,11 +1,14 @@
 """One step of training: forward, backward, the gradients of all processes, the optimizer."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from logitpair.config.run_config import RunConfig
+from logitpair.errors import InputError
 from logitpair.objectives import LossTerms
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.runtime import distributed, precision
@@ -61,13 +64,27 @@ def backward(config: RunConfig, state: TrainState, model: nn.Module, batch: Loca
     measures: Measures = {}
     for number, micro in enumerate(micro_batches, 1):
         with distributed.synchronized(model, number == len(micro_batches)):
-            with precision.autocast(precision.resolve(config.precision, device), device):
+            with precision.autocast(precision.resolve(config.precision, device), device), _one_image_refused(config, len(micro)):
                 result = objective(model, micro.x, micro.y, generator=ExampleStreams(seed, micro.positions))
             weight = len(micro) * team.size / micro.global_size  # of its mean in the mean over all micro-batches and, then, processes
             state.scaler.scale(result.total * weight).backward()
         for name, value in measured(result, micro.y).items():
             measures[name] = measures.get(name, 0) + weight * value
     return measures
+
+
+@contextmanager
+def _one_image_refused(config: RunConfig, images: int) -> Generator[None]:
+    """A block that runs the network on so many images, in which BatchNorm's complaint of a single one names the setting."""
+    try:
+        yield
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise
+        reason = (
+            f"BatchNorm cannot train on a single value a channel, and {images} of a batch's images come together at the end of an epoch"
+        )
+        raise InputError(f"batch_size: {reason}; accepted: another than {config.batch_size}, or a smaller accumulate") from error
 
 
 def measured(result: LossTerms, y: Tensor) -> Measures:

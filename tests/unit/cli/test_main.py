@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -104,6 +105,17 @@ def test_errors_are_one_line_and_an_exit_code(
 
     monkeypatch.setattr(importlib.import_module("logitpair.cli.commands.recipes"), "run", run)
     assert failing(capsys, "recipes", code=code) == f"logitpair: {line}"
+
+
+def test_threads_that_wait_sleep_unless_the_user_has_chosen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+    for chosen in (None, *names):
+        for name in names:
+            monkeypatch.delenv(name, raising=False)
+        if chosen:
+            monkeypatch.setenv(chosen, "active")
+        assert main(["--version"]) == 0
+        assert os.environ.get("OMP_WAIT_POLICY") == {None: "passive", "OMP_WAIT_POLICY": "active"}.get(chosen)
 
 
 def test_ctrl_c_while_libraries_are_imported(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

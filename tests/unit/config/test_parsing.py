@@ -90,6 +90,14 @@ def test_a_network_is_named_by_its_import_path(model: str, settings: list[str]) 
     assert callable(resolved.config.model)
 
 
+def test_a_function_of_another_library_gives_a_network_for_each_run() -> None:
+    model = {"class_path": "torchvision.models.resnet18", "init_args": {"num_classes": 3}}
+    config = parsing.resolve(recipes.load("digits-alp").run | {"model": model}).config
+    one, other = config.model(), config.model()
+    assert one is not other
+    assert one.fc.out_features == 3
+
+
 def test_a_list_of_layers_may_be_written_without_quotes() -> None:
     config = parsing.resolve(recipes.load("digits-alp").run, ["--fine_tuning.trainable", "[hidden,logits]"]).config
     assert config.fine_tuning.trainable == ("hidden", "logits")

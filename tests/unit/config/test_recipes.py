@@ -49,10 +49,26 @@ def test_a_file_that_is_no_recipe(tmp_path: Path, content: str) -> None:
     assert "\n" not in str(refused.value)
 
 
-def test_fractions_are_numbers_in_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("written", ["8/255", "'8/255'", '"8/255"'])
+def test_fractions_are_numbers_in_a_file(tmp_path: Path, written: str) -> None:
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text((recipes.FOLDER / "digits-mpgd.yaml").read_text().replace("eps: 0.2", "eps: 8/255"))
+    recipe.write_text((recipes.FOLDER / "digits-mpgd.yaml").read_text().replace("eps: 0.2", f"eps: {written}"))
     assert parsing.resolve(recipes.load(str(recipe)).run).config.objective.attack.threat.eps == 8 / 255
+
+
+def test_a_key_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text((recipes.FOLDER / "digits-plain.yaml").read_text() + "run: {epochs: 1}\n")
+    with pytest.raises(InputError, match=r"mine.yaml is not YAML: line \d+, 'run' is given twice"):
+        recipes.load(str(recipe))
+    recipe.write_text("run: &common {epochs: 1}\nscales: {small: {<<: *common, epochs: 2}}\n")
+    assert recipes.load(str(recipe)).scales == {"small": {"epochs": 2}}
+
+
+def test_files_are_utf_8_whatever_the_locale_and_may_begin_with_its_mark(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_bytes("\ufeff# Größe\nrun: {epochs: 1}\nabout: {summary: für Ziffern}\n".encode())
+    assert recipes.load(str(recipe)).about["summary"] == "für Ziffern"
 
 
 def test_a_file_with_the_names_of_version_0_1_is_read(tmp_path: Path) -> None:

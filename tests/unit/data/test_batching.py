@@ -141,3 +141,12 @@ def test_pixels_that_rounding_led_beyond_the_box_are_brought_back_and_others_are
     ((found, y),) = batches((beyond, torch.tensor([0])), 1, torch.device("cpu"))
     with pytest.raises(InputError, match="found values from -1e-05 to 1.00001 "):
         check_batch(found, y)
+
+
+def test_batches_are_contiguous_however_images_lie_in_memory() -> None:
+    pixels = torch.arange(2 * 4 * 5 * 3, dtype=torch.uint8).view(2, 4, 5, 3)  # as Pillow has them
+    images, y = pixels.permute(0, 3, 1, 2), torch.zeros(2, dtype=torch.int64)
+    for kind in ((images, y), (images.float() / 255, y), TensorDataset(images, y), DataLoader(TensorDataset(images, y), batch_size=2)):
+        (x, _), *_ = data.batches(kind, 2, CPU)
+        assert x.is_contiguous()
+        assert torch.equal((255 * x).round(), images.float())

@@ -172,8 +172,28 @@ def test_folders_laid_out_otherwise_are_refused(tmp_path: Path) -> None:
     assert "empty' holds no folders" in refused(data.Photos(root=tmp_path / "empty"))
     assert "cat' holds no folders" in refused(data.Photos(root=tmp_path / "mine" / "cat"))
     assert "holds train/ but no val/ and no test/" in refused(data.Photos(root=tmp_path / "training"))
+    for name in ("cat", "eel"):
+        (tmp_path / "bare" / name).mkdir(parents=True)
+    assert "cat' holds no images; accepted: .jpg" in refused(data.Photos(root=tmp_path / "bare"), 2)
+
+
+def test_a_class_without_images_is_warned_of_where_labels_name_it(tmp_path: Path) -> None:
+    images_in(tmp_path / "mine", ["cat", "dog", "owl"])
     (tmp_path / "mine" / "eel").mkdir()
-    assert "eel' holds no images; accepted: .jpg" in refused(data.Photos(root=tmp_path / "mine"), 4)
+    assert ".gif, or --labels, by which a class may be without any" in refused(data.Photos(root=tmp_path / "mine"), 4)
+    (tmp_path / "labels.txt").write_text("owl\neel\ndog\ncat")
+    photos = data.Photos(root=tmp_path / "mine", size=8, labels=tmp_path / "labels.txt")
+    with pytest.warns(UserWarning, match="mine' holds no images of 1 of 4 classes, such as 'eel'"):
+        test = photos.test(4)
+    assert [label for _, label in test] == [3, 3, 2, 2, 0, 0]
+
+
+def test_a_network_of_one_channel_is_given_grey(tmp_path: Path) -> None:
+    images_in(tmp_path, ["cat", "dog"])
+    photos = data.Photos(root=tmp_path, size=8, grey=True)
+    assert photos.first().shape == (1, 8, 8)
+    for image, label in photos.test(2):
+        assert torch.equal(image, torch.full((1, 8, 8), 40 * label + 20, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("splits", [("Training", "Testing"), ("TRAIN", "VAL"), ("valid", "holdout"), ("part-2", "part-1"), ("Valid",)])
@@ -192,6 +212,21 @@ def test_splits_whose_classes_differ_are_known_by_their_names(tmp_path: Path) ->
     images_in(tmp_path / "Train", ["cat", "owl"])
     images_in(tmp_path / "Test", ["cat"])
     assert f"--data-dir {tmp_path / 'Test'}" in refused(data.Photos(root=tmp_path), 2)
+
+
+def test_splits_within_a_folder_of_their_name_are_known_by_it(tmp_path: Path) -> None:
+    for split in ("seg_train", "seg_test"):
+        images_in(tmp_path / split / split, ["cat", "owl"])
+    text = refused(data.Photos(root=tmp_path), 2)
+    assert f"hold folders (seg_test): splits, not classes; name one of them, such as --data-dir {tmp_path / 'seg_test'}" in text
+
+
+def test_parts_of_classes_are_no_splits_where_the_network_tells(tmp_path: Path) -> None:
+    for name in ("cat", "dog", "owl"):
+        images_in(tmp_path / name, ["back", "front"])
+    assert len(data.Photos(root=tmp_path, size=8).test(3)) == 12
+    for logits in (2, 4):
+        assert "hold folders of the same names (back, front): splits, not classes" in refused(data.Photos(root=tmp_path, size=8), logits)
 
 
 def test_folders_below_classes_are_no_splits(tmp_path: Path) -> None:

@@ -81,3 +81,26 @@ def test_classes_of_imagenet_have_english_names_and_others_their_own(folder: Pat
     assert imagenet.test()[0][0].shape == (3, 299, 299)
     assert imagenet.train()[0][0].shape == (3, 299, 299)
     assert data.ImageNet(root=folder).classes == ["cat", "dog", "owl"]
+
+
+def test_classes_without_images_to_test_on_are_warned_of_and_keep_their_labels(folder: Path) -> None:
+    for path in (folder / "val" / "dog").iterdir():
+        path.unlink()
+    for remaining in (True, False):
+        with pytest.warns(UserWarning, match="val' holds no images of 1 of 3 classes, such as 'dog'; the accuracy says nothing of them"):
+            test = data.Folder(root=folder, size=16).test()
+        assert [label for _, label in test] == [0, 0, 2, 2]
+        if remaining:
+            (folder / "val" / "dog").rmdir()
+
+
+def test_grey_images_have_one_channel(folder: Path) -> None:
+    colour = data.Folder(root=folder, size=16, augmentation=data.Augmentation(flip=False))
+    grey = data.Folder(root=folder, size=16, augmentation=data.Augmentation(flip=False), grey=True)
+    for split in ("train", "validation", "test"):
+        for (x, y), (x_grey, y_grey) in zip(getattr(colour, split)(), getattr(grey, split)(), strict=True):
+            assert (x_grey.shape, y_grey) == ((1, 16, 16), y)
+            luma = (x.float() * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0, keepdim=True)
+            assert (x_grey.float() - luma).abs().max() <= 1
+    crop = data.Augmentation(scale=(0.5, 1.0))
+    assert data.Folder(root=folder, size=16, augmentation=crop, grey=True).train()[0][0].shape == (1, 16, 16)

@@ -84,7 +84,6 @@ def test_grey_of_12_bits_reaches_white(tmp_path: Path) -> None:
         (np.array([[0, 255]], np.int32), "signed or 32-bit integer pixels"),
         (np.array([[0, 2**31 - 1]], np.int32), "signed or 32-bit integer pixels"),
         (np.array([[0, 0.5]], np.float32), "32-bit floating-point pixels"),
-        (np.array([[0, 255]], np.uint16), "16 bits, of which it uses 8"),
     ],
 )
 def test_pixels_of_unknown_range_are_refused_and_not_called_damaged(tmp_path: Path, pixels: np.ndarray, message: str) -> None:
@@ -95,6 +94,22 @@ def test_pixels_of_unknown_range_are_refused_and_not_called_damaged(tmp_path: Pa
 
 def test_a_black_image_of_16_bits_is_black(tmp_path: Path) -> None:
     assert grey_of(tiff(tmp_path / "a.tif", np.zeros((1, 4), np.uint16))) == [0, 0, 0, 0]
+
+
+def test_images_that_may_be_of_8_bits_are_warned_of_once_a_folder(tmp_path: Path) -> None:
+    for number in range(2):
+        tiff(tmp_path / f"{number}.tif", np.array([[0, 255]], np.uint16))
+    with pytest.warns(UserWarning, match="^--data-dir: '.*0.tif' has 16 bits, of which it uses 8: all of it is black, for white is 65535$"):
+        assert grey_of(tmp_path / "0.tif") == [0, 0]
+    assert grey_of(tmp_path / "1.tif") == [0, 0]
+
+
+@pytest.mark.filterwarnings("ignore:Image size")
+def test_a_very_large_image_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (30, 30), 7).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with pytest.warns(UserWarning, match="^--data-dir: '.*a.png' has 0 million pixels, which take memory and time$"):
+        assert open_image(tmp_path / "a.png").size == (30, 30)
 
 
 def test_an_image_larger_than_pillow_opens_is_not_called_truncated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

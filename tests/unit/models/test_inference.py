@@ -132,3 +132,22 @@ def test_a_network_that_changes_its_input_is_run_on_a_copy(change: str) -> None:
     found = [attack(network, x, y, generator=torch.Generator().manual_seed(0)) for network in (model, honest)]
     assert torch.equal(*found)
     assert torch.equal(x, X)
+
+
+class Viewing(nn.Module):
+    """A network that is written for contiguous images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(x.size(0), -1)[:, :3]
+
+
+def test_logits_are_counted_on_contiguous_images_too() -> None:
+    as_pillow_has_it = torch.zeros(5, 4, 3, dtype=torch.uint8).permute(2, 0, 1)
+    assert count_logits(Viewing(), as_pillow_has_it) == 3
+
+
+def test_a_network_of_one_channel_is_pointed_to_grey() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(lp.InputError, match=r"to have 1 channels, but got 3 channels instead; with --grey photos have 1$"):
+        count_logits(network, torch.zeros(3, 5, 4))
+    assert count_logits(network, torch.zeros(1, 5, 4)) == 3

@@ -121,7 +121,7 @@ def test_without_weights_a_network_of_timm_is_random_and_says_so(x: Tensor) -> N
         ("logitpair.models.LeNet", {"mean": [0.5], "std": [0.5, 0.5]}, r"--mean has 1 numbers and --std 2"),
         ("logitpair.models.LeNet", {"mean": [], "std": []}, r"--mean has 0 numbers"),
         ("logitpair.models.LeNet", {"mean": [123.7], "std": [58.4]}, r"--mean must lie in \[0, 1\].*\[123.7\]"),
-        ("logitpair.models.LeNet", {"mean": [0.5], "std": [0.0]}, r"--std must be above 0"),
+        ("logitpair.models.LeNet", {"mean": [0.5], "std": [0.0]}, r"--std must lie in \(0, 1\]"),
         ("logitpair.models.LeNet", {"weights": Path("nowhere.pt")}, r"--weights: no file 'nowhere.pt'"),
         ("nowhere.ts", {}, r"--model: no file 'nowhere.ts'"),
         ("runs/nowhere", {}, r"--model: no file 'runs/nowhere'"),

@@ -14,8 +14,8 @@ from logitpair.models import Normalized
 
 def test_pixels_are_normalised_channel_by_channel() -> None:
     x = torch.rand(2, 2, 3, 3, generator=torch.Generator().manual_seed(0))
-    expected = torch.stack([(x[:, 0] - 0.25) / 0.5, (x[:, 1] - 1) / 2], 1)
-    torch.testing.assert_close(Normalized(nn.Flatten(), [0.25, 1.0], [0.5, 2.0])(x), expected.flatten(1))
+    expected = torch.stack([(x[:, 0] - 0.25) / 0.5, (x[:, 1] - 1) / 0.8], 1)
+    torch.testing.assert_close(Normalized(nn.Flatten(), [0.25, 1.0], [0.5, 0.8])(x), expected.flatten(1))
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,9 @@ def test_pixels_are_normalised_channel_by_channel() -> None:
         ([123.0], [58.0], r"mean must lie in \[0, 1\], the unit of the pixels, not \[123.0\] \(divide what is in 0..255 by 255\)"),
         ([-0.5], [0.5], "mean must lie in"),
         ([math.nan], [0.5], "mean must lie in"),
-        ([0.5], [0.0], "std must be above 0"),
-        ([0.5], [math.inf], "std must be above 0"),
+        ([0.5], [0.0], r"std must lie in \(0, 1\]"),
+        ([0.5], [58.0], r"std must lie in \(0, 1\], .* \(divide what is in 0..255 by 255\)"),
+        ([0.5], [math.inf], r"std must lie in \(0, 1\]"),
     ],
 )
 def test_numbers_of_another_unit_are_refused(mean: list[float], std: list[float], message: str) -> None:

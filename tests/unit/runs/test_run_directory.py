@@ -104,3 +104,45 @@ def test_a_run_may_be_begun_while_another_worker_writes_its_settings(tmp_path: P
     (tmp_path / ".config.yaml.half").touch()
     runs.prepare(tmp_path, "digits-plain", None, parsing.resolve(recipes.load("digits-plain").run))
     assert (tmp_path / "config.yaml").exists()
+
+
+def test_files_are_the_same_by_any_path_and_names_on_a_hub_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "table").mkdir()
+    (tmp_path / "w.pt").touch()
+    recipe = recipes.load("digits-plain").run
+
+    def settings(data: str, weights: str) -> parsing.Settings:
+        changed = recipe | {"data": {"class_path": "logitpair.data.HuggingFace", "init_args": {"path": data}}}
+        return parsing.resolve(changed, ["--fine_tuning.weights", weights])
+
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    runs.prepare(run, "mine", None, settings("table", "w.pt"))
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "last.pt").touch()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert runs.load_config(run)[1].data.path == str(tmp_path / "table")
+    runs.prepare(run, "mine", None, settings("../table", "../w.pt"))
+    with pytest.raises(InputError, match=r"begun with data.init_args.path = .*/table, now it is ylecun/mnist;"):
+        runs.prepare(run, "mine", None, settings("ylecun/mnist", "../w.pt"))
+
+
+def test_a_config_that_was_cut_short_is_called_damaged_wherever_the_cut_is(tmp_path: Path) -> None:
+    runs.prepare(tmp_path, "digits-plain", None, parsing.resolve(recipes.load("digits-plain").run))
+    path = tmp_path / "config.yaml"
+    content = path.read_text()
+    for end in range(0, len(content) - 200, 37):
+        path.write_text(content[:end])
+        with pytest.raises(InputError, match=f"^'?{path}'? is (damaged|not YAML)"):
+            runs.load_config(tmp_path)
+
+
+def test_settings_that_are_the_same_are_not_written_again(tmp_path: Path) -> None:
+    settings = parsing.resolve(recipes.load("digits-plain").run)
+    runs.prepare(tmp_path, "digits-plain", None, settings)
+    before = (tmp_path / "config.yaml").stat()
+    runs.prepare(tmp_path, "digits-plain", None, settings)
+    assert (tmp_path / "config.yaml").stat().st_ino == before.st_ino
+    runs.prepare(tmp_path, "digits-plain", None, parsing.resolve(recipes.load("digits-plain").run, ["--workers", "1"]))
+    assert (tmp_path / "config.yaml").stat().st_ino != before.st_ino

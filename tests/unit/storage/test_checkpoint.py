@@ -11,6 +11,7 @@ import torch
 
 from logitpair import InputError
 from logitpair.storage import checkpoint
+from logitpair.storage.weights import read_weights
 
 
 def numbered(folder: Path) -> list[int]:
@@ -114,3 +115,30 @@ def test_pickled_code_is_refused_and_not_run(tmp_path: Path, by_torch: bool) -> 
         path.write_bytes(pickle.dumps(content))
     refused(path)
     assert not folder.exists()
+
+
+def test_a_file_system_without_hard_links_gets_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, {"number": step}, step, keep=1, best=step == 2)
+    assert {path.name for path in tmp_path.iterdir()} == {"step-000000003.pt", "last.pt", "best.pt"}
+    assert [checkpoint.load(tmp_path / f"{name}.pt")["number"] for name in ("last", "best")] == [3, 2]
+
+
+def test_a_damaged_last_checkpoint_names_the_one_to_go_on_from(tmp_path: Path) -> None:
+    for step in (1, 2):
+        checkpoint.save(tmp_path, {"number": step}, step, keep=2)
+    (tmp_path / "last.pt").unlink()
+    (tmp_path / "last.pt").write_bytes(b"damaged")
+    for read in (checkpoint.load, read_weights):
+        with pytest.raises(
+            InputError, match=r"last.pt' is truncated .*\(delete it, and .* beside it, step-000000002.pt, takes its place\)"
+        ):
+            read(tmp_path / "last.pt")
+    (tmp_path / "step-000000002.pt").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="truncated") as caught:
+        checkpoint.load(tmp_path / "step-000000002.pt")
+    assert "takes its place" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -67,4 +68,33 @@ def test_where_there_are_no_locks_training_goes_on(tmp_path: Path, monkeypatch: 
     fcntl = SimpleNamespace(lockf=unknown, LOCK_EX=2, LOCK_NB=4)
     monkeypatch.setattr(run_lock, "fcntl", fcntl if there else None)
     with run_lock.held(tmp_path / "run"):
+        pass
+
+
+SHARE = HOLD.replace("sys.argv[1])", "sys.argv[1]), shared=True")
+
+
+def test_workers_of_one_training_share_the_run_and_hold_others_out(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SHARE, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with run_lock.held(tmp_path / "run", shared=True):
+            pass
+        with pytest.raises(InputError, match="is being trained by another process"), run_lock.held(tmp_path / "run"):
+            pass
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_where_nothing_can_be_written_there_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with run_lock.held(tmp_path):
+        assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(Path, "open", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+    with pytest.raises(OSError, match="No space"), run_lock.held(tmp_path):
         pass

@@ -36,7 +36,7 @@ def test_every_kind_of_file_gives_the_same_weights(tmp_path: Path) -> None:
     safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "nested.pth")
     safetensors.torch.save_file(state, tmp_path / "pytorch_model.bin")
-    for key in ("net", "weights", "params", "model_state", "model_state_dict"):
+    for key in ("net", "weights", "params", "model_state", "model_state_dict", "generator"):
         torch.save({key: state, "epoch": 3}, tmp_path / f"{key}.pt")
     torch.save({"net": {"epoch": 3, "state_dict": state}}, tmp_path / "twice.pt")
     checkpoint.save(tmp_path / "run" / "checkpoints", {"model": state}, step=1, keep=1)
@@ -95,8 +95,10 @@ def test_a_checkpoint_of_another_format_is_refused_before_its_average_is_lost(tm
         (None, "no file"),
         (b"junk", "is truncated or no file of weights"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", r"is a Git LFS pointer, .* \(git lfs pull fetches it\)"),
-        (b"\n<!DOCTYPE html>\n<html><head>", "is a web page, not the file that it offers"),
-        (b"<html>", "is a web page"),
+        (b"\n<!DOCTYPE html>\n<html><head>", "is a web page or a message of a server, not the file that was asked for"),
+        (b'<?xml version="1.0"?><Error>', "is a web page or a message"),
+        (b'{"error": "not found"}', "is a web page or a message"),
+        ({"teacher": {"a": torch.ones(1)}, "student": {"a": torch.ones(1)}}, "holds named tensors under 'teacher' and under 'student';"),
         ({"note": "nothing"}, "holds no named tensors"),
         ({}, "holds no named tensors"),
     ],
@@ -109,6 +111,18 @@ def test_files_without_weights_are_refused(tmp_path: Path, content: object, reas
         torch.save(content, path)
     with pytest.raises(InputError, match=reason):
         read_weights(path)
+
+
+@pytest.mark.parametrize("name", ["https://example.org/w.pt", "hf_hub:owner/name", "hf-hub:owner/name", "s3://bucket/w.pt"])
+def test_addresses_are_not_taken_for_files(name: str) -> None:
+    with pytest.raises(InputError, match="no file '.*'; addresses are not fetched: download it, and give the file"):
+        read_weights(Path(name))
+
+
+def test_a_prefix_that_nobody_knows_shows_the_names_of_both() -> None:
+    state = {f"backbone.{name}": value for name, value in network().state_dict().items()}
+    with pytest.raises(InputError, match=r"The model's begin 0.weight, 0.bias, 1.weight; the file's backbone.0.weight, backbone.0.bias, "):
+        load_weights(network(), state, Path("w.pt"))
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.options import add_options, check_folder, device_of
+from logitpair.cli.options import add_options, check_folder, check_options, device_of
 
 RECIPES = ("digits-plain", "digits-mpgd", "digits-alp")
 COLUMNS = ("run", "clean %", "white box %", "95% interval", "black box, worst %")
@@ -18,6 +18,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Train, evaluate white box and black box (each from the other two), report."""
+    check_options(arguments)
     check_folder(arguments.out)
     device = device_of(arguments.device)
     from logitpair.cli.terminal import console, print_rows

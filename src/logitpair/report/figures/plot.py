@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 _CSS = Path(__file__).parents[1] / "pages" / "style.css"
-COLOURS = dict(re.findall(r"--([\w-]+): (#\w{6})", _CSS.read_text().split("@media")[0]))  # the page's in the light, by name
+COLOURS = dict(re.findall(r"--([\w-]+): (#\w{6})", _CSS.read_text(encoding="utf-8").split("@media")[0]))  # the page's in the light, by name
 NAMES = {colour: name for name, colour in COLOURS.items()}
 RUN_COLOURS = 6  # after these they begin again, with dotted lines
 

@@ -42,7 +42,7 @@ def tag(name: str, *content: str, **attributes: object) -> Markup:
 
 def page(kicker: str, title: str, leads: Iterable[str], caution: str, *sections: Markup, doubts: Iterable[str] = ()) -> str:
     """A whole page, which loads nothing: what it is, its title, what to know, how far to trust it and what speaks against it."""
-    skeleton, style = (Markup(Path(__file__).with_name(name).read_text()) for name in ("page.html", "style.css"))  # noqa: S704  (our own)
+    skeleton, style = (Markup(Path(__file__).with_name(name).read_text(encoding="utf-8")) for name in ("page.html", "style.css"))  # noqa: S704  (our own)
     head = [*(text(lead, "lead") for lead in leads), text(tag("strong", "Read with care.") + f" {caution}", "caution")]
     if points := [tag("li", doubt) for doubt in doubts]:
         head.append(tag("div", tag("strong", "Signs against these numbers"), tag("ul", *points), class_="caution doubt"))

@@ -57,7 +57,7 @@ def _network(run: Run, results: EvaluationResults | AuditResults) -> list[str]:
     options = asdict(results.network) if results.network else {}
     options = {"model": options.pop("name", None), **options}
     if results.data:
-        options |= {"size": results.data.size, "resize": results.data.resize}
+        options |= {"size": results.data.size, "resize": results.data.resize, "grey": results.data.grey}
     words: list[str] = []
     for option, value in options.items():
         if value is True:
