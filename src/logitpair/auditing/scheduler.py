@@ -8,13 +8,13 @@ from logitpair.auditing.strategies import SearchStrategy
 
 PRIOR = 0.05  # fraction of its images that a strategy not tried yet is expected to break
 DECAY = 0.5  # a strategy's next round is expected to break this fraction of what its last one did
-EXTRA, TOLERANCE = 0.1, 1e-3  # worthwhile: so much more of what is spent is expected to break this fraction of all images
-NEAREST, MIN_BATCH = 0.06, 64  # a round is for this fraction of the images still correct, and for at least so many
+EXTRA, TOLERANCE = 0.25, 1e-3  # worthwhile: so much more of what is spent is expected to break this fraction of all images
+NEAREST, MIN_BATCH = 0.04, 64  # a round is for this fraction of the images still correct, and for at least so many
 GROW_AT = 0.25  # a round that breaks this fraction of its images is followed by one on twice as many
 PROBE = 0.2  # of what is spent, that a round may cost at the most
 MIN_AFFORDABLE = 8  # images that the budget must be enough for
 ROUNDING = 1e-6  # of passes that are sums of parts
-RULES = (7, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, MIN_AFFORDABLE)
+RULES = (8, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, MIN_AFFORDABLE)
 
 
 @dataclass(frozen=True)
