@@ -12,7 +12,6 @@ from pathlib import Path
 
 from logitpair.reproduction.paper import SUITE, TARGETS, Target
 from logitpair.reproduction.records import Run, finished, recipe_of
-from logitpair.storage import checkpoint
 from logitpair.storage.results import AuditResults, EvaluationResults, Training
 from logitpair.sweeps.runner import Commands
 
@@ -178,11 +177,6 @@ class Plan:
         known = [record for folder in folders if (record := finished(folder, kind))]
         times = [record.seconds if isinstance(record, Training) else record.wall_time_seconds for record in known]
         return statistics.fmean(times) if times else None
-
-
-def is_begun(run_directory: Path) -> bool:
-    """Whether a training has saved a checkpoint to go on from."""
-    return checkpoint.path_of(run_directory).exists()
 
 
 def source_of(run: Run, recipe: str) -> Run:

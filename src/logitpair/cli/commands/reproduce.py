@@ -80,11 +80,11 @@ def _print_left(plan: Plan) -> None:
     """What there is to do for each run, and how long all of it takes."""
     from logitpair.cli.terminal import console, print_rows
     from logitpair.report.text.format import duration
-    from logitpair.reproduction.plan import is_begun
+    from logitpair.storage import checkpoint
 
     def words(step: Step) -> str:
         took = "time unknown" if step.seconds is None else f"about {duration(step.seconds)}"
-        begun = step.kind == "train" and is_begun(plan.folder(step.run))
+        begun = step.kind == "train" and checkpoint.path_of(plan.folder(step.run)).exists()
         return "finished" if step.done else f"goes on, {took} in all" if begun else took
 
     steps = plan.steps()
