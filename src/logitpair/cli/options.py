@@ -54,9 +54,9 @@ def add_recipe(parser: ArgumentParser) -> None:
     add_options(parser, "data-dir", "scale")
 
 
-def add_running(parser: ArgumentParser, seeds: int = 1) -> None:
-    """How many trainings there are, side by side, and on how many images they are evaluated."""
-    parser.add_argument("--seeds", type=int, default=seeds, help="trainings at each point, with seeds from --seed (0) on")
+def add_running(parser: ArgumentParser, seeds: str) -> None:
+    """How many trainings there are, as ``seeds`` explains, and how many side by side."""
+    parser.add_argument("--seeds", type=int, default=1, help=seeds)
     parser.add_argument(
         "--jobs",
         type=int | None,
@@ -64,7 +64,7 @@ def add_running(parser: ArgumentParser, seeds: int = 1) -> None:
         help="trainings side by side, each with an equal share of the CPU threads and with one GPU where there are any; "
         "one a GPU by default, or one on the CPU",
     )
-    add_options(parser, "examples", "device")
+    add_options(parser, "device")
 
 
 def recipe_first(arguments: list[str], command: str, usage: str = "[--option VALUE]") -> list[str]:

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from logitpair.reproduction.paper import TARGETS, Row, Target
+from logitpair.reproduction.paper import SUITE, TARGETS, Target
 from logitpair.reproduction.records import Run, finished, recipe_of
-from logitpair.storage import checkpoint
 from logitpair.storage.results import AuditResults, EvaluationResults, Training
 from logitpair.sweeps.runner import Commands
 
@@ -33,7 +32,7 @@ class Measurement:
 
     attacks: str | None
     reference: str | None
-    sources: dict[str, Run] = field(default_factory=dict[str, Run])
+    sources: set[str] = field(default_factory=set[str])  # recipes; which run of each is ``source_of``'s to say
     audited: bool = False
 
 
@@ -59,7 +58,6 @@ class Plan:
         out: the run directories go to ``out/runs``.
         data_dir: the folder of the data set, or of several by their names in ``FOLDERS``.
         device: to work on.
-        examples: test images of each evaluation, from the first; by default those of ``EXAMPLES``.
 
     Raises:
         InputError: for a scale that a recipe does not have.
@@ -71,7 +69,6 @@ class Plan:
     out: Path
     data_dir: Path | None = None
     device: str = "auto"
-    examples: int | None = None
     known: Mapping[str, Target] = field(default_factory=lambda: TARGETS)
 
     def __post_init__(self) -> None:
@@ -85,7 +82,7 @@ class Plan:
         for target, seed in itertools.product([self.known[name] for name in self.targets], range(self.seeds)):
             for row in target.rows:
                 wanted = found.setdefault(Run.of(row, seed), Measurement(target.attacks, target.reference))
-                wanted.sources |= {recipe: _source(row, recipe, seed) for recipe in target.sources_of(row)}
+                wanted.sources |= set(target.sources_of(row))
                 wanted.audited |= not target.figure
         return found
 
@@ -93,7 +90,7 @@ class Plan:
     def runs(self) -> list[Run]:
         """What is trained: static sources first, then what is measured and the sources of black-box images."""
         measured = self.measurements
-        runs = [*measured, *(source for wanted in measured.values() for source in wanted.sources.values())]
+        runs = [*measured, *(source_of(run, recipe) for run, wanted in measured.items() for recipe in sorted(wanted.sources))]
         return list(dict.fromkeys([*(source for run in runs for source in run.static_sources), *runs]))
 
     def folder(self, run: Run) -> Path:
@@ -112,9 +109,8 @@ class Plan:
         if wanted is None:
             return
         evaluation, audit = finished(folder, EvaluationResults), finished(folder, AuditResults)
-        complete = trained and evaluation and evaluation.training and wanted.sources.keys() <= evaluation.black_box.keys()
-        evaluate = self._evaluate(run, wanted, evaluation)
-        yield Step(run, "evaluate", evaluate, bool(complete), self._seconds(run, EvaluationResults))
+        done = bool(trained and evaluation and self._is_complete(run, wanted, evaluation))
+        yield Step(run, "evaluate", self._evaluate(run, wanted, evaluation), done, self._seconds(run, EvaluationResults))
         if wanted.audited:
             done = bool(trained and audit and audit.training)
             yield Step(run, "audit", self._audit(run, wanted), done, self._seconds(run, AuditResults))
@@ -123,13 +119,23 @@ class Plan:
         """The commands that are left, by run, in three waves, each found when those before are through: sources come first."""
         for needs_sources in (False, True):
             left = [step for step in self.steps() if step.kind == "train" and not step.done]
-            yield {str(step.run.path(self.scale)): [step.command] for step in left if bool(step.run.static_sources) == needs_sources}
-        trained = {step.run for step in self.steps() if step.kind == "train" and step.done}
+            ready = [step for step in left if bool(step.run.static_sources) == needs_sources and self._trained(*step.run.static_sources)]
+            yield {str(step.run.path(self.scale)): [step.command] for step in ready}
         wave: dict[str, list[list[str]]] = {}
         for run, wanted in self.measurements.items():
-            if {run, *wanted.sources.values()} <= trained:
+            if self._trained(run, *(source_of(run, recipe) for recipe in wanted.sources)):
                 wave[str(run.path(self.scale))] = [step.command for step in self._steps(run, wanted) if not step.done]
         yield {name: commands for name, commands in wave.items() if commands}
+
+    def _trained(self, *runs: Run) -> bool:
+        return all(finished(self.folder(run), Training) for run in runs)
+
+    def _is_complete(self, run: Run, wanted: Measurement, evaluation: EvaluationResults) -> bool:
+        """Whether an evaluation is of the finished training and has all attacks and sources that are wanted."""
+        from logitpair.attacks.shorthand import PAPER  # here, so that pages, which know plans, load no torch
+
+        attacks = PAPER if wanted.attacks == SUITE else recipe_of(run.recipe).at_scale(self.scale)["evaluation"]["attacks"]
+        return bool(evaluation.training) and attacks.keys() <= evaluation.attacks.keys() and wanted.sources <= evaluation.black_box.keys()
 
     def _train(self, run: Run) -> list[str]:
         return ["train", run.recipe, "--scale", self.scale, *self._common(run), "--out", str(self.folder(run)), *self.overrides(run)]
@@ -146,15 +152,14 @@ class Plan:
     def _evaluate(self, run: Run, wanted: Measurement, before: EvaluationResults | None) -> list[str]:
         """Also with the sources that an evaluation ``before`` had, which would otherwise refuse to be written over."""
         sources = {name: source.run for name, source in before.sources.items()} if before else {}
-        sources |= {name: str(self.folder(source)) for name, source in wanted.sources.items()}
+        sources |= {recipe: str(self.folder(source_of(run, recipe))) for recipe in sorted(wanted.sources)}
         tried = [word for name, path in sources.items() for word in ("--source", f"{name}={path}")]
-        limit = _option("examples", self.examples or EXAMPLES.get(self.scale))
+        limit = _option("examples", EXAMPLES.get(self.scale))
         return ["evaluate", str(self.folder(run)), *self._common(run), *_option("attacks", wanted.attacks), *limit, *tried]
 
     def _audit(self, run: Run, wanted: Measurement) -> list[str]:
-        limit = ["--examples", str(min(filter(None, (self.examples, AUDITED.get(self.scale, 1000)))))]
-        attack = _option("attacks", wanted.reference)
-        return ["audit", str(self.folder(run)), *self._common(run), *attack, *limit, *BUDGET.get(self.scale, [])]
+        limit = ["--examples", str(AUDITED.get(self.scale, 1000)), *BUDGET.get(self.scale, [])]
+        return ["audit", str(self.folder(run)), *self._common(run), *_option("attacks", wanted.reference), *limit]
 
     def _common(self, run: Run) -> list[str]:
         return ["--device", self.device, *_option("data-dir", self.data_folder(run.recipe))]
@@ -174,15 +179,9 @@ class Plan:
         return statistics.fmean(times) if times else None
 
 
-def is_begun(run_directory: Path) -> bool:
-    """Whether a training has saved a checkpoint to go on from."""
-    return checkpoint.path_of(run_directory).exists()
-
-
-def _source(row: Row, recipe: str, seed: int) -> Run:
-    """An independently trained source: under another seed, which does not depend on the number of seeds."""
-    other = seed - 1 if seed else 1
-    return Run.of(row, other) if recipe == row.recipe else Run(recipe, (), other)
+def source_of(run: Run, recipe: str) -> Run:
+    """An independently trained source of black-box images: under another seed, the same whatever the number of seeds."""
+    return Run(recipe, run.settings if recipe == run.recipe else (), run.seed - 1 if run.seed else 1)
 
 
 def _option(name: str, value: object) -> list[str]:

@@ -47,6 +47,7 @@ def test_the_report(tmp_path: Path) -> None:
     run.mkdir()
     (run / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n')
     assert "torch" not in loaded(command("report", str(run)))
+    assert "torch" not in loaded("import logitpair.report.pages.reproduction_page")
     assert (run / "report.html").exists()
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from logitpair import InputError
 from logitpair.config import RunConfig, parsing, recipes
+from logitpair.models import ResNetV2_50
+from logitpair.training.train_state import initial_state
 
 EVERY_SCALE = [(name, scale) for name in recipes.names() for scale in dict.fromkeys(["paper", *recipes.load(name).scales])]
 
@@ -78,3 +81,31 @@ def test_a_file_with_the_names_of_version_0_1_is_read(tmp_path: Path) -> None:
     recipe.write_text(text.replace("validation: ", "validation: ").replace("weight:", "clean_share: 0.25\n      weight:", 1))
     if "clean_share" in recipe.read_text():
         assert parsing.resolve(recipes.load(str(recipe)).run).config.objective.clean_weight == 0.25
+
+
+def test_the_recipes_of_the_release_do_what_its_code_does() -> None:
+    whole, tuned = (parsing.resolve(recipes.load(name).run).values for name in ("imagenet64-alp", "tiny-imagenet-alp"))
+    assert whole["optimizer"]["init_args"]["lr"] == 0.045 * 50, "times the replicas"
+    assert whole["batch_size"] == 32 * 50
+    assert (whole["objective"]["init_args"]["weight"], tuned["objective"]["init_args"]["weight"]) == (0.25, 0.5)
+    assert (tuned["optimizer"]["init_args"]["lr"], tuned["batch_size"]) == (0.02, 32)
+    assert (tuned["data"]["init_args"]["scale"], tuned["data"]["init_args"]["flip"]) == ([0.5, 1.0], False)
+    assert (tuned["fine_tuning"]["trainable"], tuned["fine_tuning"]["fresh"]) == (["network.model.norm"], ["network.model.head"])
+    for settings in (whole, tuned):
+        assert settings["optimizer"]["class_path"] == "logitpair.optim.RMSProp"
+        optimizer = {"decay": 0.9, "momentum": 0.9, "eps": 1.0, "weight_decay": 1e-4}
+        assert {key: settings["optimizer"]["init_args"][key] for key in optimizer} == optimizer
+        assert (settings["decay_all"], settings["ema"]) == (True, 0.9999)
+        assert (settings["objective"]["init_args"]["label_smoothing"], settings["objective"]["init_args"]["warmup"]) == (0.1, 0.0)
+        assert settings["schedule"]["init_args"] == {"gamma": 0.94, "every": 2.0, "staircase": True}
+
+
+def test_fine_tuning_as_the_release_trains_the_last_batch_norm_and_a_new_last_layer(tmp_path: Path) -> None:
+    model = ResNetV2_50(classes=1000)
+    torch.save(model.state_dict(), tmp_path / "imagenet.pt")
+    config = parsing.resolve(recipes.load("tiny-imagenet-alp").run, [f"--fine_tuning.weights={tmp_path / 'imagenet.pt'}"]).config
+    state = initial_state(config, torch.device("cpu"), resuming=False)
+    trained = {name for name, parameter in state.model.named_parameters() if parameter.requires_grad}
+    assert trained == {f"network.model.{name}" for name in ("norm.weight", "norm.bias", "head.fc.weight", "head.fc.bias")}
+    assert torch.equal(state.model.state_dict()["network.model.norm.weight"], model.state_dict()["network.model.norm.weight"])
+    assert state.model.state_dict()["network.model.head.fc.bias"].shape == (200,)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from logitpair.errors import InputError
 from logitpair.reproduction.paper import ALP, ENSEMBLE, MPGD, PLAIN, SMOOTHING
-from logitpair.reproduction.plan import Plan
+from logitpair.reproduction.plan import Plan, source_of
 from logitpair.reproduction.records import FILES, Run
 from logitpair.storage.result_files import write_record
 from logitpair.storage.results import EvaluationResults, Training
@@ -37,14 +37,15 @@ def test_targets_share_their_runs(tmp_path: Path) -> None:
 def test_the_source_of_a_seed_is_another_seed_whatever_their_number(tmp_path: Path, seeds: int, trained: list[int]) -> None:
     of = plan(tmp_path, "table1", seeds=seeds)
     assert sorted(run.seed for run in of.runs if run.recipe == "mnist-alp") == trained
-    sources = {run.seed: wanted.sources["mnist-alp"].seed for run, wanted in of.measurements.items() if run.recipe == "mnist-alp"}
+    assert all(wanted.sources == {run.recipe} for run, wanted in of.measurements.items())
+    sources = {run.seed: source_of(run, "mnist-alp").seed for run in of.measurements if run.recipe == "mnist-alp"}
     assert sources == {seed: {0: 1, 1: 0, 2: 1}[seed] for seed in range(seeds)}
 
 
 def test_black_box_images_of_imagenet_come_from_three_networks_of_another_seed(tmp_path: Path) -> None:
     of = plan(tmp_path, "table4")
-    for wanted in of.measurements.values():
-        assert wanted.sources == {recipe: Run(recipe, (), 1) for recipe in (PLAIN, MPGD, ALP)}
+    for run, wanted in of.measurements.items():
+        assert {source_of(run, recipe) for recipe in wanted.sources} == {Run(recipe, (), 1) for recipe in (PLAIN, MPGD, ALP)}
     assert paths(of)[:2] == [f"{PLAIN}/smoke/seed-0", f"{SMOOTHING}/smoke/seed-0"], "static sources of ensemble training come first"
 
 
@@ -52,7 +53,10 @@ def test_ensemble_training_waits_for_its_static_sources(tmp_path: Path) -> None:
     of = plan(tmp_path, "transfer")
     waves = [list(wave) for wave in of.waves()]
     assert f"{ENSEMBLE.recipe}/smoke/seed-0" not in waves[0]
-    assert waves[1:] == [[f"{ENSEMBLE.recipe}/smoke/seed-0"], []]
+    assert waves[1:] == [[], []], "nothing, as long as its static sources are not trained"
+    for recipe in (PLAIN, SMOOTHING):
+        write_record(of.folder(Run(recipe, (), 0)) / FILES[Training], TRAINING)
+    assert list(of.waves())[1].keys() == {f"{ENSEMBLE.recipe}/smoke/seed-0"}
     (command,) = (step.command for step in of.steps() if step.kind == "train" and step.run.recipe == ENSEMBLE.recipe)
     (sources,) = (word for word in command if word.startswith("--objective.sources="))
     assert [str(tmp_path / "runs" / name / "smoke" / "seed-0") in sources for name in (PLAIN, SMOOTHING)] == [True, True]
@@ -77,6 +81,8 @@ def test_an_evaluation_without_a_source_is_done_again_with_those_that_it_had(tmp
     assert any(word.startswith(f"{name}=") for name in EVALUATION.sources for word in command)
     finish(of, run, replace(EVALUATION, black_box={"mnist-alp": EVALUATION.black_box[source]}))
     assert [step.done for step in of.steps() if step.run == run] == [True, True, False]
+    finish(of, run, replace(EVALUATION, attacks={}, black_box={"mnist-alp": EVALUATION.black_box[source]}))
+    assert [step.done for step in of.steps() if step.run == run] == [True, False, False], "an attack is missing"
     finish(of, run, replace(EVALUATION, black_box={"mnist-alp": EVALUATION.black_box[source]}, training=None))
     assert [step.done for step in of.steps() if step.run == run] == [True, False, False], "it was of a training on its way"
 

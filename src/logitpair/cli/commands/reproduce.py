@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.options import add_options, add_running, check_folder, check_options, device_of, suggestion
+from logitpair.cli.options import add_options, add_running, check_folder, device_of, suggestion
 from logitpair.config import recipes
 from logitpair.errors import InputError
 from logitpair.reproduction.paper import TARGETS
@@ -28,7 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--records", type=Path | None, default=None, help="folder of what is recorded of the runs, without weights (default: OUT/results)"
     )
-    add_running(parser)
+    add_running(parser, seeds="trainings of each network, with seeds from 0 on")
     parser.add_argument("--dry-run", action="store_true", help="print what is left to do, and how long it takes as far as that is known")
 
 
@@ -36,7 +36,6 @@ def run(arguments: Namespace) -> None:
     """Do what is not finished, record all of it, and write a page for each target."""
     scale, out = arguments.scale or "paper", arguments.out
     names = _targets(arguments.targets, scale)
-    check_options(arguments)
     check_folder(out)
     for option in ("seeds", "jobs"):
         if arguments[option] is not None and arguments[option] < 1:
@@ -48,8 +47,7 @@ def run(arguments: Namespace) -> None:
     from logitpair.reproduction.plan import Plan
     from logitpair.reproduction.records import keep
 
-    given = {name: arguments[name] for name in ("seeds", "data_dir", "examples")}
-    plan = Plan(targets=names, scale=scale, out=out, device=device.type, **given)
+    plan = Plan(targets=names, scale=scale, seeds=arguments.seeds, out=out, data_dir=arguments.data_dir, device=device.type)
     if arguments.dry_run:
         _print_left(plan)
         return
@@ -82,11 +80,11 @@ def _print_left(plan: Plan) -> None:
     """What there is to do for each run, and how long all of it takes."""
     from logitpair.cli.terminal import console, print_rows
     from logitpair.report.text.format import duration
-    from logitpair.reproduction.plan import is_begun
+    from logitpair.storage import checkpoint
 
     def words(step: Step) -> str:
         took = "time unknown" if step.seconds is None else f"about {duration(step.seconds)}"
-        begun = step.kind == "train" and is_begun(plan.folder(step.run))
+        begun = step.kind == "train" and checkpoint.path_of(plan.folder(step.run)).exists()
         return "finished" if step.done else f"goes on, {took} in all" if begun else took
 
     steps = plan.steps()

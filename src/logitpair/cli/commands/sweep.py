@@ -30,7 +30,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add_recipe(parser)
     add_options(parser, "out", help="folder of the sweep; sweeps/RECIPE by default")
-    add_running(parser)
+    add_running(parser, seeds="trainings at each point, with seeds from --seed (0) on")
+    add_options(parser, "examples")
     parser.add_argument("--overrides", type=str, default="[]", help=SUPPRESS)  # what `expand` found, for `run`
     add_settings(parser)
 

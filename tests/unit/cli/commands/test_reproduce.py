@@ -17,7 +17,7 @@ from logitpair.reproduction.paper import TARGETS
         (["table2", "--scale", "cpu"], ["--scale", "svhn-mpgd", "smoke"]),
         (["all", "--scale", "huge"], ["--scale", "huge", "smoke, cpu, paper"]),
         (["table1", "--seeds", "0"], ["--seeds", "at least 1"]),
-        (["table1", "--examples", "0"], ["--examples", "at least 1"]),
+        (["table1", "--jobs", "0"], ["--jobs", "at least 1"]),
     ],
 )
 def test_what_cannot_be_is_refused(words: list[str], named: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
