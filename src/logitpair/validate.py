@@ -51,7 +51,9 @@ def check_logits(logits: object, x: Tensor) -> Tensor:
     if not is_tensor or not logits.is_floating_point() or logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
         found = _kind(logits) if is_tensor else type(logits).__name__
         hint = ""
-        if is_tensor and logits.shape in ((len(x), 1), (len(x),)):
+        if is_tensor and not logits.is_floating_point():
+            hint = "; return logits, not the numbers of classes"
+        elif is_tensor and logits.shape in ((len(x), 1), (len(x),)):
             hint = "; for one logit z of two classes return torch.cat([torch.zeros_like(z), z], 1), with z of shape [batch, 1]"
         elif isinstance(getattr(logits, "logits", None), Tensor):
             hint = "; wrap it in a module that returns its .logits"

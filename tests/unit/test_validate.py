@@ -144,6 +144,7 @@ class Output:
         ((torch.rand(3, 4), torch.rand(3, 4)), r"tuple; wrap it in a module that returns one part, such as \[0\]"),
         ({"out": torch.rand(3, 4)}, r"dict; .* such as \['out'\]"),
         (Output(torch.rand(3, 4)), r"Output; .* returns its \.logits"),
+        (torch.zeros(3).long(), "not int64 .3.; return logits, not the numbers of classes$"),
         (None, "not NoneType$"),
         (torch.rand(4, 4), r"not float32 \[4, 4\]$"),
     ],

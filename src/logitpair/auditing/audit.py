@@ -90,6 +90,7 @@ def audit(
         positive(name, value)
     whole("batch_size", batch_size, 1)
     check_seed("seed", seed)
+    seed = int(seed)  # as it is written down, also of numpy's
     check_data(data)
     check_shared(folder, world)
     sources = {} if sources is None else sources

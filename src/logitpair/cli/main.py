@@ -32,6 +32,8 @@ def main(argv: list[str] | None = None) -> int:
         return int(done.code or 0)
     except InputError as error:
         return _fail(error, f"error: {' '.join(map(str.strip, _without_worker(str(error)).splitlines()))}", 2)
+    except Warning as error:  # as Python is told to make errors of warnings
+        return _fail(error, f"error: {error}", 2)
     except OSError as error:
         return _fail(error, f"error: cannot read or write {error.filename or 'a file'}: {error.strerror or error}", 2)
     except ArithmeticError as error:

@@ -31,12 +31,16 @@ COMMANDS = {
 
 def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], int | None], Namespace]:
     """The function that carries out the command, and its arguments; ``--help`` and ``--version`` end in ``SystemExit``."""
-    name, *arguments = argv or ["--help"]
-    if name not in COMMANDS:
-        _about(name)
-    command = import_module(f"logitpair.cli.commands.{name}")
-    parser = ArgumentParser(prog=f"logitpair {name}", description=COMMANDS[name], exit_on_error=False, allow_abbrev=False)
+    chosen, *arguments = argv or ["--help"]
+    if chosen not in COMMANDS:
+        _about(chosen)
+    command = import_module(f"logitpair.cli.commands.{chosen}")
+    parser = ArgumentParser(prog=f"logitpair {chosen}", description=COMMANDS[chosen], exit_on_error=False, allow_abbrev=False)
     command.add_arguments(parser)
+    for option, value in zip(arguments, [*arguments[1:], None], strict=True):
+        name = option.removesuffix("=")
+        if option.startswith("--") and (value == "" or name != option):  # a variable that is not set; a path would be this folder
+            raise InputError(f"{name}: '' is empty; accepted: a value, or no {name}")
     given = {word.partition("=")[0] for word in arguments if word.startswith("--")}
     try:
         with refusals():

@@ -90,7 +90,7 @@ def joined(arguments: Namespace) -> Generator[World]:
     try:
         with distributed.join(device_of(arguments.device), timeout=TIMEOUT) as world:
             yield world
-    except (InputError, OSError):
+    except (InputError, OSError, Warning):
         raise
     except Exception as error:  # the network is the user's and may raise anything
         if arguments.get("model") is None:

@@ -1,7 +1,9 @@
 """One folder a class: which folders are classes, and which files are images. The rule for every data set."""
 
 import os
+import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -39,12 +41,15 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def class_name(folder: Path) -> str:
-    """The class that a folder stands for: its name, by Latin-1 where it is not UTF-8, which no file of results could hold."""
+    """The class that a folder stands for: its name, by Latin-1 where it is not UTF-8, which no file of results could hold.
+
+    Letters with accents are one character, as files are written that name classes, and not two, as macOS has them in names of folders.
+    """
     try:
         folder.name.encode()
     except UnicodeEncodeError:
         return os.fsencode(folder.name).decode("latin-1")
-    return folder.name
+    return unicodedata.normalize("NFC", folder.name).strip()
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -63,9 +68,13 @@ def class_images(folder: Path, *, may_be_empty: bool = False, instead: str = "")
         InputError: for a folder without classes, and a class without images.
     """
     top = os.path.realpath(folder)
-    found = {class_name(path): list(_files(str(path), os.path.realpath(path), path.is_symlink(), {top})) for path in subfolders(folder)}
+    folders = subfolders(folder)
+    found = {class_name(path): list(_files(str(path), os.path.realpath(path), path.is_symlink(), {top})) for path in folders}
     if not found:
         raise InputError(f"--data-dir: '{folder}' holds no folders; accepted: one folder of images a class")
+    if len(found) < len(folders):
+        name, times = Counter(map(class_name, folders)).most_common(1)[0]
+        raise InputError(f"--data-dir: {times} folders in '{folder}' are called '{name}', in other spellings of it; accepted: one")
     everything = [file for files in found.values() for file in files]
     named: dict[str, str] = {}
     for file in sorted(everything, key=lambda file: file.linked):

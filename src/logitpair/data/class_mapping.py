@@ -1,6 +1,7 @@
 """Which logit of a network the folder of a class has for its label."""
 
 import re
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,8 +62,8 @@ def _imagenet_names() -> dict[str, str]:
 
 
 def read_class_names(path: Path) -> list[str]:
-    """The lines of a text file of one class name a line, without a byte-order mark and blank last lines."""
-    return [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+    """The lines of a text file of one class name a line, without a byte-order mark and blank last lines; accents as in ``class_name``."""
+    return [line.strip() for line in unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig")).rstrip().splitlines()]
 
 
 def _natural(name: str) -> list[str | int]:

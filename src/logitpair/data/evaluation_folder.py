@@ -118,7 +118,7 @@ def _refuse_splits(folder: Path, images: Mapping[str, Sequence[str]], logits: in
     if not flat and all(below) and (by_name or same):
         test = next((path for path in classes if "train" not in path.name.lower()), folder)
         raise InputError(
-            f"--data-dir: {', '.join(path.name for path in classes[:3])} in '{folder}' hold folders "
-            f"{'of the same names ' if same else ''}({', '.join(sorted(below[0])[:3])}): splits, not classes; "
-            f"name one of them, such as --data-dir {test}, or give --labels if they are classes"
+            f"--data-dir: {', '.join(path.name for path in classes[:3])} in '{folder}' hold folders{' of the same names' if same else ''} "
+            f"({', '.join(sorted(below[0])[:3])}): splits, not classes; name one of them, such as --data-dir {test}, "
+            "or give --labels if they are classes"
         )

@@ -90,6 +90,7 @@ def evaluate(
     whole("curve_examples", curve_examples, 1)
     whole("workers", workers, 0)
     check_seed("seed", seed)
+    batch_size, seed = int(batch_size), int(seed)  # as they are written down, also of numpy's
     data_key = fingerprint(data) if folder or adversarial else None
     if (folder or adversarial) and data_key is None:
         raise InputError("data: a DataLoader or a stream has no order to resume by; pass its Dataset, or give no folder")

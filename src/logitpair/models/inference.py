@@ -88,7 +88,9 @@ def check_accepts(name: str, model: nn.Module, x: Images) -> Float[Tensor, "1 cl
         except InputError:
             raise
         except (RuntimeError, ValueError) as error:
-            raise InputError(f"{name} cannot take images of {list(x.shape[1:])}: {first_line(error)}") from error
+            weights = next((parameter.dtype for parameter in model.parameters()), x.dtype)
+            hint = f"; convert the images ({x.dtype}) or the weights ({weights})" if weights != x.dtype else ""
+            raise InputError(f"{name} cannot take images of {list(x.shape[1:])}: {first_line(error)}{hint}") from error
 
 
 def count_logits(model: nn.Module, image: Tensor) -> int:

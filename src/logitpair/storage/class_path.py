@@ -7,6 +7,9 @@ import sys
 import types
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 from logitpair.storage.model_fingerprint import code_of
 
 
@@ -23,6 +26,8 @@ def describe(thing: Any) -> Any:
         return [describe(value) for value in thing]
     if thing is None or isinstance(thing, bool | int | float | str):
         return thing
+    if isinstance(thing, np.generic | Tensor) and thing.ndim == 0:
+        return thing.item()
     if not callable(thing):
         return repr(thing)
     if "<" in public_path(thing) and isinstance(thing, types.FunctionType):  # a lambda must not be taken for another one

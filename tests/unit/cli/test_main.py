@@ -92,6 +92,7 @@ def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch) -> N
             2,
             "error: cannot read or write run/config.yaml: No space left on device",
         ),
+        (UserWarning("--model: made an error by python -W error"), 2, "error: --model: made an error by python -W error"),
         (ArithmeticError("the loss is not finite"), 3, "error: the loss is not finite"),
         (KeyboardInterrupt(), 130, "interrupted; files written before are whole"),
         (KeyboardInterrupt("saved at step 3"), 130, "saved at step 3"),

@@ -116,6 +116,21 @@ def test_names_that_are_not_utf_8_are_read_by_latin_1(tmp_path: Path) -> None:
     assert data.fingerprint(test)
 
 
+def test_names_are_compared_however_accents_are_written(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    for name in (f"{decomposed} ", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        noise_image(0).save(tmp_path / "photos" / name / "0.png")
+    (tmp_path / "labels.txt").write_text(f"dog\n{composed}\n", encoding="utf-8")
+    test = data.Photos(root=tmp_path / "photos", size=16, labels=tmp_path / "labels.txt").test(2)
+    assert [label for _, label in test] == [1, 0]
+    (tmp_path / "labels.txt").write_text(f"dog\n{decomposed}\n", encoding="utf-8")
+    assert [label for _, label in data.Photos(root=tmp_path / "photos", size=16, labels=tmp_path / "labels.txt").test(2)] == [1, 0]
+    (tmp_path / "photos" / composed).mkdir()
+    with pytest.raises(InputError, match=f"2 folders in '.*photos' are called '{composed}', in other spellings of it; accepted: one"):
+        class_images(tmp_path / "photos")
+
+
 def test_folders_without_classes_or_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--data-dir: '.*' holds no folders"):
         class_images(tmp_path)

@@ -327,3 +327,9 @@ def test_images_are_classified_in_eval_mode_whatever_an_attack_has_done(model: n
 def test_numbers_that_are_not_whole_are_refused(option: str, model: nn.Module, sample: Pair) -> None:
     with pytest.raises(lp.InputError, match=f"^{option} must be a whole number.*, not 2.0 .write 2.$"):
         evaluate(model, sample, **{option: 2.0})
+
+
+def test_seeds_of_numpy_are_written_down_as_any(model: nn.Module, sample: Pair) -> None:
+    small = (sample[0][:4], sample[1][:4])
+    ours, theirs = (evaluate(model, small, attacks={"weak": WEAK}, seed=seed) for seed in (3, np.int64(3)))
+    assert ours.results["seed"] == theirs.results["seed"] == 3

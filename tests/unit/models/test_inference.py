@@ -151,3 +151,9 @@ def test_a_network_of_one_channel_is_pointed_to_grey() -> None:
     with pytest.raises(lp.InputError, match=r"to have 1 channels, but got 3 channels instead; with --grey photos have 1$"):
         count_logits(network, torch.zeros(3, 5, 4))
     assert count_logits(network, torch.zeros(1, 5, 4)) == 3
+
+
+def test_images_and_weights_of_two_precisions_are_named() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    with pytest.raises(lp.InputError, match=r"; convert the images \(torch.float64\) or the weights \(torch.float32\)$"):
+        check_accepts("model", network, X.double())

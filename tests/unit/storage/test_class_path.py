@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+import torch
 import yaml
 
 import logitpair as lp
@@ -36,3 +38,9 @@ def test_what_comes_out_is_json_and_yaml() -> None:
     assert yaml.safe_load(yaml.safe_dump(described)) == described
     assert described["curve"] == [0, 0.1]
     assert described["flag"] is False
+
+
+def test_numbers_of_numpy_and_torch_are_numbers() -> None:
+    attack = lp.attacks.PGD(lp.Linf(np.float64(0.5)), step_size=np.float32(0.25), steps=np.int64(3))
+    assert describe(attack) == describe(lp.attacks.PGD(lp.Linf(0.5), step_size=0.25, steps=3))
+    assert describe(torch.tensor(3)) == 3
