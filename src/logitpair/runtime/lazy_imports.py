@@ -5,6 +5,7 @@ registers by name is enough. It is done before anything imports torchvision, whi
 than on Linux the wheels of the two libraries go together.
 """
 
+import importlib
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,13 +34,11 @@ _declare_operators()
 
 def import_torchvision() -> Any:
     """torchvision, with ``transforms.v2``."""
-    import torchvision.transforms.v2
-
-    return torchvision
+    importlib.import_module("torchvision.transforms.v2")
+    return importlib.import_module("torchvision")
 
 
 def import_timm() -> Any:
     """timm, which imports torchvision itself, with ``optim``."""
-    import timm.optim
-
-    return timm
+    importlib.import_module("timm.optim")
+    return importlib.import_module("timm")
