@@ -2,16 +2,18 @@
 
 import contextlib
 import logging
+import os
 
 import torch
 
-from logitpair.config import parsing, recipes
+from logitpair.config import parsing
 from logitpair.errors import InputError
 from logitpair.reproduction.plan import Plan
+from logitpair.reproduction.records import recipe_of
 from logitpair.runs import run_directory
 from logitpair.runtime.progress import Progress
 from logitpair.runtime.signals import GracefulStop
-from logitpair.sweeps.runner import BAD_INPUT, INTERRUPTED, run_all
+from logitpair.sweeps.runner import BAD_INPUT, INTERRUPTED, Commands, Outcome, run_all
 from logitpair.sweeps.sweep import slots
 
 logger = logging.getLogger("logitpair")
@@ -24,7 +26,7 @@ def prepare(plan: Plan, device: torch.device) -> None:
         InputError: for settings that cannot be, and for run directories that were begun with others.
     """
     for run in plan.runs:
-        recipe = recipes.load(run.recipe)
+        recipe = recipe_of(run.recipe)
         settings = parsing.resolve(recipe.at_scale(plan.scale), plan.overrides(run), data_dir=plan.data_folder(run.recipe))
         run_directory.prepare(plan.folder(run), recipe.name, plan.scale, run_directory.as_trained(settings, device))
 
@@ -36,24 +38,33 @@ def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str
         InputError: for what a command refuses when it sees its data and its network.
         KeyboardInterrupt: after SIGINT or SIGTERM; the runs under way are saved, and the same plan goes on.
     """
+    if "RANK" in os.environ:
+        raise InputError("reproduce: start it without torchrun; it uses several GPUs by itself")
     prepare(plan, device)
     steps = plan.steps()
     done = sum(step.done for step in steps)
     logger.info(f"{len(steps)} steps, {done} of them finished before -> {plan.out}")
     failed: dict[str, str] = {}
     with GracefulStop() as stop, Progress("steps", len(steps), done, unit=None) as bar:
-        for wave in plan.waves():
-            with contextlib.closing(run_all(wave, slots(jobs, device), lambda: stop.requested)) as outcomes:
-                for name, outcome in outcomes:
-                    for warning in dict.fromkeys(outcome.warnings):
-                        logger.warning(f"{name}: {warning}")
-                    words = ", ".join(command[0] for command in wave[name])
-                    if outcome.code == INTERRUPTED:
-                        raise KeyboardInterrupt("stopped; the same command again goes on")
-                    if outcome.code == BAD_INPUT:
-                        raise InputError(f"{name}: {outcome.message}")
-                    if outcome.code:
-                        failed[name] = outcome.message
-                    logger.info(f"{name}: {f'failed: {outcome.message}' if outcome.code else f'{words} done'}")
-                    bar.advance(len(wave[name]))
+        try:
+            for wave in plan.waves():
+                with contextlib.closing(run_all(wave, slots(jobs, device), lambda: stop.requested)) as outcomes:
+                    for name, outcome in outcomes:
+                        _log(name, wave[name], outcome)
+                        if outcome.code == INTERRUPTED:
+                            raise KeyboardInterrupt
+                        if outcome.code == BAD_INPUT:
+                            raise InputError(f"{name}: {outcome.message}")
+                        if outcome.code:
+                            failed[name] = outcome.message
+                        bar.advance(len(wave[name]))
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt("stopped; the same command again goes on") from error
     return failed
+
+
+def _log(name: str, commands: Commands, outcome: Outcome) -> None:
+    for warning in dict.fromkeys(outcome.warnings):
+        logger.warning(f"{name}: {warning}")
+    what = ", ".join(command[0] for command in commands)
+    logger.info(f"{name}: {what} {f'failed: {outcome.message}' if outcome.code else 'done'}")
