@@ -1,6 +1,6 @@
 """What the audit leaves correct beside standard AutoAttack, on the same images and the same core.
 
-    python benchmarks/audit.py runs/mnist-alp-cpu runs/mnist-clp --data-dir data --examples 1000
+    python benchmarks/audit.py runs/mnist-alp runs/mnist-clp --data-dir data --examples 1000
 
 AutoAttack runs its four attacks one after another on what is still correct: APGD on cross-entropy, targeted APGD, targeted FAB and Square.
 They are torchattacks' ports with the parameters of the reference implementation (github.com/fra31/auto-attack, "standard"): 100 steps where

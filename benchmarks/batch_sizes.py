@@ -1,6 +1,6 @@
 """Accuracy of a run under every attack of the paper's suite, FGSM, BIM and PGD, at several batch sizes in float32.
 
-    python benchmarks/batch_sizes.py runs/mnist-alp-cpu --data-dir data --examples 1000
+    python benchmarks/batch_sizes.py runs/mnist-alp --data-dir data --examples 1000
 
 Random numbers belong to the example, so that accuracies may differ by the rounding of the network's kernels alone. What is measured is
 written after every batch size.
