@@ -1,7 +1,9 @@
 """Numbers as people write them, in recipes and on the command line: ``0.3``, ``1e-3``, ``8/255``."""
 
 import re
+from typing import Any
 
+import yaml
 from jsonargparse._loaders_dumpers import get_yaml_default_loader
 
 from logitpair.errors import InputError
@@ -19,7 +21,11 @@ def parse_number(text: str, option: str = "") -> float:
         raise InputError(f"{option and f'{option}: '}'{text}' {why}") from error
 
 
+def _fraction(loader: Any, node: yaml.ScalarNode) -> float:
+    return parse_number(node.value)
+
+
 # jsonargparse reads texts by this where a setting is a number, and there alone: a folder may be called 2024/11
 _Numbers = get_yaml_default_loader()
 _Numbers.add_implicit_resolver("!fraction", FRACTION, list("-0123456789"))
-_Numbers.add_constructor("!fraction", lambda loader, node: parse_number(node.value))
+_Numbers.add_constructor("!fraction", _fraction)

@@ -33,13 +33,13 @@ _declare_operators()
 
 def import_torchvision() -> Any:
     """torchvision, with ``transforms.v2``."""
-    import torchvision.transforms.v2
+    import torchvision.transforms.v2  # pyright: ignore[reportUnusedImport]
 
     return torchvision
 
 
 def import_timm() -> Any:
     """timm, which imports torchvision itself, with ``optim``."""
-    import timm.optim
+    import timm.optim  # pyright: ignore[reportUnusedImport]
 
     return timm
