@@ -37,7 +37,7 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], int | None], Names
     command = import_module(f"logitpair.cli.commands.{chosen}")
     parser = ArgumentParser(prog=f"logitpair {chosen}", description=COMMANDS[chosen], exit_on_error=False, allow_abbrev=False)
     command.add_arguments(parser)
-    for option, value in zip(arguments, [*arguments[1:], None], strict=True):
+    for option, value in zip(arguments, [*arguments[1:], None], strict=False):
         name = option.removesuffix("=")
         if option.startswith("--") and (value == "" or name != option):  # a variable that is not set; a path would be this folder
             raise InputError(f"{name}: '' is empty; accepted: a value, or no {name}")

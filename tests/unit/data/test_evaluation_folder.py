@@ -201,7 +201,7 @@ def test_splits_are_not_taken_for_classes(tmp_path: Path, splits: Sequence[str])
     for split in splits:
         images_in(tmp_path / split, ["cat", "owl"])
     text = refused(data.Photos(root=tmp_path), 2)
-    assert "hold folders of the same names (cat, owl): splits, not classes" in text
+    assert f"hold folders{' of the same names' if len(splits) > 1 else ''} (cat, owl): splits, not classes" in text
     assert f"name one of them, such as --data-dir {tmp_path / splits[-1]}, or give --labels" in text
     assert len(data.Photos(root=tmp_path / splits[-1]).test(2)) == 4
     (tmp_path / "labels.txt").write_text("\n".join(splits))

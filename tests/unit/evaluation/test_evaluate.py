@@ -329,6 +329,7 @@ def test_numbers_that_are_not_whole_are_refused(option: str, model: nn.Module, s
         evaluate(model, sample, **{option: 2.0})
 
 
+@pytest.mark.usefixtures("no_shape_checks")
 def test_seeds_of_numpy_are_written_down_as_any(model: nn.Module, sample: Pair) -> None:
     small = (sample[0][:4], sample[1][:4])
     ours, theirs = (evaluate(model, small, attacks={"weak": WEAK}, seed=seed) for seed in (3, np.int64(3)))
