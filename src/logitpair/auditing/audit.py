@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -114,6 +115,7 @@ def audit(
     )
     with frozen_eval(model), torch.no_grad(), full_precision(device), threads.restored():
         ledger, classes = survey(context, examples)
+        threads.suit(model, context.images(np.arange(1))[0], batch_size)
         strategies = strategies_for(threat, classes, sources, gradients=budget * examples)
         rounds, stop = search_rounds(context, ledger, strategies, budget, minutes)
         reference, audited = (reported, None) if reported else measure(context, ledger, attack, len(rounds))

@@ -19,7 +19,7 @@ from logitpair.evaluation.resumable import Chunk, Execution, Work, resumable_map
 from logitpair.losses import margin
 from logitpair.models.inference import check_accepts, compute_logits, logits_in_eval, predict
 from logitpair.rng import ExampleStreams, derive_seed, draw_sample
-from logitpair.runtime import distributed, threads
+from logitpair.runtime import distributed
 from logitpair.runtime.precision import autocast
 from logitpair.storage.ledger import FACTS, POSITION, Columns, PartialLedger, column, gallery, total
 from logitpair.storage.results import SearchRound
@@ -92,7 +92,6 @@ def survey(context: AuditContext, examples: int) -> tuple[AuditLedger, int]:
     def clean(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
         check_batch(x, y)
         check_accepts("model", context.model, x)
-        threads.suit(context.model, x, context.how.batch_size)
         logits = compute_logits(context.model, x)
         check_labels(y, logits.shape[1])
         columns = {"y": y, "prediction": predict(logits), "margin": margin(logits, y).double(), "gallery/x": gallery(x, position)}

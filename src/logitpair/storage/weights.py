@@ -69,7 +69,8 @@ def not_what_was_meant(path: Path) -> str | None:
         begin = file.read(512).lstrip()
     if begin.startswith(b"version https://git-lfs.github.com/"):
         return "is a Git LFS pointer, not the file that it stands for (git lfs pull fetches it)"
-    return "is a web page or a message of a server, not the file that was asked for" if begin.startswith((b"<", b"{")) else None
+    is_text = b"\0" not in begin  # the length that safetensors begin with ends in zeros
+    return "is a web page or a message of a server, not the file that was asked for" if is_text and begin.startswith((b"<", b"{")) else None
 
 
 def not_fetched(name: str) -> str:

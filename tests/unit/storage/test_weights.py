@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,14 @@ def test_files_without_weights_are_refused(tmp_path: Path, content: object, reas
         torch.save(content, path)
     with pytest.raises(InputError, match=reason):
         read_weights(path)
+
+
+@pytest.mark.parametrize("length", [0x3C, 0x7B, 0x3C20, 0x7B0A])  # "<", "{", and after white space
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.bin"])
+def test_a_length_of_safetensors_that_reads_as_text_is_no_web_page(tmp_path: Path, length: int, name: str) -> None:
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(length)
+    (tmp_path / name).write_bytes(length.to_bytes(8, "little") + header + struct.pack("<f", 2.0))
+    assert read_weights(tmp_path / name)["w"].item() == 2.0
 
 
 @pytest.mark.parametrize("name", ["https://example.org/w.pt", "hf_hub:owner/name", "hf-hub:owner/name", "s3://bucket/w.pt"])
