@@ -38,8 +38,8 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], int | None], Names
     parser = ArgumentParser(prog=f"logitpair {chosen}", description=COMMANDS[chosen], exit_on_error=False, allow_abbrev=False)
     command.add_arguments(parser)
     for option, value in zip(arguments, [*arguments[1:], None], strict=False):
-        name = option.removesuffix("=")
-        if option.startswith("--") and (value == "" or name != option):  # a variable that is not set; a path would be this folder
+        name, equals, rest = option.partition("=")
+        if option.startswith("--") and (value == "" if not equals else not rest):  # a variable that is not set; a path would be this folder
             raise InputError(f"{name}: '' is empty; accepted: a value, or no {name}")
     given = {word.partition("=")[0] for word in arguments if word.startswith("--")}
     try:

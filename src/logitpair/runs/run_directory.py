@@ -122,7 +122,8 @@ def _read(path: Path) -> dict[str, Any]:
     required = [field.name for field in fields(RunConfig) if field.default is field.default_factory is MISSING]
     missing = [name for name in required if name not in run] or [name for name in ("data", "model") if not isinstance(run[name], dict)]
     if missing or not path.read_bytes().endswith(b"\n"):  # a file that was cut short may still be YAML
-        raise InputError(f"'{path}' is damaged: it {f'has no {missing[0]!r}, or only a part of it' if missing else 'ends within a line'}")
+        why = f"has no {missing[0]!r}, or only a part of it" if missing else "ends within a line; if it is whole, add a line break"
+        raise InputError(f"'{path}' is damaged: it {why}")
     return content | {"run": modernized(content["run"])}
 
 

@@ -27,7 +27,7 @@ def restored() -> Generator[None]:
 
 
 def suit(model: nn.Module, x: Tensor, batch_size: int) -> None:
-    """Leave one thread for a network that is little work; where the user has chosen their number it stays.
+    """Leave one thread for a network that is little work; with ``OMP_NUM_THREADS`` set the number stays.
 
     Args:
         model: in eval mode, frozen; run once.
