@@ -31,8 +31,7 @@ missing. `--dry-run` says what that is.
 {CAUTION}
 
 Ours are means over the seeds, with the 95% interval of one test set and the range over the seeds. Black box: the worst of images made against
-an independently trained copy of the same recipe, or of the sources that are named. Audited: what no search of `logitpair audit` broke, of the
-first 1,000 test images where nothing else is said.
+an independently trained copy of the same recipe, or of the sources that are named. Audited: what no search of `logitpair audit` broke.
 """
 
 

@@ -21,9 +21,9 @@ FOLDERS = {  # of a data set, in a folder of several
     "ImageNet": ("imagenet", "imagenette"),  # ten classes do for the scale smoke
     "TinyImageNet": ("tiny-imagenet-20",),
 }
-EXAMPLES = {"smoke": 40}  # test images of an evaluation, by scale; all at others
-AUDITED = {"smoke": 20}  # likewise of an audit, and 1,000 at others
-BUDGET = {"smoke": ["--budget", "20"]}
+EXAMPLES = {"smoke": 40}  # test images of an evaluation, from the first, by scale; all at others
+AUDITED = {"smoke": 20, "cpu": 1000}  # likewise of an audit
+BUDGET = {"smoke": 20}  # of an audit; its own at other scales
 
 
 @dataclass
@@ -158,8 +158,8 @@ class Plan:
         return ["evaluate", str(self.folder(run)), *self._common(run), *_option("attacks", wanted.attacks), *limit, *tried]
 
     def _audit(self, run: Run, wanted: Measurement) -> list[str]:
-        limit = ["--examples", str(AUDITED.get(self.scale, 1000)), *BUDGET.get(self.scale, [])]
-        return ["audit", str(self.folder(run)), *self._common(run), *_option("attacks", wanted.reference), *limit]
+        limits = [*_option("examples", AUDITED.get(self.scale)), *_option("budget", BUDGET.get(self.scale))]
+        return ["audit", str(self.folder(run)), *self._common(run), *_option("attacks", wanted.reference), *limits]
 
     def _common(self, run: Run) -> list[str]:
         return ["--device", self.device, *_option("data-dir", self.data_folder(run.recipe))]

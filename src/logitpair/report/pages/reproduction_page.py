@@ -82,7 +82,9 @@ class Section:
             of, cells = self.measured[row.method], list[str]()
             for column in self.target.columns:
                 cells += [_number(row.paper.get(column)), _cell(of.accuracies(self.target, row, column))]
-            audited = _cell([audit.robust_accuracy for audit in of.audits])
+            audited, images = _cell([audit.robust_accuracy for audit in of.audits]), {each.examples for each in of.evaluations}
+            others = sorted({audit.examples for audit in of.audits} - images)
+            audited += f", of the first {others[0]:,}" if others else ""
             rows.append([row.method, *cells, audited, str(len(of.evaluations) or "not run")])
         return head, rows
 

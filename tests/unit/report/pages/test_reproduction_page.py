@@ -108,3 +108,11 @@ def test_text_and_page_say_the_same(tmp_path: Path) -> None:
         assert "Not run here." in text
         assert "a quarter of the filters" in text, "the deviation that the recipe gives for the scale"
         assert "device cpu" in text
+
+
+def test_an_audit_of_other_images_than_the_evaluation_says_how_many(tmp_path: Path) -> None:
+    recorded(tmp_path, ALP, 100, audited=20)
+    path = tmp_path / Run.of(ALP, 0).path("cpu") / "audit.json"
+    write_record(path, replace(AUDIT, examples=1000, robust_accuracy=Accuracy(**figures(20))))
+    _, (_, alp) = Section.read(TABLE, "cpu", tmp_path).table()
+    assert alp[5].endswith(", of the first 1,000")
