@@ -12,8 +12,9 @@ from pathlib import Path
 
 from logitpair.config import recipes
 from logitpair.report.pages.reproduction_page import CAUTION, Section
-from logitpair.report.text.format import duration, listing
+from logitpair.report.text.format import duration
 from logitpair.reproduction.paper import TARGETS, Target
+from logitpair.reproduction.plan import Plan
 
 ROOT = Path(__file__).parents[1]
 RECORDS, PLAN, PAGE = ROOT / "results", ROOT / "results" / "plan.json", ROOT / "docs" / "reproduction.md"
@@ -47,7 +48,7 @@ def _section(name: str, target: Target, costs: dict[str, float]) -> str:
     if all(section.is_empty for section in sections.values()):
         blocks.append(sections["paper"].markdown())
     blocks += [f"### Scale {scale}\n\n{section.markdown()}" for scale, section in sections.items() if not section.is_empty]
-    blocks += [_not_run(name, target, scale, costs) for scale, section in sections.items() if section.is_empty and _has(target, scale)]
+    blocks += [_not_run(name, scale, costs) for scale, section in sections.items() if section.is_empty and _has(target, scale)]
     return "\n\n".join([*map(str.strip, blocks), *filter(None, [REMARKS.get(name)])]) + "\n"
 
 
@@ -55,14 +56,18 @@ def _has(target: Target, scale: str) -> bool:
     return scale == "paper" or all(scale in recipes.load(row.recipe).scales for row in target.rows)
 
 
-def _not_run(name: str, target: Target, scale: str, costs: dict[str, float]) -> str:
+def _not_run(name: str, scale: str, costs: dict[str, float]) -> str:
     command = f"logitpair reproduce {name}" + (f" --scale {scale}" if scale != "paper" else "") + " --data-dir DATA"
     if scale != "paper":
-        return f"Scale {scale}: not run. `{command}`"
-    trained = dict.fromkeys(row.recipe for row in target.rows)
-    known = [f"{duration(costs[recipe])} for `{recipe}`" for recipe in trained if recipe in costs]
-    cost = f" One training on one {GPU.upper()}, as `logitpair plan` counts it: {listing(known)}." if known else ""
-    return f"Scale paper: not run. `{command}`.{cost}"
+        return f"Scale {scale}: not run. `{command}`."
+    trained = [costs.get(run.recipe) for run in Plan(targets=[name], scale=scale, seeds=1, out=ROOT).runs]
+    if None in trained:
+        return f"Scale paper: not run. `{command}`."
+    seconds = duration(sum(filter(None, trained)))
+    return (
+        f"Scale paper: not run. `{command}`. As `logitpair plan` counts them, its {len(trained)} trainings, those of black-box sources "
+        f"included, take {seconds} on one {GPU.upper()}, one after the other; evaluations and audits come on top."
+    )
 
 
 def count_costs() -> None:

@@ -82,29 +82,35 @@ def keep(run_directory: Path, records: Path) -> None:
 
 
 def keep_sweep(runs: Sequence[Run], scale: str, run_directories: Path, records: Path) -> Path:
-    """Write the runs of one recipe as a sweep over their settings into its folder of records, which is returned."""
+    """Add the runs of one recipe to the sweep over their settings in its folder of records, which is returned."""
     folder = records / runs[0].recipe / scale
-    axes = {setting: [dict(run.settings)[setting] for run in runs] for setting, _ in runs[0].settings}
+    before = record.read(folder).runs if (folder / "sweep.json").exists() else ()
+    entries = {run.path: run for run in before}
+    for run in runs:
+        path = str(run.path(scale).relative_to(folder.relative_to(records)))
+        settings = {setting: grid.value(text) for setting, text in run.settings}
+        new = SweepRun(path=path, settings=settings, seed=run.seed, evaluation={}, status="pending")
+        with contextlib.suppress(InputError):
+            new = entries[path] = record.finished(new, run_directories / run.path(scale))
+        entries.setdefault(path, new)
+    axes = {setting: dict.fromkeys(entry.settings[setting] for entry in entries.values()) for setting, _ in runs[0].settings}
     head = SweepResults(
         schema=SCHEMA,
         recipe=runs[0].recipe,
         scale=scale,
         overrides={},
-        axes=tuple(Axis(setting=setting, values=tuple(map(grid.value, dict.fromkeys(texts)))) for setting, texts in axes.items()),
-        seeds=tuple(sorted({run.seed for run in runs})),
+        axes=tuple(Axis(setting=setting, values=tuple(values)) for setting, values in axes.items()),
+        seeds=tuple(sorted({entry.seed for entry in entries.values()})),
         runs=(),
         points=(),
     )
-    entries: list[SweepRun] = []
-    for run in runs:
-        settings = {setting: grid.value(text) for setting, text in run.settings}
-        path = str(run.path(scale).relative_to(folder.relative_to(records)))
-        entry = SweepRun(path=path, settings=settings, seed=run.seed, evaluation={}, status="pending")
-        with contextlib.suppress(InputError):
-            entry = record.finished(entry, run_directories / run.path(scale))
-        entries.append(entry)
-    record.write(folder, head, entries)
+    record.write(folder, head, entries.values())
     return folder
+
+
+def sweeps_of(target: Target) -> list[str]:
+    """The recipes whose runs a figure shows as sweeps."""
+    return list(dict.fromkeys(row.recipe for row in target.rows)) if target.figure else []
 
 
 @dataclass(frozen=True)

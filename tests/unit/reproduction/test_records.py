@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from handmade_results import AUDIT, EVALUATION
+from handmade_results import AUDIT, EVALUATION, TRAINING
 from msgspec.structs import replace
 
 from logitpair.evaluation.confidence import wilson
 from logitpair.reproduction.paper import Row, Target
-from logitpair.reproduction.records import FILES, Measured, Run, accuracy, finished, keep, mean
+from logitpair.reproduction.records import FILES, Measured, Run, accuracy, finished, keep, keep_sweep, mean
 from logitpair.storage.result_files import write_record
-from logitpair.storage.results import Accuracy, AuditResults, EvaluationResults
+from logitpair.storage.results import Accuracy, AuditResults, EvaluationResults, Training
+from logitpair.sweeps.record import read
 
 (SOURCE,) = EVALUATION.black_box
 SUITE = EVALUATION.black_box[SOURCE]
@@ -67,6 +68,26 @@ def test_what_is_kept_is_read_back_by_row_without_paths_of_this_machine(tmp_path
     target = Target(title="a table", rows=(row,), columns=("white_box",))
     assert measured.accuracies(target, row, "white_box") == [EVALUATION.white_box] * 2
     assert Measured.read(row, "paper", records) == Measured((), ())
+
+
+def test_a_sweep_is_added_to_what_is_recorded_of_it(tmp_path: Path) -> None:
+    def kept(weight: str, seed: int, *, is_run: bool) -> list[tuple[str, str]]:
+        run = Run("mnist-clp", (("objective.weight", weight),), seed)
+        folder = tmp_path / "runs" / run.path("cpu")
+        if is_run:
+            write_record(folder / FILES[EvaluationResults], EVALUATION)
+            write_record(folder / FILES[Training], TRAINING)
+            (folder / "metrics.jsonl").write_text('{"step": 1, "validation_clean": 0.9, "validation_white_box": 0.5}\n')
+        sweep = read(keep_sweep([run], "cpu", tmp_path / "runs", tmp_path / "results"))
+        assert sweep.axes[0].values == tuple(dict.fromkeys(entry.settings["objective.weight"] for entry in sweep.runs))
+        return [(entry.path, entry.status) for entry in sweep.runs]
+
+    first, second = ("objective.weight=0.5/seed-0", "finished"), ("objective.weight=0.5/seed-1", "pending")
+    assert kept("0.5", 0, is_run=True) == [first]
+    (tmp_path / "runs").rename(tmp_path / "elsewhere")  # where another call would not find it
+    assert kept("0.5", 1, is_run=False) == [first, second]
+    assert kept("1", 1, is_run=True) == [first, second, ("objective.weight=1/seed-1", "finished")]
+    assert kept("0.5", 1, is_run=True)[1] == (second[0], "finished")
 
 
 def test_a_damaged_record_of_a_run_counts_as_none(tmp_path: Path) -> None:

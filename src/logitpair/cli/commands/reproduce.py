@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from logitpair.reproduction.paper import TARGETS
 if TYPE_CHECKING:
     from logitpair.reproduction.plan import Plan, Step
 
+logger = logging.getLogger("logitpair")
 ALL = "all"
 KINDS = ("train", "evaluate", "audit")
 
@@ -45,7 +47,7 @@ def run(arguments: Namespace) -> None:
     from logitpair.report.pages.reproduction_page import write_target
     from logitpair.reproduction.carry_out import carry_out
     from logitpair.reproduction.plan import Plan
-    from logitpair.reproduction.records import keep
+    from logitpair.reproduction.records import keep, keep_sweep, sweeps_of
 
     plan = Plan(targets=names, scale=scale, seeds=arguments.seeds, out=out, data_dir=arguments.data_dir, device=device.type)
     if arguments.dry_run:
@@ -56,6 +58,8 @@ def run(arguments: Namespace) -> None:
     for run in plan.measurements:
         keep(plan.folder(run), records / run.path(scale))
     for name in names:
+        for recipe in sweeps_of(TARGETS[name]):
+            keep_sweep([run for run in plan.measurements if run.recipe == recipe], scale, out / "runs", records)
         for path in write_target(name, plan, records):
             console.print(f"Wrote {path}")
     if failed:
@@ -73,6 +77,8 @@ def _targets(given: Sequence[str], scale: str) -> list[str]:
     has = {name: all(scale in ("paper", *recipes.load(row.recipe).scales) for row in target.rows) for name, target in TARGETS.items()}
     if not any(has.values()):
         raise InputError(f"--scale: no recipe has a scale '{scale}'; accepted: smoke, cpu, paper")
+    if left_out := [name for name in TARGETS if not has[name]]:
+        logger.info(f"all: without {', '.join(left_out)}, whose recipes have no scale '{scale}'")
     return [name for name in TARGETS if has[name]]
 
 

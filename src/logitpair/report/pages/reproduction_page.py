@@ -18,7 +18,7 @@ from logitpair.report.text.format import duration, pairs, span
 from logitpair.report.text.summary import lead
 from logitpair.reproduction.paper import COLUMNS, Claim, Row, Target
 from logitpair.reproduction.plan import Plan
-from logitpair.reproduction.records import Measured, Run, keep_sweep, mean
+from logitpair.reproduction.records import Measured, mean, sweeps_of
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.storage.results import Accuracy, SweepResults
 
@@ -37,15 +37,12 @@ DASH = html.DASH
 def write_target(name: str, plan: Plan, records: Path) -> list[Path]:
     """Write ``NAME.md`` and ``NAME.html``, of a figure also ``NAME.svg``, from what is recorded. Returns the files."""
     target, page = plan.known[name], plan.out / f"{name}.html"
-    files = [page]
-    if target.figure:
-        runs = [Run.of(row, seed) for row in target.rows for seed in range(plan.seeds)]
-        by_recipe = [[run for run in runs if run.recipe == recipe] for recipe in dict.fromkeys(run.recipe for run in runs)]
-        sweeps = [keep_sweep(some, plan.scale, plan.out / "runs", records) for some in by_recipe]
-        files = write_sweeps(sweeps, page, FIGURE1, target.title)
     section = Section.read(target, plan.scale, records)
-    if not target.figure:
+    if target.figure:
+        files = write_sweeps([records / recipe / plan.scale for recipe in sweeps_of(target)], page, FIGURE1, target.title)
+    else:
         atomic_write(page, section.page())
+        files = [page]
     text = page.with_suffix(".md")
     atomic_write(text, f"# {target.title}\n\n{section.markdown()}")
     return [text, *files]
@@ -63,7 +60,7 @@ class Section:
     @classmethod
     def read(cls, target: Target, scale: str, records: Path) -> Section:
         """From the folder that all records lie in."""
-        folders = [records / recipe / scale for recipe in dict.fromkeys(row.recipe for row in target.rows) if target.figure]
+        folders = [records / recipe / scale for recipe in sweeps_of(target)]
         sweeps = tuple(load_sweep(folder) for folder in folders if (folder / "sweep.json").exists())
         return cls(target, scale, {row.method: Measured.read(row, scale, records) for row in target.rows}, sweeps)
 
@@ -111,11 +108,12 @@ class Section:
             white, audited = mean([each.white_box for each in measured.evaluations]), _audited(measured)
             if white and audited and not self.target.figure:
                 verdicts = ", ".join(dict.fromkeys(audit.verdict for audit in measured.audits))
-                lowered = f"from {_text(white)} of {white.total:,} images to {_text(audited)} of the first {audited.total:,}"
+                images = "the same" if audited.total == white.total else f"the first {audited.total:,}"
+                lowered = f"from {_text(white)} of {white.total:,} images to {_text(audited)} of {images}"
                 yield f"The audit lowers {method}, white box, {lowered}; its verdict: {verdicts}."
 
     def _claim(self, claim: Claim, better: Row, worse: Row) -> str:
-        said = f"{better.method} keeps more right than {worse.method}, {COLUMNS[claim.column]}"
+        said = f"{better.method} has a higher accuracy than {worse.method}, {COLUMNS[claim.column]}"
         numbers = [row.paper.get(claim.column) for row in (better, worse)]
         paper = "" if None in numbers else f" In the paper {_number(numbers[0])}% against {_number(numbers[1])}%."
         first, second = (mean(self.measured[row.method].accuracies(self.target, row, claim.column)) for row in (better, worse))
@@ -131,7 +129,7 @@ class Section:
         left = [mean(self._from(source, attack)) for source in self.target.sources]
         *others, last = zip(self.target.sources, left, strict=True)
         for name, found in others:
-            said = f"{row.method} keeps more right of images made against {name} than of those made against {last[0]}"
+            said = f"{row.method} has a higher accuracy on images made against {name} than on those made against {last[0]}"
             if found and last[1]:
                 yield f"{said}: {_verdict(found, last[1])}. Here {_difference(found, last[1])}."
             else:
@@ -182,9 +180,11 @@ class Section:
 
 
 def _verdict(first: Accuracy, second: Accuracy) -> str:
-    """What our numbers say of a claim that the first is above the second."""
+    """What our numbers say of a claim that the first is above the second; other trainings may say otherwise."""
     _, low, high = lead(first, second)
-    return "so it is here" if low > 0 else "here it is the other way round" if high < 0 else "here the images cannot tell"
+    if low <= 0 <= high:
+        return "the difference of these networks is not significant"
+    return "it holds for these networks" if low > 0 else "for these networks it is the other way round"
 
 
 def _difference(first: Accuracy, second: Accuracy) -> str:
