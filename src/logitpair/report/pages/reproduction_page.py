@@ -148,7 +148,7 @@ class Section:
             rows.append(
                 [
                     row.method,
-                    f"`{row.recipe}{settings}`",
+                    row.recipe + settings,
                     _time(training.seconds for training in trainings),
                     _time(each.wall_time_seconds for each in of.evaluations),
                     _time(audit.wall_time_seconds for audit in of.audits),
@@ -167,7 +167,8 @@ class Section:
         lists = [f"- {sentence}" for sentence in self.sentences()], [f"- `{recipe}`: {text}." for recipe, text in self.deviations().items()]
         blocks = [markdown(*self.table()), self.target.note, "\n".join(lists[0])]
         blocks += [f"Deviations at scale {self.scale}:", "\n".join(lists[1])] if lists[1] else []
-        costs = [] if self.is_empty else [markdown(*self.costs())]
+        head, rows = self.costs()
+        costs = [] if self.is_empty else [markdown(head, [[row[0], f"`{row[1]}`", *row[2:]] for row in rows])]
         return "\n\n".join(filter(None, [*blocks, *costs])) + "\n"
 
     def page(self) -> str:
