@@ -76,7 +76,7 @@ class Section:
         """Head and rows: the paper's numbers, ours with interval and range over the seeds, and what an audit left."""
         if self.target.transfer:
             return self._by_source(self.target.transfer)
-        head = ["", *(words for column in self.target.columns for words in (f"{COLUMNS[column]}: paper %", "ours %")), "audited %", "seeds"]
+        head = ["", "audited %", *(words for column in self.target.columns for words in (f"{COLUMNS[column]}: paper %", "ours %")), "seeds"]
         rows: list[list[str]] = []
         for row in self.target.rows:
             of, cells = self.measured[row.method], list[str]()
@@ -85,7 +85,7 @@ class Section:
             audited, images = _cell([audit.robust_accuracy for audit in of.audits]), {each.examples for each in of.evaluations}
             others = sorted({audit.examples for audit in of.audits} - images)
             audited += f", of the first {others[0]:,}" if others else ""
-            rows.append([row.method, *cells, audited, str(len(of.evaluations) or "not run")])
+            rows.append([row.method, audited, *cells, str(len(of.evaluations) or "not run")])
         return head, rows
 
     def _by_source(self, attack: str) -> tuple[list[str], list[list[str]]]:
