@@ -73,7 +73,7 @@ class Section:
         """Head and rows: the paper's numbers, ours with interval and range over the seeds, and what an audit left."""
         if self.target.transfer:
             return self._by_source(self.target.transfer)
-        head = ["", *(words for column in self.target.columns for words in (f"{COLUMNS[column]}: paper %", "ours %")), "audited %", "seeds"]
+        head = ["", "audited %", *(words for column in self.target.columns for words in (f"{COLUMNS[column]}: paper %", "ours %")), "seeds"]
         rows: list[list[str]] = []
         for row in self.target.rows:
             of, cells = self.measured[row.method], list[str]()
@@ -82,7 +82,7 @@ class Section:
             audited, images = _cell([audit.robust_accuracy for audit in of.audits]), {each.examples for each in of.evaluations}
             others = sorted({audit.examples for audit in of.audits} - images)
             audited += f", of the first {others[0]:,}" if others else ""
-            rows.append([row.method, *cells, audited, str(len(of.evaluations) or "not run")])
+            rows.append([row.method, audited, *cells, str(len(of.evaluations) or "not run")])
         return head, rows
 
     def _by_source(self, attack: str) -> tuple[list[str], list[list[str]]]:
@@ -146,7 +146,7 @@ class Section:
             rows.append(
                 [
                     row.method,
-                    f"`{row.recipe}{settings}`",
+                    row.recipe + settings,
                     _time(training.seconds for training in trainings),
                     _time(each.wall_time_seconds for each in of.evaluations),
                     _time(audit.wall_time_seconds for audit in of.audits),
@@ -165,7 +165,8 @@ class Section:
         lists = [f"- {sentence}" for sentence in self.sentences()], [f"- `{recipe}`: {text}." for recipe, text in self.deviations().items()]
         blocks = [markdown(*self.table()), self.target.note, "\n".join(lists[0])]
         blocks += [f"Deviations at scale {self.scale}:", "\n".join(lists[1])] if lists[1] else []
-        costs = [] if self.is_empty else [markdown(*self.costs())]
+        head, rows = self.costs()
+        costs = [] if self.is_empty else [markdown(head, [[row[0], f"`{row[1]}`", *row[2:]] for row in rows])]
         return "\n\n".join(filter(None, [*blocks, *costs])) + "\n"
 
     def page(self) -> str:

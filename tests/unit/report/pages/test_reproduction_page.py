@@ -60,11 +60,11 @@ def test_a_claim_without_runs_is_not_judged(tmp_path: Path) -> None:
 def test_the_table_has_means_over_seeds_with_their_range_and_what_audits_left(tmp_path: Path) -> None:
     recorded(tmp_path, ALP, 100, 120, audited=20)
     head, (mpgd, alp) = Section.read(TABLE, "cpu", tmp_path).table()
-    assert head == ["", "white box: paper %", "ours %", "clean: paper %", "ours %", "audited %", "seeds"]
-    assert mpgd == ["M-PGD", "93.2", "–", "–", "–", "–", "not run"]  # noqa: RUF001
+    assert head == ["", "audited %", "white box: paper %", "ours %", "clean: paper %", "ours %", "seeds"]
+    assert mpgd == ["M-PGD", "–", "93.2", "–", "–", "–", "not run"]  # noqa: RUF001
     low, high = (100 * bound for bound in wilson(110, 200))
-    assert alp[2] == f"55.0 ({low:.1f} – {high:.1f}; seeds 50.0 – 60.0)"  # noqa: RUF001
-    assert alp[5].startswith("10.0 (")
+    assert alp[3] == f"55.0 ({low:.1f} – {high:.1f}; seeds 50.0 – 60.0)"  # noqa: RUF001
+    assert alp[1].startswith("10.0 (")
     assert alp[6] == "2"
     assert "from 55.0%" in sentence(tmp_path, "The audit lowers ALP")
     assert "to 10.0%" in sentence(tmp_path, "The audit lowers ALP")
@@ -115,4 +115,4 @@ def test_an_audit_of_other_images_than_the_evaluation_says_how_many(tmp_path: Pa
     path = tmp_path / Run.of(ALP, 0).path("cpu") / "audit.json"
     write_record(path, replace(AUDIT, examples=1000, robust_accuracy=Accuracy(**figures(20))))
     _, (_, alp) = Section.read(TABLE, "cpu", tmp_path).table()
-    assert alp[5].endswith(", of the first 1,000")
+    assert alp[1].endswith(", of the first 1,000")
