@@ -84,7 +84,7 @@ def test_the_page_has_the_papers_numbers_and_ours(reproduced: Path) -> None:
     assert "# A table of digits" in text
     assert " | 93.2 | " in text
     assert f"{100 * evaluation['white_box']['top1']:.1f} (" in text
-    assert "M-PGD keeps more right than ensemble, white box: " in text
+    assert "M-PGD has a higher accuracy than ensemble, white box: " in text
     assert "A table of digits" in (reproduced / "table.html").read_text()
 
 
