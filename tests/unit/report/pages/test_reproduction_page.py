@@ -1,4 +1,4 @@
-"""What a page says of a claim of the paper: that it holds here, that the opposite does, or that the images cannot tell."""
+"""What a page says of a claim of the paper: that it holds here, that the opposite does, or that the difference is not significant."""
 
 from __future__ import annotations
 
@@ -40,19 +40,23 @@ def sentence(records: Path, start: str, target: Target = TABLE) -> str:
 
 @pytest.mark.parametrize(
     ("alp", "mpgd", "verdict"),
-    [(150, 100, "so it is here"), (100, 150, "here it is the other way round"), (101, 100, "here the images cannot tell")],
+    [
+        (150, 100, "it holds for these networks"),
+        (100, 150, "for these networks it is the other way round"),
+        (101, 100, "the difference of these networks is not significant"),
+    ],
 )
 def test_a_claim_is_judged_by_the_interval_of_the_difference(tmp_path: Path, alp: int, mpgd: int, verdict: str) -> None:
     recorded(tmp_path, ALP, alp)
     recorded(tmp_path, MPGD, mpgd)
-    found = sentence(tmp_path, "ALP keeps more right than M-PGD, white box")
+    found = sentence(tmp_path, "ALP has a higher accuracy than M-PGD, white box")
     assert f": {verdict}. In the paper 96.4% against 93.2%. Here {alp / 2:.1f}%" in found
     assert f"difference of {(alp - mpgd) / 2:+.1f}".replace("-", "\N{MINUS SIGN}") in found
 
 
 def test_a_claim_without_runs_is_not_judged(tmp_path: Path) -> None:
     recorded(tmp_path, ALP, 150)
-    found = sentence(tmp_path, "ALP keeps more right than M-PGD")
+    found = sentence(tmp_path, "ALP has a higher accuracy than M-PGD")
     assert found.endswith("In the paper 96.4% against 93.2%. Not run here.")
     assert "here" not in found.removesuffix("here.")
 
@@ -73,7 +77,7 @@ def test_the_table_has_means_over_seeds_with_their_range_and_what_audits_left(tm
 def test_claims_are_compared_under_the_audit_too(tmp_path: Path) -> None:
     recorded(tmp_path, ALP, 150, audited=20)
     recorded(tmp_path, MPGD, 100, audited=60)
-    assert "Under the audit 10.0% " in sentence(tmp_path, "ALP keeps more right")
+    assert "Under the audit 10.0% " in sentence(tmp_path, "ALP has a higher accuracy")
 
 
 def test_a_transfer_is_shown_source_by_source(tmp_path: Path) -> None:
@@ -88,8 +92,8 @@ def test_a_transfer_is_shown_source_by_source(tmp_path: Path) -> None:
     _, rows = Section.read(target, "cpu", tmp_path).table()
     assert [row[:2] for row in rows] == [["a", "–"], ["b", "47.1"]]  # noqa: RUF001
     assert rows[0][2].startswith("65.0 (")
-    found = sentence(tmp_path, "ALP keeps more right of images made against a than of those made against b", target)
-    assert ": so it is here. Here 65.0%" in found
+    found = sentence(tmp_path, "ALP has a higher accuracy on images made against a than on those made against b", target)
+    assert ": it holds for these networks. Here 65.0%" in found
 
 
 def replace_paper(row: Row, paper: dict[str, float]) -> Row:
