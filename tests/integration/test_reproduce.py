@@ -79,13 +79,13 @@ def test_what_is_recorded_has_one_shape_and_no_paths_of_this_machine(reproduced:
 
 
 def test_the_page_has_the_papers_numbers_and_ours(reproduced: Path) -> None:
-    text = (reproduced / "table.md").read_text()
+    text = (reproduced / "smoke" / "table.md").read_text()
     evaluation = json.loads((reproduced / "results" / "digits-mpgd" / "smoke" / "seed-0" / "results.json").read_text())
     assert "# A table of digits" in text
     assert " | 93.2 | " in text
     assert f"{100 * evaluation['white_box']['top1']:.1f} (" in text
     assert "M-PGD has a higher accuracy than ensemble, white box: " in text
-    assert "A table of digits" in (reproduced / "table.html").read_text()
+    assert "A table of digits" in (reproduced / "smoke" / "table.html").read_text()
 
 
 @pytest.mark.usefixtures("targets")
@@ -132,7 +132,7 @@ def test_a_run_that_diverges_leaves_the_others(reproduced: Path, tmp_path: Path)
     done = forked_sweeps.start_reproduction(tmp_path, {"figure": target}, "figure", *OPTIONS, str(reproduced)).wait()
     assert done.code == 3, done.stderr
     assert "1 runs failed, such as digits-plain/smoke/optimizer.lr=1e+30/seed-0: step" in done.stderr
-    text = (reproduced / "figure.md").read_text()
+    text = (reproduced / "smoke" / "figure.md").read_text()
     assert "| diverging | – | – | – | not run |" in text  # noqa: RUF001
     assert "| plain | – | – | " in text  # noqa: RUF001
-    assert (reproduced / "figure.html").exists()
+    assert (reproduced / "smoke" / "figure.html").exists()

@@ -25,6 +25,7 @@ def decide(reference: Accuracy, audited: Accuracy, findings: Sequence[Finding], 
     gap, (low, high) = _paired(reference.correct - audited.correct, audited.total)
     failed = [finding.check for finding in findings if not finding.passed]
     masking = [check for check in failed if check in MASKING]
+    untested = any(finding.check == "strength" and finding.measured["found"] is None for finding in findings)
     if blocking := [finding.check for finding in findings if finding.blocks and not finding.passed]:
         numbers = f"reference attack {theirs}, audit {ours}"
         return "inconclusive", f"{', '.join(blocking)} failed, so that no attack's number can be believed ({numbers})"
@@ -43,11 +44,12 @@ def decide(reference: Accuracy, audited: Accuracy, findings: Sequence[Finding], 
         if blinding := [finding.check for finding in findings if finding.forbids_trust]:
             why = f"{', '.join(blinding)} failed, so that the search may be blind too"
             return "inconclusive", f"{numbers}, but {why}; rely on searches without gradients, or on the network without what hides them"
-        if masking and any(finding.check == "strength" and finding.measured["found"] is None for finding in findings):
+        if masking and untested:
             return "inconclusive", f"{numbers}, but {', '.join(masking)} failed, and the search's strength could not be tested"
         if stop.further_breaks >= MATERIAL * examples:
             return "inconclusive", f"{numbers}, but {stop.reason}; give a larger budget or more images"
     but = f", though {', '.join(failed)} failed" if failed else " and every check passed"
+    but += "; the search's strength could not be tested" if untested else ""
     return "trustworthy", f"{numbers}{': quote the latter' if gap else ''}{but}"
 
 

@@ -113,10 +113,10 @@ def check_choice(option: str, value: str | None, accepted: Sequence[str]) -> Non
         raise InputError(f"{spelled(option)}: '{value}' is not accepted; accepted: {', '.join(accepted)}")
 
 
-def check_folder(path: Path | None) -> None:
-    """Refuse an ``--out`` that is to be a folder and is a file, or a link to nothing."""
+def check_folder(path: Path | None, option: str = "--out") -> None:
+    """Refuse a path that is to be a folder and is a file, or a link to nothing."""
     if path is not None and os.path.lexists(path) and not path.is_dir():
-        raise InputError(f"--out: '{path}' is {'a file' if path.exists() else 'a link to nothing'}; accepted: a folder")
+        raise InputError(f"{option}: '{path}' is {'a file' if path.exists() else 'a link to nothing'}; accepted: a folder")
 
 
 def check_file(option: str, path: Path | None, example: str) -> None:

@@ -126,7 +126,8 @@ class Measured:
         folders = sorted((records / Run.of(row, 0).path(scale)).parent.glob("seed-*"))
 
         def read(name: str, kind: type[Kind]) -> tuple[Kind, ...]:
-            return tuple(read_record(folder / name, kind, WRITER) for folder in folders if (folder / name).exists())
+            files = [folder / name for folder in folders if (folder / name).exists()]
+            return tuple(read_record(file, kind, f"{WRITER} --seeds {int(file.parent.name.removeprefix('seed-')) + 1}") for file in files)
 
         return cls(read(RECORDED[EvaluationResults], EvaluationResults), read(RECORDED[AuditResults], AuditResults))
 

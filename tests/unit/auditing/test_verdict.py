@@ -67,7 +67,9 @@ def test_what_blinds_the_search_forbids_trust_but_not_what_it_proved() -> None:
     assert decided(200, 150, 300, check(blocks=True))[0] == "inconclusive"
     assert decided(200, 198, 300, check(passed=True, blocks=True))[0] == "trustworthy"
     untested = Finding(check="strength", passed=True, evidence="", advice="", measured={"found": None})
-    assert decided(200, 198, 300, untested)[0] == "trustworthy"
+    word, reason = decided(200, 198, 300, untested)
+    assert word == "trustworthy"
+    assert reason.endswith("and every check passed; the search's strength could not be tested")
     word, reason = decided(200, 198, 300, check(), untested)
     assert word == "inconclusive"
     assert "eps failed, and the search's strength could not be tested" in reason

@@ -39,6 +39,7 @@ def run(arguments: Namespace) -> None:
     scale, out = arguments.scale or "paper", arguments.out
     names = _targets(arguments.targets, scale)
     check_folder(out)
+    check_folder(arguments.records, "--records")
     for option in ("seeds", "jobs"):
         if arguments[option] is not None and arguments[option] < 1:
             raise InputError(f"--{option} must be at least 1, not {arguments[option]}")

@@ -27,6 +27,7 @@ CAUTION = (
     "quote. Intervals (95%) tell what another draw of test images could change, the range over seeds what another training changed. Scales "
     "other than the paper's have smaller networks, shorter trainings or other images: they repeat its comparisons, not its numbers."
 )
+SMOKE = "At scale smoke networks are hardly trained: it shows that every step works, and its numbers mean nothing."
 FIGURE1 = (
     Reference("Gaussian noise alone in the paper (about 25%)", 0.25, "mnist-noise"),
     Reference("logit squeezing in the paper (86.4%, Table 7)", 0.864, "mnist-squeezing"),
@@ -35,8 +36,8 @@ DASH = html.DASH
 
 
 def write_target(name: str, plan: Plan, records: Path) -> list[Path]:
-    """Write ``NAME.md`` and ``NAME.html``, of a figure also ``NAME.svg``, from what is recorded. Returns the files."""
-    target, page = plan.known[name], plan.out / f"{name}.html"
+    """Write ``SCALE/NAME.md`` and ``SCALE/NAME.html``, of a figure also ``NAME.svg``, from what is recorded. Returns the files."""
+    target, page = plan.known[name], plan.out / plan.scale / f"{name}.html"
     section = Section.read(target, plan.scale, records)
     if target.figure:
         files = write_sweeps([records / recipe / plan.scale for recipe in sweeps_of(target)], page, FIGURE1, target.title)
@@ -44,7 +45,7 @@ def write_target(name: str, plan: Plan, records: Path) -> list[Path]:
         atomic_write(page, section.page())
         files = [page]
     text = page.with_suffix(".md")
-    atomic_write(text, f"# {target.title}\n\n{section.markdown()}")
+    atomic_write(text, f"# {target.title}, scale {plan.scale}\n\n{CAUTION}\n\n{section.markdown()}")
     return [text, *files]
 
 
@@ -109,8 +110,8 @@ class Section:
             if white and audited and not self.target.figure:
                 verdicts = ", ".join(dict.fromkeys(audit.verdict for audit in measured.audits))
                 images = "the same" if audited.total == white.total else f"the first {audited.total:,}"
-                lowered = f"from {_text(white)} of {white.total:,} images to {_text(audited)} of {images}"
-                yield f"The audit lowers {method}, white box, {lowered}; its verdict: {verdicts}."
+                left = f"{_text(white)} of {white.total:,} images, the audit leaves {_text(audited)} of {images}"
+                yield f"{method}, white box: {left}; its verdict: {verdicts}."
 
     def _claim(self, claim: Claim, better: Row, worse: Row) -> str:
         said = f"{better.method} has a higher accuracy than {worse.method}, {COLUMNS[claim.column]}"
@@ -120,7 +121,9 @@ class Section:
         if not (first and second):
             return f"{said}.{paper} Not run here."
         left, others_left = (_audited(self.measured[row.method]) for row in (better, worse))
-        under = f" Under the audit {_difference(left, others_left)}." if claim.column == "white_box" and left and others_left else ""
+        under = ""
+        if claim.column == "white_box" and left and others_left:
+            under = f" Under the audit {_verdict(left, others_left)}: {_difference(left, others_left)}."
         return f"{said}: {_verdict(first, second)}.{paper} Here {_difference(first, second)}.{under}"
 
     def _transfer(self, attack: str) -> Iterator[str]:
@@ -163,7 +166,7 @@ class Section:
     def markdown(self) -> str:
         """All of it but the title."""
         lists = [f"- {sentence}" for sentence in self.sentences()], [f"- `{recipe}`: {text}." for recipe, text in self.deviations().items()]
-        blocks = [markdown(*self.table()), self.target.note, "\n".join(lists[0])]
+        blocks = [*self._notes(), markdown(*self.table()), "\n".join(lists[0])]
         blocks += [f"Deviations at scale {self.scale}:", "\n".join(lists[1])] if lists[1] else []
         head, rows = self.costs()
         costs = [] if self.is_empty else [markdown(head, [[row[0], f"`{row[1]}`", *row[2:]] for row in rows])]
@@ -177,7 +180,10 @@ class Section:
             html.section("claims", "What the paper claims, and what happened here", *map(html.text, self.sentences())),
             html.section("how", "How it was made", *map(html.text, deviations), html.table("Costs", *costs)),
         ]
-        return html.page("Reproduction", self.target.title, filter(None, [self.target.note]), CAUTION, *sections)
+        return html.page("Reproduction", self.target.title, self._notes(), CAUTION, *sections)
+
+    def _notes(self) -> list[str]:
+        return [note for note in (self.target.note, SMOKE if self.scale == "smoke" else "") if note]
 
 
 def _verdict(first: Accuracy, second: Accuracy) -> str:

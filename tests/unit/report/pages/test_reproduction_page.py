@@ -8,6 +8,7 @@ import pytest
 from handmade_results import AUDIT, EVALUATION
 from msgspec.structs import replace
 
+from logitpair.errors import InputError
 from logitpair.evaluation.confidence import wilson
 from logitpair.report.pages.reproduction_page import Section
 from logitpair.reproduction.paper import Claim, Row, Target
@@ -70,14 +71,28 @@ def test_the_table_has_means_over_seeds_with_their_range_and_what_audits_left(tm
     assert alp[3] == f"55.0 ({low:.1f} – {high:.1f}; seeds 50.0 – 60.0)"  # noqa: RUF001
     assert alp[1].startswith("10.0 (")
     assert alp[6] == "2"
-    assert "from 55.0%" in sentence(tmp_path, "The audit lowers ALP")
-    assert "to 10.0%" in sentence(tmp_path, "The audit lowers ALP")
+    assert "the audit leaves 10.0% (" in sentence(tmp_path, "ALP, white box: 55.0% (")
 
 
 def test_claims_are_compared_under_the_audit_too(tmp_path: Path) -> None:
     recorded(tmp_path, ALP, 150, audited=20)
     recorded(tmp_path, MPGD, 100, audited=60)
-    assert "Under the audit 10.0% " in sentence(tmp_path, "ALP has a higher accuracy")
+    found = sentence(tmp_path, "ALP has a higher accuracy")
+    assert "white box: it holds for these networks." in found
+    assert "Under the audit for these networks it is the other way round: 10.0% " in found
+
+
+def test_a_damaged_record_says_which_command_writes_it_again(tmp_path: Path) -> None:
+    recorded(tmp_path, ALP, 100, 120)
+    (tmp_path / Run.of(ALP, 1).path("cpu") / "results.json").write_text("{}")
+    with pytest.raises(InputError, match=r"run `logitpair reproduce --seeds 2` again$"):
+        Section.read(TABLE, "cpu", tmp_path)
+
+
+def test_pages_of_smoke_say_that_their_numbers_mean_nothing(tmp_path: Path) -> None:
+    for scale in ("smoke", "cpu"):
+        section = Section.read(TABLE, scale, tmp_path)
+        assert ("its numbers mean nothing" in section.markdown()) == ("its numbers mean nothing" in section.page()) == (scale == "smoke")
 
 
 def test_a_transfer_is_shown_source_by_source(tmp_path: Path) -> None:
