@@ -9,9 +9,6 @@ PROBE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 NAMES := python3.11 python3.12 python3.13 python3
 PYTHON = $(firstword $(foreach name,$(NAMES),$(shell $(name) -c '$(PROBE)' >/dev/null 2>&1 && echo $(name))))
 
-# Test processes: more than cores, since tests that wait for a program's end leave theirs idle
-WORKERS = $(shell $(BIN)/python -c 'import os; print(3 * os.cpu_count() // 2)')
-
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint pytest format docs dist check-dist mutants bench clean
 .DELETE_ON_ERROR:
@@ -31,7 +28,7 @@ lint: $(VENV)/dev.stamp ## check style and types only
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 pytest: $(VENV)/dev.stamp ## run all tests only
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest --numprocesses=$(WORKERS) --dist=worksteal
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest --numprocesses=logical --dist=worksteal
 
 format: $(VENV)/dev.stamp ## rewrite the files in the project's style
 	@$(BIN)/ruff check --fix

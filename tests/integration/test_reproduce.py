@@ -122,7 +122,7 @@ def test_another_target_shares_the_runs_and_keeps_the_sources(reproduced: Path, 
     assert trained(reproduced) == before
     path = reproduced / "results" / "digits-mpgd" / "smoke" / "seed-0" / "results.json"
     assert set(read_record(path, EvaluationResults, "test").black_box) == {"digits-mpgd", "digits-plain", "digits-ensemble"}
-    assert "| digits-plain |" in (reproduced / "transfer.md").read_text()
+    assert "| digits-plain |" in (reproduced / "smoke" / "transfer.md").read_text()
 
 
 def test_a_run_that_diverges_leaves_the_others(reproduced: Path, tmp_path: Path) -> None:
