@@ -31,7 +31,7 @@ ADVICE = {
     "transfer": "Images made against another network should find less than those made against this one: the gradient is masked.",
     "strength": "With another last layer, which makes adversarial images that are known, the search overlooks them in this network; so it "
     "proves little about the network as it is. Something in it hides the gradient: see the other checks.",
-    "search_converged": "The search was still finding: the accuracy is an upper bound that would go on falling. Give a larger budget.",
+    "search_converged": "More search may still find some: the accuracy is an upper bound that may go on falling. Give a larger budget.",
     "eight_bit": "Stated for images of 8 bits the accuracy is robust_accuracy_8_bit; the threat model as given allows every value.",
 }
 BLOCKING = {"repeatable", "batch_independent", "finite"}  # no attack's number can be believed while they fail
