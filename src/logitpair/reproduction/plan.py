@@ -26,6 +26,13 @@ AUDITED = {"smoke": 20, "cpu": 1000}  # likewise of an audit
 BUDGET = {"smoke": 20}  # of an audit; its own at other scales
 
 
+RECORD_OF: dict[str, type[Training | EvaluationResults | AuditResults]] = {  # what each kind of step leaves
+    "train": Training,
+    "evaluate": EvaluationResults,
+    "audit": AuditResults,
+}
+
+
 @dataclass
 class Measurement:
     """What is measured of a run, for all targets together."""
@@ -44,7 +51,6 @@ class Step:
     kind: str  # train, evaluate or audit
     command: list[str]
     done: bool
-    seconds: float | None  # that it takes on the mean of the recipe's runs at this scale that have done it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,15 +111,15 @@ class Plan:
     def _steps(self, run: Run, wanted: Measurement | None) -> Iterator[Step]:
         folder = self.folder(run)
         trained = finished(folder, Training)
-        yield Step(run, "train", self._train(run), trained is not None, self._seconds(run, Training))
+        yield Step(run, "train", self._train(run), trained is not None)
         if wanted is None:
             return
         evaluation, audit = finished(folder, EvaluationResults), finished(folder, AuditResults)
         done = bool(trained and evaluation and self._is_complete(run, wanted, evaluation))
-        yield Step(run, "evaluate", self._evaluate(run, wanted, evaluation), done, self._seconds(run, EvaluationResults))
+        yield Step(run, "evaluate", self._evaluate(run, wanted, evaluation), done)
         if wanted.audited:
             done = bool(trained and audit and audit.training)
-            yield Step(run, "audit", self._audit(run, wanted), done, self._seconds(run, AuditResults))
+            yield Step(run, "audit", self._audit(run, wanted), done)
 
     def waves(self) -> Iterator[dict[str, Commands]]:
         """The commands that are left, by run, in three waves, each found when those before are through: sources come first."""
@@ -172,9 +178,10 @@ class Plan:
         inside = {path.name for path in self.data_dir.iterdir()}
         return next((self.data_dir / name for name in FOLDERS.get(data_set, ()) if name in inside), self.data_dir)
 
-    def _seconds(self, run: Run, kind: type[Training | EvaluationResults | AuditResults]) -> float | None:
-        folders = sorted((self.out / "runs" / run.recipe / self.scale).glob("**/seed-*"))
-        known = [record for folder in folders if (record := finished(folder, kind))]
+    def seconds(self, step: Step) -> float | None:
+        """What the step takes, on the mean of the recipe's runs at this scale that have done it; None where none has."""
+        folders = sorted((self.out / "runs" / step.run.recipe / self.scale).glob("**/seed-*"))
+        known = [record for folder in folders if (record := finished(folder, RECORD_OF[step.kind]))]
         times = [record.seconds if isinstance(record, Training) else record.wall_time_seconds for record in known]
         return statistics.fmean(times) if times else None
 

@@ -90,7 +90,7 @@ def test_an_evaluation_without_a_source_is_done_again_with_those_that_it_had(tmp
 def test_times_are_those_of_like_runs(tmp_path: Path) -> None:
     of = plan(tmp_path, "table1")
     finish(of, Run("mnist-alp", (), 7))
-    left = {(step.run.recipe, step.kind): step.seconds for step in of.steps() if step.run.seed == 0}
+    left = {(step.run.recipe, step.kind): of.seconds(step) for step in of.steps() if step.run.seed == 0}
     assert left["mnist-alp", "train"] == TRAINING.seconds
     assert left["mnist-alp", "evaluate"] == EVALUATION.wall_time_seconds
     assert left["mnist-alp", "audit"] is None

@@ -90,7 +90,8 @@ def _print_left(plan: Plan) -> None:
     from logitpair.storage import checkpoint
 
     def words(step: Step) -> str:
-        took = "time unknown" if step.seconds is None else f"about {duration(step.seconds)}"
+        seconds = plan.seconds(step)
+        took = "time unknown" if seconds is None else f"about {duration(seconds)}"
         begun = step.kind == "train" and checkpoint.path_of(plan.folder(step.run)).exists()
         return "finished" if step.done else f"goes on, {took} in all" if begun else took
 
@@ -99,7 +100,7 @@ def _print_left(plan: Plan) -> None:
     for step in steps:
         rows.setdefault(str(step.run.path(plan.scale)), dict.fromkeys(KINDS, "-"))[step.kind] = words(step)
     print_rows(("run", *KINDS), ([name, *cells.values()] for name, cells in rows.items()))
-    left = [step.seconds for step in steps if not step.done]
+    left = [plan.seconds(step) for step in steps if not step.done]
     known = [seconds for seconds in left if seconds is not None]
     console.print(f"{len(steps) - len(left)} of {len(steps)} steps are finished; {len(left)} are left.")
     if known:
