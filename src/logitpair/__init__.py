@@ -17,12 +17,14 @@ __version__ = "0.2.0"
 _MODULES = ("attacks", "data", "errors", "losses", "models", "objectives", "optim", "rng", "threat", "validate")
 _HOMES = {
     "Audit": "auditing.result",
+    "Certificate": "certification.result",
     "Evaluation": "evaluation.result",
     "InputError": "errors",
     "Linf": "threat",
     "Transfer": "evaluation.transfer",
     "Verification": "evaluation.verify",
     "audit": "auditing.audit",
+    "certify": "certification.certify",
     "evaluate": "evaluation.evaluate",
     "load": "runs.run_directory",
     "reference_attack": "auditing.reference",
@@ -35,6 +37,8 @@ if TYPE_CHECKING:  # and so a type checker reports any other name
     from logitpair.auditing.audit import audit as audit
     from logitpair.auditing.reference import reference_attack as reference_attack
     from logitpair.auditing.result import Audit as Audit
+    from logitpair.certification.certify import certify as certify
+    from logitpair.certification.result import Certificate as Certificate
     from logitpair.errors import InputError as InputError
     from logitpair.evaluation.evaluate import evaluate as evaluate
     from logitpair.evaluation.result import Evaluation as Evaluation

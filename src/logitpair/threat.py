@@ -31,7 +31,11 @@ class Linf:
 
     def project(self, x_adv: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """The nearest point to ``x_adv`` that is in the ball around ``x`` and in the box."""
-        return torch.clamp(x_adv, (x - self.eps).clamp_(min=0), (x + self.eps).clamp_(max=1))
+        return torch.clamp(x_adv, *self.box(x))
+
+    def box(self, x: Float[Tensor, "batch ..."]) -> tuple[Tensor, Tensor]:
+        """The lowest and the highest value of every pixel in the ball around ``x`` and in the box."""
+        return (x - self.eps).clamp_(min=0), (x + self.eps).clamp_(max=1)
 
     def random_start(self, x: Float[Tensor, "batch ..."], generator: RandomSource | None) -> Float[Tensor, "batch ..."]:
         """A point drawn uniformly from the ball, then clipped to the box."""

@@ -18,9 +18,10 @@ WINGS = (
     ("runtime", "storage"),
     ("optim",),  # a module of the root that takes timm from runtime
     ("models", "data"),
-    ("attacks",),
+    ("attacks", "bounds"),
     ("objectives",),
     ("evaluation",),
+    ("certification",),
     ("auditing",),
     ("config",),
     ("training",),

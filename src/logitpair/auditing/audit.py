@@ -20,7 +20,8 @@ from logitpair.auditing.result import Audit
 from logitpair.auditing.scheduler import RULES
 from logitpair.auditing.search import AuditContext, search_rounds, survey
 from logitpair.auditing.strategies import strategies_for
-from logitpair.auditing.verdict import decide
+from logitpair.auditing.verdict import bracket, decide
+from logitpair.certification.result import Certificate
 from logitpair.data import Data, batches, check_data, count, fingerprint as fingerprint_of_data
 from logitpair.errors import InputError
 from logitpair.evaluation.confidence import accuracy
@@ -47,6 +48,7 @@ def audit(
     reference_attack: PGD | None = None,
     reported_accuracy: Mapping[str, Any] | None = None,
     sources: Mapping[str, nn.Module] | None = None,
+    certificate: Certificate | None = None,
     seed: int = 0,
     batch_size: int = 256,
     workers: int = 0,
@@ -72,6 +74,8 @@ def audit(
         reported_accuracy: what ``reference_attack`` gave elsewhere on the same examples, as ``results["attacks"][name]`` of an
             evaluation; measured here on 300 examples, drawn at random, if None.
         sources: other models by name, whose adversarial images are tried too.
+        certificate: what ``lp.certify`` gave for this model on the same examples, in this ball or a larger one: certified examples are
+            not searched, and bound the robust accuracy from below.
         seed: of all randomness.
         batch_size: images attacked together.
         workers: processes that load images; 0 for data held in memory.
@@ -81,7 +85,8 @@ def audit(
         progress: show progress bars.
 
     Raises:
-        InputError: for empty or invalid data, an eps of 0, a budget that is none, or a model that does not return logits.
+        InputError: for empty or invalid data, an eps of 0, a budget that is none, a model that does not return logits, or a certificate
+            of something else.
 
     Source: ours; the checks follow Carlini et al. 2019, arXiv 1902.06705, and Athalye et al. 2018, arXiv 1802.00420.
     """
@@ -99,9 +104,11 @@ def audit(
     attack = check_reference(reference_attack, threat)
     data, examples = _in_memory(data)
     reported = None if reported_accuracy is None else parse_reported(reported_accuracy, attack, examples)
-    inputs = [fingerprint_of_data(data), fingerprint(model), describe(threat), describe(attack), reported is None]
+    data_key = fingerprint_of_data(data)
+    certified = None if certificate is None else certificate.holds_for(weights_of(model), data_key, threat)
+    inputs = [data_key, fingerprint(model), describe(threat), describe(attack), reported is None]
     others = [[name, fingerprint(source)] for name, source in sources.items()]
-    key = [SCHEMA, RULES, *inputs, budget, seed, precision, *others]
+    key = [SCHEMA, RULES, *inputs, budget, seed, precision, *others, *([] if certified is None else [certified.tolist()])]
     device, began = device_of(model), time.perf_counter()
     context = AuditContext(
         model=model,
@@ -114,7 +121,7 @@ def audit(
         how=Execution(device, batch_size, workers, world, progress),
     )
     with frozen_eval(model), torch.no_grad(), full_precision(device), threads.restored():
-        ledger, classes = survey(context, examples)
+        ledger, classes = survey(context, examples, certified)
         threads.suit(model, context.images(np.arange(1))[0], batch_size)
         strategies = strategies_for(threat, classes, sources, gradients=budget * examples)
         rounds, stop = search_rounds(context, ledger, strategies, budget, minutes)
@@ -123,6 +130,7 @@ def audit(
         landscapes = loss_landscapes(context, ledger)
         origin = provenance(model, device, world, began)
     robust = Accuracy(**accuracy(ledger.still_correct))
+    proven = None if certified is None else Accuracy(**accuracy(ledger.certified))
     verdict, reason = decide(reference, audited or robust, findings, stop, examples)
     record = AuditResults(
         name="audit",
@@ -136,10 +144,11 @@ def audit(
         threat=describe(threat),
         budget=budget,
         verdict=verdict,
-        reason=reason,
+        reason=reason + bracket(proven, robust),
         clean=Accuracy(**accuracy(ledger.clean_correct)),
         reference=reference,
         robust_accuracy=robust,
+        certified=proven,
         robust_accuracy_8_bit=Accuracy(**accuracy(~ledger.columns["broken_8_bit"])),
         findings=findings,
         rounds=rounds,
@@ -151,7 +160,7 @@ def audit(
         forward_evaluations_per_example=float(ledger.columns["forwards"].mean()),
         checks=passes,
     )
-    return Audit(record, ledger.columns | restarts | landscapes)
+    return Audit(record, ledger.columns | {"certified": ledger.certified} | restarts | landscapes)
 
 
 def _in_memory(data: Data) -> tuple[Data, int]:

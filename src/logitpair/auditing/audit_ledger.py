@@ -5,15 +5,17 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import NDArray
 
+from logitpair.errors import InputError
 from logitpair.storage.ledger import GALLERY, MISCLASSIFIED, POSITION, STILL_CORRECT, Columns, column, merge
 
 
 class AuditLedger:
-    """The ledger of an audit, round by round; made of the chunks of a survey of all examples."""
+    """The ledger of an audit, round by round; made of the chunks of a survey of all examples, and of which of them are certified."""
 
-    def __init__(self, survey: list[Columns]) -> None:
+    def __init__(self, survey: list[Columns], certified: NDArray[np.bool_] | None = None) -> None:
         clean = merge(survey)
         examples = len(clean["y"])
+        self.certified: NDArray[np.bool_] = np.zeros(examples, dtype=np.bool_) if certified is None else certified
         self.clean_correct: NDArray[np.bool_] = clean["prediction"] == clean["y"]
         self.attempts: defaultdict[str, np.ndarray] = defaultdict(lambda: np.zeros(examples, dtype=np.int64))  # by strategy
         self.columns: Columns = {
@@ -39,18 +41,23 @@ class AuditLedger:
         """Which examples nothing has broken, ``[examples]``."""
         return self.columns["broken_in_round"] == STILL_CORRECT
 
+    @property
+    def searchable(self) -> NDArray[np.bool_]:
+        """Which examples are neither broken nor certified, ``[examples]``."""
+        return self.still_correct & ~self.certified
+
     def nearest(self, strategy: str, number: int) -> np.ndarray:
-        """Positions of so many examples still correct for a strategy's next round, those nearest to being broken, ascending.
+        """Positions of so many searchable examples for a strategy's next round, those nearest to being broken, ascending.
 
         An example that the strategy attacked in vain counts as twice as far, after two attacks as three times as far, and so on.
         """
-        active, scale = np.flatnonzero(self.still_correct), np.abs(self.columns["clean/margin"]).max() or 1.0
+        active, scale = np.flatnonzero(self.searchable), np.abs(self.columns["clean/margin"]).max() or 1.0
         distance = (-self.columns["margin"][active] / scale).round(5) * (1 + self.attempts[strategy][active])
         return np.sort(active[np.argsort(distance, kind="stable")[:number]])
 
     def ranks(self, positions: np.ndarray) -> NDArray[np.float64]:
-        """Where these examples stand among those still correct by how near they are to being broken: from 0, the nearest, to 1."""
-        active = np.flatnonzero(self.still_correct)
+        """Where these examples stand among the searchable ones by how near they are to being broken: from 0, the nearest, to 1."""
+        active = np.flatnonzero(self.searchable)
         rank = np.empty(len(self.still_correct))
         rank[active[np.argsort(-self.columns["margin"][active], kind="stable")]] = (np.arange(len(active)) + 0.5) / max(1, len(active))
         return rank[positions]
@@ -65,9 +72,11 @@ class AuditLedger:
         self.add_broken(number, chunks)
 
     def add_broken(self, number: int, chunks: list[Columns]) -> None:
-        """Record what these chunks of round ``number`` broke of what was still correct before."""
+        """Record what these chunks of round ``number`` broke of what was still correct before; an error if that was certified."""
         position = column(chunks, POSITION)
         new = column(chunks, "broken") & self.still_correct[position]
+        if (wrong := position[new & self.certified[position]]).size:
+            raise InputError(f"certificate: image {wrong[0]} is certified and was broken; the certificate is wrong, or of another network")
         self.columns["broken_in_round"][position[new]] = number
         for name in ("prediction", "finite", "distance", "restart", "step", "broken_8_bit"):
             self.columns[name][position[new]] = column(chunks, name)[new]

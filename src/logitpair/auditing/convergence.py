@@ -24,7 +24,7 @@ class Round:
     @property
     def on_all(self) -> bool:
         """Whether it attacked all that was still correct."""
-        return self.record.attacked == self.record.still_correct + self.record.broken
+        return self.record.attacked == self.record.searched_before
 
 
 def last_rounds(strategies: Iterable[str], rounds: Sequence[Round]) -> dict[str, tuple[int, float]]:
@@ -65,17 +65,18 @@ def images(bound: float) -> str:
 
 def outlook(audit: AuditResults) -> str:
     """What more search would find, in a sentence; empty for an audit of before the bound was recorded."""
-    more, left = audit.further_breaks, audit.robust_accuracy.correct
+    more, left = audit.further_breaks, audit.robust_accuracy.correct - (audit.certified.correct if audit.certified else 0)
     if more is None:
         return ""
     if not left:
         return "No image is left for more search to break."
-    return f"More search of these kinds is expected to break at most {images(more)} more of the {left:,} images still correct (95%)."
+    which = "neither broken nor certified" if audit.certified else "still correct"
+    return f"More search of these kinds is expected to break at most {images(more)} more of the {left:,} images {which} (95%)."
 
 
 def _part_of_a_pass(done: Round, ranks: NDArray[np.float64]) -> float:
     """The probability that an image which a pass over all would break is among those that the round attacked."""
-    width = 1 / max(1, done.record.still_correct + done.record.broken)
+    width = 1 / max(1, done.record.searched_before)
 
     def below(rank: NDArray[np.float64]) -> NDArray[np.float64]:
         return (np.searchsorted(ranks, rank) + UNIFORM * rank) / (len(ranks) + UNIFORM)

@@ -22,8 +22,9 @@ class Audit(Recorded[AuditResults]):
     Args:
         record: the content of ``results.json``; its fields are described in ``docs/results.md``. Accuracies are fractions.
         ledger: arrays with one row an example: ``y``, ``clean/prediction``, ``broken_in_round`` (the number of the round, -1: still
-            correct, -2: misclassified without any attack), ``prediction``, ``finite``, ``margin``, ``distance``, ``restart``, ``step``,
-            ``gradients``, ``forwards``, ``broken_8_bit``; besides them the first few examples' images and what the figures are drawn from.
+            correct, -2: misclassified without any attack), ``certified``, ``prediction``, ``finite``, ``margin``, ``distance``,
+            ``restart``, ``step``, ``gradients``, ``forwards``, ``broken_8_bit``; besides them the first few examples' images and what the
+            figures are drawn from.
     """
 
     kind = AuditResults
@@ -46,7 +47,8 @@ class Audit(Recorded[AuditResults]):
         for number, done in enumerate(record.rounds, 1):
             left, correct = percent(done.still_correct / record.examples), f"{done.still_correct} / {record.examples}"
             rows.append((f"after {number}: {done.strategy}", left, "-", correct, f"{done.gradients_per_example:.1f}"))
-        return [*rows, _row("audit", record.robust_accuracy, record.gradient_evaluations_per_example)]
+        certified = [_row("certified", record.certified, None)] if record.certified else []
+        return [*rows, _row("audit", record.robust_accuracy, record.gradient_evaluations_per_example), *certified]
 
     def check_rows(self) -> list[tuple[str, ...]]:
         """The lines of the table of checks as text, under ``CHECK_COLUMNS``."""

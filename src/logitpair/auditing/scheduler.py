@@ -35,21 +35,21 @@ class Stop:
     further_breaks: float  # that another pass of every search comes to at most, with 95% confidence
 
 
-def batch_for(strategy: SearchStrategy, rounds: Sequence[Round], still_correct: int) -> int:
+def batch_for(strategy: SearchStrategy, rounds: Sequence[Round], searchable: int) -> int:
     """How many images the strategy's next round is for: the nearest, or twice as many as last time where it broke ``GROW_AT`` of them.
 
     Otherwise a round that is not the first of a strategy ``first_on_all`` is for fewer, down to a quarter of ``MIN_BATCH``, if it would
     cost more than ``PROBE``.
     """
     last = next((done.record for done in reversed(rounds) if done.record.strategy == strategy.name), None)
-    wanted = max(MIN_BATCH, round(NEAREST * still_correct))
+    wanted = max(MIN_BATCH, round(NEAREST * searchable))
     if last is None and strategy.first_on_all:
-        wanted = still_correct
+        wanted = searchable
     elif last and last.broken >= GROW_AT * last.attacked:
         wanted = max(wanted, 2 * last.attacked)
     else:
         wanted = min(wanted, max(MIN_BATCH // 4, affordable(PROBE * sum(done.cost for done in rounds), strategy)))
-    return min(still_correct, wanted)
+    return min(searchable, wanted)
 
 
 def affordable(gradients: float, strategy: SearchStrategy) -> int:
@@ -58,20 +58,20 @@ def affordable(gradients: float, strategy: SearchStrategy) -> int:
 
 
 def next_round(
-    strategies: Sequence[SearchStrategy], rounds: Sequence[Round], examples: int, still_correct: int, budget: float, late: str | None = None
+    strategies: Sequence[SearchStrategy], rounds: Sequence[Round], examples: int, searchable: int, budget: float, late: str | None = None
 ) -> NextRound | Stop:
     """What comes next, or why nothing does; the budget is of gradients for each of the examples, ``late`` says why it must end now.
 
     The strategy that promises most for its cost while it is worthwhile, else the one that has come to the least part of a pass; a last
     resort when every other has come to a whole one.
     """
-    if not still_correct:
-        return Stop("every image is broken", converged=True, further_breaks=0.0)
+    if not searchable:
+        return Stop("every image is broken or certified", converged=True, further_breaks=0.0)
     records = {strategy.name: [done.record for done in rounds if done.record.strategy == strategy.name] for strategy in strategies}
     available = [strategy for strategy in strategies if strategy.source is None or not records[strategy.name]]  # a source once
     last = last_rounds([strategy.name for strategy in available], rounds)
     usual = [strategy for strategy in available if not strategy.last_resort]
-    more = further_breaks([last[strategy.name] for strategy in usual], still_correct)
+    more = further_breaks([last[strategy.name] for strategy in usual], searchable)
     expected = f"another pass of all {len(usual)} searches breaks at most {images(more)} of {examples:,} images (95% confidence)"
     if more < max(1, TOLERANCE * examples):
         return Stop(expected, converged=True, further_breaks=more)
@@ -79,7 +79,7 @@ def next_round(
     left = budget * examples - spent
     whole = all(last[strategy.name][1] > 1 - ROUNDING for strategy in usual)
     within_budget = [
-        s for s in (available if whole else usual) if affordable(left, s) >= min(MIN_AFFORDABLE, batch_for(s, rounds, still_correct))
+        s for s in (available if whole else usual) if affordable(left, s) >= min(MIN_AFFORDABLE, batch_for(s, rounds, searchable))
     ]
     if late or not within_budget:
         why = late or f"the budget of {budget:g} gradients per image is spent"
@@ -94,4 +94,4 @@ def next_round(
     chosen = max(within_budget, key=lambda strategy: (promise(strategy), -len(records[strategy.name])))
     if EXTRA * spent * promise(chosen) < TOLERANCE * examples and rounds:
         chosen = min(within_budget, key=lambda strategy: (last[strategy.name][1], strategy.cost))
-    return NextRound(chosen, len(records[chosen.name]), min(batch_for(chosen, rounds, still_correct), affordable(left, chosen)))
+    return NextRound(chosen, len(records[chosen.name]), min(batch_for(chosen, rounds, searchable), affordable(left, chosen)))

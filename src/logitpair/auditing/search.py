@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from logitpair.attacks import Attack
@@ -86,8 +87,8 @@ def _or_unperturbed(x_adv: Tensor, x: Tensor, threat: Linf) -> Tensor:
     return torch.where(threat.contains(x_adv, x)[:, None, None, None], x_adv, x)
 
 
-def survey(context: AuditContext, examples: int) -> tuple[AuditLedger, int]:
-    """A ledger with the clean predictions of all examples, and the number of classes."""
+def survey(context: AuditContext, examples: int, certified: NDArray[np.bool_] | None) -> tuple[AuditLedger, int]:
+    """A ledger with the clean predictions of all examples, of which some are ``certified``, and the number of classes."""
 
     def clean(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
         check_batch(x, y)
@@ -98,19 +99,19 @@ def survey(context: AuditContext, examples: int) -> tuple[AuditLedger, int]:
         return columns | {"finite": torch.isfinite(logits).all(1), f"{FACTS}classes": logits.shape[1]}
 
     chunks = context.map(0, np.arange(examples), clean, "clean")
-    return AuditLedger(chunks), int(chunks[0][f"{FACTS}classes"])
+    return AuditLedger(chunks, certified), int(chunks[0][f"{FACTS}classes"])
 
 
 def search_rounds(
     context: AuditContext, ledger: AuditLedger, strategies: Sequence[SearchStrategy], budget: float, minutes: float | None
 ) -> tuple[tuple[SearchRound, ...], Stop]:
-    """Round after round on what is still correct, until the scheduler stops or the minutes are over."""
+    """Round after round on what is neither broken nor certified, until the scheduler stops or the minutes are over."""
     rounds: list[Round] = []
     examples, began = len(ledger.still_correct), time.monotonic()
     while True:
         over = minutes is not None and time.monotonic() - began > 60 * minutes
         late = f"the {minutes:g} minutes are over" if distributed.any_process(over, context.how.world) else None
-        left, number = int(ledger.still_correct.sum()), len(rounds)
+        left, number = int(ledger.searchable.sum()), len(rounds)
         step = next_round(strategies, rounds, examples, left, budget, late)
         if isinstance(step, Stop):
             return tuple(done.record for done in rounds), step
@@ -126,6 +127,7 @@ def search_rounds(
             attacked=len(attacked),
             broken=int(column(chunks, "broken").sum()),
             still_correct=int(ledger.still_correct.sum()),
+            certified=int(ledger.certified.sum()),
             gradients_per_example=float(ledger.columns["gradients"].mean()),
             forwards_per_example=float(ledger.columns["forwards"].mean()),
             seconds=round(total(chunks, "seconds"), 3),

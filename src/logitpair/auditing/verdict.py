@@ -53,6 +53,15 @@ def decide(reference: Accuracy, audited: Accuracy, findings: Sequence[Finding], 
     return "trustworthy", f"{numbers}{': quote the latter' if gap else ''}{but}"
 
 
+def bracket(certified: Accuracy | None, robust: Accuracy) -> str:
+    """What a certificate adds to the reason: between which two numbers the truth lies; nothing without one."""
+    if certified is None:
+        return ""
+    open_ = robust.correct - certified.correct
+    decided = f"{100 * open_ / robust.total:.2f} points are not decided" if open_ else "every image is decided"
+    return f"; robust accuracy lies between the certified {certified.top1:.2%} and the audited {robust.top1:.2%}: {decided}"
+
+
 def _paired(broken: int, total: int) -> tuple[float, tuple[float, float]]:
     """Images that one search broke and another left, as a fraction of the same images, with its 95% interval; 0 where there are none.
 

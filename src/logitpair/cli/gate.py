@@ -17,7 +17,7 @@ from logitpair.cli.terminal import console
 from logitpair.config.numbers import parse_number
 from logitpair.errors import InputError
 from logitpair.storage.atomic_files import atomic_write
-from logitpair.storage.results import AuditResults, EvaluationResults, Verdict
+from logitpair.storage.results import AuditResults, CertificateResults, EvaluationResults, Verdict
 
 UNDER = 4  # exit code where the accuracy is below --fail-under
 VERDICTS: dict[Verdict, int] = {"overestimated": 5, "inconclusive": 6}  # exit codes where --fail-on names the verdict
@@ -48,7 +48,7 @@ class Gate:
         with contextlib.redirect_stdout(sys.stderr) if self.json else contextlib.nullcontext():
             yield
 
-    def close(self, record: AuditResults | EvaluationResults, folder: Path) -> int:
+    def close(self, record: AuditResults | CertificateResults | EvaluationResults, folder: Path) -> int:
         """Hand over the record, as it was written, of the run in ``folder``; returns the exit code, and says why it is not 0."""
         if self.junit is not None:
             content = junit(record, str(folder), fail_under=self.fail_under, fail_on=self.fail_on or DOUBTFUL)

@@ -7,7 +7,7 @@ from typing import Literal
 from xml.etree import ElementTree
 
 from logitpair.evaluation.confidence import percent
-from logitpair.storage.results import Accuracy, AuditResults, EvaluationResults, Finding
+from logitpair.storage.results import Accuracy, AuditResults, CertificateResults, EvaluationResults, Finding
 
 DOUBTFUL = ("overestimated", "inconclusive")
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -25,24 +25,30 @@ class _Case:
 
 
 def junit(
-    record: AuditResults | EvaluationResults, name: str, *, fail_under: float | None = None, fail_on: Collection[str] = DOUBTFUL
+    record: AuditResults | CertificateResults | EvaluationResults,
+    name: str,
+    *,
+    fail_under: float | None = None,
+    fail_on: Collection[str] = DOUBTFUL,
 ) -> bytes:
     """An audit or an evaluation as a JUnit XML file with one test suite.
 
     An audit has a test case for its robust accuracy, one for its verdict and one for each check; an evaluation one for each white-box
-    attack and one for the worst of them.
+    attack and one for the worst of them; a certificate one for its certified accuracy.
 
     Args:
-        record: ``audit.record`` or ``evaluation.record``.
+        record: ``audit.record``, ``certificate.record`` or ``evaluation.record``.
         name: of what was measured, such as its run directory.
         fail_under: the accuracies below it fail, a fraction; without it their test cases are skipped.
         fail_on: the verdicts that fail; another one but ``trustworthy`` is skipped.
     """
-    kind, cases = (
-        ("audit", _of_audit(record, fail_under, fail_on))
-        if isinstance(record, AuditResults)
-        else ("evaluation", _of_evaluation(record, fail_under))
-    )
+    match record:
+        case AuditResults():
+            kind, cases = "audit", _of_audit(record, fail_under, fail_on)
+        case CertificateResults():
+            kind, cases = "certificate", [_held(*judged(record), fail_under)]
+        case EvaluationResults():
+            kind, cases = "evaluation", _of_evaluation(record, fail_under)
     failures, skipped = (str(sum(case.outcome == outcome for case in cases)) for outcome in ("failure", "skipped"))
     counts = {"tests": str(len(cases)), "failures": failures, "errors": "0", "time": f"{record.wall_time_seconds:.3f}"}
     suites = ElementTree.Element("testsuites", {"name": "logitpair", **counts})
@@ -58,10 +64,12 @@ def junit(
     return ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True) + b"\n"
 
 
-def judged(record: AuditResults | EvaluationResults) -> tuple[str, Accuracy]:
+def judged(record: AuditResults | CertificateResults | EvaluationResults) -> tuple[str, Accuracy]:
     """The accuracy that ``--fail-under`` is about, and what it is called."""
     if isinstance(record, AuditResults):
         return "robust accuracy", record.robust_accuracy
+    if isinstance(record, CertificateResults):
+        return "certified accuracy", record.certified
     return "white-box worst case", record.white_box
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.config import recipes
+from logitpair.config.numbers import parse_number
 from logitpair.config.refusals import nearest
 from logitpair.errors import InputError
 
@@ -24,6 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "checkpoint": {"type": str | None, "default": None},
     "data-dir": {"type": Path | None, "default": None, "help": "folder of the data set, instead of the recipe's"},
     "device": {"type": str, "default": "auto", "help": "auto (a GPU where there is one), cpu, cuda or cuda:1"},
+    "eps": {"type": str | None, "default": None, "help": "radius in [0, 1] pixel scale, also 8/255 (default: the recipe's)"},
     "examples": {"type": int | None, "default": None, "help": "the first N test images only"},
     "fail-on": {
         "type": str | None,
@@ -105,6 +107,14 @@ def check_options(arguments: Namespace) -> None:
     name = arguments.get("name")
     if name is not None and (not name or Path(name).name != name or name == ".."):
         raise InputError(f"--name: '{name}' is not the name of a folder")
+
+
+def parse_radius(text: str | None) -> float | None:
+    """The radius that ``--eps`` names; None where it is not given."""
+    eps = None if text is None else parse_number(text, option="--eps")
+    if eps is not None and not 0 < eps <= 1:
+        raise InputError(f"--eps: '{text}' is no radius; accepted: above 0 and at most 1, the pixels' whole range")
+    return eps
 
 
 def check_choice(option: str, value: str | None, accepted: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": "accuracy of a run, or of a model of yours: clean, white box, and black box from other runs",
     "transfer": "black box between several runs: images made against each, tried on all the others",
     "audit": "how robust a run, or a model of yours, really is, and whether its robust accuracy can be believed",
+    "certify": "what no perturbation can change: a lower bound on the robust accuracy of a run, or of a model of yours",
     "report": "one self-contained HTML page of one or several runs, or sweeps",
     "sweep": "train and evaluate a recipe at every point of a grid of settings; the same command again resumes",
     "reproduce": "the paper's tables and figures, beside the paper's own numbers; the same command again resumes",

@@ -24,7 +24,7 @@ OF_A_MODEL = ("weights", "pretrained", "classes", "mean", "std", "labels", "size
 TIMEOUT = timedelta(days=7)  # of processes that are done before the others: some images take many times as long as others
 
 
-def add_task(parser: ArgumentParser) -> None:
+def add_task(parser: ArgumentParser, *, sources: bool = True) -> None:
     """``RUN``, or ``--model`` and what goes with it; ``--source``, ``--data-dir``, ``--examples`` and ``--batch-size``."""
     parser.add_argument(
         "run", nargs="?", type=Path | None, default=None, help="run directory that `logitpair train` wrote; or give --model"
@@ -49,7 +49,7 @@ def add_task(parser: ArgumentParser) -> None:
     parser.add_argument("--grey", action="store_true", help="with --model: photos in one channel of grey, for a network that takes one")
     parser.add_argument("--pretrained", action="store_true", help="with --model timm:NAME: the published weights, which are downloaded")
     add_options(parser, "out", help="with --model: folder of the results; runs/MODEL by default")
-    add_options(parser, "source", "data-dir", "examples", "batch-size", "device")
+    add_options(parser, *(["source"] if sources else []), "data-dir", "examples", "batch-size", "device")
 
 
 def results_folder(arguments: Namespace) -> Path:

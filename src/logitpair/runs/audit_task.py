@@ -1,10 +1,13 @@
-"""The number that an audit of a task judges: under which attack, and what an evaluation reported."""
+"""What an audit of a task judges and builds on: under which attack, what an evaluation reported, and what a certificate holds."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from logitpair.attacks import PGD
 from logitpair.auditing.reference import reference_attack
+from logitpair.certification.result import Certificate
+from logitpair.data import fingerprint
 from logitpair.errors import InputError
 from logitpair.runs.evaluation_task import EvaluationTask
 from logitpair.storage.class_path import describe
@@ -13,6 +16,7 @@ from logitpair.storage.result_files import read_record
 from logitpair.storage.results import EvaluationResults
 from logitpair.threat import Linf
 
+logger = logging.getLogger("logitpair")
 KEPT = ("top1", "correct", "total", "ci95", "gradient_evaluations_per_example")
 
 
@@ -24,6 +28,20 @@ def reference_of(task: EvaluationTask, eps: float | None) -> PGD:
     if not isinstance(first, PGD) or first.target is not None:
         raise InputError("--attacks: the first one must be an untargeted PGD, such as pgd_76.5_2.55_40; its number is what is judged")
     return first if eps is None else first.scaled(eps / first.threat.eps)
+
+
+def certificate_of(run: Path, task: EvaluationTask, threat: Linf) -> Certificate | None:
+    """The certificate that lies in a run's folder; None where there is none, or, with a warning, one of something else."""
+    folder = run / "certificate"
+    if not (folder / "results.json").exists():
+        return None
+    try:
+        certificate = Certificate.load(folder)
+        certificate.holds_for(weights_of(task.model), fingerprint(task.test), threat)
+    except InputError as error:
+        logger.warning(f"'{folder}' is not used: {error}")
+        return None
+    return certificate
 
 
 def reported_accuracy(run: Path, task: EvaluationTask, reference: PGD) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from logitpair.errors import InputError
 from logitpair.storage.class_path import describe
 from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.result_files import OtherSchema, read_record, set_aside
-from logitpair.storage.results import AuditResults, EvaluationResults, Network, Results
+from logitpair.storage.results import AuditResults, CertificateResults, EvaluationResults, Network, Results
 from logitpair.threat import Linf
 
 if TYPE_CHECKING:
@@ -45,13 +45,24 @@ def refuse_overwriting_evaluation(folder: Path, task: EvaluationTask, sources: C
 
 def refuse_overwriting_audit(folder: Path, task: EvaluationTask, threat: Linf) -> None:
     """Refuse a folder that holds an audit of more images, of another network or other images, or in another ball."""
+    _refuse_another_ball(folder, task, threat, AuditResults, "an audit")
+
+
+def refuse_overwriting_certificate(folder: Path, task: EvaluationTask, threat: Linf) -> None:
+    """Refuse a folder that holds a certificate of more images, of another network or other images, or in another ball."""
+    _refuse_another_ball(folder, task, threat, CertificateResults, "a certificate")
+
+
+def _refuse_another_ball(
+    folder: Path, task: EvaluationTask, threat: Linf, kind: type[AuditResults] | type[CertificateResults], what: str
+) -> None:
     instead = "move that folder away first"
-    before, examples = _finished(folder, AuditResults, instead), count(task.test)
+    before, examples = _finished(folder, kind, instead), count(task.test)
     if before is None:
         return
     eps = before.threat["init_args"]["eps"]
-    holds = f"'{folder}' holds an audit of {before.examples:,} images at eps {eps:g}"
-    _refuse_another_subject(before, task, f"'{folder}' holds an audit", instead)
+    holds = f"'{folder}' holds {what} of {before.examples:,} images at eps {eps:g}"
+    _refuse_another_subject(before, task, f"'{folder}' holds {what}", instead)
     if eps != threat.eps:
         raise InputError(f"--eps: {holds}, this one has {threat.eps:g}; {instead}")
     if examples is not None and before.examples > examples:

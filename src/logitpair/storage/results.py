@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 SCHEMA = 2  # changes when a key changes its meaning or goes away
 BUDGET = 200.0  # gradients that an audit spends on an image on average, where nothing else is said
+CERTIFICATE_METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")  # each at least as tight as the one before
 NO_CLASS = -1  # the prediction of an image whose logits are not finite
 
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -228,9 +229,15 @@ class SearchRound(Record, frozen=True, kw_only=True):
     attacked: Count  #: images
     broken: Count  #: images
     still_correct: Count  #: images, after it
+    certified: Count = 0  #: of these, the ones that no search attacks, for they are certified
     gradients_per_example: Amount  #: spent by then
     forwards_per_example: Amount  #: spent by then
     seconds: Amount  #: spent by all processes together
+
+    @property
+    def searched_before(self) -> int:
+        """How many images the round could attack: those still correct before it that are not certified."""
+        return self.still_correct - self.certified + self.broken
 
 
 class ReferenceAccuracy(Accuracy, frozen=True, kw_only=True):
@@ -266,6 +273,7 @@ class AuditResults(Results, frozen=True, kw_only=True, tag_field="kind", tag="au
     reason: str  #: why, in words
     reference: ReferenceAccuracy  #: the number that is judged
     robust_accuracy: Accuracy  #: what no search broke
+    certified: Accuracy | None = None  #: of a certificate, where one was given: the robust accuracy is at least this
     robust_accuracy_8_bit: Accuracy  #: the same, where only breaks count that survive rounding to 8 bits
     findings: tuple[Finding, ...]  #: the checks
     rounds: tuple[SearchRound, ...]  #: the search
@@ -277,6 +285,24 @@ class AuditResults(Results, frozen=True, kw_only=True, tag_field="kind", tag="au
     forward_evaluations_per_example: Amount  #: spent by the search
     checks: Passes  #: spent by the checks
     budget: Amount  #: gradients an image that were allowed, a forward pass counting as a third
+
+
+class CertificateMethod(Record, frozen=True, kw_only=True):
+    """A method of a certificate."""
+
+    name: str  #: `ibp`, `crown-ibp`, `crown` or `alpha-crown`
+    certified: Count  #: images that it certified and the methods before it did not
+    seconds: Amount  #: spent by all processes together, with the attack where it came between
+
+
+class CertificateResults(Results, frozen=True, kw_only=True, tag_field="kind", tag="certificate"):
+    """`certificate/results.json`"""
+
+    threat: Settings  #: the threat model
+    images: str | None = None  #: a SHA-256 of the images and labels; absent where they have no order
+    certified: Accuracy  #: of the images classified right, those that no image in the threat model is misclassified for
+    broken: Count  #: images that a short attack broke, which were not bounded any further
+    methods: tuple[CertificateMethod, ...]  #: from the cheapest, each on what was not decided before
 
 
 class VerifiedAttack(Record, frozen=True, kw_only=True):

@@ -5,9 +5,8 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.gate import Gate
-from logitpair.cli.options import add_options, check_choice, check_options
+from logitpair.cli.options import add_options, check_choice, check_options, parse_radius
 from logitpair.cli.task import add_task, joined, load_task, parse_sources, results_folder
-from logitpair.config.numbers import parse_number
 from logitpair.errors import InputError
 from logitpair.storage.result_files import read_record
 from logitpair.storage.results import BUDGET, AuditResults
@@ -17,7 +16,7 @@ COLOURS = {"trustworthy": "green", "overestimated": "red", "inconclusive": "yell
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_task(parser)
-    parser.add_argument("--eps", type=str | None, default=None, help="radius in [0, 1] pixel scale, also 8/255 (default: the recipe's)")
+    add_options(parser, "eps")
     add_options(
         parser,
         "attacks",
@@ -41,9 +40,7 @@ def run(arguments: Namespace) -> int:
     out = results_folder(arguments)
     if arguments.model is not None and arguments.attacks is None and arguments.eps is None:
         raise InputError("--eps is not given; a model without a recipe needs it, such as --eps 8/255")
-    eps = None if arguments.eps is None else parse_number(arguments.eps, option="--eps")
-    if eps is not None and not 0 < eps <= 1:
-        raise InputError(f"--eps: '{arguments.eps}' is no radius; accepted: above 0 and at most 1, the pixels' whole range")
+    eps = parse_radius(arguments.eps)
     gate = Gate.of(arguments)
     with gate.output():
         path = _audit(arguments, out, eps)
@@ -59,7 +56,7 @@ def _audit(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
     from logitpair.auditing.convergence import outlook
     from logitpair.auditing.result import CHECK_COLUMNS, COLUMNS
     from logitpair.cli.terminal import console, print_next, print_rows
-    from logitpair.runs.audit_task import reference_of, reported_accuracy
+    from logitpair.runs.audit_task import certificate_of, reference_of, reported_accuracy
     from logitpair.runs.evaluation_task import load_sources
     from logitpair.runs.overwrite_guard import refuse_overwriting_audit
 
@@ -79,6 +76,7 @@ def _audit(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
             reference_attack=reference,
             reported_accuracy=reported_accuracy(out, task, reference),
             sources=networks,
+            certificate=certificate_of(out, task, reference.threat),
             seed=arguments.seed,
             batch_size=task.batch_size,
             workers=task.workers,

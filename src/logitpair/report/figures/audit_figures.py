@@ -37,6 +37,8 @@ def audit_bars(audit: AuditResults, *, width: float = PANEL[0]) -> Plot:
     rows = [("clean", "good", audit.clean), ("reference attack", "bad", audit.reference), ("audit", "ink", audit.robust_accuracy)]
     if audit.robust_accuracy_8_bit.correct != audit.robust_accuracy.correct:
         rows.append(("audit, images of 8 bits", "ink", audit.robust_accuracy_8_bit))
+    if audit.certified:
+        rows.append(("certified", "good", audit.certified))
     keys = {"good": "clean", "bad": "under the reference attack", "ink": "after the audit"}
     return accuracy_bars("The reference attack and the audit", rows, keys, width)
 
@@ -54,8 +56,14 @@ def convergence_plot(audit: AuditResults, *, size: Size = PANEL) -> Plot | None:
         plot.line(strategy, i, [point for point, _ in own], notes=notes, joined=False)
     reference, end = audit.reference.top1, max(course[-1][0], 1.0)
     plot.line(f"reference attack, {percent(reference)}", "bad", [(0, reference), (end, reference)], dotted=True)
+    lowest = ""
+    if audit.certified:
+        proven = audit.certified.top1
+        plot.line(f"certified, {percent(proven)}", "good", [(0, proven), (end, proven)], dotted=True)
+        lowest = f" {percent(proven)} are certified."
     plot.axes.set_xlim(0, end)
-    plot.description = f"From {percent(audit.clean.top1)} to {percent(course[-1][1])}; the reference attack leaves {percent(reference)}."
+    left = f"From {percent(audit.clean.top1)} to {percent(course[-1][1])}; the reference attack leaves {percent(reference)}."
+    plot.description = left + lowest
     return plot
 
 

@@ -1,0 +1,150 @@
+"""The certificate: for which images no perturbation in the threat model can change the network's decision."""
+
+import copy
+import hashlib
+import json
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from logitpair.attacks import PGD
+from logitpair.bounds.graph import Graph
+from logitpair.bounds.read_graph import read_graph
+from logitpair.certification.margins import ROUNDING, margin_bounds
+from logitpair.certification.result import Certificate
+from logitpair.data import Data, check_data, fingerprint as fingerprint_of_data
+from logitpair.errors import InputError
+from logitpair.evaluation.confidence import accuracy
+from logitpair.evaluation.evaluate import provenance
+from logitpair.evaluation.resumable import Chunk, Execution, check_shared, resumable_map
+from logitpair.models.inference import compute_logits, device_of, frozen_eval, predict
+from logitpair.rng import ExampleStreams, derive_seed
+from logitpair.runtime import threads
+from logitpair.runtime.distributed import ALONE, World
+from logitpair.runtime.precision import full_precision
+from logitpair.storage.class_path import describe
+from logitpair.storage.ledger import FACTS, MISCLASSIFIED, PartialLedger, merge, total
+from logitpair.storage.model_fingerprint import fingerprint, weights_of
+from logitpair.storage.results import CERTIFICATE_METHODS, SCHEMA, Accuracy, CertificateMethod, CertificateResults
+from logitpair.threat import Linf, check_threat
+from logitpair.validate import check_batch, check_labels, check_model, positive, whole
+
+UNDECIDED, BROKEN = -1, -3  # in place of the method that certified an image: none did; an attack broke it, so that none can
+ATTACK_STEPS = 20
+
+
+def certify(
+    model: nn.Module,
+    data: Data,
+    *,
+    threat: Linf,
+    method: str = "crown",
+    iterations: int = 30,
+    seed: int = 0,
+    batch_size: int = 256,
+    workers: int = 0,
+    folder: Path | str | None = None,
+    world: World = ALONE,
+    progress: bool = True,
+) -> Certificate:
+    """Find for each example whether any image in the ball and the box is misclassified: certified, or not decided.
+
+    The methods run from the cheapest up to ``method``, each on what is not decided yet: ``ibp`` (interval bounds, arXiv 1810.12715),
+    ``crown-ibp`` (linear bounds with interval bounds for inner layers, arXiv 1906.06316), ``crown`` (linear bounds throughout, arXiv
+    1811.00866), ``alpha-crown`` (slopes optimised, arXiv 2011.13824). The last layer is merged with the differences of logits. What
+    a short PGD breaks is not bounded any further. Bounds are computed in float64, and a margin counts only if it is above 0.0001 times
+    one more than the largest logit, which is far more than rounding does to a network that is run in float32.
+
+    Args:
+        model: maps images in [0, 1] to logits, of operations that bounds are known of; run in eval mode, and left as it was.
+        data: ``(x, y)``, a ``Dataset``, or, if no folder is given, a ``DataLoader``.
+        threat: the ball, such as ``lp.Linf(0.3)``.
+        method: the most expensive method.
+        iterations: of the slopes' ascent in ``alpha-crown``.
+        seed: of the attack's randomness.
+        batch_size: images worked on together; memory is bounded besides.
+        workers: processes that load images; 0 for data held in memory.
+        folder: where the work in progress is kept until ``Certificate.save`` into it, so that the same call after an interruption resumes.
+        world: the processes that share the work; they need a ``folder`` that all of them see.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: for empty or invalid data, an eps of 0, or a model that returns no logits or has an operation without known bounds.
+
+    Departure: ``alpha-crown`` optimises the slopes of the last bound alone, not those of inner layers' bounds.
+    """
+    began = time.perf_counter()
+    check_model("model", model)
+    check_threat(threat)
+    positive("threat: eps", threat.eps)
+    if method not in CERTIFICATE_METHODS:
+        raise InputError(f"method: no method '{method}'; accepted: {', '.join(CERTIFICATE_METHODS)}")
+    for name, value, least in (("iterations", iterations, 1), ("batch_size", batch_size, 1), ("workers", workers, 0)):
+        whole(name, value, least)
+    check_data(data)
+    check_shared(folder, world)
+    data_key = fingerprint_of_data(data)
+    if folder and data_key is None:
+        raise InputError("data: a DataLoader or a stream has no order to resume by; pass its Dataset, or give no folder")
+    methods = CERTIFICATE_METHODS[: CERTIFICATE_METHODS.index(method) + 1]
+    key = json.dumps([SCHEMA, ROUNDING, data_key, fingerprint(model), describe(threat), methods, iterations, seed])
+    cache_key = hashlib.sha256(key.encode()).hexdigest()[:16]
+    partial = PartialLedger(Path(folder), cache_key) if folder is not None else None
+    device, exact = device_of(model), copy.deepcopy(model).double().eval()
+    attack = PGD(threat, step_size=threat.eps / 8, steps=ATTACK_STEPS)
+    graph: Graph | None = None
+
+    def work(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
+        nonlocal graph
+        check_batch(x, y)
+        graph = graph or read_graph(exact, x[:1].double())
+        prediction = predict(compute_logits(model, x))
+        logits = compute_logits(exact, x.double())
+        check_labels(y, logits.shape[1])
+        decided = torch.where(prediction == y, UNDECIDED, MISCLASSIFIED)
+        bound = torch.full_like(logits[:, 0], -torch.inf)
+        facts: dict[str, Tensor | float] = {f"{FACTS}classes": logits.shape[1]}
+        for number, name in enumerate(methods):
+            started = time.perf_counter()
+            if name == "crown-ibp" and len(left := (decided == UNDECIDED).nonzero()[:, 0]):
+                streams = ExampleStreams(derive_seed(seed, "certificate"), position[left.cpu()])
+                found = attack.find_unchecked(model, x[left], y[left], streams)
+                broken = (predict(compute_logits(model, found.x_adv)) != y[left]) & threat.contains(found.x_adv, x[left])
+                decided[left[broken]] = BROKEN
+            if len(left := (decided == UNDECIDED).nonzero()[:, 0]):
+                found = margin_bounds(graph, threat, x[left].double(), y[left], logits[left], name, iterations)
+                bound[left] = torch.maximum(bound[left], found)
+                decided[left[found > 0]] = number
+            facts[f"{FACTS}seconds/{name}"] = time.perf_counter() - started
+        return {"y": y, "prediction": prediction, "certified_by": decided, "bound": bound, **facts}
+
+    how = Execution(device, batch_size, workers, world, progress)
+    with frozen_eval(model), torch.no_grad(), full_precision(device), threads.restored():
+        chunks = resumable_map(work, data, "certify", how, note=method, partial=partial)
+        origin = provenance(model, device, world, began)
+    if not chunks:
+        raise InputError("data: holds no examples")
+    columns = merge(chunks)
+    by = columns["certified_by"]
+    record = CertificateResults(
+        name="certificate",
+        **origin,
+        weights=weights_of(model),
+        examples=len(by),
+        classes=int(chunks[0][f"{FACTS}classes"]),
+        seed=seed,
+        precision="float64",
+        cache_key=cache_key if partial else None,
+        threat=describe(threat),
+        images=data_key,
+        clean=Accuracy(**accuracy(by != MISCLASSIFIED)),
+        certified=Accuracy(**accuracy(by >= 0)),
+        broken=int((by == BROKEN).sum()),
+        methods=tuple(
+            CertificateMethod(name=name, certified=int((by == number).sum()), seconds=round(total(chunks, f"seconds/{name}"), 3))
+            for number, name in enumerate(methods)
+        ),
+    )
+    return Certificate(record, columns)

@@ -1,0 +1,74 @@
+"""``logitpair certify``"""
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from logitpair.cli.gate import Gate
+from logitpair.cli.options import add_options, check_choice, check_options, parse_radius
+from logitpair.cli.task import add_task, joined, load_task, results_folder
+from logitpair.errors import InputError
+from logitpair.storage.result_files import read_record
+from logitpair.storage.results import CERTIFICATE_METHODS, CertificateResults
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_task(parser, sources=False)
+    add_options(parser, "eps")
+    parser.add_argument(
+        "--method",
+        type=str,
+        default="crown",
+        help=f"the most expensive of {', '.join(CERTIFICATE_METHODS)}; each is tried on what those before it did not decide",
+    )
+    add_options(parser, "checkpoint", help="last (default), or best by held-out accuracy")
+    add_options(parser, "seed", help="of the short attack that finds what need not be bounded")
+    add_options(parser, "fail-under", help="end with exit code 4 if the certified accuracy is below it, from 0 to 1")
+    add_options(parser, "json")
+    add_options(parser, "junit", help="write JUnit XML: a test case for --fail-under")
+
+
+def run(arguments: Namespace) -> int:
+    """Certify, and end as ``--fail-under`` says."""
+    check_options(arguments)
+    check_choice("method", arguments.method, CERTIFICATE_METHODS)
+    out = results_folder(arguments)
+    if arguments.model is not None and arguments.eps is None:
+        raise InputError("--eps is not given; a model without a recipe needs it, such as --eps 8/255")
+    gate = Gate.of(arguments)
+    with gate.output():
+        path = _certify(arguments, out, parse_radius(arguments.eps))
+    return 0 if path is None else gate.close(read_record(path, CertificateResults, "logitpair certify"), out)
+
+
+def _certify(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
+    """Print the table, write ``results.json`` and ``ledger.npz``; the path of the first, None if another process does."""
+    from logitpair.certification.certify import certify
+    from logitpair.certification.result import COLUMNS
+    from logitpair.cli.terminal import console, print_next, print_rows
+    from logitpair.runs.audit_task import reference_of
+    from logitpair.runs.overwrite_guard import refuse_overwriting_certificate
+
+    folder, arguments.attacks = out / "certificate", None
+    with joined(arguments) as world:
+        task = load_task(arguments, world.device)
+        threat = reference_of(task, eps).threat
+        refuse_overwriting_certificate(folder, task, threat)
+        result = certify(
+            task.model,
+            task.test,
+            threat=threat,
+            method=arguments.method,
+            seed=arguments.seed,
+            batch_size=task.batch_size,
+            workers=task.workers,
+            folder=folder,
+            world=world,
+        )
+        if not world.is_main:
+            return None
+        path = result.with_task(task.record).save(folder)
+        print_rows(COLUMNS, result.rows())
+        console.print(f"Wrote {path}")
+        print_next("logitpair", "audit", out)
+        return path

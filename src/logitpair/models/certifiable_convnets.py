@@ -1,0 +1,75 @@
+"""Networks for certified training: no max pooling, BatchNorm behind every layer but the last, weights drawn so that bounds do not grow."""
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from logitpair.errors import InputError
+from logitpair.validate import whole
+
+
+class StridedConvNet(nn.Sequential):
+    """Convolutions 5x5 of stride 2, a fully connected layer, logits; each but the last with BatchNorm and ReLU.
+
+    Args:
+        classes: number of logits.
+        channels: channels of the images.
+        size: height and width of the images, in pixels.
+        filters: of each convolution.
+        hidden: width of the fully connected layer.
+
+    Raises:
+        InputError: for sizes that make no network.
+
+    Source: ours; the initial weights are those of ``ibp_init``.
+    """
+
+    def __init__(self, classes: int = 10, channels: int = 1, size: int = 28, filters: Sequence[int] = (32, 64), hidden: int = 512) -> None:
+        whole("classes", classes, 2)
+        layers: list[nn.Module] = []
+        for count in filters:
+            whole("filters", count, 1)
+            layers += [nn.Conv2d(channels, count, 5, stride=2, bias=False), nn.BatchNorm2d(count), nn.ReLU()]
+            channels, size = count, (size - 5) // 2 + 1
+        if size < 1:
+            raise InputError(f"filters: {len(filters)} convolutions of 5x5 and stride 2 are too many for the images; accepted: fewer")
+        layers += [nn.Flatten(), nn.Linear(channels * size**2, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
+        super().__init__(*layers, nn.Linear(hidden, classes))
+        ibp_init(self)
+
+
+class CNN7(nn.Sequential):
+    """The seven-layer network of the literature on certified training: five convolutions 3x3, 512 fully connected, logits.
+
+    Args:
+        classes: number of logits.
+        channels: channels of the images.
+        size: height and width of the images, in pixels.
+        width: filters of the first two convolutions; the others, the first of which halves the image, have twice as many.
+
+    Source: arXiv 2103.17268, appendix; BatchNorm behind every layer but the last; the initial weights are those of ``ibp_init``.
+    """
+
+    def __init__(self, classes: int = 10, channels: int = 1, size: int = 28, width: int = 64) -> None:
+        whole("classes", classes, 2)
+        whole("width", width, 1)
+        layers: list[nn.Module] = []
+        for count, stride in ((width, 1), (width, 1), (2 * width, 2), (2 * width, 1), (2 * width, 1)):
+            layers += [nn.Conv2d(channels, count, 3, stride, padding=1, bias=False), nn.BatchNorm2d(count), nn.ReLU()]
+            channels = count
+        layers += [nn.Flatten(), nn.Linear(channels * ((size + 1) // 2) ** 2, 512, bias=False), nn.BatchNorm1d(512), nn.ReLU()]
+        super().__init__(*layers, nn.Linear(512, classes))
+        ibp_init(self)
+
+
+def ibp_init(model: nn.Module) -> None:
+    """Draw the weights of convolutions and fully connected layers from a normal of deviation ``sqrt(2 pi) / fan_in``; biases become 0.
+
+    Intervals then keep their width from layer to layer (arXiv 2103.17268, section 3.1).
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.normal_(module.weight, std=math.sqrt(2 * math.pi) / module.weight[0].numel())
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
