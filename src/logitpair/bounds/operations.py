@@ -51,9 +51,10 @@ class Affine(Operation):
 
     def transpose(self, rows: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
         """The linear functions ``rows`` of the output, ``[n, *output]``, as functions of each input, ``[n, *input]``; no constants."""
+        wanted = torch.is_grad_enabled()
         with torch.enable_grad():
             x = [rows.new_zeros(len(rows), *shape, requires_grad=True) for shape in shapes]
-            return list(torch.autograd.grad(self.center(*x), x, rows, create_graph=torch.is_grad_enabled()))
+            return list(torch.autograd.grad(self.center(*x), x, rows, create_graph=wanted))
 
 
 @dataclass(frozen=True)
@@ -197,10 +198,11 @@ class LeakyReLU(Nonlinear):
         lower, upper = (bound.unsqueeze(1) for bound in inputs)
         least = self.negative_slope
         unstable = (lower < 0) & (upper > 0)
-        stable = torch.where(lower >= 0, 1.0, least).to(rows.dtype)  # the slope on its side of 0
+        one = rows.new_ones(())
+        stable = torch.where(lower >= 0, one, least)  # the slope on its side of 0
         chord = torch.where(unstable, (upper - least * lower) / torch.where(unstable, upper - lower, 1), stable)
-        chosen = torch.where(upper > -lower, 1.0, least) if slope is None else least + (1 - least) * slope
-        below = torch.where(unstable, chosen.to(rows.dtype), stable)
+        chosen = torch.where(upper > -lower, one, least) if slope is None else least + (1 - least) * slope
+        below = torch.where(unstable, chosen, stable)
         above_at_0 = torch.where(unstable, upper * (1 - chord), 0)
         positive, negative = rows.clamp(min=0), rows.clamp(max=0)
         return positive * below + negative * chord, (negative * above_at_0).flatten(2).sum(2)
