@@ -24,6 +24,7 @@ RELUS = {"ReLU", "relu", "relu_"}
 LEAKY_RELUS = {"LeakyReLU", "leaky_relu", "leaky_relu_"}
 SIGNS = {"add": 1, "iadd": 1, "add_": 1, "sub": -1, "isub": -1, "sub_": -1}
 FACTORS = {"mul", "imul", "mul_", "truediv", "itruediv", "div", "div_"}
+KNOWN_BEFORE = (int, torch.Size, torch.dtype, torch.device)  # of what is computed from an image, these are the same for every image
 
 
 def read_graph(model: nn.Module, x: Images) -> Graph:
@@ -42,17 +43,17 @@ def read_graph(model: nn.Module, x: Images) -> Graph:
     pair = torch.cat([x[:1], 1 - x[:1]])
     with torch.no_grad(), frozen_eval(model):
         try:
-            traced = fx.GraphModule(model, _Tracer().trace(model))
-            reader = _Reader(traced)
-            logits = reader.run(pair.clone())
+            reader = _Reader(fx.GraphModule(model, _Tracer().trace(model)))
+            reader.run(pair.clone())
+            graph = reader.found()
+            found = intervals(graph, Interval(pair, pair))[-1].lower
+            logits = torch.cat([model(image.clone()) for image in pair.split(1)])  # alone: what mixes a batch shows
         except InputError:
             raise
         except Exception as error:  # the network's own code runs on placeholders, and may raise anything
             raise InputError(f"model: cannot be read for bounds, its forward depends on values: {first_line(error)}") from error
-        graph = reader.found()
-        found = intervals(graph, Interval(pair, pair))[-1].lower
         if not torch.allclose(found, logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
-            raise InputError("model: cannot be read for bounds: run operation by operation it gives other logits")
+            raise InputError("model: cannot be read for bounds: run operation by operation, or image by image, it gives other logits")
     return graph
 
 
@@ -83,7 +84,7 @@ class _Reader(fx.Interpreter):
     def found(self) -> Graph:
         """What was read."""
         if self.last < 1 or len(self.shapes[self.last]) != 1:
-            raise InputError("model: cannot be read for bounds: it must return its logits and nothing else")
+            raise InputError("model: must return logits, and nothing else, to be read for bounds")
         return Graph(tuple(self.steps[: self.last]), tuple(self.shapes[: self.last + 1]))
 
     def run_node(self, n: fx.Node) -> Any:
@@ -93,7 +94,7 @@ class _Reader(fx.Interpreter):
             self.shapes.append(tuple(value.shape[1:]))
         elif n.op == "output":
             self.last = self.number.get(n.args[0], -1)  # type: ignore[arg-type]
-        elif isinstance(value, Tensor) and value.is_floating_point() and any(node in self.number for node in n.all_input_nodes):
+        elif not isinstance(value, KNOWN_BEFORE) and any(node in self.number for node in n.all_input_nodes):
             self._note(n, value)
         return value
 
@@ -102,7 +103,7 @@ class _Reader(fx.Interpreter):
         module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
         name = type(module).__name__ if module is not None else getattr(n.target, "__name__", str(n.target))
         sources = [node for node in n.all_input_nodes if node in self.number]
-        given = [node if node in self.number else arg for node, arg in zip(n.args, args, strict=True)]  # type: ignore[operator]
+        given = [node if isinstance(node, fx.Node) and node in self.number else arg for node, arg in zip(n.args, args, strict=True)]
         if name in UNCHANGED:
             self.number[n] = self.number[sources[0]]
             return
