@@ -65,9 +65,7 @@ def tightened(graph: Graph, x: Interval) -> list[Interval]:
     Sound, and within those of ``intervals`` everywhere.
     """
     known: dict[int, Interval] = {}
-    for number in graph.nonlinear_inputs:
-        if number == 0:
-            continue
+    for number in sorted(set(graph.nonlinear_inputs) - graph.exact):
         inside = intervals(graph, x, known, last=number)
         known[number] = _tightened_at(graph, inside, number)
     return intervals(graph, x, known)
