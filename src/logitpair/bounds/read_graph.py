@@ -36,7 +36,7 @@ def read_graph(model: nn.Module, x: Images) -> Graph:
         x: an image such as it takes, ``[1, channels, height, width]``, in the dtype of its weights.
 
     Raises:
-        InputError: for an operation that no bounds are known of, named; for code that cannot be traced, because it depends on values; or
+        InputError: for an operation that no bounds are known of, named; for code that torch.fx cannot trace, such as branches on values; or
             if the operations, run one after another, do not give the network's logits.
     """
     pair = torch.cat([x[:1], 1 - x[:1]])
@@ -45,10 +45,10 @@ def read_graph(model: nn.Module, x: Images) -> Graph:
             traced = fx.GraphModule(model, _Tracer().trace(model))
             reader = _Reader(traced)
             logits = reader.run(pair.clone())
-        except InputError:
-            raise
+        except InputError as error:
+            raise InputError(first_line(error)) from error  # what follows is fx's, where in the graph it was
         except Exception as error:  # the network's own code runs on placeholders, and may raise anything
-            raise InputError(f"model: cannot be read for bounds, its forward depends on values: {first_line(error)}") from error
+            raise InputError(f"model: cannot be read for bounds, since torch.fx cannot trace it: {first_line(error)}") from error
         graph = reader.found()
         found = intervals(graph, Interval(pair, pair))[-1].lower
         if not torch.allclose(found, logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
