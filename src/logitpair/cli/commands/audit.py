@@ -1,5 +1,6 @@
 """``logitpair audit``"""
 
+import math
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -18,11 +19,12 @@ COLOURS = {"trustworthy": "green", "overestimated": "red", "inconclusive": "yell
 def add_arguments(parser: ArgumentParser) -> None:
     add_task(parser)
     parser.add_argument("--eps", type=str | None, default=None, help="radius in [0, 1] pixel scale, also 8/255 (default: the recipe's)")
+    parser.add_argument("--norm", type=str | None, default=None, help="of the radius: linf or l2 (default: the recipe's, or linf)")
     add_options(
         parser,
         "attacks",
-        help="the reference attack, whose number is judged, such as pgd_76.5_2.55_40 (eps and step size in 1/255, steps); "
-        "the recipe's first by default",
+        help="the reference attack, whose number is judged, such as pgd_76.5_2.55_40 (eps and step size in 1/255, steps) "
+        "or l2pgd_0.5_0.05_40 (L2 norm, no 1/255); the recipe's first by default",
     )
     parser.add_argument("--budget", type=float, default=BUDGET, help="gradients an image may cost on average (a forward pass: a third)")
     parser.add_argument("--minutes", type=float | None, default=None, help="end the search after so many minutes")
@@ -42,8 +44,9 @@ def run(arguments: Namespace) -> int:
     if arguments.model is not None and arguments.attacks is None and arguments.eps is None:
         raise InputError("--eps is not given; a model without a recipe needs it, such as --eps 8/255")
     eps = None if arguments.eps is None else parse_number(arguments.eps, option="--eps")
-    if eps is not None and not 0 < eps <= 1:
-        raise InputError(f"--eps: '{arguments.eps}' is no radius; accepted: above 0 and at most 1, the pixels' whole range")
+    if eps is not None and not 0 < eps < math.inf:
+        raise InputError(f"--eps: '{arguments.eps}' is no radius; accepted: above 0 and at most 1, or any in the L2 norm")
+    check_choice("norm", arguments.norm, ("linf", "l2"))
     gate = Gate.of(arguments)
     with gate.output():
         path = _audit(arguments, out, eps)
@@ -62,12 +65,13 @@ def _audit(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
     from logitpair.runs.audit_task import reference_of, reported_accuracy
     from logitpair.runs.evaluation_task import load_sources
     from logitpair.runs.overwrite_guard import refuse_overwriting_audit
+    from logitpair.threat import L2, Linf
 
     folder = out / "audit"
     sources = parse_sources(arguments.source)
     with joined(arguments) as world:
         task = load_task(arguments, world.device)
-        reference = reference_of(task, eps)
+        reference = reference_of(task, eps, {"linf": Linf, "l2": L2, None: None}[arguments.norm])
         refuse_overwriting_audit(folder, task, reference.threat)
         networks, known = load_sources(sources, task.model)
         result = audit(
