@@ -160,20 +160,19 @@ class L2(Threat):
         (Karush, Kuhn, Tucker; ``1 / t - 1`` is the ball's multiplier). The squared length is concave and piecewise linear in ``t`` squared,
         so that Newton's method from below meets one wall after another and ends at the root itself.
         """
-        move = (x_adv - x).clamp(-1e15, 1e15)  # whose squares are finite
-        moved, wall = (
-            move.square().flatten(1),
-            torch.where(move > 0, 1 - x, x).square().flatten(1),
-        )
+        most = torch.finfo(x.dtype).max
+        move = (x_adv - x).clamp_(-most, most)
+        move /= move.abs().amax(tuple(range(1, x.ndim)), keepdim=True).clamp_min(1)  # or the squares of a long one would be infinite
+        moved, wall = move.square().flatten(1), torch.where(move > 0, 1 - x, x).square().flatten(1)
 
         def root(at_wall: Bool[Tensor, "batch values"]) -> Float[Tensor, "batch 1"]:
-            walls, free = (part.sum(1, keepdim=True, dtype=torch.float64) for part in (wall * at_wall, moved * ~at_wall))
-            return ((self.eps**2 - walls) / free).clamp(max=1)
+            walls, free = torch.where(at_wall, wall, 0), torch.where(at_wall, 0, moved)
+            return ((self.eps**2 - walls.sum(1, keepdim=True)) / free.sum(1, keepdim=True)).clamp_(max=most)
 
         squared = root(torch.zeros_like(moved, dtype=torch.bool))
         while bool(((further := root(squared * moved > wall)) > squared).any()):
             squared = torch.maximum(squared, further)
-        t = squared.sqrt().to(x.dtype).view(-1, *[1] * (x.ndim - 1))
+        t = squared.sqrt().view(-1, *[1] * (x.ndim - 1))
         return (x + t * move).clamp_(0, 1)
 
     def random_start(self, x: Float[Tensor, "batch ..."], generator: RandomSource | None) -> Float[Tensor, "batch ..."]:
@@ -188,7 +187,8 @@ class L2(Threat):
         return scaled / torch.linalg.vector_norm(scaled, dim=values, keepdim=True).clamp_min(1)
 
     def distance(self, x_adv: Float[Tensor, "batch ..."], x: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
-        return torch.linalg.vector_norm((x_adv - x).flatten(1), dim=1, dtype=torch.float64).to(x.dtype)
+        squares = (x_adv - x).flatten(1).double().square()  # their sum is by halves, and so exact where vector_norm's is not
+        return squares.sum(1).sqrt().to(x.dtype)
 
     def rounding(self, x: Float[Tensor, "batch ..."]) -> float:
         return torch.finfo(x.dtype).eps * (self.eps + x[0].numel() ** 0.5) if len(x) else 0.0

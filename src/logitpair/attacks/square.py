@@ -4,7 +4,8 @@ from dataclasses import KW_ONLY, dataclass
 from math import sqrt
 
 import torch
-from torch import nn
+from jaxtyping import Int
+from torch import Tensor, nn
 
 from logitpair import losses
 from logitpair.attacks.active_set import clearly_misclassified
@@ -73,7 +74,7 @@ class Square(Attack):
         unknown = torch.full_like(y, -1)
         return AttackResult(x_adv, restart=unknown, step=unknown, gradients=torch.zeros_like(y), forwards=forwards)
 
-    def draws(self, x: Images, active: Labels, generator: RandomSource | None) -> Draw:
+    def draws(self, x: Images, active: Int[Tensor, " active"], generator: RandomSource | None) -> Draw:
         """Uniform numbers for the active examples; they are drawn for all, so that nobody's depend on who is active."""
         return lambda numbers: uniform_like(x.new_empty(len(x), numbers), generator)[active]
 
