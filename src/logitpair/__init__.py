@@ -20,7 +20,9 @@ _HOMES = {
     "Certificate": "certification.result",
     "Evaluation": "evaluation.result",
     "InputError": "errors",
+    "L2": "threat",
     "Linf": "threat",
+    "Threat": "threat",
     "Transfer": "evaluation.transfer",
     "Verification": "evaluation.verify",
     "audit": "auditing.audit",
@@ -45,7 +47,7 @@ if TYPE_CHECKING:  # and so a type checker reports any other name
     from logitpair.evaluation.transfer import Transfer as Transfer, transfer as transfer
     from logitpair.evaluation.verify import Verification as Verification, verify as verify
     from logitpair.runs.run_directory import load as load
-    from logitpair.threat import Linf as Linf
+    from logitpair.threat import L2 as L2, Linf as Linf, Threat as Threat
 else:
     __all__ = sorted([*_HOMES, "attacks", "data", "losses", "models", "objectives"])
 

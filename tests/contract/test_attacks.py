@@ -21,7 +21,7 @@ from logitpair.rng import ExampleStreams
 from logitpair.storage.class_path import describe
 
 EPS = 0.1
-BALL = lp.Linf(EPS)
+BALL, ROUND, ROUND_BOX = lp.Linf(EPS), lp.L2(0.5), lp.L2(8.0)
 APGD, PGD, Square, Diversified = lp.attacks.APGD, lp.attacks.PGD, lp.attacks.Square, lp.attacks.DiversifiedPGD
 Iterated = lp.attacks.IteratedLocalSearch
 
@@ -35,6 +35,7 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
         "exhaustive": Diversified(BALL, steps=4, smoothing=0.4).without_early_stop(),
         "whole_box": Diversified(lp.Linf(1.0), steps=3),
         "eps_0": Diversified(lp.Linf(0.0), steps=2),
+        "l2": Diversified(ROUND, steps=4, smoothing=0.4),
     },
     "IteratedLocalSearch": {
         "default": Iterated(BALL, chains=3, kicks=6, steps=2, first_steps=2),
@@ -43,6 +44,7 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
         "exhaustive": Iterated(BALL, chains=3, kicks=6, steps=2, first_steps=2).without_early_stop(),
         "whole_box": Iterated(lp.Linf(1.0), chains=2, kicks=2, steps=2, first_steps=2),
         "eps_0": Iterated(lp.Linf(0.0), chains=2, kicks=1, steps=2, first_steps=2),
+        "l2": Iterated(ROUND, chains=3, kicks=6, steps=2, first_steps=2),
     },
     "PGD": {
         "default": PGD(BALL, step_size=0.04, steps=4),
@@ -55,6 +57,9 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
         "exhaustive_restarts": PGD(BALL, step_size=0.04, steps=2, restarts=2).without_early_stop(),
         "whole_box": PGD(lp.Linf(1.0), step_size=0.3, steps=3),
         "eps_0": PGD(lp.Linf(0.0), step_size=0.1, steps=2),
+        "l2": PGD(ROUND, step_size=0.2, steps=4),
+        "l2_whole_box": PGD(ROUND_BOX, step_size=2.0, steps=3).without_early_stop(),
+        "l2_r_step": lp.attacks.r_step(ROUND),
         "fgsm": lp.attacks.fgsm(BALL),
         "r_step": lp.attacks.r_step(BALL),
         **lp.attacks.paper_suite(eps=EPS, step_size=0.04, steps=3),
@@ -70,6 +75,8 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
         "exhaustive_restarts": APGD(BALL, steps=2, restarts=2).without_early_stop(),
         "whole_box": APGD(lp.Linf(1.0), steps=3),
         "eps_0": APGD(lp.Linf(0.0), steps=2),
+        "l2": APGD(ROUND, steps=5),
+        "l2_whole_box": APGD(ROUND_BOX, steps=5, loss=lp.losses.cross_entropy).without_early_stop(),
     },
     "Square": {
         "default": Square(BALL, queries=30),
@@ -78,6 +85,8 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
         "one_query": Square(BALL, queries=1),
         "whole_box": Square(lp.Linf(1.0), queries=5, p=1.0),
         "eps_0": Square(lp.Linf(0.0), queries=3),
+        "l2": Square(ROUND, queries=30),
+        "l2_whole_box": Square(ROUND_BOX, queries=5, p=1.0),
     },
     "Unperturbed": {"default": lp.attacks.Unperturbed()} if hasattr(lp.attacks, "Unperturbed") else {},
 }
@@ -191,7 +200,7 @@ def test_every_exported_attack_has_an_example() -> None:
 def test_is_a_frozen_dataclass(attack: Attack) -> None:
     assert dataclasses.is_dataclass(attack)
     assert attack.__dataclass_params__.frozen
-    assert isinstance(attack.threat, lp.Linf)
+    assert isinstance(attack.threat, lp.Threat)
 
 
 @every_attack

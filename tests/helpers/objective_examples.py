@@ -25,6 +25,7 @@ from logitpair.objectives import (
 from logitpair.objectives.virtual_adversarial_training import linf_ascent
 
 ATTACK = lp.attacks.PGD(lp.Linf(0.1), step_size=0.04, steps=3)
+ROUND = lp.attacks.PGD(lp.L2(0.5), step_size=0.2, steps=3)
 
 
 def other_network() -> nn.Module:
@@ -41,6 +42,7 @@ EXAMPLES: dict[str, dict[str, Objective]] = {
         "mixed": AdversarialTraining(ATTACK),
         "pgd_training": AdversarialTraining(ATTACK, clean_weight=0),
         "mostly_clean": AdversarialTraining(ATTACK, clean_weight=0.8, warmup=2),
+        "l2": AdversarialTraining(ROUND, warmup=2),
     },
     "AdversarialLogitPairing": {
         "default": AdversarialLogitPairing(ATTACK),
@@ -49,6 +51,7 @@ EXAMPLES: dict[str, dict[str, Objective]] = {
         "huber": AdversarialLogitPairing(ATTACK, weight=2, pairing=lp.losses.huber_mean, clean_weight=0.3),
         "plain_norm": AdversarialLogitPairing(ATTACK, pairing=lp.losses.l2, weight_warmup=2),
         "weight_0": AdversarialLogitPairing(ATTACK, weight=0),
+        "l2": AdversarialLogitPairing(ROUND),
     },
     "CleanLogitPairing": {
         "default": CleanLogitPairing(),
@@ -63,6 +66,7 @@ EXAMPLES: dict[str, dict[str, Objective]] = {
     "GaussianNoise": {"default": GaussianNoise(), "unclipped": GaussianNoise(noise=0.2, clip=False)},
     "OneStepAdversarialTraining": {
         "step_ll": OneStepAdversarialTraining(lp.Linf(0.1)),
+        "l2": OneStepAdversarialTraining(lp.L2(0.5), warmup=2),
         "untargeted": OneStepAdversarialTraining(lp.Linf(0.1), target=None, weight=1, adversarial_share=0.8, warmup=2),
     },
     "EnsembleAdversarialTraining": {
@@ -74,7 +78,7 @@ EXAMPLES: dict[str, dict[str, Objective]] = {
         "default": VirtualAdversarialTraining(eps=1),
         "linf": VirtualAdversarialTraining(eps=0.1, ascent=linf_ascent, divergence=lp.losses.kl_to_clean, weight=4, power_iterations=2),
     },
-    "TRADES": {"default": TRADES(ATTACK), "warmed_up": TRADES(ATTACK, weight=1, warmup=3)},
+    "TRADES": {"default": TRADES(ATTACK), "warmed_up": TRADES(ATTACK, weight=1, warmup=3), "l2": TRADES(ROUND)},
     "MART": {"default": MART(ATTACK), "warmed_up": MART(ATTACK, weight=2, warmup=3)},
     "FeaturePairing": {  # "" names the model itself, whatever it is made of
         "instead_of_logits": FeaturePairing(ATTACK, layers=("",)),

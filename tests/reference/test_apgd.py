@@ -41,11 +41,17 @@ def streams(x: Tensor) -> ExampleStreams:
     return ExampleStreams(0, torch.arange(len(x)))
 
 
-def written_out(model: nn.Module, x: Tensor, y: Tensor, start: Tensor, eps: float, steps: int, loss: losses.Loss) -> Tensor:
+def written_out(model: nn.Module, x: Tensor, y: Tensor, start: Tensor, ball: lp.Threat, steps: int, loss: losses.Loss) -> Tensor:
     """Algorithm 1 for one image, in its own letters; of all x(k) the one of highest margin."""
+    eps = ball.eps
 
     def project(z: Tensor) -> Tensor:
+        if isinstance(ball, lp.L2):
+            return ball.project(z, x)  # which tests of its own compare with a quadratic programme
         return torch.clamp(torch.min(torch.max(z, x - eps), x + eps), 0, 1)
+
+    def steepest(gradient: Tensor) -> Tensor:
+        return gradient / gradient.norm() if isinstance(ball, lp.L2) else gradient.sign()
 
     def f(z: Tensor) -> tuple[float, Tensor]:
         leaf = z.clone().requires_grad_()
@@ -74,7 +80,7 @@ def written_out(model: nn.Module, x: Tensor, y: Tensor, start: Tensor, eps: floa
             if halve:
                 eta, now, gradient, value = eta / 2, x_max, gradient_max, f_max
             values = [value]
-        z = project(now + eta * gradient.sign())
+        z = project(now + eta * steepest(gradient))
         after = z if k == 0 else project(now + alpha * (z - now) + (1 - alpha) * (now - before))
         before, now = now, after
         value, gradient = f(now)
@@ -86,11 +92,12 @@ def written_out(model: nn.Module, x: Tensor, y: Tensor, start: Tensor, eps: floa
 
 @pytest.mark.parametrize("steps", [1, 5, 30, 100])
 @pytest.mark.parametrize("loss", [losses.misclassification_margin, losses.cross_entropy, losses.dlr])
-def test_agrees_with_the_algorithm_written_out(steps: int, loss: losses.Loss, trained: nn.Module, sample: Pair) -> None:
+@pytest.mark.parametrize("ball", [lp.Linf(0.1), lp.L2(0.7)], ids=["linf", "l2"])
+def test_agrees_with_the_algorithm_written_out(steps: int, loss: losses.Loss, ball: lp.Threat, trained: nn.Module, sample: Pair) -> None:
     model, (x, y) = copy.deepcopy(trained).double(), (sample[0][:5].double(), sample[1][:5])
-    found = APGD(lp.Linf(0.1), steps=steps, loss=loss).without_early_stop()(model, x, y, generator=streams(x))
-    starts = lp.Linf(0.1).random_start(x, streams(x))
-    expected = [written_out(model, x[i : i + 1], y[i : i + 1], starts[i : i + 1], 0.1, steps, loss) for i in range(len(x))]
+    found = APGD(ball, steps=steps, loss=loss).without_early_stop()(model, x, y, generator=streams(x))
+    starts = ball.random_start(x, streams(x))
+    expected = [written_out(model, x[i : i + 1], y[i : i + 1], starts[i : i + 1], ball, steps, loss) for i in range(len(x))]
     torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=1e-12)
 
 

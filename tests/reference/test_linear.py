@@ -103,3 +103,51 @@ def test_the_box_limits_the_attack(linear: nn.Module) -> None:
     )
     assert x_adv.max() == 1
     assert x_adv.min() == pytest.approx(0.8)
+
+
+def worst_in_l2(gap: Tensor, x: Tensor, eps: float) -> Tensor:
+    """The largest ``gap (z - x)`` of all ``z`` in the L2 ball and the box, by bisection.
+
+    It is at ``z - x = clip(t gap, -x, 1 - x)``, the gradient's direction cut off at the walls, of length eps if the walls leave so much.
+    """
+    low, high = torch.zeros(len(x), 1, dtype=x.dtype), torch.full((len(x), 1), 1e6, dtype=x.dtype)
+    for _ in range(200):
+        t = (low + high) / 2
+        short = torch.clamp(t * gap, -x, 1 - x).norm(dim=1, keepdim=True) <= eps
+        low, high = torch.where(short, t, low), torch.where(short, high, t)
+    return (gap * torch.clamp(low * gap, -x, 1 - x)).sum(1)
+
+
+L2_EPS = 0.6  # where images near the walls meet several of them
+L2_ATTACKS = {
+    "pgd": lp.attacks.PGD(lp.L2(L2_EPS), step_size=L2_EPS / 2, steps=60),
+    "bim": lp.attacks.bim(lp.L2(L2_EPS), step_size=L2_EPS / 2, steps=60),
+    "apgd": lp.attacks.APGD(lp.L2(L2_EPS), steps=60),
+    "apgd_ce": lp.attacks.APGD(lp.L2(L2_EPS), steps=60, loss=lp.losses.cross_entropy),
+    "diversified": lp.attacks.DiversifiedPGD(lp.L2(L2_EPS), steps=60),
+    "local_search": lp.attacks.IteratedLocalSearch(lp.L2(L2_EPS), chains=2, kicks=3, steps=20, first_steps=60),
+}
+
+
+@pytest.mark.parametrize("name", L2_ATTACKS)
+def test_the_worst_case_of_the_l2_ball_in_the_box_is_reached(name: str, binary: nn.Module) -> None:
+    seeded = torch.Generator().manual_seed(5)
+    x = (1.4 * torch.rand(40, 1, 4, 4, generator=seeded, dtype=torch.float64) - 0.2).clamp(0, 1)
+    y = torch.randint(2, (40,), generator=seeded)
+    gap = (binary.weight[1 - y] - binary.weight[y]).detach()
+    best = margin(binary(x), y).detach() + worst_in_l2(gap, x.flatten(1), L2_EPS)
+    x_adv = L2_ATTACKS[name].without_early_stop()(binary, x, y, generator=seeded)
+    assert ((x_adv == 0) | (x_adv == 1)).flatten(1).sum(1).float().mean() > 2, "the test needs walls that are met"
+    assert lp.L2(L2_EPS).distance(x_adv, x).sub(L2_EPS).abs().max() < 1e-12
+    found = margin(binary(x_adv), y).detach()
+    assert (found <= best + 1e-12).all()
+    torch.testing.assert_close(found, best, rtol=0, atol=1e-5)
+
+
+def test_away_from_the_walls_one_step_is_optimal_in_l2_and_the_support_is_the_gain(binary: nn.Module, middle: tuple) -> None:
+    x, y = middle[0], middle[1] % 2
+    ball = lp.L2(0.2)
+    x_adv = lp.attacks.fgsm(ball).without_early_stop()(binary, x, y)
+    gap = (binary.weight[1 - y] - binary.weight[y]).detach()
+    torch.testing.assert_close(margin(binary(x_adv), y) - margin(binary(x), y), ball.support(gap), rtol=0, atol=1e-12)
+    torch.testing.assert_close(worst_in_l2(gap, x.flatten(1), 0.2), ball.support(gap), rtol=0, atol=1e-12)

@@ -12,6 +12,7 @@ import logitpair as lp
 from logitpair import InputError, losses
 from logitpair.attacks import PGD, Square
 from logitpair.rng import ExampleStreams
+from logitpair.threat import Draw, bumps
 
 EPS = 0.05
 Pair = tuple[Tensor, Tensor]
@@ -39,20 +40,27 @@ def test_sides_by_hand(queries: int, factor: float) -> None:
         assert later == [[29, 20, 14, 10, 7, 5, 4, 3, 2], [20, 14, 10, 7, 5, 4, 3, 2, 1]]
 
 
+def drawing(numbers: Tensor) -> Draw:
+    """These numbers, whoever draws them."""
+    return lambda count: numbers[:, :count]
+
+
 def test_squares_by_hand() -> None:
-    x = torch.zeros(2, 2, 3, 4)
+    x = torch.full((2, 2, 3, 4), 0.5)
     draw = torch.tensor([[0.0, 0.0, 0.2, 0.7], [0.99, 0.5, 0.5, 0.49]])  # row, column, and a sign for each channel
-    found = Square(lp.Linf(0.25)).squares(draw, 2, x)
-    first = torch.tensor([[1.0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]]) / 2
-    second = torch.tensor([[0.0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0]]) / 2
+    found = lp.Linf(0.25).patch(x, x, 2, drawing(draw)) - x
+    first = torch.tensor([[1.0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]]) / 4
+    second = torch.tensor([[0.0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0]]) / 4
     assert torch.equal(found, torch.stack([torch.stack([-first, first]), torch.stack([second, -second])]))
+    opposite = lp.Linf(0.25).patch(x - 0.25, x, 2, drawing(draw)) - x
+    assert set(opposite.unique().tolist()) == {-0.25, 0.25}, "2 eps take a pixel from one end to the other"
 
 
 @pytest.mark.parametrize("side", [1, 3, 5])
 def test_squares_lie_anywhere_they_fit_with_the_same_chance(side: int) -> None:
-    x = torch.zeros(1, 1, 5, 6)
+    x = torch.full((6000, 1, 5, 6), 0.5)
     draw = torch.rand(6000, 3, generator=torch.Generator().manual_seed(0))
-    squares = Square(lp.Linf(0.5)).squares(draw, side, x)
+    squares = 2 * (lp.Linf(0.5).patch(x, x, side, drawing(draw)) - x)
     assert (squares.abs().flatten(1).sum(1) == side * side).all()
     corners = squares.abs().flatten(1).argmax(1).bincount(minlength=30).view(5, 6)
     fits = (6 - side) * (7 - side)
@@ -61,14 +69,19 @@ def test_squares_lie_anywhere_they_fit_with_the_same_chance(side: int) -> None:
     assert (squares.sum((1, 2, 3)) > 0).float().mean() == pytest.approx(0.5, abs=0.03)
 
 
+def stripes(threat: lp.Threat, x: Tensor) -> Tensor:
+    """Where Square begins."""
+    return threat.pattern(x, Square(threat).draws(x, torch.arange(len(x)), streams(x)))
+
+
 def test_begins_with_stripes(sample: Pair, trained: nn.Module) -> None:
     x = torch.full((30, 3, 6, 7), 0.5)
-    start = Square(lp.Linf(0.25)).stripes(x, streams(x))
+    start = stripes(lp.Linf(0.25), x)
     assert torch.equal(start, start[:, :, :1].expand_as(start)), "every column of a channel is of one colour"
     assert start.unique().tolist() == [0.25, 0.75]
     assert (start[:, :, 0] == 0.75).float().mean() == pytest.approx(0.5, abs=0.1)
     found = Square(lp.Linf(0.1), queries=1).find(trained, *sample, generator=streams(sample[0]))
-    assert torch.equal(found.x_adv, Square(lp.Linf(0.1)).stripes(sample[0], streams(sample[0])))
+    assert torch.equal(found.x_adv, stripes(lp.Linf(0.1), sample[0]))
     assert (found.forwards == 1).all()
 
 
@@ -85,6 +98,80 @@ def test_finds_the_worst_case_of_a_linear_model_of_two_classes(linear: nn.Module
     torch.testing.assert_close(losses.misclassification_margin(First()(found), y).detach(), worst, rtol=0, atol=1e-12)
     assert 0 < (worst > 0).sum() < len(x), "the test needs both kinds"
     assert torch.equal(First()(attack(First(), x, y, generator=streams(x))).argmax(1) != y, worst > 0)
+
+
+def test_bumps_by_hand() -> None:
+    """Of a square of 3 the upper bump is a row, the lower one two: at the middle 1 + 1/4, next to it 1/4."""
+    upper, lower = torch.tensor([[0.25, 1.25, 0.25]]), torch.tensor([[0.25, 0.25, 0.25], [0.25, 1.25, 0.25]])
+    torch.testing.assert_close(bumps(3, torch.zeros(1)), torch.cat([upper / upper.norm(), -lower / lower.norm()]))
+    assert bumps(1, torch.zeros(1)).tolist() == [[-1]]
+    for side in (2, 6, 7, 29):
+        found = bumps(side, torch.zeros(1, dtype=torch.float64))
+        assert found.shape == (side, side)
+        assert found[: side // 2].norm().item() == pytest.approx(found[side // 2 :].norm().item()) == 1
+        assert (found[: side // 2] > 0).all()
+        assert (found[side // 2 :] < 0).all()
+
+
+def test_begins_with_tiles_at_the_edge_of_an_l2_ball() -> None:
+    x = torch.full((30, 3, 10, 12), 0.5, dtype=torch.float64)
+    change = stripes(lp.L2(0.5), x) - x
+    torch.testing.assert_close(change.flatten(1).norm(dim=1), torch.full((30,), 0.5, dtype=torch.float64))
+    tiles = change.unfold(2, 2, 2).unfold(3, 2, 2)  # of 2 by 2 pixels
+    assert (tiles.sign() == tiles[..., :1, :1].sign() * torch.tensor([[1, 1], [-1, -1]])).all()
+    assert (tiles[..., 0, 0] > 0).double().mean() == pytest.approx(0.5, abs=0.06)
+
+
+def moved(x_adv: Tensor, x: Tensor, side: int, numbers: Tensor, eps: float) -> Tensor:
+    """Algorithm 3 for one image, in its own letters, the box aside."""
+    (c, height, width), nu, h = x.shape, x_adv - x, side
+    (r1, s1), (r2, s2) = ((int(numbers[i] * (height - h + 1)), int(numbers[i + 1] * (width - h + 1))) for i in (0, 2))
+    w1, w2 = (torch.zeros(height, width, dtype=torch.bool) for _ in range(2))
+    w1[r1 : r1 + h, s1 : s1 + h] = True
+    w2[r2 : r2 + h, s2 : s2 + h] = True
+    eta = bumps(h, x) if numbers[4] < 0.5 else bumps(h, x).T
+    eta = eta / eta.norm()
+    unused = eps**2 - nu.norm() ** 2
+    after = nu.clone()
+    for i in range(c):
+        rho = -1 if numbers[5 + i] < 0.5 else 1
+        old = nu[i][w1].view(h, h)
+        temp = rho * eta + (old / old.norm() if old.norm() > 0 else 0)
+        available = ((nu[i][w1 | w2] ** 2).sum() + unused / c).sqrt()
+        after[i][w2] = 0
+        after[i][w1] = (temp / temp.norm() * available).flatten()
+    return x + after
+
+
+@pytest.mark.parametrize("side", [3, 4, 7])
+def test_the_move_in_l2_agrees_with_the_algorithm_written_out(side: int) -> None:
+    source = torch.Generator().manual_seed(side)
+    x = torch.full((20, 3, 8, 9), 0.5, dtype=torch.float64)
+    x_adv = lp.L2(0.3).random_start(x, source)
+    x_adv[0] = x[0]
+    numbers = torch.rand(20, 8, generator=source, dtype=torch.float64)
+    found = lp.L2(0.4).patch(x_adv, x, side, drawing(numbers))
+    expected = torch.stack([moved(*each, 0.4) for each in zip(x_adv, x, [side] * 20, numbers, strict=True)])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(lp.L2(0.4).distance(found, x), torch.full((20,), 0.4, dtype=torch.float64))
+
+
+def test_the_move_in_l2_takes_squares_of_3_at_least() -> None:
+    x = torch.full((5, 1, 6, 6), 0.5)
+    numbers = torch.rand(5, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(lp.L2(0.4).patch(x, x, 1, drawing(numbers)), lp.L2(0.4).patch(x, x, 3, drawing(numbers)))
+    assert lp.L2(0.4).patch(x[..., :2], x[..., :2], 1, drawing(numbers)).shape == (5, 1, 6, 2)
+
+
+def test_in_l2_breaks_what_random_points_of_the_ball_do_not(trained: nn.Module, sample: Pair) -> None:
+    x, y = sample
+    ball = lp.L2(1.0)
+    found = Square(ball, queries=200)(trained, x, y, generator=streams(x))
+    left = (trained(found).argmax(1) == y).float().mean()
+    generator = torch.Generator().manual_seed(0)
+    random = torch.stack([trained(ball.random_start(x, generator)).argmax(1) == y for _ in range(30)]).all(0).float().mean()
+    by_gradient = (trained(PGD(ball, step_size=0.2, steps=20)(trained, x, y, generator=generator)).argmax(1) == y).float().mean()
+    assert by_gradient <= left < random - 0.3
 
 
 @pytest.mark.parametrize("eps", [0.1, 0.15])

@@ -15,7 +15,7 @@ from logitpair.attacks.base import Attack, AttackResult, Images, Labels, RandomS
 from logitpair.errors import InputError
 from logitpair.losses import PerExample
 from logitpair.models.inference import compute_logits
-from logitpair.threat import Linf
+from logitpair.threat import AnyThreat
 from logitpair.validate import check_labels, fraction, whole
 
 
@@ -44,7 +44,7 @@ class APGD(Attack):
     misclassification, not what has the highest loss, where ``loss`` is another than the margin.
     """
 
-    threat: Linf
+    threat: AnyThreat
     _: KW_ONLY
     steps: int = 100
     restarts: int = 1

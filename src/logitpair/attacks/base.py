@@ -13,7 +13,7 @@ from logitpair.errors import InputError
 from logitpair.losses import Labels as Labels, Logits
 from logitpair.models.inference import Images as Images, frozen_eval
 from logitpair.rng import ExampleStreams, RandomSource as RandomSource
-from logitpair.threat import Linf, check_threat
+from logitpair.threat import AnyThreat, Linf, check_threat
 from logitpair.validate import check_batch, check_labels, check_model, instance, kind_of
 
 
@@ -44,7 +44,7 @@ class Attack(ABC):
     ``InputError``.
     """
 
-    threat: Linf
+    threat: AnyThreat
 
     def __post_init__(self) -> None:
         check_threat(self.threat)
@@ -106,7 +106,7 @@ class Attack(ABC):
 class Unperturbed(Attack):
     """The images themselves, at eps 0: the beginning of a curve of accuracy against eps."""
 
-    threat: Linf = Linf(0.0)
+    threat: AnyThreat = Linf(0.0)
 
     def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> Images:
         return x.clone()

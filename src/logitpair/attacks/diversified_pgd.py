@@ -12,13 +12,13 @@ from logitpair.attacks.base import Attack, AttackResult, Images, Labels, check_l
 from logitpair.attacks.starts import BlockStart
 from logitpair.models.inference import compute_logits
 from logitpair.rng import RandomSource, uniform_like
-from logitpair.threat import Linf
+from logitpair.threat import AnyThreat
 from logitpair.validate import at_least, check_labels, whole
 
 
 @dataclass(frozen=True)
 class DiversifiedPGD(Attack):
-    """Sign steps that shrink from ``2 eps`` to nothing, from the best of a few random corners, driven apart in the logits first.
+    """Steps that shrink from ``2 eps`` to nothing, from the best of a few random corners, driven apart in the logits first.
 
     Each restart draws ``candidates`` corners of the ball (``BlockStart``) and goes on from the one with the largest margin; takes
     ``diversify`` steps of ``2 eps`` along a random direction of the logits; then ``steps`` steps that ascend the loss, the ``k``-th of
@@ -43,7 +43,7 @@ class DiversifiedPGD(Attack):
     together: ours, measured in docs/explanation/audit.md.
     """
 
-    threat: Linf
+    threat: AnyThreat
     _: KW_ONLY
     steps: int = 20
     diversify: int = 2

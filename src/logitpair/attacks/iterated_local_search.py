@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from logitpair import losses
 from logitpair.attacks.active_set import clearly_misclassified
 from logitpair.attacks.base import Attack, AttackResult, Images, Labels, gradient_of, nth_other_class
-from logitpair.attacks.square import corners
 from logitpair.models.inference import compute_logits
 from logitpair.rng import RandomSource, uniform_like
-from logitpair.threat import Linf
+from logitpair.threat import AnyThreat, signs
 from logitpair.validate import check_labels, whole
 
 TARGETS = 3  # the most likely other classes, which the chains aim at in turn
@@ -26,7 +25,7 @@ class IteratedLocalSearch(Attack):
     """Chains of ascents through the local maxima near the best ones known, where restarts would begin anew far away.
 
     A chain begins with an ascent from a random corner of the ball. Each kick then replaces the pixels of a random rectangle of the chain's
-    best image by those of another random corner, and ``steps`` sign steps follow, the first of them ``eps / 6`` and the last nearly
+    best image by those of another random corner, and ``steps`` steps follow, the first of them ``eps / 6`` and the last nearly
     nothing; an iterate whose margin is larger becomes the chain's best image. At every fifth ascent the better half of an image's chains
     takes the place of the worse half.
 
@@ -44,7 +43,7 @@ class IteratedLocalSearch(Attack):
     gradient, which any network has.
     """
 
-    threat: Linf
+    threat: AnyThreat
     _: KW_ONLY
     chains: int = 6
     kicks: int = 100
@@ -83,15 +82,15 @@ class IteratedLocalSearch(Attack):
 
     def start(self, x: Images, best: Images | None, generator: RandomSource | None) -> Images:
         """A random corner of the ball in a random rectangle of pixels, and ``best`` elsewhere; the whole corner where there is none yet."""
-        corner = self.threat.project(x + self.threat.eps * corners(uniform_like(x, generator)), x)
+        corner = self.threat.project(x + self.threat.eps * self.threat.ascent(signs(uniform_like(x, generator))), x)
         if best is None:
             return corner
         draw = uniform_like(x.new_empty(len(x), 4), generator)
         rows, columns = between(draw[:, :2], x.shape[2]), between(draw[:, 2:], x.shape[3])
-        return torch.where(rows[:, None, :, None] & columns[:, None, None, :], corner, best)
+        return self.threat.project(torch.where(rows[:, None, :, None] & columns[:, None, None, :], corner, best), x)
 
     def ascend(self, model: nn.Module, x: Images, at: "Chains", rows: Labels, x_adv: Images, steps: int, first: float) -> None:
-        """Take sign steps from ``x_adv`` that shrink from ``first`` to nothing, and offer every iterate to these rows' chains."""
+        """Take steps from ``x_adv`` that shrink from ``first`` to nothing, and offer every iterate to these rows' chains."""
         y, target = at.y[at.image[rows]], at.target[rows]
         for step in range(steps + 1):
             x_adv = x_adv.detach().requires_grad_(step < steps)  # the last iterate is only looked at

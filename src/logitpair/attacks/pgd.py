@@ -12,13 +12,15 @@ from logitpair.attacks.base import Attack, AttackResult, Images, Labels, RandomS
 from logitpair.attacks.starts import SignStart
 from logitpair.attacks.targets import Target
 from logitpair.models.inference import compute_logits
-from logitpair.threat import Linf, check_threat
+from logitpair.threat import AnyThreat, Threat, check_threat
 from logitpair.validate import check_labels, instance, positive, whole
 
 
 @dataclass(frozen=True)
 class PGD(Attack):
-    """Projected gradient descent: steps along the gradient's sign from a random point of the ball (arXiv 1706.06083, section 2.1).
+    """Projected gradient descent: steps of steepest ascent from a random point of the ball (arXiv 1706.06083, section 2.1).
+
+    In L-infinity a step goes along the gradient's sign, in L2 along the gradient.
 
     An example leaves the search at the first iterate that the model clearly misclassifies, whatever the loss; the last iterate counts
     too. This is stricter than scoring the last iterate alone.
@@ -34,7 +36,7 @@ class PGD(Attack):
         early_stop: False searches on to the last step, as training and transfer need (see ``without_early_stop``).
     """
 
-    threat: Linf
+    threat: AnyThreat
     _: KW_ONLY
     step_size: float
     steps: int
@@ -95,8 +97,8 @@ class PGD(Attack):
         return at.result()
 
 
-def fgsm(threat: Linf, *, target: Target | None = None) -> PGD:
-    """The fast gradient sign method: one step of size ``eps`` from the image; with a target, "Step" of the paper's suite.
+def fgsm(threat: Threat, *, target: Target | None = None) -> PGD:
+    """The fast gradient (sign) method: one step of length ``eps`` from the image; with a target, "Step" of the paper's suite.
 
     Args:
         threat: the ball; its ``eps``, above 0, is the step.
@@ -109,7 +111,7 @@ def fgsm(threat: Linf, *, target: Target | None = None) -> PGD:
     return PGD(threat, step_size=threat.eps, steps=1, random_start=False, target=target)
 
 
-def r_step(threat: Linf, *, target: Target | None = None) -> PGD:
+def r_step(threat: Threat, *, target: Target | None = None) -> PGD:
     """A random signed step of ``alpha = eps/2``, then one gradient step of ``eps - alpha``: "R+Step" of the paper's suite.
 
     Args:
@@ -123,7 +125,7 @@ def r_step(threat: Linf, *, target: Target | None = None) -> PGD:
     return PGD(threat, step_size=threat.eps / 2, steps=1, random_start=SignStart(), target=target)
 
 
-def bim(threat: Linf, *, step_size: float, steps: int, target: Target | None = None) -> PGD:
+def bim(threat: Threat, *, step_size: float, steps: int, target: Target | None = None) -> PGD:
     """The basic iterative method: steps from the image itself, without noise; with a target, "Iter" of the paper's suite.
 
     Arguments and errors are those of ``PGD``. Source: Kurakin et al. 2017, arXiv 1607.02533, section 2.

@@ -34,7 +34,7 @@ from logitpair.runtime.precision import Precision, full_precision, name_of, reso
 from logitpair.storage.class_path import describe
 from logitpair.storage.model_fingerprint import fingerprint, weights_of
 from logitpair.storage.results import BUDGET, SCHEMA, Accuracy, AuditResults
-from logitpair.threat import Linf, check_threat
+from logitpair.threat import Threat, check_threat
 from logitpair.validate import check_model, check_seed, positive, whole
 
 
@@ -42,7 +42,7 @@ def audit(
     model: nn.Module,
     data: Data,
     *,
-    threat: Linf,
+    threat: Threat,
     budget: float = BUDGET,
     minutes: float | None = None,
     reference_attack: PGD | None = None,
@@ -67,7 +67,7 @@ def audit(
     Args:
         model: maps images in [0, 1] to logits; run in eval mode, on the device it is on, and left as it was.
         data: ``(x, y)``, a ``Dataset``, or a ``DataLoader``, which is read into memory.
-        threat: the ball, such as ``lp.Linf(8/255)``.
+        threat: the ball, such as ``lp.Linf(8/255)`` or ``lp.L2(0.5)``.
         budget: gradients an image may cost on average, a forward pass counting as a third.
         minutes: end the search after so many; what is found then depends on the machine.
         reference_attack: the attack whose number is judged; ``lp.reference_attack(threat)`` if None.

@@ -16,19 +16,19 @@ from logitpair.rng import derive_seed
 from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import POSITION, column
 from logitpair.storage.results import Accuracy, ReferenceAccuracy
-from logitpair.threat import Linf
+from logitpair.threat import Threat
 from logitpair.validate import type_name
 
 EXAMPLES = 300  # measured on so many, drawn at random, where no number is reported
 STAGE = 999  # in the place of a round's number
 
 
-def reference_attack(threat: Linf) -> PGD:
+def reference_attack(threat: Threat) -> PGD:
     """PGD with 40 steps of a thirtieth of eps from a random point: the paper's attack on MNIST, whatever the radius."""
     return PGD(threat, step_size=threat.eps / 30, steps=40)
 
 
-def check_reference(attack: object, threat: Linf) -> PGD:
+def check_reference(attack: object, threat: Threat) -> PGD:
     """The attack, or the default; refused where it is no PGD, targeted or in another threat model."""
     attack = reference_attack(threat) if attack is None else attack
     if not isinstance(attack, PGD):

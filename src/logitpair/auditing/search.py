@@ -24,7 +24,7 @@ from logitpair.runtime import distributed
 from logitpair.runtime.precision import autocast
 from logitpair.storage.ledger import FACTS, POSITION, Columns, PartialLedger, column, gallery, total
 from logitpair.storage.results import SearchRound
-from logitpair.threat import Linf
+from logitpair.threat import Threat
 from logitpair.validate import check_batch, check_labels
 
 
@@ -34,7 +34,7 @@ class AuditContext:
 
     model: nn.Module  # in eval mode, frozen
     data: Data  # whose examples can be chosen by position
-    threat: Linf
+    threat: Threat
     seed: int
     dtype: torch.dtype  # the searches run in; what they find is verified in the images' own
     folder: Path | None  # where the chunks of each round are kept until the audit is done
@@ -82,7 +82,7 @@ class AuditContext:
         return next(iter(batches(select(self.data, positions.tolist()), len(positions), self.how.device)))
 
 
-def _or_unperturbed(x_adv: Tensor, x: Tensor, threat: Linf) -> Tensor:
+def _or_unperturbed(x_adv: Tensor, x: Tensor, threat: Threat) -> Tensor:
     """``x_adv`` where it lies in the ball and the box, else ``x``."""
     return torch.where(threat.contains(x_adv, x)[:, None, None, None], x_adv, x)
 

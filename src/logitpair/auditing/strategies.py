@@ -7,7 +7,7 @@ from torch import nn
 
 from logitpair import losses
 from logitpair.attacks import APGD, Attack, DiversifiedPGD, IteratedLocalSearch, Square
-from logitpair.threat import Linf
+from logitpair.threat import Threat
 
 QUERIES = 2000  # of Square
 FORWARD = 1 / 3  # of a gradient: a backward pass takes twice as long as a forward pass
@@ -27,12 +27,12 @@ class SearchStrategy:
     last_resort: bool = False  # tried when every other has come to a whole pass, and not counted in what another pass would break
 
 
-def transfer_attack(threat: Linf) -> Attack:
+def transfer_attack(threat: Threat) -> Attack:
     """The attack on another network whose images are tried on the model."""
     return DiversifiedPGD(threat, steps=20, diversify=1).without_early_stop()
 
 
-def strategies_for(threat: Linf, classes: int, sources: Mapping[str, nn.Module], gradients: float = 0.0) -> tuple[SearchStrategy, ...]:
+def strategies_for(threat: Threat, classes: int, sources: Mapping[str, nn.Module], gradients: float = 0.0) -> tuple[SearchStrategy, ...]:
     """Every strategy there is for so many classes, these other networks and so many ``gradients`` for all examples together.
 
     ``smooth`` and ``smooth_long`` are for networks whose gradients point nowhere useful, ``margin`` to ``apgd_ce`` for honest ones,

@@ -6,7 +6,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from logitpair.bounds.operations import Affine, BatchNorm, Nonlinear, Shape
+from logitpair.bounds.operations import Affine, BatchNorm, LeakyReLU, Nonlinear, Scale, Shape, Sum
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,20 @@ class Graph:
     def nonlinear_inputs(self) -> list[int]:
         """The steps whose values an operation that is not affine takes, in order."""
         return sorted({source for step in self.steps if not isinstance(step.operation, Affine) for source in step.inputs})
+
+    @property
+    def exact(self) -> set[int]:
+        """The steps whose intervals are the ranges of their values, as far as the operations show: one layer of weights from the image."""
+        free, exact = {0}, {0}  # free: each number takes every value of its interval, whatever the others take
+        for number, step in enumerate(self.steps, 1):
+            elementwise = isinstance(step.operation, Scale | BatchNorm | LeakyReLU)
+            mixes = isinstance(step.operation, Affine) and not isinstance(step.operation, Sum)
+            if elementwise and exact.issuperset(step.inputs):
+                exact.add(number)
+                free |= {number} if free.issuperset(step.inputs) else set()
+            elif mixes and free.issuperset(step.inputs):
+                exact.add(number)
+        return exact
 
     def normalised_by(self, statistics: Mapping[nn.Module, tuple[Tensor, Tensor]]) -> Self:
         """The same network where these BatchNorms normalise by this mean and variance, each ``[channels]``."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from logitpair.bounds.ball import Ball
 from logitpair.bounds.graph import Graph
 from logitpair.bounds.interval import intervals
 from logitpair.bounds.operations import Affine, Interval, MaxPool2d, Nonlinear
@@ -18,6 +19,7 @@ def lower_bounds(
     graph: Graph,
     rows: Tensor,
     inside: Sequence[Interval],
+    ball: Ball,
     *,
     at: int | None = None,
     slopes: Slopes | None = None,
@@ -29,6 +31,7 @@ def lower_bounds(
         graph: the network.
         rows: the functions, ``[batch, n, *value]``.
         inside: intervals of the steps before, as ``intervals`` gives them.
+        ball: the images.
         at: the step; the logits if None.
         slopes: of the lines below each nonlinear operation; chosen where none are given.
         affine_only: go back to the first nonlinear operations only and take the intervals of their values: the interval bound, with
@@ -40,8 +43,10 @@ def lower_bounds(
     for number in range(at, -1, -1):
         if (rows := pending.pop(number, None)) is None:  # type: ignore[assignment]
             continue
-        step = graph.steps[number - 1] if number else None
-        if step is None or (affine_only and isinstance(step.operation, Nonlinear)):
+        if number == 0:
+            return bound + ball.minimum(rows)
+        step = graph.steps[number - 1]
+        if affine_only and isinstance(step.operation, Nonlinear):
             lower, upper = inside[number]
             below = rows.clamp(min=0) * lower.unsqueeze(1) + rows.clamp(max=0) * upper.unsqueeze(1)
             bound = bound + below.flatten(2).sum(2)
@@ -59,21 +64,20 @@ def lower_bounds(
     return bound
 
 
-def tightened(graph: Graph, x: Interval) -> list[Interval]:
+def tightened(graph: Graph, ball: Ball) -> list[Interval]:
     """The intervals of all steps; before nonlinear operations by linear bounds, wherever zero lies inside or a maximum is taken.
 
     Sound, and within those of ``intervals`` everywhere.
     """
     known: dict[int, Interval] = {}
-    for number in graph.nonlinear_inputs:
-        if number == 0:
-            continue
-        inside = intervals(graph, x, known, last=number)
-        known[number] = _tightened_at(graph, inside, number)
-    return intervals(graph, x, known)
+    exact = graph.exact if ball.threat.fills_box else set[int]()
+    for number in sorted(set(graph.nonlinear_inputs) - exact):
+        inside = intervals(graph, ball.box, known, last=number)
+        known[number] = _tightened_at(graph, inside, ball, number)
+    return intervals(graph, ball.box, known)
 
 
-def _tightened_at(graph: Graph, inside: Sequence[Interval], number: int) -> Interval:
+def _tightened_at(graph: Graph, inside: Sequence[Interval], ball: Ball, number: int) -> Interval:
     """The interval of one step by linear bounds, where it matters."""
     lower, upper = (bound.flatten(1).clone() for bound in inside[number])
     matters = torch.ones_like(lower, dtype=torch.bool) if _feeds_a_maximum(graph, number) else (lower < 0) & (upper > 0)
@@ -85,8 +89,8 @@ def _tightened_at(graph: Graph, inside: Sequence[Interval], number: int) -> Inte
     largest = max(math.prod(shape) for shape in graph.shapes[: number + 1])
     for chosen in order.split(max(1, ROWS_BYTES // (batch * largest * lower.element_size())), 1):
         rows = lower.new_zeros(batch, chosen.shape[1], size).scatter_(2, chosen.unsqueeze(2), 1).unflatten(2, graph.shapes[number])
-        below = lower_bounds(graph, rows, inside, at=number)
-        above = -lower_bounds(graph, -rows, inside, at=number)
+        below = lower_bounds(graph, rows, inside, ball, at=number)
+        above = -lower_bounds(graph, -rows, inside, ball, at=number)
         lower.scatter_(1, chosen, torch.maximum(lower.gather(1, chosen), below))
         upper.scatter_(1, chosen, torch.minimum(upper.gather(1, chosen), above))
     return Interval(lower.view_as(inside[number].lower), upper.view_as(inside[number].upper))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from logitpair.bounds.ball import Ball
 from logitpair.bounds.graph import Graph
 from logitpair.bounds.linear import lower_bounds
 from logitpair.bounds.operations import Interval, LeakyReLU
@@ -12,7 +13,9 @@ from logitpair.bounds.operations import Interval, LeakyReLU
 LEARNING_RATE, DECAY = 0.25, 0.97  # of Adam on the slopes, and of the rate at every iteration
 
 
-def optimized_lower_bounds(graph: Graph, rows: Tensor, inside: Sequence[Interval], *, iterations: int, enough: Tensor) -> Tensor:
+def optimized_lower_bounds(
+    graph: Graph, rows: Tensor, inside: Sequence[Interval], ball: Ball, *, iterations: int, enough: Tensor
+) -> Tensor:
     """The largest bounds that ``lower_bounds`` gives over ``iterations`` choices of slopes, ``[batch, n]``.
 
     Each example and each function has slopes of its own, so that no bound depends on what it is computed with. It ends early where every
@@ -23,7 +26,7 @@ def optimized_lower_bounds(graph: Graph, rows: Tensor, inside: Sequence[Interval
         for number, step in enumerate(graph.steps, 1)
         if isinstance(step.operation, LeakyReLU)
     }
-    best = lower_bounds(graph, rows, inside)
+    best = lower_bounds(graph, rows, inside, ball)
     if not slopes:
         return best
     optimizer = torch.optim.Adam(slopes.values(), lr=LEARNING_RATE)
@@ -31,7 +34,7 @@ def optimized_lower_bounds(graph: Graph, rows: Tensor, inside: Sequence[Interval
         if (best > enough).all():
             break
         with torch.enable_grad():
-            bounds = lower_bounds(graph, rows, inside, slopes=slopes)
+            bounds = lower_bounds(graph, rows, inside, ball, slopes=slopes)
             gradients = torch.autograd.grad(-bounds.sum(), list(slopes.values()))
         best = torch.maximum(best, bounds.detach())
         for slope, gradient in zip(slopes.values(), gradients, strict=True):

@@ -37,7 +37,7 @@ def read_graph(model: nn.Module, x: Images) -> Graph:
         x: an image such as it takes, ``[1, channels, height, width]``, in the dtype of its weights.
 
     Raises:
-        InputError: for an operation that no bounds are known of, named; for code that cannot be traced, because it depends on values; or
+        InputError: for an operation that no bounds are known of, named; for code that torch.fx cannot trace, such as branches on values; or
             if the operations, run one after another, do not give the network's logits.
     """
     pair = torch.cat([x[:1], 1 - x[:1]])
@@ -48,10 +48,10 @@ def read_graph(model: nn.Module, x: Images) -> Graph:
             graph = reader.found()
             found = intervals(graph, Interval(pair, pair))[-1].lower
             logits = torch.cat([model(image.clone()) for image in pair.split(1)])  # alone: what mixes a batch shows
-        except InputError:
-            raise
+        except InputError as error:  # the interpreter adds lines to what is raised within it
+            raise InputError(first_line(error)) from None
         except Exception as error:  # the network's own code runs on placeholders, and may raise anything
-            raise InputError(f"model: cannot be read for bounds, its forward depends on values: {first_line(error)}") from error
+            raise InputError(f"model: cannot be read for bounds, since torch.fx cannot trace it: {first_line(error)}") from error
         if not torch.allclose(found, logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
             raise InputError("model: cannot be read for bounds: run operation by operation, or image by image, it gives other logits")
     return graph
@@ -98,7 +98,7 @@ class _Reader(fx.Interpreter):
             self._note(n, value)
         return value
 
-    def _note(self, n: fx.Node, value: Tensor) -> None:
+    def _note(self, n: fx.Node, value: Any) -> None:
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
         name = type(module).__name__ if module is not None else getattr(n.target, "__name__", str(n.target))
@@ -107,7 +107,9 @@ class _Reader(fx.Interpreter):
         if name in UNCHANGED:
             self.number[n] = self.number[sources[0]]
             return
-        operation = _of_module(module, value) if module is not None else _of_function(name, n.target, given, args, kwargs, value)
+        operation = None
+        if isinstance(value, Tensor):
+            operation = _of_module(module, value) if module is not None else _of_function(name, n.target, given, args, kwargs, value)
         if operation is None:
             raise InputError(f"model: no bounds are known of {name} (in {n.name}); {ACCEPTED}")
         if isinstance(operation, Sum) and len(sources) == 1:  # x + x

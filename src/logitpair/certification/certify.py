@@ -28,7 +28,7 @@ from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import FACTS, MISCLASSIFIED, PartialLedger, merge, total
 from logitpair.storage.model_fingerprint import fingerprint, weights_of
 from logitpair.storage.results import CERTIFICATE_METHODS, SCHEMA, Accuracy, CertificateMethod, CertificateResults
-from logitpair.threat import Linf, check_threat
+from logitpair.threat import Threat, check_threat
 from logitpair.validate import check_batch, check_labels, check_model, positive, whole
 
 UNDECIDED, BROKEN = -1, -3  # in place of the method that certified an image: none did; an attack broke it, so that none can
@@ -39,7 +39,7 @@ def certify(
     model: nn.Module,
     data: Data,
     *,
-    threat: Linf,
+    threat: Threat,
     method: str = "crown",
     iterations: int = 30,
     seed: int = 0,

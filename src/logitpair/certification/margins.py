@@ -5,19 +5,19 @@ import math
 import torch
 from torch import Tensor
 
+from logitpair.bounds.ball import Ball
 from logitpair.bounds.graph import Graph
 from logitpair.bounds.interval import intervals
 from logitpair.bounds.linear import lower_bounds, tightened
-from logitpair.bounds.operations import Interval
 from logitpair.bounds.optimized_slopes import optimized_lower_bounds
-from logitpair.threat import Linf
+from logitpair.threat import Threat
 
 ROUNDING = 1e-4  # times 1 + the largest logit: what a bound must exceed, far above what float32 does to logits
 BYTES = 2**28  # that the linear functions of one layer take at most
 ROWS = 64  # linear functions of an image that are held at once, at the least
 
 
-def margin_bounds(graph: Graph, threat: Linf, x: Tensor, y: Tensor, logits: Tensor, method: str, iterations: int) -> Tensor:
+def margin_bounds(graph: Graph, threat: Threat, x: Tensor, y: Tensor, logits: Tensor, method: str, iterations: int) -> Tensor:
     """Lower bounds of the smallest difference between the true class's logit and another's over the ball and the box, ``[batch]``.
 
     Args:
@@ -41,15 +41,15 @@ def margin_bounds(graph: Graph, threat: Linf, x: Tensor, y: Tensor, logits: Tens
     return torch.cat([_bounds(graph, threat, part, labels, logits.shape[1], method, iterations, least) for part, labels, least in parts])
 
 
-def _bounds(graph: Graph, threat: Linf, x: Tensor, y: Tensor, classes: int, method: str, iterations: int, rounding: Tensor) -> Tensor:
+def _bounds(graph: Graph, threat: Threat, x: Tensor, y: Tensor, classes: int, method: str, iterations: int, rounding: Tensor) -> Tensor:
     """``margin_bounds`` of images that are bounded together."""
-    image = Interval(*threat.box(x))
+    ball = Ball(threat, x)
     rows = differences(y, classes, x)
-    inside = tightened(graph, image) if method in ("crown", "alpha-crown") else intervals(graph, image)
+    inside = tightened(graph, ball) if method in ("crown", "alpha-crown") else intervals(graph, ball.box)
     if method == "alpha-crown":
-        found = optimized_lower_bounds(graph, rows, inside, iterations=iterations, enough=rounding.unsqueeze(1))
+        found = optimized_lower_bounds(graph, rows, inside, ball, iterations=iterations, enough=rounding.unsqueeze(1))
     else:
-        found = lower_bounds(graph, rows, inside, affine_only=method == "ibp")
+        found = lower_bounds(graph, rows, inside, ball, affine_only=method == "ibp")
     return found.amin(1) - rounding
 
 

@@ -8,7 +8,7 @@ from logitpair.evaluation.confidence import percent
 from logitpair.evaluation.result import Recorded, markdown, numbers_of
 from logitpair.storage.class_path import describe
 from logitpair.storage.results import CertificateResults
-from logitpair.threat import Linf
+from logitpair.threat import Threat
 
 COLUMNS = ("", "accuracy %", "95% interval", "correct", "seconds")
 
@@ -31,7 +31,7 @@ class Certificate(Recorded[CertificateResults]):
         """The fraction of the examples that no image in the threat model is misclassified for."""
         return self.record.certified.top1
 
-    def holds_for(self, weights: str, images: str | None, threat: Linf) -> NDArray[np.bool_]:
+    def holds_for(self, weights: str, images: str | None, threat: Threat) -> NDArray[np.bool_]:
         """Which of the examples are certified, ``[examples]``; what the certificate is not of is refused with an ``InputError``.
 
         Args:

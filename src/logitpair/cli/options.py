@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "json": {"action": "store_true", "help": "print the content of results.json on standard output, and all else on standard error"},
     "junit": {"type": Path | None, "default": None, "metavar": "FILE"},
     "name": {"type": str},
+    "norm": {"type": str | None, "default": None, "help": "of the radius: linf or l2 (default: the recipe's, or linf)"},
     "out": {"type": Path | None, "default": None},
     "scale": {"type": str | None, "default": None, "help": "a smaller version of the recipe, where it has one: smoke, cpu"},
     "seed": {"type": int, "default": 0, "help": "of the attacks' randomness"},
@@ -104,6 +106,7 @@ def check_options(arguments: Namespace) -> None:
         if value is not None and value <= 0:
             raise InputError(f"{spelled(option)} must be above 0, not {value:g}")
     check_choice("checkpoint", arguments.get("checkpoint"), ("last", "best"))
+    check_choice("norm", arguments.get("norm"), ("linf", "l2"))
     name = arguments.get("name")
     if name is not None and (not name or Path(name).name != name or name == ".."):
         raise InputError(f"--name: '{name}' is not the name of a folder")
@@ -112,8 +115,8 @@ def check_options(arguments: Namespace) -> None:
 def parse_radius(text: str | None) -> float | None:
     """The radius that ``--eps`` names; None where it is not given."""
     eps = None if text is None else parse_number(text, option="--eps")
-    if eps is not None and not 0 < eps <= 1:
-        raise InputError(f"--eps: '{text}' is no radius; accepted: above 0 and at most 1, the pixels' whole range")
+    if eps is not None and not 0 < eps < math.inf:
+        raise InputError(f"--eps: '{text}' is no radius; accepted: above 0 and at most 1, or any in the L2 norm")
     return eps
 
 

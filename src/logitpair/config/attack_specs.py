@@ -44,7 +44,7 @@ def _attacks(entry: Any, default: Attack | None) -> Iterator[tuple[str, Attack]]
             found = "there is none" if default is None else f"{type(default).__name__} has no step_size and steps"
             raise InputError(f"'paper' takes its sizes from the recipe's first attack, but {found}; accepted: `paper_suite` in a YAML file")
         sizes = {name: getattr(default, name) for name in ("step_size", "steps", "early_stop")}
-        yield from paper_suite(eps=default.threat.eps, **sizes).items()
+        yield from paper_suite(eps=default.threat.eps, norm=type(default.threat), **sizes).items()
     elif isinstance(entry, str):
         try:
             yield entry.strip(), parse(entry.strip())

@@ -14,7 +14,7 @@ from logitpair.attacks import AttackResult
 from logitpair.errors import InputError
 from logitpair.storage.atomic_files import atomic_write, read_arrays, write_arrays
 from logitpair.storage.ledger import Columns
-from logitpair.threat import Linf
+from logitpair.threat import Threat
 
 ABOUT = "about.json"
 FOUND = ("x_adv", "restart", "step", "gradients", "forwards")
@@ -43,7 +43,7 @@ class AdversarialImages:
         arrays = {name: getattr(found, name).cpu().numpy() for name in FOUND}
         write_arrays(_file(folder, x, y, position), arrays | {"position": position.cpu().numpy()})
 
-    def read(self, key: Mapping[str, Any], threat: Linf, x: Tensor, y: Tensor, position: Tensor) -> AttackResult | None:
+    def read(self, key: Mapping[str, Any], threat: Threat, x: Tensor, y: Tensor, position: Tensor) -> AttackResult | None:
         """What was kept for these very examples; None if nothing was, or if any of it is damaged or outside the threat model."""
         arrays = _arrays(_file(self.folder / folder_of(key), x, y, position))
         if arrays is None or arrays["x_adv"].shape != tuple(x.shape) or any(len(arrays[name]) != len(x) for name in FOUND):

@@ -1,5 +1,6 @@
 """Kept adversarial images tried again: on a checkpoint in float32, and as an image file would hold them."""
 
+import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,8 @@ from logitpair.runtime.progress import Progress
 from logitpair.storage.ledger import POSITION, Columns
 from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.result_files import write_record
-from logitpair.storage.results import SCHEMA, VerificationResults, VerifiedAttack
-from logitpair.threat import Linf
+from logitpair.storage.results import SCHEMA, AttackAccuracy, VerificationResults, VerifiedAttack
+from logitpair.threat import Threat
 from logitpair.validate import whole
 
 COLUMNS = ("threat", "attack", "recorded %", "again %", "8 bits %", "differing", "outside")
@@ -84,7 +85,7 @@ def verify(
     whole("batch_size", batch_size, 1)
     record, store = evaluation.record, AdversarialImages(Path(adversarial))
     settings = {WHITE_BOX: record.attacks, **{source: suite.attacks for source, suite in record.black_box.items()}}
-    kept = [(setting, name, attack.images) for setting, attacks in settings.items() for name, attack in attacks.items() if attack.images]
+    kept = [(setting, name, attack) for setting, attacks in settings.items() for name, attack in attacks.items() if attack.images]
     if not kept:
         raise InputError(f"'{adversarial}': this evaluation kept no adversarial images; evaluate again with --keep-adversarial")
     weights = weights_of(model)
@@ -97,10 +98,23 @@ def verify(
     with frozen_eval(model), torch.no_grad(), full_precision(device_of(model)), bar:
         verifier = _Verifier(model, data, evaluation, batch_size)
         clean = verifier.clean()
-        for setting, name, images in kept:
-            verified.append(verifier.attack(setting, name, Linf(images.eps), store.chunks(images.folder), clean))
+        for setting, name, attack in kept:
+            images = store.chunks(attack.images.folder) if attack.images else ()
+            verified.append(verifier.attack(setting, name, _threat_of(name, attack), images, clean))
             bar.advance(record.examples)
     return Verification(tuple(verified), weights)
+
+
+def _threat_of(name: str, attack: AttackAccuracy) -> Threat:
+    """The threat model that an attack was recorded with."""
+    settings = attack.parameters["init_args"]["threat"]
+    try:
+        kind = pkgutil.resolve_name(settings["class_path"])
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"attack '{name}': its threat model {settings['class_path']} cannot be imported") from error
+    if not (isinstance(kind, type) and issubclass(kind, Threat)):
+        raise InputError(f"attack '{name}': {settings['class_path']} is no threat model")
+    return kind(**settings["init_args"])
 
 
 @dataclass(frozen=True)
@@ -117,7 +131,7 @@ class _Verifier:
             raise InputError("data: not what was evaluated; its labels are of other examples")
         return np.concatenate([correct for _, correct in found])
 
-    def attack(self, setting: str, name: str, threat: Linf, chunks: Iterable[Columns], clean: NDArray[np.bool_]) -> VerifiedAttack:
+    def attack(self, setting: str, name: str, threat: Threat, chunks: Iterable[Columns], clean: NDArray[np.bool_]) -> VerifiedAttack:
         """One attack's images tried again; an example without an image counts as it does unperturbed (``clean``)."""
         ledger = self.evaluation.ledger
         recorded = ledger[f"{setting}/{name}/prediction"] == ledger["y"]

@@ -8,8 +8,8 @@ from torch import nn
 
 from logitpair import losses
 from logitpair.attacks import Attack
+from logitpair.bounds.ball import Ball
 from logitpair.bounds.interval import intervals
-from logitpair.bounds.operations import Interval
 from logitpair.objectives.base import Images, Labels, LossTerms, RandomSource, forward_together, mean_of
 from logitpair.objectives.interval_bound_propagation import IntervalBoundPropagation, batch_statistics, graph_of, worst_logits
 from logitpair.objectives.warmup import WeightWarmup, grown
@@ -55,8 +55,9 @@ class CertifiedLogitPairing(WeightWarmup, IntervalBoundPropagation):
         with batch_statistics(network) as statistics:
             clean, *adversarial = forward_together(model, y, *images)
         graph = graph.normalised_by(statistics)
-        inside = intervals(graph, Interval(*self.threat.box(x)))
-        worst = worst_logits(graph, inside, clean, y)
+        ball = Ball(self.threat, x)
+        inside = intervals(graph, ball.box)
+        worst = worst_logits(graph, inside, ball, clean, y)
         for logits in adversarial:
             own = logits - logits.gather(1, y.unsqueeze(1)) + clean.gather(1, y.unsqueeze(1))
             worst = torch.lerp(own, worst, self.bound_share)

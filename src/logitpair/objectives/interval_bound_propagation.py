@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from logitpair.bounds.ball import Ball
 from logitpair.bounds.graph import Graph
 from logitpair.bounds.interval import intervals
 from logitpair.bounds.linear import lower_bounds
@@ -18,7 +19,7 @@ from logitpair.bounds.read_graph import read_graph
 from logitpair.objectives.base import Images, Labels, LossTerms, Objective, RandomSource, forward_together
 from logitpair.objectives.warmup import ramp
 from logitpair.runtime.distributed import unwrap_model
-from logitpair.threat import Linf, check_threat
+from logitpair.threat import AnyThreat, check_threat
 from logitpair.validate import at_least, fraction
 
 TOLERANCE = 0.5  # of both regularisers: what is better than it is not made better still (arXiv 2103.17268, section 4.1)
@@ -44,7 +45,7 @@ class IntervalBoundPropagation(Objective):
     eps there does not grow linearly from its first step on.
     """
 
-    threat: Linf
+    threat: AnyThreat
     _: KW_ONLY
     clean_weight: float = 0.0
     warmup: float = 0.0
@@ -75,8 +76,9 @@ class IntervalBoundPropagation(Objective):
         with batch_statistics(network) as statistics:
             (clean,) = forward_together(model, y, x)
         graph = graph.normalised_by(statistics)
-        inside = intervals(graph, Interval(*self.threat.box(x)))
-        worst = worst_logits(graph, inside, clean, y)
+        ball = Ball(self.threat, x)
+        inside = intervals(graph, ball.box)
+        worst = worst_logits(graph, inside, ball, clean, y)
         total, terms = self.mixed_cross_entropy(clean, worst, y)
         total = total + self.regularization * self.regularizer(graph, inside, terms)
         return LossTerms(total, terms, {"clean": clean, "certified": worst})
@@ -128,11 +130,11 @@ def _removed(handle: torch.utils.hooks.RemovableHandle) -> Generator[None]:
         handle.remove()
 
 
-def worst_logits(graph: Graph, inside: list[Interval], clean: Tensor, y: Labels) -> Tensor:
+def worst_logits(graph: Graph, inside: list[Interval], ball: Ball, clean: Tensor, y: Labels) -> Tensor:
     """The logits ``[batch, classes]`` that are worst within the bounds: each as far above the true class's, clean, as it can be there."""
     identity = torch.eye(clean.shape[1], dtype=clean.dtype, device=clean.device)
     differences = identity[y].unsqueeze(1) - identity  # of the true class's logit and each
-    margins = lower_bounds(graph, differences, inside, affine_only=True)
+    margins = lower_bounds(graph, differences, inside, ball, affine_only=True)
     return clean.gather(1, y.unsqueeze(1)) - margins
 
 

@@ -12,7 +12,7 @@ from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forw
 from logitpair.objectives.warmup import grown
 from logitpair.rng import ExampleStreams, RandomSource, uniform_like
 from logitpair.runtime.distributed import unwrap_model
-from logitpair.threat import Linf
+from logitpair.threat import AnyThreat
 from logitpair.validate import at_least, fraction, positive
 
 
@@ -20,7 +20,7 @@ from logitpair.validate import at_least, fraction, positive
 class OneStepAdversarialTraining(Objective):
     """Cross-entropy on minibatches in which some images are replaced by one-step adversarial examples of varying size.
 
-    The first ``adversarial_share`` of the (shuffled) batch takes one signed-gradient step towards ``target``, computed with the model in
+    The first ``adversarial_share`` of the (shuffled) batch takes one step of steepest ascent towards ``target``, computed with the model in
     eval mode. The total is ``(sum of clean losses + weight * sum of adversarial losses) / (clean + weight * adversarial)`` with the
     numbers of either in the denominator. Under data-parallel training each process replaces the first of its own images of the batch.
 
@@ -36,7 +36,7 @@ class OneStepAdversarialTraining(Objective):
     Source: Kurakin et al. 2017, arXiv 1611.01236, section 3 and algorithm 1 (weight 0.3, half of the batch). The warm-up is not in it.
     """
 
-    threat: Linf
+    threat: AnyThreat
     _: KW_ONLY
     target: Target | None = field(default_factory=LeastLikely)
     weight: float = 0.3
@@ -70,10 +70,10 @@ class OneStepAdversarialTraining(Objective):
         return LossTerms(total, terms, {"mixed": logits})
 
     def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> Images:
-        """One signed step from each image, of a length of its own."""
+        """One step from each image, of a length of its own."""
         x_adv = self.attack.find_unchecked(model, x, y, generator).x_adv
         if not self.vary_eps:
             return x_adv
         half = torch.special.ndtr(x.new_tensor(2.0)) - 0.5  # of the normal distribution of deviation 1/2, all of it that lies in [0, 1]
         length = self.threat.eps * (torch.special.ndtri(0.5 + half * uniform_like(x[:, :1, :1, :1], generator)) / 2)
-        return self.threat.project(x + length * (x_adv - x).sign(), x)
+        return self.threat.project(x + length * self.threat.ascent(x_adv - x), x)

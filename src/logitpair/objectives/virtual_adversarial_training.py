@@ -14,19 +14,18 @@ from logitpair.objectives.warmup import WeightWarmup, ramp
 from logitpair.rng import RandomSource, normal_like
 from logitpair.runtime import precision
 from logitpair.runtime.distributed import unwrap_model
+from logitpair.threat import L2, Linf
 from logitpair.validate import at_least, positive, whole
 
 
 def l2_ascent(gradient: Images) -> Images:
     """The gradient at Euclidean length 1, image by image: where a step in an L2 ball ascends fastest. A zero gradient stays 0."""
-    largest = gradient.abs().amax((1, 2, 3), keepdim=True)
-    scaled = gradient / largest.clamp_min(torch.finfo(gradient.dtype).tiny)  # or the squares of a tiny gradient would be 0
-    return scaled / torch.linalg.vector_norm(scaled, dim=(1, 2, 3), keepdim=True).clamp_min(1)
+    return L2(0).ascent(gradient)
 
 
 def linf_ascent(gradient: Images) -> Images:
     """The gradient's sign: where a step in an L-infinity ball ascends fastest."""
-    return gradient.sign()
+    return Linf(0).ascent(gradient)
 
 
 @dataclass(frozen=True, kw_only=True)

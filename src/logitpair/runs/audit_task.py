@@ -14,23 +14,35 @@ from logitpair.storage.class_path import describe
 from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.result_files import read_record
 from logitpair.storage.results import EvaluationResults
-from logitpair.threat import Linf
+from logitpair.threat import L2, Linf, Threat
 
 logger = logging.getLogger("logitpair")
+NORMS: dict[str | None, type[Threat]] = {"linf": Linf, "l2": L2}  # by what ``--norm`` calls them
 KEPT = ("top1", "correct", "total", "ci95", "gradient_evaluations_per_example")
 
 
-def reference_of(task: EvaluationTask, eps: float | None) -> PGD:
-    """The attack whose number is judged: the task's first, scaled to ``eps`` where it is given."""
+def reference_of(task: EvaluationTask, eps: float | None, norm: type[Threat] | None = None) -> PGD:
+    """The attack whose number is judged: the task's first, scaled to ``eps`` where it is given; in another ``norm`` the usual one."""
     first = next(iter(task.attacks.values()), None)
+    if isinstance(first, PGD) and norm not in (None, type(first.threat)):
+        if eps is None:
+            raise InputError(f"--norm: needs --eps, as the radius of {first.threat} says nothing in another norm")
+        first = None
     if eps is not None and (not isinstance(first, PGD) or not first.threat.eps):
-        return reference_attack(Linf(eps))
+        return reference_attack(_ball(norm or Linf, eps))
     if not isinstance(first, PGD) or first.target is not None:
         raise InputError("--attacks: the first one must be an untargeted PGD, such as pgd_76.5_2.55_40; its number is what is judged")
-    return first if eps is None else first.scaled(eps / first.threat.eps)
+    return first if eps is None else first.scaled(_ball(type(first.threat), eps).eps / first.threat.eps)
 
 
-def certificate_of(run: Path, task: EvaluationTask, threat: Linf) -> Certificate | None:
+def _ball(norm: type[Threat], eps: float) -> Threat:
+    try:
+        return norm(eps)
+    except InputError as error:
+        raise InputError(f"--{error}") from error
+
+
+def certificate_of(run: Path, task: EvaluationTask, threat: Threat) -> Certificate | None:
     """The certificate that lies in a run's folder; None where there is none, or, with a warning, one of something else."""
     folder = run / "certificate"
     if not (folder / "results.json").exists():

@@ -13,7 +13,7 @@ from logitpair.storage.class_path import describe
 from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.result_files import OtherSchema, read_record, set_aside
 from logitpair.storage.results import AuditResults, CertificateResults, EvaluationResults, Network, Results
-from logitpair.threat import Linf
+from logitpair.threat import Threat
 
 if TYPE_CHECKING:
     from logitpair.runs.evaluation_task import EvaluationTask
@@ -43,18 +43,18 @@ def refuse_overwriting_evaluation(folder: Path, task: EvaluationTask, sources: C
         raise InputError(f"--name: {holds} with {lost[0]}{more}, which this one is without; give another --name")
 
 
-def refuse_overwriting_audit(folder: Path, task: EvaluationTask, threat: Linf) -> None:
+def refuse_overwriting_audit(folder: Path, task: EvaluationTask, threat: Threat) -> None:
     """Refuse a folder that holds an audit of more images, of another network or other images, or in another ball."""
     _refuse_another_ball(folder, task, threat, AuditResults, "an audit")
 
 
-def refuse_overwriting_certificate(folder: Path, task: EvaluationTask, threat: Linf) -> None:
+def refuse_overwriting_certificate(folder: Path, task: EvaluationTask, threat: Threat) -> None:
     """Refuse a folder that holds a certificate of more images, of another network or other images, or in another ball."""
     _refuse_another_ball(folder, task, threat, CertificateResults, "a certificate")
 
 
 def _refuse_another_ball(
-    folder: Path, task: EvaluationTask, threat: Linf, kind: type[AuditResults] | type[CertificateResults], what: str
+    folder: Path, task: EvaluationTask, threat: Threat, kind: type[AuditResults] | type[CertificateResults], what: str
 ) -> None:
     instead = "move that folder away first"
     before, examples = _finished(folder, kind, instead), count(task.test)
@@ -63,6 +63,8 @@ def _refuse_another_ball(
     eps = before.threat["init_args"]["eps"]
     holds = f"'{folder}' holds {what} of {before.examples:,} images at eps {eps:g}"
     _refuse_another_subject(before, task, f"'{folder}' holds {what}", instead)
+    if (norm := before.threat["class_path"]) != describe(threat)["class_path"]:
+        raise InputError(f"--norm: {holds} in {norm.rsplit('.', 1)[-1]}, this one is in {type(threat).__name__}; {instead}")
     if eps != threat.eps:
         raise InputError(f"--eps: {holds}, this one has {threat.eps:g}; {instead}")
     if examples is not None and before.examples > examples:

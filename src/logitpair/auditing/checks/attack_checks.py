@@ -13,7 +13,7 @@ from logitpair.auditing.checks.finding import finding
 from logitpair.auditing.checks.sample import Sample, fraction
 from logitpair.auditing.strategies import transfer_attack
 from logitpair.storage.results import EpsPoint, Finding
-from logitpair.threat import Linf
+from logitpair.threat import Threat
 
 POINTS = 0.1  # of the sample: honest networks differ by less
 MORE_RESTARTS = 4
@@ -111,12 +111,13 @@ def _path(margins: Tensor) -> Finding:
 
 
 def _eps_curve(sample: Sample, attack: PGD, broken: Tensor) -> tuple[EpsPoint, ...]:
-    """Accuracy of the sample at several radii and at 1, where a grey image is within reach of every other."""
-    at = {0.0: torch.zeros_like(broken)}
+    """Accuracy of the sample at several radii and at the one where every image is within reach of every other."""
+    at, everything = {0.0: torch.zeros_like(broken)}, attack.threat.covering(sample.x[0].numel())
     for factor in RADII:
-        if factor * attack.threat.eps < 1:
+        if factor * attack.threat.eps < everything.eps:
             at[factor * attack.threat.eps] = broken if factor == 1 else _broken(sample.trajectory(attack.scaled(factor)))
-    at[1.0] = _broken_by(sample, PGD(Linf(1.0), step_size=0.1, steps=attack.steps, loss=losses.margin))
+    attack_on_everything = PGD(everything, step_size=0.1 * everything.eps, steps=attack.steps, loss=losses.margin)
+    at[everything.eps] = _broken_by(sample, attack_on_everything)
     return tuple(EpsPoint(eps=eps, top1=1 - fraction(rows), examples=len(rows)) for eps, rows in at.items())
 
 
@@ -124,12 +125,12 @@ def _eps(curve: Sequence[EpsPoint], y: Tensor) -> Finding:
     chance = fraction(y == y.mode().values)  # of always the same class
     rise, end = max(later.top1 - earlier.top1 for earlier, later in pairwise(curve)), curve[-1].top1
     points = ", ".join(f"{point.top1:.0%} at {point.eps:.3g}" for point in curve)
-    limit = f"it may not rise by more than {POINTS:.0%}, and at 1 must be at most that"
+    limit = f"it may not rise by more than {POINTS:.0%}, and at {curve[-1].eps:.3g} must be at most that"
     evidence = f"accuracy on the sample against the radius: {points} ({limit})"
-    return finding("eps", rise <= POINTS and end <= POINTS, evidence, POINTS, forbids_trust=end > chance + POINTS, rise=rise, at_1=end)
+    return finding("eps", rise <= POINTS and end <= POINTS, evidence, POINTS, forbids_trust=end > chance + POINTS, rise=rise, at_end=end)
 
 
-def _noise(sample: Sample, active: Sample, threat: Linf) -> Finding:
+def _noise(sample: Sample, active: Sample, threat: Threat) -> Finding:
     streams, broken = active.streams("noise"), torch.zeros_like(active.y, dtype=torch.bool)
     for _ in range(NOISES if len(active.x) else 0):
         for x_adv in (threat.random_start(active.x, streams), BlockStart().draw(threat, active.x, streams)):
@@ -137,12 +138,12 @@ def _noise(sample: Sample, active: Sample, threat: Linf) -> Finding:
     return _besides("noise", "random noise breaks", sample, broken)
 
 
-def _black_box(sample: Sample, active: Sample, threat: Linf) -> Finding:
+def _black_box(sample: Sample, active: Sample, threat: Threat) -> Finding:
     broken = _broken_by(active, Square(threat, queries=QUERIES))
     return _besides("black_box", "Square, which sees no gradient, breaks", sample, broken)
 
 
-def _transfer(sample: Sample, active: Sample, threat: Linf, name: str, source: nn.Module) -> Finding:
+def _transfer(sample: Sample, active: Sample, threat: Threat, name: str, source: nn.Module) -> Finding:
     x_adv = transfer_attack(threat)(source, active.x, active.y, generator=active.streams(f"transfer {name}"))
     return _besides("transfer", f"images made against {name} break", sample, active.broken(x_adv), of=name)
 

@@ -20,7 +20,7 @@ from logitpair.losses import misclassification_margin
 from logitpair.models.inference import compute_logits, predict
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.storage.results import Finding
-from logitpair.threat import Linf
+from logitpair.threat import Threat
 
 FOUND = 0.95  # of the planted images: an honest network hides none of them
 ENOUGH = 16  # planted images; of fewer nothing is concluded
@@ -38,7 +38,7 @@ class NotPlantable(Exception):
 
 
 @torch.no_grad()
-def strength(sample: Sample, strategies: Sequence[SearchStrategy], threat: Linf) -> Finding:
+def strength(sample: Sample, strategies: Sequence[SearchStrategy], threat: Threat) -> Finding:
     """Plant an adversarial image in the ball around each image of the sample, and let the search find it.
 
     For each image the last layer of the network is exchanged for one of two classes (``plant``) under which the image and noise around it
@@ -119,7 +119,7 @@ class PlantedNetwork(nn.Module):
         return replaced
 
 
-def plant(sample: Sample, threat: Linf) -> PlantedNetwork:
+def plant(sample: Sample, threat: Threat) -> PlantedNetwork:
     """The network with a last layer for each image in whose ball there is then one adversarial image at least, and not by chance.
 
     Raises:
@@ -128,7 +128,7 @@ def plant(sample: Sample, threat: Linf) -> PlantedNetwork:
     model, x, y = sample.model, sample.x, sample.y
     layer, streams, small = last_layer(model, x, y), sample.streams("strength"), threat.scaled(INNER)
 
-    def noise(ball: Linf, number: int) -> Images:
+    def noise(ball: Threat, number: int) -> Images:
         return BlockStart().draw(ball, x, streams) if number % 2 else ball.random_start(x, streams)
 
     clean, outputs = features(model, layer, x)

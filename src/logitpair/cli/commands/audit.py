@@ -16,12 +16,12 @@ COLOURS = {"trustworthy": "green", "overestimated": "red", "inconclusive": "yell
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_task(parser)
-    add_options(parser, "eps")
+    add_options(parser, "eps", "norm")
     add_options(
         parser,
         "attacks",
-        help="the reference attack, whose number is judged, such as pgd_76.5_2.55_40 (eps and step size in 1/255, steps); "
-        "the recipe's first by default",
+        help="the reference attack, whose number is judged, such as pgd_76.5_2.55_40 (eps and step size in 1/255, steps) "
+        "or l2pgd_0.5_0.05_40 (L2 norm, no 1/255); the recipe's first by default",
     )
     parser.add_argument("--budget", type=float, default=BUDGET, help="gradients an image may cost on average (a forward pass: a third)")
     parser.add_argument("--minutes", type=float | None, default=None, help="end the search after so many minutes")
@@ -56,7 +56,7 @@ def _audit(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
     from logitpair.auditing.convergence import outlook
     from logitpair.auditing.result import CHECK_COLUMNS, COLUMNS
     from logitpair.cli.terminal import console, print_next, print_rows
-    from logitpair.runs.audit_task import certificate_of, reference_of, reported_accuracy
+    from logitpair.runs.audit_task import NORMS, certificate_of, reference_of, reported_accuracy
     from logitpair.runs.evaluation_task import load_sources
     from logitpair.runs.overwrite_guard import refuse_overwriting_audit
 
@@ -64,7 +64,7 @@ def _audit(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
     sources = parse_sources(arguments.source)
     with joined(arguments) as world:
         task = load_task(arguments, world.device)
-        reference = reference_of(task, eps)
+        reference = reference_of(task, eps, NORMS.get(arguments.norm))
         refuse_overwriting_audit(folder, task, reference.threat)
         networks, known = load_sources(sources, task.model)
         result = audit(

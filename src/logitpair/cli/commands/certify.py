@@ -14,7 +14,7 @@ from logitpair.storage.results import CERTIFICATE_METHODS, CertificateResults
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_task(parser, sources=False)
-    add_options(parser, "eps")
+    add_options(parser, "eps", "norm")
     parser.add_argument(
         "--method",
         type=str,
@@ -46,13 +46,13 @@ def _certify(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
     from logitpair.certification.certify import certify
     from logitpair.certification.result import COLUMNS
     from logitpair.cli.terminal import console, print_next, print_rows
-    from logitpair.runs.audit_task import reference_of
+    from logitpair.runs.audit_task import NORMS, reference_of
     from logitpair.runs.overwrite_guard import refuse_overwriting_certificate
 
     folder, arguments.attacks = out / "certificate", None
     with joined(arguments) as world:
         task = load_task(arguments, world.device)
-        threat = reference_of(task, eps).threat
+        threat = reference_of(task, eps, NORMS.get(arguments.norm)).threat
         refuse_overwriting_certificate(folder, task, threat)
         result = certify(
             task.model,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from logitpair.report.figures.evaluation_figures import accuracy_bars
 from logitpair.report.figures.plot import COLOURS, DASHED, PANEL, WIDE, Plot, Size, styled
-from logitpair.report.text.format import eps_of, percent, radius
+from logitpair.report.text.format import LINF, Ball, percent
 from logitpair.storage.result_files import Ledger
 from logitpair.storage.results import AuditResults
 
@@ -97,14 +97,14 @@ def radius_plot(audit: AuditResults, *, size: Size = PANEL) -> Plot | None:
     if not audit.eps_curve:
         return None
     plot = Plot("The reference attack at other radii", size, x_label="eps (evenly spaced)", fractions=True)
-    names = [radius(point.eps) for point in audit.eps_curve]
+    audited = Ball.of(audit.threat)
+    names = [Ball(point.eps, audited.norm if audited else LINF).radius for point in audit.eps_curve]
     notes = [f"{percent(point.top1)} at {name}" for point, name in zip(audit.eps_curve, names, strict=True)]
     plot.line("reference attack", "bad", [(float(i), point.top1) for i, point in enumerate(audit.eps_curve)], notes=notes)
     plot.axes.set(xlim=(-0.5, len(names) - 0.5), xticks=range(len(names)), xticklabels=names)
     plot.description = f"Of a sample of images are still correct {', '.join(notes)}."
-    audited = eps_of(audit.threat)
     for i, point in enumerate(audit.eps_curve):
-        if point.eps == audited:
+        if audited and point.eps == audited.eps:
             plot.mark("audited", x=i)
     return plot
 
@@ -141,9 +141,9 @@ def _colours(end: float) -> tuple[ListedColormap, BoundaryNorm]:
 
 @styled
 def _draw_landscape(axes: Axes, margin: NDArray[Any], end: float, audit: AuditResults) -> None:
-    """Columns go along the sign of the gradient, rows upwards along random signs; a margin that is not finite counts as misclassified."""
-    (colours, norm), eps = _colours(end), eps_of(audit.threat)
-    unit = "eps" if eps is None else radius(eps)
+    """Columns go along the gradient, rows upwards along random signs; a margin that is not finite counts as misclassified."""
+    (colours, norm), ball = _colours(end), Ball.of(audit.threat)
+    unit = "eps" if ball is None else ball.radius
     values = np.clip(np.where(np.isnan(margin), end, margin), -end, end)
     across, up = (np.linspace(-1, 1, length) for length in values.shape[::-1])
     axes.contourf(across, up, values, norm.boundaries, cmap=colours, norm=norm)
@@ -151,7 +151,8 @@ def _draw_landscape(axes: Axes, margin: NDArray[Any], end: float, audit: AuditRe
         axes.contour(across, up, values, [0], colors=COLOURS["ink"], linewidths=1.6)
     axes.plot(0, 0, marker="+", markersize=8, color=COLOURS["ink"])
     axes.set(facecolor=COLOURS["shade"], aspect="equal", xticks=[-1, 0, 1], yticks=[], xticklabels=[f"\N{MINUS SIGN}{unit}", "0", unit])
-    axes.set_xlabel("along the gradient\N{RIGHT SINGLE QUOTATION MARK}s sign \N{RIGHTWARDS ARROW}")
+    sign = "\N{RIGHT SINGLE QUOTATION MARK}s sign" if ball is None or ball.norm == LINF else ""
+    axes.set_xlabel(f"along the gradient{sign} \N{RIGHTWARDS ARROW}")
     axes.set_ylabel("along random signs \N{RIGHTWARDS ARROW}")
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from logitpair.report.figures.plot import COLOURS, PANEL, WIDE, Plot, Size, styled
-from logitpair.report.text.format import interval, percent, radii, radius
+from logitpair.report.text.format import LINF, Ball, balls, curve_norm, interval, percent
 from logitpair.storage.results import Accuracy, EvaluationResults
 
 _MOST_MARKED = 24  # a longer line is drawn without points
@@ -31,18 +31,24 @@ def eps_plot(lines: Sequence[tuple[str, str | int, EvaluationResults]], size: Si
     ends = [max(point.eps for point in evaluation.curve) for _, _, evaluation in lines]
     if not any(ends):
         return None
-    plot = Plot("Accuracy against eps", size, x_label="eps: how far each pixel may move, of the full range 1", fractions=True)
+    norms = {curve_norm(evaluation) for _, _, evaluation in lines}
+    norm = norms.pop() if len(norms) == 1 else ""
+    meaning = ": how far each pixel may move, of the full range 1" if norm == LINF else f": distance in {norm}" if norm else ""
+    plot = Plot("Accuracy against eps", size, x_label=f"eps{meaning}", fractions=True)
     plot.axes.set_xlim(0, max(ends))
     for label, colour, evaluation in lines:
-        notes = [f"{label} at eps {radius(point.eps)}: {percent(point.top1)} ({interval(point)})" for point in evaluation.curve]
+        radii = [Ball(point.eps, curve_norm(evaluation)) for point in evaluation.curve]
+        each = zip(radii, evaluation.curve, strict=True)
+        notes = [f"{label} at eps {ball}: {percent(point.top1)} ({interval(point)})" for ball, point in each]
         points = [(point.eps, point.top1) for point in evaluation.curve]
         plot.line(label, colour, points, band=[point.ci95 for point in evaluation.curve], notes=notes)
     courses = [f"{name} from {percent(run.curve[0].top1)} to {percent(run.curve[-1].top1)}" for name, _, run in lines]
-    plot.description = f"Accuracy falls as eps grows to {radius(max(ends))}: {', '.join(courses)}."
-    evaluated = {eps for _, _, evaluation in lines for eps in radii(evaluation)}
+    plot.description = f"Accuracy falls as eps grows to {Ball(max(ends), norm or LINF)}: {', '.join(courses)}."
+    evaluated = {ball for _, _, evaluation in lines for ball in balls(evaluation)}
     classes = {evaluation.classes for _, _, evaluation in lines}
     if len(evaluated) == 1:
-        plot.mark(f"evaluated at {radius(*evaluated)}", x=next(iter(evaluated)))
+        ball = evaluated.pop()
+        plot.mark(f"evaluated at {ball}", x=ball.eps)
     if len(classes) == 1:
         plot.mark(f"guessing, {percent(1 / max(classes))}", y=1 / max(classes))
     return plot

@@ -6,14 +6,14 @@ from logitpair.auditing.convergence import outlook
 from logitpair.report.figures import audit_figures as figures
 from logitpair.report.pages.elements import badge, figure, icon, plot_figure, table, tag, text
 from logitpair.report.pages.gallery import gallery
-from logitpair.report.text.format import call, eps_of
+from logitpair.report.text.format import LINF, Ball, call
 from logitpair.storage.result_files import Ledger
 from logitpair.storage.results import AuditResults, Finding
 
 
 def audit_blocks(audit: AuditResults, ledger: Ledger) -> list[Markup]:
     """Verdict, figures, checks and images of an audit."""
-    eps = eps_of(audit.threat)
+    ball = Ball.of(audit.threat)
     columns = "gallery/x_adv", "prediction"
     attack = "the search that broke it (unchanged where none did)"
     return [
@@ -22,7 +22,7 @@ def audit_blocks(audit: AuditResults, ledger: Ledger) -> list[Markup]:
         *([text(more)] if (more := outlook(audit)) else []),
         tag("div", *_panels(audit, ledger), class_="panels"),
         _checks(audit),
-        *gallery("The first audited images", ledger, *columns, audit.class_names, attack, [] if eps is None else [eps]),
+        *gallery("The first audited images", ledger, *columns, audit.class_names, attack, [] if ball is None else [ball]),
     ]
 
 
@@ -42,7 +42,11 @@ def _panels(audit: AuditResults, ledger: Ledger) -> list[Markup]:
     )
     hills = "Two hills apart from each other are a loss with many peaks: where the attack starts decides what it finds."
     sample = f"{len(margins[0]):,}" if margins is not None else f"at most {max((p.examples for p in audit.eps_curve), default=0):,}"
-    radii = f"On {sample} images classified right when clean. With every image in reach, at eps = 1, an attack that works leaves none."
+    ball = Ball.of(audit.threat)
+    reach = Ball(audit.eps_curve[-1].eps, ball.norm if ball else LINF).radius if audit.eps_curve else "1"
+    radii = (
+        f"On {sample} images classified right when clean. With every image in reach, at eps = {reach}, an attack that works leaves none."
+    )
     return [
         *plot_figure(figures.audit_bars(audit), bars),
         *plot_figure(figures.convergence_plot(audit), convergence),
@@ -56,8 +60,10 @@ def _landscapes(audit: AuditResults, ledger: Ledger) -> list[Markup]:
     plots, end = figures.landscape_plots(audit, ledger), f"{figures.largest_margin(ledger):.2g}"
     planes = tag("div", *(tag("figure", plot.svg(), tag("figcaption", plot.title)) for plot in plots))
     ends = tag("span", f"right, margin \N{MINUS SIGN}{end}"), tag("i"), tag("span", f"misclassified, margin {end}")
+    ball = Ball.of(audit.threat)
+    direction = "the sign of the gradient" if ball is None or ball.norm == LINF else "the gradient"
     note = (
-        "The margin when the image (the cross) is moved along the sign of the gradient and along random signs. The black line is where the "
+        f"The margin when the image (the cross) is moved along {direction} and along random signs. The black line is where the "
         "answer changes. A surface that is rough, or flat along the gradient and steep beside it, leads attacks astray."
     )
     title = f"The loss around {len(plots)} images" if len(plots) > 1 else "The loss around an image"

@@ -8,7 +8,7 @@ from logitpair.evaluation.confidence import wilson
 from logitpair.report.figures.evaluation_figures import attack_bars, search_plot
 from logitpair.report.pages.elements import DASH, Cell, details, facts, figure, plot_figure, table, tag, text, with_soft
 from logitpair.report.pages.gallery import gallery
-from logitpair.report.text.format import call, duration, percent, radii, span
+from logitpair.report.text.format import balls, call, duration, percent, span
 from logitpair.storage.result_files import Ledger
 from logitpair.storage.results import Accuracy, AttackAccuracy, BlackBox, EvaluationResults
 
@@ -30,7 +30,7 @@ def evaluation_blocks(evaluation: EvaluationResults, ledger: Ledger, training: S
     ]
     return [
         *_published(evaluation),
-        *gallery("The first test images, attacked", ledger, *columns, names, attack, radii(evaluation)),
+        *gallery("The first test images, attacked", ledger, *columns, names, attack, balls(evaluation)),
         tag("div", *panels, *training, class_="panels"),
         _every_attack(evaluation),
     ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from logitpair.report.pages.elements import figure, tag
-from logitpair.report.text.format import listing, radius
+from logitpair.report.text.format import Ball, listing
 from logitpair.storage.result_files import Ledger
 from logitpair.storage.results import NO_CLASS
 
@@ -21,7 +21,7 @@ Images = NDArray[np.floating[Any]]
 
 
 def gallery(
-    title: str, ledger: Ledger, images: str, prediction: str, class_names: Sequence[str], attack: str, eps: Sequence[float]
+    title: str, ledger: Ledger, images: str, prediction: str, class_names: Sequence[str], attack: str, balls: Sequence[Ball]
 ) -> list[Markup]:
     """A card an image, from the columns of the ``images`` under attack and of the ``prediction`` for them; none without the columns."""
     if "gallery/x" not in ledger or images not in ledger:
@@ -43,7 +43,7 @@ def gallery(
         heading = tag("p", tag("span", "true: ", tag("b", names[true])), tag("em", outcome))
         cards.append(tag("li", heading, tag("div", *three), class_=outcome.replace(" ", "-")))
     note = (
-        f"Each card: the image, the image under {attack}{f' at eps = {listing([radius(value) for value in eps])}' if eps else ''}, and the "
+        f"Each card: the image, the image under {attack}{f' at eps = {listing([str(ball) for ball in balls])}' if balls else ''}, and the "
         f"change amplified {amplified} times ({'grey: unchanged' if clean.shape[1] > 1 else 'red: brighter, blue: darker'}). Below an "
         "image is what the network takes it for."
     )

@@ -15,7 +15,7 @@ from logitpair.report.pages.evaluation_section import evaluation_blocks
 from logitpair.report.pages.transfer_section import transfer_section
 from logitpair.report.records import Run, load_run
 from logitpair.report.text.commands import commands
-from logitpair.report.text.format import class_name, duration, pairs, radius, settings_text
+from logitpair.report.text.format import LINF, Ball, class_name, curve_norm, duration, pairs, settings_text
 from logitpair.report.text.summary import summarize
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.storage.results import Accuracy, AuditResults, Results, Training
@@ -73,12 +73,15 @@ def _curve(runs: Sequence[Run]) -> list[Markup]:
     if not plots:
         return []
     curves = [{point.eps: point for point in evaluation.curve} for _, _, evaluation in lines]
-    rows = [[radius(eps), *(html.measured(curve.get(eps)) for curve in curves)] for eps in sorted(set[float]().union(*curves))]
+    norms = {curve_norm(evaluation) for _, _, evaluation in lines}
+    norm = norms.pop() if len(norms) == 1 else ""
+    radii = sorted(set[float]().union(*curves))
+    rows = [[Ball(eps, norm).radius, *(html.measured(curve.get(eps)) for curve in curves)] for eps in radii]
     notes = (
         "Each curve runs the first attack of the run\N{RIGHT SINGLE QUOTATION MARK}s suite at several radii, its steps scaled with the "
         "radius. The bands are 95% intervals.",
-        "A curve that can be believed reaches zero: at eps = 0.5 every image can be turned into plain grey. One that stays up shows an "
-        "attack that fails, not a robust network.",
+        f"A curve that can be believed reaches zero{': at eps = 0.5 every image can be turned into plain grey' if norm == LINF else ''}. "
+        "One that stays up shows an attack that fails, not a robust network.",
     )
     numbers = "The curve in numbers"
     shown = html.details(numbers, html.table(numbers, ["eps", *(name for name, _, _ in lines)], rows))

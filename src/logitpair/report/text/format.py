@@ -1,6 +1,7 @@
 """Numbers and settings as people read them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -10,6 +11,8 @@ from msgspec.structs import asdict
 
 from logitpair.evaluation import confidence
 from logitpair.storage.results import Accuracy, EvaluationResults
+
+LINF = "Linf"  # the class of the threat model whose radius is of single pixels
 
 
 def percent(fraction: float) -> str:
@@ -89,16 +92,44 @@ def value_text(value: Any) -> str:
     return radius(value) if isinstance(value, float) else call(value)
 
 
-def eps_of(threat: Any) -> float | None:
-    """The radius of a threat model's settings, where it has one."""
-    eps = arguments(threat).get("eps") if isinstance(threat, Mapping) else None
-    return float(eps) if isinstance(eps, int | float) else None
+@dataclass(frozen=True)
+class Ball:
+    """A threat model as texts name it: its radius, and its norm by its class where that is not ``Linf``."""
+
+    eps: float
+    norm: str = LINF
+
+    def __str__(self) -> str:
+        """``8/255``, ``0.5 in L2``."""
+        return self.radius if self.norm == LINF else f"{self.radius} in {self.norm}"
+
+    @property
+    def radius(self) -> str:
+        """``8/255`` where it is of a pixel, ``0.5`` elsewhere."""
+        return radius(self.eps) if self.norm == LINF else f"{self.eps:.3g}"
+
+    @staticmethod
+    def of(threat: Any) -> "Ball | None":
+        """That of a threat model's settings, where it has a radius."""
+        eps = arguments(threat).get("eps") if isinstance(threat, Mapping) else None
+        return Ball(float(eps), class_name(threat) or LINF) if isinstance(eps, int | float) else None
 
 
-def radii(evaluation: EvaluationResults) -> list[float]:
-    """The radii of the white-box attacks, without repetition."""
-    found = [eps_of(arguments(attack.parameters).get("threat")) for attack in evaluation.attacks.values()]
-    return list(dict.fromkeys(eps for eps in found if eps is not None))
+def balls(evaluation: EvaluationResults) -> list[Ball]:
+    """Those of the white-box attacks, without repetition."""
+    found = [Ball.of(arguments(attack.parameters).get("threat")) for attack in evaluation.attacks.values()]
+    return list(dict.fromkeys(ball for ball in found if ball is not None))
+
+
+def curve_norm(evaluation: EvaluationResults) -> str:
+    """The norm of the radii of the curve, which is of the first attack."""
+    return next((ball.norm for ball in balls(evaluation)), LINF)
+
+
+def change_within(some: Sequence[Ball]) -> str:
+    """``when each pixel may be changed by up to 8/255``, ``when an image may be changed by up to 0.5 in L2``."""
+    what = "each pixel" if all(ball.norm == LINF for ball in some) else "an image"
+    return f"when {what} may be changed by up to {listing([str(ball) for ball in some])}"
 
 
 def _portable(value: Any) -> Any:

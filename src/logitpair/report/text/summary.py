@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from logitpair.report.records import Run
-from logitpair.report.text.format import eps_of, interval, listing, percent, radii, radius
+from logitpair.report.text.format import LINF, Ball, balls, change_within, curve_norm, interval, listing, percent
 from logitpair.storage.results import Accuracy, AuditResults, EvaluationResults
 
 Evaluated = tuple[str, EvaluationResults]
@@ -55,7 +55,7 @@ def differences(results: Sequence[EvaluationResults] | Sequence[AuditResults]) -
     facets = {
         "data": {record.data and record.data.name for record in results},
         "number of images": {record.examples for record in results},
-        "eps": {tuple(radii(record)) if isinstance(record, EvaluationResults) else eps_of(record.threat) for record in results},
+        "eps": {tuple(balls(record)) if isinstance(record, EvaluationResults) else Ball.of(record.threat) for record in results},
         "attacks": {repr([(name, attack.parameters) for name, attack in record.attacks.items()]) for record in evaluations},
     }
     return [name for name, values in facets.items() if len(values) > 1]
@@ -79,10 +79,9 @@ def _images(results: EvaluationResults | AuditResults) -> str:
 def _ranking(ranked: Sequence[Evaluated]) -> tuple[str, str]:
     """Headline and paragraph about runs that compare, the best first."""
     (name, best), *others = ranked
-    eps = listing([radius(eps) for eps in radii(best)])
     paragraph = (
         f"Of {_images(best)}, {name} classifies {percent(best.white_box.top1)} correctly "
-        f"{f'when each pixel may be changed by up to {eps}' if eps else 'under attack'} "
+        f"{change_within(balls(best)) if balls(best) else 'under attack'} "
         f"(95% interval {interval(best.white_box)}), and {percent(best.clean.top1)} when nothing is changed."
     )
     if not others:
@@ -107,7 +106,7 @@ def _unlike(ranked: Sequence[Evaluated], differing: list[str]) -> tuple[str, str
     """Headline and paragraph about runs that do not compare."""
     each: list[str] = []
     for name, results in ranked:
-        eps = f" at eps = {listing(list(map(radius, radii(results))))}" if radii(results) else ""
+        eps = f" at eps = {listing(list(map(str, balls(results))))}" if balls(results) else ""
         each.append(f"{name} keeps {percent(results.white_box.top1)} under attack{eps} and {percent(results.clean.top1)} without")
     paragraph = f"These evaluations differ in {listing(differing)}, so their numbers do not rank the runs. {'; '.join(each)}."
     return f"{len(ranked)} runs, evaluated under different conditions", paragraph
@@ -132,8 +131,9 @@ def _doubts(name: str, evaluation: EvaluationResults) -> list[str]:
         if black_box.top1 < white_box
     ]
     beyond = [point for point in evaluation.curve if point.eps >= 0.5 and point.ci95[0] > 1 / evaluation.classes]
+    beyond = beyond if curve_norm(evaluation) == LINF else []  # elsewhere the radius that reaches grey depends on the number of pixels
     return doubts + [
-        f"{name}: at eps = {radius(point.eps)} every image can be turned into plain grey, yet {percent(point.top1)} still count as "
+        f"{name}: at eps = {Ball(point.eps)} every image can be turned into plain grey, yet {percent(point.top1)} still count as "
         "robust. The attack fails for a reason other than robustness."
         for point in beyond[:1]
     ]
@@ -180,8 +180,8 @@ def _at_most(audit: AuditResults) -> str:
 
 
 def _audit_sentence(name: str, audit: AuditResults) -> str:
-    eps, robust = eps_of(audit.threat), audit.robust_accuracy
-    change = f" when each pixel may be changed by up to {radius(eps)}" if eps is not None else ""
+    ball, robust = Ball.of(audit.threat), audit.robust_accuracy
+    change = "" if ball is None else f" {change_within([ball])}"
     return (
         f"Of {_images(audit)}, {name} classifies {percent(robust.top1)} (95% interval {interval(robust)}) correctly{change}, whatever "
         f"search of the audit is tried; {percent(audit.reference.top1)} under the reference attack alone, and "
