@@ -14,7 +14,7 @@ from logitpair.errors import InputError, first_line
 from logitpair.report.text.format import call, pairs
 from logitpair.storage.atomic_files import read_json_lines
 from logitpair.storage.result_files import Ledger, OtherSchema, read_ledger, read_record
-from logitpair.storage.results import AuditResults, EvaluationResults, Results, SweepPoint, SweepResults, Training
+from logitpair.storage.results import AuditResults, CertificateResults, EvaluationResults, Results, SweepPoint, SweepResults, Training
 from logitpair.sweeps import record
 
 _Results = TypeVar("_Results", bound=Results)
@@ -35,6 +35,7 @@ class Run:
     training: Training | None = None  # None until it is done
     audit: AuditResults | None = None
     audit_ledger: Ledger = field(default_factory=dict)
+    certificate: CertificateResults | None = None
 
     @property
     def main(self) -> EvaluationResults | None:
@@ -57,10 +58,12 @@ def load_run(folder: Path) -> Run:
     evaluate = f"logitpair evaluate {folder} --name"
     read = [_read(path, EvaluationResults, f"{evaluate} {path.parent.name}") for path in sorted(evaluated)]
     evaluations = [pair for pair in read if pair]
-    if not metrics and not evaluations and not audited.exists():
+    certified = folder / "certificate" / "results.json"
+    if not metrics and not evaluations and not audited.exists() and not certified.exists():
         raise InputError(f"RUN: '{folder}' holds no evaluation, no audit and no metrics; run `logitpair evaluate {folder}` first")
     evaluations.sort(key=lambda pair: (pair[0].name != "test", -pair[0].examples, pair[0].white_box.top1, pair[0].name))
     audit, audit_ledger = (audited.exists() and _read(audited, AuditResults, f"logitpair audit {folder}")) or (None, {})
+    certificate, _ = (certified.exists() and _read(certified, CertificateResults, f"logitpair certify {folder}")) or (None, {})
     config = _config(folder / "config.yaml")
     return Run(
         name=folder.resolve().name,
@@ -74,6 +77,7 @@ def load_run(folder: Path) -> Run:
         training=read_record(trained, Training, f"logitpair train --out {folder}") if trained.exists() else None,
         audit=audit,
         audit_ledger=audit_ledger,
+        certificate=certificate,
     )
 
 

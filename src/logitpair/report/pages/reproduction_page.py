@@ -71,10 +71,12 @@ class Section:
         return not any(measured.evaluations for measured in self.measured.values())
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Head and rows: the paper's numbers, ours with interval and range over the seeds, and what an audit left."""
+        """Head and rows: the paper's numbers, ours with interval and range over the seeds, what an audit left, and what is certified."""
         if self.target.transfer:
             return self._by_source(self.target.transfer)
         head = ["", "audited %", *(words for column in self.target.columns for words in (f"{COLUMNS[column]}: paper %", "ours %")), "seeds"]
+        certified = any(audit.certified for of in self.measured.values() for audit in of.audits)
+        head[1:1] = ["certified %"] * certified
         rows: list[list[str]] = []
         for row in self.target.rows:
             of, cells = self.measured[row.method], list[str]()
@@ -83,7 +85,8 @@ class Section:
             audited, images = _cell([audit.robust_accuracy for audit in of.audits]), {each.examples for each in of.evaluations}
             others = sorted({audit.examples for audit in of.audits} - images)
             audited += f", of the first {others[0]:,}" if others else ""
-            rows.append([row.method, audited, *cells, str(len(of.evaluations) or "not run")])
+            proven = [_cell([audit.certified for audit in of.audits if audit.certified])] * certified
+            rows.append([row.method, *proven, audited, *cells, str(len(of.evaluations) or "not run")])
         return head, rows
 
     def _by_source(self, attack: str) -> tuple[list[str], list[list[str]]]:

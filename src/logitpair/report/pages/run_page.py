@@ -18,7 +18,7 @@ from logitpair.report.text.commands import commands
 from logitpair.report.text.format import LINF, Ball, class_name, curve_norm, duration, pairs, settings_text
 from logitpair.report.text.summary import summarize
 from logitpair.storage.atomic_files import atomic_write
-from logitpair.storage.results import Accuracy, AuditResults, Results, Training
+from logitpair.storage.results import Accuracy, AuditResults, CertificateResults, Results, Training
 
 
 def write_report(folders: Sequence[Path], out: Path) -> None:
@@ -41,13 +41,21 @@ def _comparison(runs: Sequence[Run]) -> list[Markup]:
     audited, evaluated = any(run.audit for run in runs), any(run.main for run in runs)
     used = list(dict.fromkeys(source for run in runs if run.main for source in run.main.black_box))
     sources = used if len(used) == 1 else []  # several would make the table too wide
-    head = ["Run", *["Audit|any search"] * audited, "Clean", *["White box|worst attack", "White box|any attack"] * evaluated]
+    certified = any(run.certificate for run in runs)
+    head = [
+        "Run",
+        *["Certified|no image can"] * certified,
+        *["Audit|any search"] * audited,
+        "Clean",
+        *["White box|worst attack", "White box|any attack"] * evaluated,
+    ]
     rows: list[list[html.Cell]] = []
     for i, run in enumerate(runs):
-        main, either = run.main, run.main or run.audit
+        main, either = run.main, run.main or run.audit or run.certificate
         if not either:
             continue
-        cells: list[Accuracy | str] = [run.audit.robust_accuracy if run.audit else "not audited"] * audited
+        cells: list[Accuracy | str] = [run.certificate.certified if run.certificate else "not certified"] * certified
+        cells += [run.audit.robust_accuracy if run.audit else "not audited"] * audited
         cells += [either.clean, *([main.white_box, main.white_box_union] if main else [html.DASH] * 2) * evaluated]
         cells += [main.black_box.get(source, html.DASH) if main else html.DASH for source in sources]
         verdict = Markup("<br>") + html.badge(run.audit.verdict) if run.audit else ""
@@ -56,6 +64,8 @@ def _comparison(runs: Sequence[Run]) -> list[Markup]:
     if not rows:
         return []
     note = "Fraction of test images classified correctly, with the 95% interval below it."
+    if certified:
+        note += " Certified: proven right whatever is changed within the radius, so that robust accuracy is at least this."
     if audited:
         note += " Audit: what no search of the audit broke; where there is one, it is the number to quote."
     if evaluated:
@@ -118,13 +128,21 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         processes = f"{done.processes} process{'es' if done.processes > 1 else ''}"
         found.append(("Training", f"{done.steps} steps in {duration(done.seconds)}, {done.precision}, {processes}"))
         found.append(("Trained on", _machine(done)))
-    for results in (*run.evaluations, *((run.audit,) if run.audit else ())):
-        audit = isinstance(results, AuditResults)
+    for results in (*run.evaluations, run.audit, run.certificate):
+        if results is None:
+            continue
         checkpoint = f", checkpoint {results.checkpoint}" if results.checkpoint else ""
-        budget = f", at most {results.budget:g} gradients an image" if audit else ""
-        how = f"{results.created}, seed {results.seed}, {results.examples:,} images{checkpoint}{budget}"
-        found.append(("Audit" if audit else f"Evaluation {results.name}", f"{how}, in {duration(results.wall_time_seconds)}"))
-        found.append(("Audited on" if audit else "Evaluated on", _machine(results)))
+        match results:
+            case AuditResults():
+                name, done, limit = "Audit", "Audited on", f", at most {results.budget:g} gradients an image"
+            case CertificateResults():
+                methods = ", ".join(method.name for method in results.methods)
+                name, done, limit = "Certificate", "Certified on", f", {Ball.of(results.threat)}, by {methods}"
+            case _:
+                name, done, limit = f"Evaluation {results.name}", "Evaluated on", ""
+        how = f"{results.created}, seed {results.seed}, {results.examples:,} images{checkpoint}{limit}"
+        found.append((name, f"{how}, in {duration(results.wall_time_seconds)}"))
+        found.append((done, _machine(results)))
     return found
 
 

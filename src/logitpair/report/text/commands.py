@@ -9,15 +9,17 @@ from msgspec.structs import asdict
 
 from logitpair.report.records import Run, portable
 from logitpair.report.text.format import arguments, class_name
-from logitpair.storage.results import AuditResults, EvaluationResults
+from logitpair.storage.results import AuditResults, CertificateResults, EvaluationResults
 
 
 def commands(runs: Sequence[Run], out: Path) -> list[str]:
-    """Shell commands in the order they must run: training, evaluations, audits, the page."""
+    """Shell commands in the order they must run: training, evaluations, certificates, audits, the page."""
     trainings = [_train(run) for run in runs if run.recipe]
     evaluations = [_evaluate(run, evaluation) for run in runs for evaluation in run.evaluations]
+    certificates = [_certify(run, run.certificate) for run in runs if run.certificate]
     audits = [_audit(run, run.audit) for run in runs if run.audit]
-    return [*trainings, *evaluations, *audits, shlex.join(["logitpair", "report", *(run.path for run in runs), "--out", portable(out)])]
+    page = shlex.join(["logitpair", "report", *(run.path for run in runs), "--out", portable(out)])
+    return [*trainings, *evaluations, *certificates, *audits, page]
 
 
 def _train(run: Run) -> str:
@@ -43,7 +45,13 @@ def _audit(run: Run, audit: AuditResults) -> str:
     return _command("audit", run, audit, [*_attacks(audit.reference.parameters, recipe), "--budget", f"{audit.budget:g}"])
 
 
-def _command(command: str, run: Run, results: EvaluationResults | AuditResults, options: list[str]) -> str:
+def _certify(run: Run, certificate: CertificateResults) -> str:
+    norm, eps = (class_name(certificate.threat) or "").lower(), arguments(certificate.threat)["eps"]
+    options = ["--eps", f"{eps:g}", "--norm", norm, "--method", certificate.methods[-1].name]
+    return _command("certify", run, certificate, options)
+
+
+def _command(command: str, run: Run, results: EvaluationResults | AuditResults | CertificateResults, options: list[str]) -> str:
     """The command with the network that it is about, its sources, its own options, checkpoint, number of images and seed."""
     words = ["logitpair", command, *(_network(run, results) if results.network else [run.path])]
     for name, source in results.sources.items():
@@ -52,7 +60,7 @@ def _command(command: str, run: Run, results: EvaluationResults | AuditResults, 
     return shlex.join([*words, *options, *checkpoint, "--examples", str(results.examples), "--seed", str(results.seed)])
 
 
-def _network(run: Run, results: EvaluationResults | AuditResults) -> list[str]:
+def _network(run: Run, results: EvaluationResults | AuditResults | CertificateResults) -> list[str]:
     """The options of a network trained elsewhere and of its images, and where its results lie."""
     options = asdict(results.network) if results.network else {}
     options = {"model": options.pop("name", None), **options}
