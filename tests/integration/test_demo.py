@@ -10,7 +10,6 @@ import pytest
 import torch
 import yaml
 from commands import Done
-from msgspec.structs import replace
 
 import logitpair as lp
 from logitpair.cli.main import main

@@ -51,7 +51,7 @@ def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str
                 with contextlib.closing(run_all(wave, slots(jobs, device), lambda: stop.requested)) as outcomes:
                     for name, outcome in outcomes:
                         what = ", ".join(command[0] for command in wave[name])
-                        logger.info(f"{name}: {what} {f'failed: {outcome.message}' if outcome.code else 'done'}")
+                        logger.info(f"{name}: {what} {'failed' if outcome.code else 'done'}")  # why is said at the end
                         if outcome.code:
                             failed[name] = outcome.message
                         bar.advance(len(wave[name]))

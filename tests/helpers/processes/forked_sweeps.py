@@ -1,4 +1,4 @@
-"""``logitpair sweep``, ``reproduce`` and ``demo``, their runs forked from them, as ``commands`` forks them from a process that has imported all."""
+"""``logitpair sweep``, ``reproduce`` and ``demo``, their runs forked from them, as ``commands`` forks its own."""
 
 from __future__ import annotations
 
