@@ -15,8 +15,8 @@ from logitpair.errors import InputError
 
 def check_batch(x: Tensor, y: Tensor) -> None:
     """Refuse images that are not finite float32/float64 in [0, 1] ``[batch, channels, height, width]``, or labels ``[batch]``."""
-    instance("x", x, Tensor, "a tensor of images")
-    instance("y", y, Tensor, "a tensor of labels")
+    dense("x", x, "a tensor of images")
+    dense("y", y, "a tensor of labels")
     if x.ndim != 4 or x.dtype not in (torch.float32, torch.float64):
         raise InputError(
             f"x: images must be float32 or float64 [batch, channels, height, width] in [0, 1], not {_kind(x)}"
@@ -122,6 +122,15 @@ def instance(name: str, value: object, kinds: type | UnionType, accepted: str) -
     """Refuse what is of no such kind; ``accepted`` is how the message calls what is."""
     if not isinstance(value, kinds):
         raise InputError(f"{name} must be {accepted}, not {kind_of(value)}")
+
+
+def dense(name: str, value: object, accepted: str) -> None:
+    """Refuse what is no tensor, or one that does not hold a value for each of its elements as such."""
+    instance(name, value, Tensor, accepted)
+    if isinstance(value, Tensor) and (value.layout is not torch.strided or value.is_quantized or value.is_nested or value.is_meta):
+        kinds = {"quantized": value.is_quantized, "nested": value.is_nested, "on the meta device, without values": value.is_meta}
+        found = next((kind for kind, is_one in kinds.items() if is_one), str(value.layout).removeprefix("torch."))
+        raise InputError(f"{name} must be {accepted}, dense, not {found}")
 
 
 def kind_of(thing: object) -> str:

@@ -36,6 +36,10 @@ def changed(value: float) -> Tensor:
         (X, Y[:, None], r"y: .*\[3, 1\]"),
         (X, Y.float(), "y: .*float32"),
         (X, Y.int(), "y: .*int32"),
+        (X.to_sparse(), Y, "^x must be a tensor of images, dense, not sparse_coo$"),
+        (X.to_mkldnn(), Y, "^x must be .*, dense, not _mkldnn$"),
+        (X.to("meta"), Y, "^x must be .*, dense, not on the meta device, without values$"),
+        (X, Y.to_sparse(), "^y must be a tensor of labels, dense, not sparse_coo$"),
     ],
 )
 def test_bad_batches_are_refused_in_one_line(x: Tensor, y: Tensor, said: str) -> None:

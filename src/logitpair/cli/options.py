@@ -35,6 +35,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "end with exit code 5 if the verdict is overestimated, 6 if it is inconclusive: one of them, or both with a comma",
     },
     "fail-under": {"type": str | None, "default": None, "metavar": "FRACTION"},
+    "jobs": {"type": int | None, "default": None},
     "json": {"action": "store_true", "help": "print the content of results.json on standard output, and all else on standard error"},
     "junit": {"type": Path | None, "default": None, "metavar": "FILE"},
     "name": {"type": str},
@@ -61,10 +62,9 @@ def add_recipe(parser: ArgumentParser) -> None:
 def add_running(parser: ArgumentParser, seeds: str) -> None:
     """How many trainings there are, as ``seeds`` explains, and how many side by side."""
     parser.add_argument("--seeds", type=int, default=1, help=seeds)
-    parser.add_argument(
-        "--jobs",
-        type=int | None,
-        default=None,
+    add_options(
+        parser,
+        "jobs",
         help="trainings side by side, each with an equal share of the CPU threads and with one GPU where there are any; "
         "one a GPU by default, or one on the CPU",
     )
@@ -97,7 +97,7 @@ def device_of(name: str) -> torch.device:
 
 def check_options(arguments: Namespace) -> None:
     """Refuse values of a task's options that no command accepts."""
-    for option, least in (("examples", 1), ("batch_size", 1), ("seed", 0)):
+    for option, least in (("examples", 1), ("batch_size", 1), ("jobs", 1), ("seed", 0)):
         value = arguments.get(option)
         if value is not None and value < least:
             raise InputError(f"{spelled(option)} must be at least {least}, not {value}")

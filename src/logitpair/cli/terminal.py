@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.table import Column, Table
 
 from logitpair.runtime.progress import console
@@ -32,12 +33,22 @@ def log_to_console() -> None:
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """A table; where no terminal limits its width, such as in a log file, no line of it is broken."""
-    table = Table(*(Column(name, overflow="fold") for name in columns), title=title)  # a name cut short could be any attack's
+    """A table; where no terminal limits its width, such as in a log file, no line of it is broken.
+
+    In a terminal too narrow for the longest words of its columns each value has a line, after its column's name.
+    """
+    rows = list(rows)
+    widths = [max(cell_len(word) for text in column for word in ("", *text.split())) for column in zip(columns, *rows, strict=True)]
+    table = Table(*(Column(name, min_width=width) for name, width in zip(columns, widths, strict=True)), title=title)
     for row in rows:
         table.add_row(*row)
+    needed = console.measure(table, options=console.options.update_width(UNLIMITED))
     if not console.file.isatty():
-        table.width = console.measure(table, options=console.options.update_width(UNLIMITED)).maximum
+        table.width = needed.maximum
+    elif needed.minimum > console.width:
+        named = ["\n".join(map(": ".join, zip(columns, row, strict=True))) for row in rows]
+        console.print(*filter(None, [title]), *named, sep="\n\n")
+        return
     console.print(table)
 
 

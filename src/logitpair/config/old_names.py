@@ -1,4 +1,4 @@
-"""Names that settings and optimizers had in version 0.1, so that a run directory of that time resumes and evaluates."""
+"""Names that recipes, settings and optimizers had in version 0.1, so that a run directory of that time resumes and evaluates."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ CLASSES = {
     "logitpair.objectives.Plain": "logitpair.objectives.StandardTraining",
     "logitpair.run.Trained": "logitpair.runs.TrainedRun",
 }
+RECIPES = {"mnist-alp-cpu": "mnist-alp --scale cpu"}
 SETTINGS = {
     "stop_when_broken": "early_stop",
     "validation_share": "validation_fraction",

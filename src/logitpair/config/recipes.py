@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from logitpair.config.old_names import modernized
+from logitpair.config.old_names import RECIPES, modernized
 from logitpair.errors import InputError, first_line
 
 FOLDER = Path(__file__).parents[1] / "recipes"
@@ -61,6 +61,7 @@ def load(recipe: str) -> Recipe:
     if not path.is_file():
         near = difflib.get_close_matches(recipe, names(), n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(near)}?" if near else "`logitpair recipes` lists them"
+        hint = f"it is now {RECIPES[recipe]}" if recipe in RECIPES else hint
         raise InputError(f"recipe: no {'file' if is_file else 'recipe'} '{recipe}'; {hint}")
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("run"), dict):

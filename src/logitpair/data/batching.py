@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from logitpair.errors import InputError, first_line
-from logitpair.validate import instance, type_name
+from logitpair.validate import dense, type_name
 
 Batch = tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]
 ROUNDING = 4  # units of rounding, of 1, by which a pixel may lie outside [0, 1]
@@ -77,7 +77,7 @@ def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0)
         loader = DataLoader(data, batch_size=batch_size, num_workers=workers, collate_fn=collate, generator=torch.Generator())
     for number, batch in enumerate(_readable(loader)):
         images, labels = _image_and_label(batch)
-        instance("x", images, Tensor, "a tensor of images")
+        dense("x", images, "a tensor of images")
         if number == 0 and images.dtype == torch.uint8 and images.numel() and images.max() == 1:
             warnings.warn(
                 "x: uint8 images hold no value but 0 and 1 and are nearly black, for white is 255; give them as floats", stacklevel=2
@@ -110,6 +110,7 @@ def _tensor(name: str, values: Any, accepted: str) -> Tensor:
 
 def _labels(values: Any) -> Tensor:
     y = _tensor("y", values, "integers, one for each image")
+    dense("y", y, "integers, one for each image")
     if y.is_floating_point() or y.is_complex():
         raise InputError(f"y: labels must be integers, not {str(y.dtype).removeprefix('torch.')}")
     return y
@@ -149,6 +150,7 @@ def first(data: Data, examples: int | None) -> Data:
 
 def _pair(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     x, y = _tensor("x", data[0], "a tensor of images"), _labels(data[1])
+    dense("x", x, "a tensor of images")
     if not x.ndim or not y.ndim:
         raise InputError(
             f"data: must be images [batch, channels, height, width] and labels [batch], not {list(x.shape)} and {list(y.shape)}"

@@ -42,8 +42,8 @@ def match_classes(folders: Sequence[str], logits: int, labels: Path | None = Non
     if differing:
         taken, natural = differing[0]
         warnings.warn(
-            f"--labels is not given: folders are taken in alphabetical order, '{taken}' before '{natural}', as torchvision's ImageFolder "
-            "takes them; if the network counts otherwise, labels are wrong (--labels FILE: one class name a line, in its order)",
+            f"--labels is not given: folders are sorted as text, '{taken}' before '{natural}', as torchvision's ImageFolder "
+            "sorts them; if the network counts otherwise, labels are wrong (--labels FILE: one class name a line, in its order)",
             stacklevel=2,
         )
     return Matched(list(range(logits)), list(folders))
@@ -67,8 +67,8 @@ def read_class_names(path: Path) -> list[str]:
 
 
 def _natural(name: str) -> list[str | int]:
-    """What sorts names by the numbers in them: ``class_2`` before ``class_10``."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+    """What sorts names by the numbers in them, ``class_2`` before ``class_10``, and small letters among capitals, as timm's readers do."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name.lower())]
 
 
 def _by_file(folders: Sequence[str], logits: int, path: Path) -> Matched:

@@ -17,7 +17,7 @@ from logitpair.errors import InputError, first_line
 from logitpair.runtime.progress import tracked
 
 WHITE_IS_ZERO = 0  # of TIFF's photometric interpretations
-_warned_of = set[str]()
+_warned_of = set[tuple[str, str]]()
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -82,6 +82,8 @@ def open_image(file: Path | str | bytes, name: object = None) -> Image.Image:
                 raise InputError(f"--data-dir: '{name}' has {kind} pixels, whose black and white are not known; accepted: 8 or 16 bits")
             if Image.MAX_IMAGE_PIXELS is not None and (pixels := image.width * image.height) > Image.MAX_IMAGE_PIXELS:
                 warnings.warn(f"--data-dir: '{name}' has {pixels / 1e6:,.0f} million pixels, which take memory and time", stacklevel=2)
+            if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's, whose other images are the same one
+                _warn_once(str(name), "has several pages or frames, of which the first is taken")
             return _rgb(ImageOps.exif_transpose(image), getattr(image, "tag_v2", {}), name)
     except (MemoryError, InputError, Warning):  # Python makes an error of a warning where it is told to
         raise
@@ -105,17 +107,17 @@ def _eight_bits(grey: np.ndarray, tags: Mapping[int, Any], name: object) -> Imag
     """Grey of 16 bits, of 12 in some TIFF files, which Pillow's own conversion would clip to white."""
     white = 2 ** tags.get(BITSPERSAMPLE, (16,))[0] - 1
     if white == 65535 and 0 < grey.max() <= 255:
-        _warn_of_black(str(name))
+        _warn_once(str(name), "has 16 bits, of which it uses 8: all of it is black, for white is 65535")
     if tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:  # which Pillow heeds for 8 bits alone
         grey = white - grey
     return Image.fromarray((grey.clip(0, white) * 255 // white).astype(np.uint8))
 
 
-def _warn_of_black(name: str) -> None:
-    """Warn of an image that is black, unless its white is no white of 16 bits; of the first such in a folder."""
-    if (folder := os.path.dirname(name)) not in _warned_of:
-        _warned_of.add(folder)
-        warnings.warn(f"--data-dir: '{name}' has 16 bits, of which it uses 8: all of it is black, for white is 65535", stacklevel=2)
+def _warn_once(name: str, of: str) -> None:
+    """Warn of the first such image in a folder."""
+    if (where := (os.path.dirname(name), of)) not in _warned_of:
+        _warned_of.add(where)
+        warnings.warn(f"--data-dir: '{name}' {of}", stacklevel=3)
 
 
 def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item], description: str) -> Iterator[Result]:

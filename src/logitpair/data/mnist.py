@@ -1,5 +1,6 @@
 """MNIST: 60,000 training and 10,000 test images of handwritten digits, 28x28 pixels."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from logitpair.data.dataset import ImageData, MemoryImages
 from logitpair.errors import InputError
 from logitpair.runtime.lazy_imports import import_torchvision
 
+logger = logging.getLogger("logitpair")
 _KEPT = 55_000  # of the 60,000 training images; the last 5,000 are for validation
 _BYTES = {
     "train-images-idx3-ubyte": 16 + 60_000 * 784,
@@ -52,6 +54,8 @@ class MNIST(ImageData):
             if path.exists() and path.stat().st_size != size:
                 raise InputError(f"--data-dir: {path} has {path.stat().st_size:,} bytes instead of {size:,}; it is truncated or not MNIST")
         complete = all((raw / file).exists() for file in _BYTES)
+        if not complete:
+            logger.info(f"--data-dir: no MNIST under '{self.root}'; it is downloaded to there")
         made = [folder for folder in (raw, *raw.parents) if not folder.exists()]
         try:
             mnist = import_torchvision().datasets.MNIST(self.root, train=train, download=not complete)

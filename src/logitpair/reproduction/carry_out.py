@@ -13,7 +13,7 @@ from logitpair.reproduction.records import recipe_of
 from logitpair.runs import run_directory
 from logitpair.runtime.progress import Progress
 from logitpair.runtime.signals import GracefulStop
-from logitpair.sweeps.runner import BAD_INPUT, INTERRUPTED, Commands, Outcome, run_all
+from logitpair.sweeps.runner import run_all
 from logitpair.sweeps.sweep import slots
 
 logger = logging.getLogger("logitpair")
@@ -50,21 +50,11 @@ def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str
             for wave in plan.waves():
                 with contextlib.closing(run_all(wave, slots(jobs, device), lambda: stop.requested)) as outcomes:
                     for name, outcome in outcomes:
-                        _log(name, wave[name], outcome)
-                        if outcome.code == INTERRUPTED:
-                            raise KeyboardInterrupt
-                        if outcome.code == BAD_INPUT:
-                            raise InputError(f"{name}: {outcome.message}")
+                        what = ", ".join(command[0] for command in wave[name])
+                        logger.info(f"{name}: {what} {'failed' if outcome.code else 'done'}")  # why is said at the end
                         if outcome.code:
                             failed[name] = outcome.message
                         bar.advance(len(wave[name]))
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt("stopped; the same command again goes on") from error
     return failed
-
-
-def _log(name: str, commands: Commands, outcome: Outcome) -> None:
-    for warning in dict.fromkeys(outcome.warnings):
-        logger.warning(f"{name}: {warning}")
-    what = ", ".join(command[0] for command in commands)
-    logger.info(f"{name}: {what} {f'failed: {outcome.message}' if outcome.code else 'done'}")

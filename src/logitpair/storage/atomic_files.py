@@ -1,12 +1,13 @@
 """Files that are either whole or not there."""
 
+import errno
 import io
 import json
 import os
 import secrets
 import zlib
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -15,25 +16,32 @@ import numpy as np
 
 from logitpair.errors import InputError
 
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # what the system says of a place where nothing may be written
+
 
 def atomic_write(path: Path, content: bytes | memoryview | str) -> None:
     """Write ``content`` so that ``path`` holds either what it held before or all of it, whatever happens in between.
 
-    A symbolic link stays, and what it leads to is written. Rights are those that the user's umask gives to a new file.
+    A symbolic link stays, and what it leads to is written. Rights are those that the user's umask gives to a new file. Where nothing may
+    be written, such as into results that are kept read-only, a file that holds the content stays as it is.
     """
+    content = content.encode() if isinstance(content, str) else content
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         target = Path(os.path.realpath(path))
         temporary = target.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
             with temporary.open("xb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        except BaseException as error:
+            with suppress(OSError):
+                temporary.unlink()
+            kept = isinstance(error, OSError) and error.errno in READ_ONLY and target.is_file()
+            if not (kept and target.read_bytes() == content):
+                raise
 
 
 @contextmanager

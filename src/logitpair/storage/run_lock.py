@@ -1,6 +1,5 @@
 """One training at a time in a run directory."""
 
-import errno
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import import_module
@@ -8,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from logitpair.errors import InputError
+from logitpair.storage.atomic_files import READ_ONLY
 
 fcntl = import_module("fcntl") if find_spec("fcntl") else None  # systems other than Unix have none
 NAME = ".lock"
@@ -27,7 +27,7 @@ def held(run: Path, *, shared: bool = False) -> Generator[None]:
     try:
         file = (run / NAME).open("a+")  # a shared lock needs a file that is read, the other one that is written
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in READ_ONLY:
             raise
         yield
         return

@@ -1,7 +1,8 @@
-"""The runs of a sweep, side by side: each trained and evaluated by the command line, in processes that end with this one."""
+"""Runs side by side: each trained and evaluated by the command line, in processes that end with this one."""
 
 import contextlib
 import json
+import logging
 import os
 import queue
 import signal
@@ -12,6 +13,9 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
+from logitpair.errors import InputError
+
+logger = logging.getLogger("logitpair")
 POLL = 0.2  # seconds between two looks at a process, and at whether to stop
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes of the command line
 PREFIX, WARNING = "logitpair: ", "warning: "  # how the command line's own lines on standard error begin
@@ -35,32 +39,49 @@ def environments(jobs: int, *, threads: int, gpus: Sequence[str]) -> list[dict[s
     return [{"OMP_NUM_THREADS": str(threads)} | gpu for gpu in pinned]
 
 
-def run_all(runs: Mapping[str, Commands], jobs: Sequence[Mapping[str, str]], stop: Callable[[], bool]) -> Generator[tuple[str, Outcome]]:
+def run_all(
+    runs: Mapping[str, Commands], jobs: Sequence[Mapping[str, str]], stop: Callable[[], bool], *, shown: bool = False
+) -> Generator[tuple[str, Outcome]]:
     """Carry out the commands of all runs, as many side by side as there are environments of ``jobs``; yield each run's as it ends.
 
-    Once ``stop()``, which is polled, is true, the processes are asked to save and to end, and ``KeyboardInterrupt`` is raised.
+    What a run warns of is logged, each warning once, and with ``shown`` runs write what they log to standard output, after their names.
+    However this ends, the processes are asked to save and to end.
+
+    Raises:
+        InputError: for what a command refuses.
+        KeyboardInterrupt: once ``stop()``, which is polled, is true, or a process was interrupted.
     """
     signals: list[signal.Signals] = []  # each is sent to every process; after the first, none starts
     idle: queue.SimpleQueue[Mapping[str, str]] = queue.SimpleQueue()
+    warned: set[str] = set()
     for environment in jobs:
         idle.put(environment)
 
-    def run(commands: Commands) -> Outcome:
+    def run(name: str, commands: Commands) -> Outcome:
         environment = idle.get()
         try:
-            return Outcome(INTERRUPTED) if signals else _run(commands, environment, signals)
+            return Outcome(INTERRUPTED) if signals else _run(name if shown else None, commands, environment, signals)
         finally:
             idle.put(environment)
 
     with ThreadPoolExecutor(len(jobs)) as pool:
-        pending = {pool.submit(run, commands): name for name, commands in runs.items()}
+        pending = {pool.submit(run, name, commands): name for name, commands in runs.items()}
         try:
             while pending:
                 ended, _ = wait(pending, timeout=POLL, return_when=FIRST_COMPLETED)
                 if stop():
                     raise KeyboardInterrupt
                 for future in ended:
-                    yield pending.pop(future), future.result()
+                    name, outcome = pending.pop(future), future.result()
+                    for warning in dict.fromkeys(outcome.warnings):
+                        if warning not in warned:
+                            logger.warning(f"{name}: {warning}")
+                    warned.update(outcome.warnings)
+                    if outcome.code == BAD_INPUT:
+                        raise InputError(f"{name}: {outcome.message}")
+                    if outcome.code == INTERRUPTED:
+                        raise KeyboardInterrupt
+                    yield name, outcome
         finally:
             try:
                 signals.append(signal.SIGTERM)
@@ -70,14 +91,14 @@ def run_all(runs: Mapping[str, Commands], jobs: Sequence[Mapping[str, str]], sto
                 raise
 
 
-def _run(commands: Commands, environment: Mapping[str, str], signals: Sequence[signal.Signals]) -> Outcome:
+def _run(shown: str | None, commands: Commands, environment: Mapping[str, str], signals: Sequence[signal.Signals]) -> Outcome:
     with (
         tempfile.TemporaryFile("w+", errors="replace") as errors,
         subprocess.Popen(  # noqa: S603  (our own command line)
-            [sys.executable, "-m", "logitpair.sweeps.child", json.dumps(commands)],
+            [sys.executable, "-m", "logitpair.sweeps.child", json.dumps(commands), *([shown] if shown else [])],
             env={**os.environ, **environment, "LOGITPAIR_TRACEBACK": ""},  # an error is one line
             stdin=subprocess.PIPE,  # open as long as this process lives
-            stdout=subprocess.DEVNULL,
+            stdout=None if shown else subprocess.DEVNULL,
             stderr=errors,
             process_group=0,  # Ctrl-C reaches the sweep alone, which then asks each process once
         ) as process,

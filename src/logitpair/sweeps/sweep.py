@@ -20,7 +20,7 @@ from logitpair.runtime.signals import GracefulStop
 from logitpair.storage import checkpoint
 from logitpair.storage.results import SCHEMA, Axis, SweepResults, SweepRun
 from logitpair.sweeps import grid, record
-from logitpair.sweeps.runner import BAD_INPUT, INTERRUPTED, Commands, Outcome, environments, run_all
+from logitpair.sweeps.runner import Commands, Outcome, environments, run_all
 from logitpair.validate import at_least
 
 logger = logging.getLogger("logitpair")
@@ -62,15 +62,10 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResu
     results = record.write(wanted.out, head, runs.values())
     before = len(runs) - len(commands)
     logger.info(f"{len(runs)} runs, {before} of them finished before -> {wanted.out}")
-    warned: set[str] = set()
     with GracefulStop() as interrupt, Progress("runs", len(runs), before, unit=None) as bar:
         try:
             with contextlib.closing(run_all(commands, slots(jobs, device), lambda: interrupt.requested)) as outcomes:
                 for name, outcome in outcomes:
-                    for warning in dict.fromkeys(outcome.warnings):
-                        if warning not in warned:
-                            logger.warning(warning)
-                    warned.update(outcome.warnings)
                     runs[name] = _after(runs[name], outcome, wanted.out / name)
                     results = record.write(wanted.out, head, runs.values())
                     logger.info(_line(runs[name]))
@@ -146,11 +141,11 @@ def _resolve(wanted: Sweep, recipe: recipes.Recipe, overrides: Sequence[str], po
     return run_directory.as_trained(resolved, device)
 
 
-def slots(jobs: int | None, device: torch.device) -> list[dict[str, str]]:
-    """The environments of ``jobs`` runs side by side: by default one a GPU, or one on the CPU."""
+def slots(jobs: int | None, device: torch.device, threads: int | None = None) -> list[dict[str, str]]:
+    """The environments of ``jobs`` runs side by side: by default one a GPU, or one on the CPU, and an equal share of the threads."""
     gpus = _gpus(device)
     jobs = jobs or len(gpus) or 1
-    return environments(jobs, threads=max(1, torch.get_num_threads() // jobs), gpus=gpus)
+    return environments(jobs, threads=threads or max(1, torch.get_num_threads() // jobs), gpus=gpus)
 
 
 def _gpus(device: torch.device) -> list[str]:
@@ -164,10 +159,6 @@ def _gpus(device: torch.device) -> list[str]:
 
 def _after(run: SweepRun, outcome: Outcome, folder: Path) -> SweepRun:
     """The run with what became of it."""
-    if outcome.code == BAD_INPUT:
-        raise InputError(f"{run.path}: {outcome.message}")
-    if outcome.code == INTERRUPTED:
-        raise KeyboardInterrupt
     return replace(run, status="failed", message=outcome.message) if outcome.code else record.finished(run, folder)
 
 

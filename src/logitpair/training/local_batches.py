@@ -16,6 +16,12 @@ from logitpair.data.epoch_batches import epoch_batches
 from logitpair.errors import InputError
 
 
+def micro_count(config: RunConfig, images: int, size: int) -> int:
+    """Micro-batches of a process among ``size`` that share a batch of so many images; a smaller last batch has fewer of them."""
+    each = config.batch_size // size // config.accumulate
+    return max(1, min(config.accumulate, images // size // each))
+
+
 @dataclass(frozen=True)
 class LocalBatch:
     """What one process has of a step's batch."""
@@ -61,6 +67,11 @@ class LocalBatches:
                 f"accumulate: {accumulate} micro-batches of a batch_size of {batch_size} on {size} processes;"
                 f" accepted: at most {batch_size // size}, an image each"
             )
+
+    def smallest(self, size: int) -> int:
+        """Images in the smallest micro-batch of any of ``size`` processes."""
+        last = self.examples % self.config.batch_size or self.config.batch_size
+        return min(images // size // micro_count(self.config, images, size) for images in (self.config.batch_size, last))
 
     def global_size(self, step: int) -> int:
         """Images in the whole batch of ``step``."""

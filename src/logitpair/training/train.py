@@ -23,7 +23,7 @@ from logitpair.training.local_batches import LocalBatches
 from logitpair.training.metrics import RunLog
 from logitpair.training.process_team import Measures
 from logitpair.training.train_state import TrainState, initial_state
-from logitpair.training.train_step import train_step
+from logitpair.training.train_step import check_one_image, train_step
 from logitpair.training.validation import check_classes, validate
 
 logger = logging.getLogger("logitpair")
@@ -106,13 +106,15 @@ def set_up(config: RunConfig, run: Path, world: World) -> tuple[TrainState, Loca
         held_out = first(config.data.validation(), config.validation.examples)
     last = checkpoint.path_of(run)
     state = initial_state(config, world.device, resuming=last.exists())
-    x, _ = next(batches(held_out, 2, world.device))
+    x, y = next(batches(held_out, 2, world.device))
     check_classes(state.model, x, config)
     with frozen_eval(state.model):
         threads.suit(state.model, x, config.batch_size)
     config.objective.prepare(state.model, x)
     local_batches = LocalBatches(config, dataset, world.device)
-    local_batches.check(config.elastic.workers or world.size)
+    local_batches.check(size := config.elastic.workers or world.size)
+    if local_batches.smallest(size) == 1:
+        check_one_image(config, state.model, x[:1], y[:1])
     if last.exists():
         state.load(last, world.device)
     return state, local_batches, held_out

@@ -1,5 +1,6 @@
 """One step of training: forward, backward, the gradients of all processes, the optimizer."""
 
+import copy
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from logitpair.objectives import LossTerms
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.runtime import distributed, precision
 from logitpair.storage import checkpoint
-from logitpair.training.local_batches import LocalBatch
+from logitpair.training.local_batches import LocalBatch, micro_count
 from logitpair.training.process_team import Measures, ProcessTeam
 from logitpair.training.train_state import TrainState
 
@@ -59,8 +60,7 @@ def backward(config: RunConfig, state: TrainState, model: nn.Module, batch: Loca
     """Add up the gradients of this process's micro-batches, and what they measured; a standby, which has no images, has none."""
     objective, device = config.objective.at(epoch), team.world.device
     seed = derive_seed(config.seed, "step", state.step)
-    images = config.batch_size // team.size // config.accumulate  # of a micro-batch; a smaller last batch has fewer of them
-    micro_batches = batch.micro_batches(max(1, min(config.accumulate, batch.global_size // team.size // images)))
+    micro_batches = batch.micro_batches(micro_count(config, batch.global_size, team.size))
     measures: Measures = {}
     for number, micro in enumerate(micro_batches, 1):
         with distributed.synchronized(model, number == len(micro_batches)):
@@ -71,6 +71,19 @@ def backward(config: RunConfig, state: TrainState, model: nn.Module, batch: Loca
         for name, value in measured(result, micro.y).items():
             measures[name] = measures.get(name, 0) + weight * value
     return measures
+
+
+def check_one_image(config: RunConfig, model: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Refuse a network that cannot train on a single image, ``x`` and ``y``, before training comes to a batch of one.
+
+    Raises:
+        InputError: if BatchNorm meets a single value a channel, at the beginning or, where the objective changes, at the end.
+    """
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):  # pyright: ignore[reportPrivateUsage]
+        for epoch in (0.0, config.epochs):
+            trial = copy.deepcopy(model).train()  # whose statistics may change
+            with _one_image_refused(config, len(x)):
+                config.objective.at(epoch)(trial, x, y, generator=ExampleStreams(config.seed, torch.arange(len(x))))
 
 
 @contextmanager

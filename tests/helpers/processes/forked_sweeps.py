@@ -1,4 +1,4 @@
-"""``logitpair sweep`` and ``reproduce``, their runs forked from them, as ``commands`` forks them from a process that has imported all."""
+"""``logitpair sweep``, ``reproduce`` and ``demo``, their runs forked from them, as ``commands`` forks its own."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ def start_reproduction(logs: Path, targets: dict[str, Any], *arguments: str) -> 
     return commands.call(logs, _reproduce, targets, list(arguments))
 
 
+def start_demo(logs: Path, recipes: Sequence[str], *arguments: str) -> commands.Started:
+    """``logitpair demo ARGUMENTS`` of ``recipes`` instead of its own, in a process of its own whose folder is ``logs``."""
+    return commands.call(logs, _demo, recipes, list(arguments))
+
+
 def _sweep(arguments: Sequence[str]) -> None:
     _command(["sweep", *arguments])
 
@@ -43,6 +48,13 @@ def _reproduce(targets: dict[str, Any], arguments: Sequence[str]) -> None:
     TARGETS.clear()
     TARGETS.update(targets)
     _command(["reproduce", *arguments])
+
+
+def _demo(recipes: Sequence[str], arguments: Sequence[str]) -> None:
+    from logitpair.cli.commands import demo
+
+    demo.RECIPES = tuple(recipes)  # type: ignore[assignment]
+    _command(["demo", *arguments])
 
 
 def _command(arguments: Sequence[str]) -> None:

@@ -30,8 +30,14 @@ def test_a_table_on_a_terminal_is_as_wide_as_that(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "stdout", terminal := Terminal())
     for name, size in (("_width", 60), ("_height", 25)):  # what rich has found, also in a process without a terminal
         monkeypatch.setattr(console, name, size)
-    print_rows(("check", "what was measured"), [("steps", "words " * 60)])
+    print_rows(("check", "what was measured"), [("steps-and-restarts", "words " * 60)])
     assert max(map(len, terminal.getvalue().splitlines())) == 60
+    assert "steps-and-restarts" in terminal.getvalue(), "no word is broken to make room for others"
+    monkeypatch.setattr(console, "_width", 30)
+    terminal.truncate(terminal.seek(0))
+    print_rows(("check", "measured"), [("steps-and-restarts", "words " * 9), ("eps", "")], title="a title")
+    shown = f"check: steps-and-restarts\nmeasured: {'words ' * 9}\n\ncheck: eps\nmeasured: \n"
+    assert terminal.getvalue() == f"a title\n\n{shown}"
 
 
 def test_paths_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,8 @@ def test_every_recipe_says_what_it_is() -> None:
 def test_an_unknown_recipe_gives_near_matches() -> None:
     with pytest.raises(InputError, match="no recipe 'digits-apl'; did you mean digits-alp"):
         recipes.load("digits-apl")
+    with pytest.raises(InputError, match="no recipe 'mnist-alp-cpu'; it is now mnist-alp --scale cpu$"):
+        recipes.load("mnist-alp-cpu")
     with pytest.raises(InputError, match="no file '.*nowhere.yaml'"):
         recipes.load("nowhere.yaml")
 

@@ -92,6 +92,7 @@ UNREADABLE: dict[str, tuple[Callable[[int], Any], str]] = {
     "no_label": (lambda i: (X[i], None), "^data: cannot make a batch of images a Tensor and labels None.*accepted"),
     "pil": (lambda _: (Image.new("L", (8, 8)), 0), "^data: cannot make a batch of images a Image and labels a int.*accepted"),
     "sizes": (lambda i: (X[i][:, : i + 1], 0), "^data: cannot make a batch of images a Tensor.*equal size.*accepted"),
+    "sparse": (lambda i: (X[i].to_sparse(), 0), "^data: cannot make a batch of images a Tensor and labels a int: .*sparse.*accepted"),
     "one_hot": (lambda i: (X[i], torch.eye(3)[0]), "^y: labels must be integers, not float32$"),
 }
 
@@ -120,6 +121,9 @@ def test_a_worker_process_and_a_loader_of_ones_own_say_it_in_one_line_too() -> N
         ((X[0], Y[0]), r"^data: must be images \[batch, .* and labels \[batch\], not \[1, 8, 8\] and \[\]$"),
         ((X[0], Y[:1]), r"^x: images must be .*, not float32 \[1, 8, 8\]$"),
         ((X, ["cat"] * 5), "^y: must be integers, one for each image, not a list of str$"),
+        ((X.to_sparse(), Y), "^x must be a tensor of images, dense, not sparse_coo$"),
+        ((X, Y.to_sparse()), "^y must be integers, one for each image, dense, not sparse_coo$"),
+        (DataLoader(TensorDataset(X, Y), 5, collate_fn=lambda _: (X.to_sparse(), Y)), "^x must be a tensor of images, dense, not sparse"),
         ((None, Y), "^x: must be a tensor of images, not None$"),
         (zip(X, Y, strict=True), "^data: must be a tuple .*, not a zip$"),
         (((x, y) for x, y in zip(X, Y, strict=True)), "^data: must be a tuple .*, not a generator$"),

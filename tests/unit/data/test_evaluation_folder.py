@@ -295,11 +295,18 @@ def test_without_labels_there_must_be_as_many_folders_as_logits() -> None:
         match_classes(["a", "b", "c", "d"], 1000)
 
 
+@pytest.mark.parametrize("folders", [["Zebra", "apple"], ["10b", "2c"]])
+def test_names_that_readers_of_other_libraries_sort_otherwise_are_warned_of(folders: list[str]) -> None:
+    first, second = folders
+    with pytest.warns(UserWarning, match=f"sorted as text, '{first}' before '{second}', as torchvision's ImageFolder sorts them"):
+        assert match_classes(folders, 2).names == folders
+
+
 @pytest.mark.parametrize("form", ["{}", "class_{}", "{}-x", "v1.{}"])
 def test_an_alphabetical_order_that_is_not_the_natural_one_is_warned_of(tmp_path: Path, form: str) -> None:
     natural = [form.format(number) for number in range(12)]
     first = form.format(10), form.format(2)
-    with pytest.warns(UserWarning, match=f"--labels is not given: .* alphabetical order, '{first[0]}' before '{first[1]}'.*--labels FILE"):
+    with pytest.warns(UserWarning, match=f"--labels is not given: .* sorted as text, '{first[0]}' before '{first[1]}'.*--labels FILE"):
         assert match_classes(sorted(natural), 12).names[2] == first[0]
     (tmp_path / "labels.txt").write_text("\n".join(natural))
     settled = match_classes(sorted(natural), 12, tmp_path / "labels.txt")
@@ -308,7 +315,7 @@ def test_an_alphabetical_order_that_is_not_the_natural_one_is_warned_of(tmp_path
 
 
 @pytest.mark.parametrize(
-    "folders", [["0", "1"], ["class_01", "class_02", "class_10"], ["a2b", "a2c", "b1"], ["Zebra", "ant"], ["1a", "a1"]]
+    "folders", [["0", "1"], ["class_01", "class_02", "class_10"], ["a2b", "a2c", "b1"], ["ant", "Zebra"], ["1a", "a1"]]
 )
 def test_orders_that_agree_are_not_warned_of(folders: list[str]) -> None:
     assert match_classes(folders, len(folders)).labels == list(range(len(folders)))

@@ -104,6 +104,24 @@ def test_images_that_may_be_of_8_bits_are_warned_of_once_a_folder(tmp_path: Path
     assert grey_of(tmp_path / "1.tif") == [0, 0]
 
 
+@pytest.mark.parametrize("suffix", ["tif", "gif", "png", "webp"])
+def test_of_several_pages_the_first_is_taken_with_a_warning_a_folder(tmp_path: Path, suffix: str) -> None:
+    pages = [Image.new("L", (2, 1), shade) for shade in (50, 200)]
+    for number in range(2):
+        pages[0].save(
+            tmp_path / f"{number}.{suffix}", save_all=True, append_images=pages[1:], **({"lossless": True} if suffix == "webp" else {})
+        )
+    with pytest.warns(UserWarning, match=rf"^--data-dir: '.*0.{suffix}' has several pages or frames, of which the first is taken$"):
+        assert grey_of(tmp_path / f"0.{suffix}") == [50, 50]
+    assert grey_of(tmp_path / f"1.{suffix}") == [50, 50]
+
+
+def test_a_photo_with_another_one_for_viewers_is_one_photo(tmp_path: Path) -> None:
+    pages = [Image.new("RGB", (8, 8), (shade,) * 3) for shade in (50, 200)]
+    pages[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=pages[1:])
+    assert set(grey_of(tmp_path / "a.jpg")) == {50}
+
+
 @pytest.mark.filterwarnings("ignore:Image size")
 def test_a_very_large_image_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (30, 30), 7).save(tmp_path / "a.png")

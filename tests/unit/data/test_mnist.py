@@ -55,12 +55,14 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_network")
-def test_missing_mnist_out_of_reach_is_refused_in_one_line_and_leaves_no_folder(tmp_path: Path) -> None:
+def test_missing_mnist_out_of_reach_is_refused_in_one_line_and_leaves_no_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "logitpair")
     (tmp_path / "there").mkdir()
     for root in (tmp_path / "missing" / "deeper", tmp_path / "there"):
         with pytest.raises(InputError, match="--data-dir: no MNIST under '.*-idx1-ubyte$") as caught:
             data.MNIST(root=root).train()
         assert str(root) in str(caught.value)
+        assert caplog.messages[-1] == f"--data-dir: no MNIST under '{root}'; it is downloaded to there"
         assert len(str(caught.value).splitlines()) == 1
     assert [path.name for path in tmp_path.rglob("*")] == ["there"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -61,3 +62,18 @@ def test_a_symbolic_link_stays_and_what_it_leads_to_is_written(tmp_path: Path) -
         assert (tmp_path / "elsewhere" / "file").read_text() == content
     assert (tmp_path / "link").is_symlink()
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["elsewhere", "file", "link"]
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_kept_read_only_a_file_of_this_content_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    atomic_write(tmp_path / "file", "finished")
+    monkeypatch.setattr(os, "replace", refuse)
+    atomic_write(tmp_path / "file", "finished")
+    for name, content in (("file", "other"), ("new", "finished")):
+        with pytest.raises(OSError, match=os.strerror(number)) as refused:
+            atomic_write(tmp_path / name, content)
+        assert refused.value.filename == str(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

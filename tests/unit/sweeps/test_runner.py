@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from logitpair.errors import InputError
 from logitpair.sweeps.runner import Outcome, environments, run_all
 
 
@@ -16,13 +17,12 @@ def test_jobs_share_threads_and_take_gpus_in_turn() -> None:
     assert [environment["CUDA_VISIBLE_DEVICES"] for environment in pinned] == ["4", "7", "4"]
 
 
-def test_a_run_ends_with_the_first_code_that_is_not_0_and_its_line() -> None:
-    runs = {"bad": [["--version"], ["train", "digits-apl"], ["audit"]], "good": [["--version"]]}
-    outcomes = dict(run_all(runs, environments(2, threads=1, gpus=[]), lambda: False))
-    assert outcomes["good"] == Outcome(0)
-    assert outcomes["bad"].code == 2
-    assert "digits-apl" in outcomes["bad"].message
-    assert "\n" not in outcomes["bad"].message
+def test_a_run_ends_with_the_first_command_that_is_refused_and_its_line_names_the_run() -> None:
+    runs = {"good": [["--version"]], "bad": [["--version"], ["train", "digits-apl"], ["audit"]]}
+    outcomes = run_all(runs, environments(1, threads=1, gpus=[]), lambda: False)
+    assert next(outcomes) == ("good", Outcome(0))
+    with pytest.raises(InputError, match="^bad: recipe: no recipe 'digits-apl'.*$"):
+        next(outcomes)
 
 
 def test_what_is_waiting_does_not_start_once_the_sweep_stops() -> None:

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from logitpair.config import parsing, recipes
-from logitpair.training.local_batches import LocalBatches
+from logitpair.training.local_batches import LocalBatches, micro_count
 
 
-def local_batches() -> LocalBatches:
-    config = parsing.resolve(recipes.load("digits-plain").run).config
+def local_batches(*settings: str) -> LocalBatches:
+    config = parsing.resolve(recipes.load("digits-plain").run, settings).config
     return LocalBatches(config, config.data.train(), torch.device("cpu"))
 
 
@@ -40,3 +40,17 @@ def test_a_standby_has_nothing() -> None:
     assert len(batch) == 0
     assert batch.global_size == 64
     assert batch.micro_batches(4) == []
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "size", "smallest"),
+    [(64, 1, 1, 48), (109, 1, 1, 1), (109, 1, 2, 0), (599, 1, 2, 1), (597, 2, 2, 3), (4, 2, 2, 1), (100, 4, 1, 25), (1, 1, 1, 1)],
+)
+def test_the_smallest_micro_batch_is_known_before_training(batch_size: int, accumulate: int, size: int, smallest: int) -> None:
+    batches = local_batches("--batch_size", str(batch_size), "--accumulate", str(accumulate))
+    assert batches.examples == 1200
+    assert batches.smallest(size) == smallest
+    if smallest:
+        dealt = [batches.at(step, rank, size) for step in (0, batches.per_epoch - 1) for rank in range(size)]
+        counted = [batch.micro_batches(micro_count(batches.config, batch.global_size, size)) for batch in dealt]
+        assert min(len(micro) for batch in counted for micro in batch) == smallest

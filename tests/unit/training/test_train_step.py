@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import failing
+from torch import nn
+
+from logitpair import InputError
+from logitpair.config import parsing, recipes
+from logitpair.training.train_step import check_one_image
 
 NETWORK = """
 from torch import nn
@@ -26,3 +33,14 @@ def test_a_last_batch_of_one_image_names_the_batch_size(
     line = failing(capsys, "train", "digits-plain", *options, "--out", str(tmp_path / "run"))
     assert "batch_size: BatchNorm cannot train on a single value a channel" in line
     assert "another than 109" in line
+    assert not (tmp_path / "run" / "metrics.jsonl").exists(), "it is known before the first step"
+
+
+@pytest.mark.parametrize(("recipe", "refused"), [("digits-plain", True), ("digits-clp", True), ("digits-trades", False)])
+def test_one_image_is_refused_where_the_objective_leaves_it_alone(recipe: str, refused: bool) -> None:
+    config = parsing.resolve(recipes.load(recipe).run, ["--batch_size", "109"]).config
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(1, 10))
+    x, y = torch.rand(1, 1, 8, 8), torch.zeros(1, dtype=torch.int64)
+    with pytest.raises(InputError, match="^batch_size: BatchNorm") if refused else contextlib.nullcontext():
+        check_one_image(config, model, x, y)
+    assert model[1].num_batches_tracked == 0  # type: ignore[union-attr]

@@ -64,8 +64,8 @@ def run(arguments: Namespace) -> None:
         for path in write_target(name, plan, records):
             console.print(f"Wrote {path}")
     if failed:
-        name, why = next(iter(failed.items()))
-        raise ArithmeticError(f"{len(failed)} runs failed, such as {name}: {why}")
+        why = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise ArithmeticError(f"{len(failed)} of {len(plan.runs)} runs failed: {why}")
 
 
 def _targets(given: Sequence[str], scale: str) -> list[str]:
