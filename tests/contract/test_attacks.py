@@ -44,6 +44,12 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
         "whole_box": Iterated(lp.Linf(1.0), chains=2, kicks=2, steps=2, first_steps=2),
         "eps_0": Iterated(lp.Linf(0.0), chains=2, kicks=1, steps=2, first_steps=2),
     },
+    "NFGSM": {
+        "default": lp.attacks.NFGSM(BALL),
+        "no_noise": lp.attacks.NFGSM(BALL, noise=0.0),
+        "whole_box": lp.attacks.NFGSM(lp.Linf(1.0)),
+        "eps_0": lp.attacks.NFGSM(lp.Linf(0.0)),
+    },
     "PGD": {
         "default": PGD(BALL, step_size=0.04, steps=4),
         "restarts": PGD(BALL, step_size=0.04, steps=2, restarts=3),
@@ -84,6 +90,7 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
 NOT_RANDOM = {
     *("PGD-bim", "PGD-eps_0", "PGD-fgsm", "PGD-step_ll", "PGD-iter_ll"),
     *("APGD-eps_0", "DiversifiedPGD-eps_0", "IteratedLocalSearch-eps_0", "Square-eps_0", "Unperturbed-default"),
+    *("NFGSM-no_noise", "NFGSM-eps_0"),
 }
 
 

@@ -5,6 +5,7 @@ from logitpair.attacks.backward_smoothing import SmoothBackward
 from logitpair.attacks.base import Attack, AttackResult, Unperturbed
 from logitpair.attacks.diversified_pgd import DiversifiedPGD
 from logitpair.attacks.iterated_local_search import IteratedLocalSearch
+from logitpair.attacks.n_fgsm import NFGSM
 from logitpair.attacks.pgd import PGD, bim, fgsm, r_step
 from logitpair.attacks.shorthand import grid, paper_suite, parse
 from logitpair.attacks.square import Square
@@ -13,6 +14,7 @@ from logitpair.attacks.targets import LeastLikely, RandomTarget, Target
 
 __all__ = [
     "APGD",
+    "NFGSM",
     "PGD",
     "Attack",
     "AttackResult",
