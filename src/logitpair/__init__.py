@@ -22,6 +22,8 @@ _HOMES = {
     "Linf": "threat",
     "Transfer": "evaluation.transfer",
     "Verification": "evaluation.verify",
+    "as_art": "models.other_libraries",
+    "as_foolbox": "models.other_libraries",
     "audit": "auditing.audit",
     "evaluate": "evaluation.evaluate",
     "load": "runs.run_directory",
@@ -40,6 +42,7 @@ if TYPE_CHECKING:  # and so a type checker reports any other name
     from logitpair.evaluation.result import Evaluation as Evaluation
     from logitpair.evaluation.transfer import Transfer as Transfer, transfer as transfer
     from logitpair.evaluation.verify import Verification as Verification, verify as verify
+    from logitpair.models.other_libraries import as_art as as_art, as_foolbox as as_foolbox
     from logitpair.runs.run_directory import load as load
     from logitpair.threat import Linf as Linf
 else:

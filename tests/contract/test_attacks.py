@@ -8,6 +8,7 @@ import inspect
 import json
 from collections.abc import Callable
 
+import foreign_attacks
 import pytest
 import torch
 from devices import devices
@@ -43,6 +44,11 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
         "exhaustive": Iterated(BALL, chains=3, kicks=6, steps=2, first_steps=2).without_early_stop(),
         "whole_box": Iterated(lp.Linf(1.0), chains=2, kicks=2, steps=2, first_steps=2),
         "eps_0": Iterated(lp.Linf(0.0), chains=2, kicks=1, steps=2, first_steps=2),
+    },
+    "External": {
+        "default": lp.attacks.External(BALL, attack=foreign_attacks.signed_step),
+        "outside": lp.attacks.External(BALL, attack=foreign_attacks.far_away),
+        "eps_0": lp.attacks.External(lp.Linf(0.0), attack=foreign_attacks.signed_step),
     },
     "NFGSM": {
         "default": lp.attacks.NFGSM(BALL),
@@ -90,7 +96,7 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
 NOT_RANDOM = {
     *("PGD-bim", "PGD-eps_0", "PGD-fgsm", "PGD-step_ll", "PGD-iter_ll"),
     *("APGD-eps_0", "DiversifiedPGD-eps_0", "IteratedLocalSearch-eps_0", "Square-eps_0", "Unperturbed-default"),
-    *("NFGSM-no_noise", "NFGSM-eps_0"),
+    *("NFGSM-no_noise", "NFGSM-eps_0", "External-default", "External-outside", "External-eps_0"),
 }
 
 

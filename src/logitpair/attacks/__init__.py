@@ -4,6 +4,7 @@ from logitpair.attacks.apgd import APGD
 from logitpair.attacks.backward_smoothing import SmoothBackward
 from logitpair.attacks.base import Attack, AttackResult, Unperturbed
 from logitpair.attacks.diversified_pgd import DiversifiedPGD
+from logitpair.attacks.external import External
 from logitpair.attacks.iterated_local_search import IteratedLocalSearch
 from logitpair.attacks.n_fgsm import NFGSM
 from logitpair.attacks.pgd import PGD, bim, fgsm, r_step
@@ -20,6 +21,7 @@ __all__ = [
     "AttackResult",
     "BlockStart",
     "DiversifiedPGD",
+    "External",
     "IteratedLocalSearch",
     "LeastLikely",
     "RandomTarget",

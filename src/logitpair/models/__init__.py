@@ -4,6 +4,7 @@ from logitpair.models.inception import InceptionV3
 from logitpair.models.inference import compute_logits, count_logits, frozen_eval
 from logitpair.models.load_model import preprocessing, read_model
 from logitpair.models.normalized import Normalized
+from logitpair.models.other_libraries import as_art, as_foolbox
 from logitpair.models.preact_resnet import PreActResNet, PreActResNet18, WideResNet
 from logitpair.models.pretrained import Timm
 from logitpair.models.resnet import ResNet101, ResNetV2_50, SmallResNetV2
@@ -24,6 +25,8 @@ __all__ = [
     "SmallResNetV2",
     "Timm",
     "WideResNet",
+    "as_art",
+    "as_foolbox",
     "compute_logits",
     "count_logits",
     "frozen_eval",
