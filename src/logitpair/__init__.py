@@ -25,6 +25,8 @@ _HOMES = {
     "Threat": "threat",
     "Transfer": "evaluation.transfer",
     "Verification": "evaluation.verify",
+    "as_art": "models.other_libraries",
+    "as_foolbox": "models.other_libraries",
     "audit": "auditing.audit",
     "certify": "certification.certify",
     "evaluate": "evaluation.evaluate",
@@ -46,6 +48,7 @@ if TYPE_CHECKING:  # and so a type checker reports any other name
     from logitpair.evaluation.result import Evaluation as Evaluation
     from logitpair.evaluation.transfer import Transfer as Transfer, transfer as transfer
     from logitpair.evaluation.verify import Verification as Verification, verify as verify
+    from logitpair.models.other_libraries import as_art as as_art, as_foolbox as as_foolbox
     from logitpair.runs.run_directory import load as load
     from logitpair.threat import L2 as L2, Linf as Linf, Threat as Threat
 else:

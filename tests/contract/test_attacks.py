@@ -8,6 +8,7 @@ import inspect
 import json
 from collections.abc import Callable
 
+import foreign_attacks
 import pytest
 import torch
 from devices import devices
@@ -45,6 +46,17 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
         "whole_box": Iterated(lp.Linf(1.0), chains=2, kicks=2, steps=2, first_steps=2),
         "eps_0": Iterated(lp.Linf(0.0), chains=2, kicks=1, steps=2, first_steps=2),
         "l2": Iterated(ROUND, chains=3, kicks=6, steps=2, first_steps=2),
+    },
+    "External": {
+        "default": lp.attacks.External(BALL, attack=foreign_attacks.signed_step),
+        "outside": lp.attacks.External(BALL, attack=foreign_attacks.far_away),
+        "eps_0": lp.attacks.External(lp.Linf(0.0), attack=foreign_attacks.signed_step),
+    },
+    "NFGSM": {
+        "default": lp.attacks.NFGSM(BALL),
+        "no_noise": lp.attacks.NFGSM(BALL, noise=0.0),
+        "whole_box": lp.attacks.NFGSM(lp.Linf(1.0)),
+        "eps_0": lp.attacks.NFGSM(lp.Linf(0.0)),
     },
     "PGD": {
         "default": PGD(BALL, step_size=0.04, steps=4),
@@ -93,6 +105,7 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
 NOT_RANDOM = {
     *("PGD-bim", "PGD-eps_0", "PGD-fgsm", "PGD-step_ll", "PGD-iter_ll"),
     *("APGD-eps_0", "DiversifiedPGD-eps_0", "IteratedLocalSearch-eps_0", "Square-eps_0", "Unperturbed-default"),
+    *("NFGSM-no_noise", "NFGSM-eps_0", "External-default", "External-outside", "External-eps_0"),
 }
 
 

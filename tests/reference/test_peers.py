@@ -163,3 +163,27 @@ def test_the_benchmark_of_agreement_computes_in_full_precision(
         torch.set_float32_matmul_precision(before)
     assert seen == ["ieee"]
     assert json.loads((tmp_path / "out.json").read_text())["accuracy"]["ours"]["total"] == 100
+
+
+def test_attacks_of_other_libraries_run_as_ours(trained: nn.Module, sample: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    foolbox, torchattacks = foolbox_module(monkeypatch), pytest.importorskip("torchattacks")
+    evasion = pytest.importorskip("art.attacks.evasion")
+    sized = {"steps": STEPS, "random_start": False}
+    functions = {
+        "foolbox": lambda model, x, y, threat: foolbox.attacks.LinfPGD(abs_stepsize=STEP, **sized)(
+            lp.as_foolbox(model), x, y, epsilons=threat.eps
+        )[1],
+        "torchattacks": lambda model, x, y, threat: torchattacks.PGD(model, eps=threat.eps, alpha=STEP, **sized)(x, y),
+        "art": lambda model, x, y, threat: evasion.ProjectedGradientDescentPyTorch(
+            lp.as_art(model, (1, 8, 8)), eps=threat.eps, eps_step=STEP, max_iter=STEPS, verbose=False
+        ).generate(x.numpy(), y.numpy()),
+    }
+    attacks = {name: lp.attacks.External(lp.Linf(EPS), attack=function) for name, function in functions.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        record = lp.evaluate(trained, sample, attacks=attacks | {"ours": OURS}).record
+    correct = {name: attack.correct for name, attack in record.attacks.items()}
+    assert 0 < correct["ours"] < record.clean.correct
+    assert set(correct.values()) == {correct["ours"]}
+    for name in functions:
+        assert record.attacks[name].gradient_evaluations_per_example == pytest.approx(STEPS, abs=1)

@@ -4,7 +4,9 @@ from logitpair.attacks.apgd import APGD
 from logitpair.attacks.backward_smoothing import SmoothBackward
 from logitpair.attacks.base import Attack, AttackResult, Unperturbed
 from logitpair.attacks.diversified_pgd import DiversifiedPGD
+from logitpair.attacks.external import External
 from logitpair.attacks.iterated_local_search import IteratedLocalSearch
+from logitpair.attacks.n_fgsm import NFGSM
 from logitpair.attacks.pgd import PGD, bim, fgsm, r_step
 from logitpair.attacks.shorthand import grid, paper_suite, parse
 from logitpair.attacks.square import Square
@@ -13,11 +15,13 @@ from logitpair.attacks.targets import LeastLikely, RandomTarget, Target
 
 __all__ = [
     "APGD",
+    "NFGSM",
     "PGD",
     "Attack",
     "AttackResult",
     "BlockStart",
     "DiversifiedPGD",
+    "External",
     "IteratedLocalSearch",
     "LeastLikely",
     "RandomTarget",

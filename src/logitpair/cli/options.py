@@ -147,6 +147,16 @@ def check_file(option: str, path: Path | None, example: str) -> None:
         raise InputError(f"{option}: '{path}' cannot be written, since '{above}' is {'read-only' if above.is_dir() else 'no folder'}")
 
 
+def random_images(shape: str, images: int) -> torch.Tensor:
+    """So many images of random pixels, of the shape that ``--shape`` gives."""
+    import torch
+
+    size = shape.split("x")
+    if len(size) != 3 or not all(part.isdecimal() and int(part) for part in size):
+        raise InputError(f"--shape: '{shape}' is none; accepted: channels x height x width, such as 3x299x299")
+    return torch.rand((images, *map(int, size)), generator=torch.Generator().manual_seed(0))
+
+
 def refuse_given(arguments: Namespace, options: Iterable[str], why: str) -> None:
     """Refuse options that would be ignored."""
     for option in options:

@@ -1,6 +1,7 @@
 """Data sets, one a file, each yielding uint8 or [0, 1] float images ``[channels, height, width]`` and integer labels."""
 
 from logitpair.data.batching import Data, batches, collate, count, first, select, to_pixels
+from logitpair.data.cifar import CIFAR10, CIFAR100
 from logitpair.data.data_fingerprint import fingerprint
 from logitpair.data.dataset import ImageData, MemoryImages, check_data
 from logitpair.data.digits import Digits
@@ -14,6 +15,8 @@ from logitpair.data.transforms import Augmentation
 from logitpair.data.webdataset import Shards, write_shards
 
 __all__ = [
+    "CIFAR10",
+    "CIFAR100",
     "MNIST",
     "SVHN",
     "Augmentation",

@@ -7,18 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from logitpair.data.class_folders import images_in
 from logitpair.data.dataset import ImageData, MemoryImages, held_out, require_folder
-from logitpair.data.image_dataset import Corrupt, check_splits, warn_of_skipped
-from logitpair.data.image_source import DamagedImage, map_in_threads, open_image
-from logitpair.data.transforms import Transform, check_scale
+from logitpair.data.image_dataset import Corrupt, check_splits
+from logitpair.data.small_images import augmented, decode
+from logitpair.data.transforms import check_scale
 from logitpair.errors import InputError
-from logitpair.runtime.lazy_imports import import_torchvision
 from logitpair.validate import whole
 
 SIZE = 64
@@ -73,12 +69,7 @@ class TinyImageNet(ImageData):
     def train(self) -> Dataset[Any]:
         self.test()  # what evaluation will need is looked at before hours of training
         images, kept = self._train
-        v2 = import_torchvision().transforms.v2
-        crop = [v2.RandomCrop(self.size, padding=self.padding)] if self.padding else []
-        if self.scale is not None:
-            crop = [v2.RandomResizedCrop(self.size, scale=self.scale, interpolation=v2.InterpolationMode.BICUBIC)]
-        steps = [*crop, v2.RandomHorizontalFlip()] if self.flip else crop
-        return AugmentedImages(images.part(0, kept), v2.Compose(steps)) if steps else images.part(0, kept)
+        return augmented(images.part(0, kept), self.size, padding=self.padding, scale=self.scale, flip=self.flip)
 
     def validation(self) -> MemoryImages:
         images, kept = self._train
@@ -119,30 +110,7 @@ class TinyImageNet(ImageData):
         return self._decode(files)[0]
 
     def _decode(self, files: Sequence[tuple[Path, int]]) -> tuple[MemoryImages, np.ndarray]:
-        """The images in this order, without damaged ones where these are skipped, and which of the files are among them."""
-        images = torch.zeros(len(files), 3, self.size, self.size, dtype=torch.uint8)
-        labels = torch.tensor([label for _, label in files])
-
-        def decode(position: int) -> bool:
-            path = files[position][0]
-            try:
-                image = open_image(path)
-            except DamagedImage:
-                if self.corrupt == "refuse":
-                    raise
-                return False
-            if image.size != (SIZE, SIZE):
-                found = "{}x{}".format(*image.size)
-                raise InputError(f"--data-dir: '{path}' is {found} pixels; accepted: {SIZE}x{SIZE} (others: logitpair.data.Folder)")
-            resized = image.resize((self.size, self.size), Image.Resampling.BOX)  # each pixel the mean of those it covers
-            images[position] = torch.from_numpy(np.array(resized)).permute(2, 0, 1)
-            return True
-
-        intact = np.fromiter(map_in_threads(decode, range(len(files)), "decoding Tiny ImageNet"), bool, len(files))
-        if not intact.all():
-            warn_of_skipped([str(path) for (path, _), found in zip(files, intact, strict=True) if not found], len(files))
-            images, labels = images[torch.from_numpy(intact)], labels[torch.from_numpy(intact)]
-        return MemoryImages(images, labels), intact
+        return decode(files, SIZE, size=self.size, corrupt=self.corrupt, description="decoding Tiny ImageNet")
 
     @property
     def _root(self) -> Path:
@@ -155,17 +123,3 @@ class TinyImageNet(ImageData):
             return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         except (FileNotFoundError, UnicodeDecodeError) as error:
             raise InputError(f"--data-dir: no text file '{path}'; the folder must be {LAYOUT}") from error
-
-
-class AugmentedImages(Dataset[tuple[Tensor, Tensor]]):
-    """Images held in memory, each transformed anew whenever it is read."""
-
-    def __init__(self, images: MemoryImages, transform: Transform) -> None:
-        self.images, self.transform = images, transform
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image, label = self.images[index]
-        return self.transform(image), label

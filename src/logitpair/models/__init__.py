@@ -5,6 +5,8 @@ from logitpair.models.inception import InceptionV3
 from logitpair.models.inference import compute_logits, count_logits, frozen_eval
 from logitpair.models.load_model import preprocessing, read_model
 from logitpair.models.normalized import Normalized
+from logitpair.models.other_libraries import as_art, as_foolbox
+from logitpair.models.preact_resnet import PreActResNet, PreActResNet18, WideResNet
 from logitpair.models.pretrained import Timm
 from logitpair.models.resnet import ResNet101, ResNetV2_50, SmallResNetV2
 from logitpair.models.revnet import RevNet, RevNet9
@@ -15,6 +17,8 @@ __all__ = [
     "InceptionV3",
     "LeNet",
     "Normalized",
+    "PreActResNet",
+    "PreActResNet18",
     "ResNet101",
     "ResNetV2_50",
     "RevNet",
@@ -23,6 +27,9 @@ __all__ = [
     "SmallResNetV2",
     "StridedConvNet",
     "Timm",
+    "WideResNet",
+    "as_art",
+    "as_foolbox",
     "compute_logits",
     "count_logits",
     "frozen_eval",

@@ -1,4 +1,4 @@
-"""The network that ``--model`` names: one of timm, a file that holds one, or an import path."""
+"""The network that ``--model`` names: one of timm, a file or a folder that holds one, one of a hub, or an import path."""
 
 import importlib
 import inspect
@@ -15,12 +15,16 @@ from torch import Tensor, nn
 from logitpair.errors import InputError, raised
 from logitpair.models.model_file import NetworkFile, kind_of
 from logitpair.models.normalized import Normalized, check_normalisation
+from logitpair.models.package import package_folder, published_config, read_config, read_package
 from logitpair.models.pretrained import Timm, require_timm
 from logitpair.storage.weights import load_weights, not_fetched, read_weights, without_prefix
 from logitpair.validate import type_name
 
 TIMM = "timm:"
-ACCEPTED = "timm:NAME, a TorchScript file, or an import path such as my_package.my_module.MyNet or my_module:make_net"
+ACCEPTED = (
+    "timm:NAME, hf:OWNER/NAME, a folder that `logitpair export` wrote, a TorchScript file, or an import path such as "
+    "my_package.my_module.MyNet or my_module:make_net"
+)
 FILES = (".pt", ".pth", ".pt2", ".ts", ".torchscript", ".jit", ".bin", ".ckpt", ".safetensors")
 
 
@@ -39,8 +43,9 @@ def read_model(
     Weights are read without running any.
 
     Args:
-        name: ``timm:NAME``, timm's network with its normalisation inside; the path of a TorchScript file or an exported program;
-            or an import path such as ``my_package.my_module.MyNet`` or ``my_module:make_net`` of a class or a function that is called
+        name: ``timm:NAME``, timm's network with its normalisation inside; the folder that ``logitpair export`` wrote, or
+            ``hf:OWNER/NAME[@REVISION]``, the same or timm's layout on a hub; the path of a TorchScript file or an exported program; or an
+            import path such as ``my_package.my_module.MyNet`` or ``my_module:make_net`` of a class or a function that is called
             without arguments. The current folder can be imported from.
         weights: a ``state_dict``, a ``.safetensors`` file or a run directory, for ``timm:`` and import paths.
         classes: number of logits, for ``timm:`` only; None: as many as ``weights`` have, or else as the published network has.
@@ -57,11 +62,16 @@ def read_model(
         raise InputError("--weights and --pretrained both give weights; accepted: one of them")
     if classes is not None and classes < 2:
         raise InputError(f"--classes must be at least 2, not {classes}")
-    _check_normalisation(name, mean, std)
+    folder = package_folder(name)
+    _check_normalisation(name, folder, mean, std)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # what stays random is the same every time
         if of_timm:
             model = _from_timm(name.removeprefix(TIMM), weights, classes, pretrained)
+        elif folder is not None:
+            if weights is not None:
+                raise InputError(f"--weights: '{name}' has weights of its own; accepted: --weights beside {TIMM}NAME or an import path")
+            model = read_package(folder)
         elif name and (Path(name).exists() or name.endswith(FILES) or "/" in name):
             model = _from_file(Path(name), weights)
         else:
@@ -86,31 +96,34 @@ class Preprocessing(NamedTuple):
 
 
 def preprocessing(name: str, size: int | None = None) -> Preprocessing:
-    """What timm notes of its network, for images of ``size`` or of the size that it notes; for any other network 224 pixels.
+    """What is noted of a network of timm or of a folder, for images of ``size`` or of the size noted; for any other network 224 pixels.
 
     Raises:
         InputError: for a name that timm does not know.
     """
-    if not name.startswith(TIMM):
-        return Preprocessing(224 if size is None else size)
-    timm = require_timm(name.removeprefix(TIMM), "--model")
-    try:
-        config: Any = timm.get_pretrained_cfg(name.removeprefix(TIMM))
-    except RuntimeError:  # an unknown tag, which building the network refuses
-        return Preprocessing(224)
-    if config.crop_mode != "center":
-        warnings.warn(f"--model: timm cuts images for {name} by '{config.crop_mode}'; here their centre is cropped", stacklevel=2)
-    seen: int = config.input_size[-1] if size is None else size
-    return Preprocessing(seen, math.floor(seen / config.crop_pct) if config.crop_pct < 1 else None, config.interpolation)
+    if name.startswith(TIMM):
+        timm = require_timm(name.removeprefix(TIMM), "--model")
+        try:
+            noted: dict[str, Any] = timm.get_pretrained_cfg(name.removeprefix(TIMM)).to_dict()
+        except RuntimeError:  # an unknown tag, which building the network refuses
+            noted = {}
+    else:
+        folder = package_folder(name)
+        noted = published_config(read_config(folder)) if folder else {}
+    if (mode := noted.get("crop_mode", "center")) != "center":
+        warnings.warn(f"--model: timm cuts images for {name} by '{mode}'; here their centre is cropped", stacklevel=2)
+    seen: int = noted.get("input_size", [224])[-1] if size is None else size
+    kept: float = noted.get("crop_pct", 1.0)
+    return Preprocessing(seen, math.floor(seen / kept) if kept < 1 else None, noted.get("interpolation", "bilinear"))
 
 
-def _check_normalisation(name: str, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+def _check_normalisation(name: str, folder: Path | None, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
     if mean is None and std is None:
         return
     if mean is None or std is None:
         given, other = ("--std", "--mean") if mean is None else ("--mean", "--std")
         raise InputError(f"{given} is given without {other}; they go together")
-    if name.startswith(TIMM):
+    if name.startswith(TIMM) or folder is not None:
         raise InputError(f"--mean, --std: '{name}' comes with its own normalisation; accepted: neither, or an import path instead")
     if len(mean) != len(std) or not mean:
         raise InputError(f"--mean has {len(mean)} numbers and --std {len(std)}; accepted: as many, one a channel")

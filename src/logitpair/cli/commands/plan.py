@@ -3,7 +3,7 @@
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.options import add_recipe, recipe_first, suggestion
+from logitpair.cli.options import add_recipe, random_images, recipe_first, suggestion
 from logitpair.cli.terminal import console, print_rows
 from logitpair.config.parsing import add_settings, build
 from logitpair.config.run_config import RunConfig
@@ -71,11 +71,7 @@ def _sample(config: RunConfig, images: int | None, shape: str | None) -> tuple[t
     if shape is not None:
         if images is None:
             raise InputError("--shape: is for where the data set is not at hand; --images must be given with it")
-        size = shape.split("x")
-        if len(size) != 3 or not all(part.isdecimal() and int(part) for part in size):
-            raise InputError(f"--shape: '{shape}' is none; accepted: channels x height x width, such as 3x299x299")
-        generator = torch.Generator().manual_seed(0)
-        return torch.rand((COUNTED, *map(int, size)), generator=generator), torch.arange(COUNTED), images
+        return random_images(shape, COUNTED), torch.arange(COUNTED), images
     try:
         dataset = config.data.train()
         x, y = next(batches(dataset, COUNTED, torch.device("cpu")))

@@ -79,6 +79,8 @@ def margin_histogram(ledger: Ledger, *, size: Size = PANEL) -> Plot | None:
     bins = np.ceil(finite / step - 1e-9).astype(int) - 1  # a margin of exactly 0 is not misclassified: it belongs to the bin below
     for colour, meaning, wrong in (("run-0", "still correct", False), ("bad", "misclassified", True)):
         numbers, counts = np.unique(bins[(bins >= 0) == wrong], return_counts=True)
+        if not len(numbers):  # bars of nothing have no colour that a legend could show
+            continue
         bars = plot.axes.bar(numbers * step, counts, 0.93 * step, align="edge", color=COLOURS[colour], alpha=0.75, label=meaning)
         for bar, number, count in zip(bars, numbers, counts, strict=True):
             plot.note(bar, [f"{number * step:.3g} to {(number + 1) * step:.3g}: {count:,}"])

@@ -20,7 +20,7 @@ from logitpair.report.figures.audit_figures import (
     margin_histogram,
     radius_plot,
 )
-from logitpair.report.figures.plot import Plot, svg_file
+from logitpair.report.figures.plot import Plot, css, svg_file
 
 
 def histogram(margins: object) -> Plot:
@@ -63,6 +63,7 @@ def test_margins_that_are_all_the_same_are_drawn(value: float) -> None:
     plot = histogram(np.full((2, 3), value))
     assert sum(bar.get_height() for bars in plot.axes.containers for bar in bars) == (6 if np.isfinite(value) else 0)
     assert plot.svg()
+    assert all(css(artist) for artist in plot.handles.values()), "the page draws a legend of them"
 
 
 def test_the_contour_is_where_the_margin_is_0_and_columns_go_to_the_right() -> None:

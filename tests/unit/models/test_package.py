@@ -1,0 +1,175 @@
+"""Folders of a network: ours, timm's, foreign ones, and one fetched from a hub, which is a local server in the layout of Hugging Face's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from logitpair import InputError
+from logitpair.models import SmallResNetV2, WideResNet, preprocessing, read_model
+from logitpair.models.package import Architecture, write_package
+from logitpair.runtime.lazy_imports import import_timm
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def wide() -> nn.Module:
+    return WideResNet(10, 1, classes=7).eval()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, wide: nn.Module) -> Path:
+    architecture = Architecture("logitpair.models.WideResNet", {"depth": 10, "width": 1, "classes": 7})
+    write_package(tmp_path / "net", architecture, wide, (3, 32, 32))
+    return tmp_path / "net"
+
+
+def test_what_was_written_is_read_with_its_size(folder: Path, wide: nn.Module, x: Tensor) -> None:
+    assert torch.equal(read_model(str(folder))(x), wide(x))
+    assert preprocessing(str(folder)) == (32, None, "bilinear")
+    assert preprocessing(str(folder), 48) == (48, None, "bilinear")
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_timms_own_layout_is_read_with_its_normalisation_and_its_crop(tmp_path: Path, x: Tensor, safe: bool) -> None:
+    timm = import_timm()
+    network = timm.create_model("test_resnet", num_classes=4).eval()
+    network.pretrained_cfg = network.pretrained_cfg | {"mean": (0.1, 0.2, 0.3), "std": (0.9, 0.8, 0.7), "crop_pct": 0.5}
+    timm.models.save_for_hf(network, tmp_path, safe_serialization=safe)
+    mean, std = torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1), torch.tensor([0.9, 0.8, 0.7]).view(3, 1, 1)
+    torch.testing.assert_close(read_model(str(tmp_path))(x), network((x - mean) / std))
+    assert preprocessing(str(tmp_path)) == (160, 320, "bilinear")
+
+
+def test_a_class_of_somebody_elses_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"my\.Net is none of logitpair\.models\.\*, .*; accepted: torch-export"):
+        write_package(tmp_path / "net", Architecture("my.Net", {}), nn.Linear(2, 2), (3, 32, 32))
+    assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{", "is no JSON"),
+        ("[1]", "names no network"),
+        ({"class_path": "os.system", "init_args": {"command": "touch made"}}, "names no network"),
+        ({"class_path": "logitpair.models.read_model", "init_args": {"name": "my:net"}}, "names no network"),
+        ({"class_path": "logitpair.models.load_model.importlib", "init_args": {}}, "names no network"),
+        ({"class_path": "logitpair.models.WideResNet", "init_args": [10]}, "names no network"),
+        ({"class_path": "logitpair.models.WideResNet", "init_args": {"depth": 11}}, "depth must be 6n"),
+        ({"class_path": "logitpair.models.WideResNet", "init_args": {"deep": 10}}, "raised TypeError"),
+        ({"class_path": "logitpair.models.WideResNet", "init_args": {"depth": 10, "width": 2}}, r"model.safetensors'? "),
+        ({"architecture": "test_resnet"}, "no num_classes"),
+        ({"architecture": "no_such_net", "num_classes": 3}, "timm has no 'no_such_net'"),
+    ],
+)
+def test_foreign_and_damaged_folders_are_refused_in_one_line(folder: Path, config: Any, message: str, no_shape_checks: None) -> None:
+    (folder / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    with pytest.raises(InputError, match=message) as refused:
+        read_model(str(folder))
+    assert "\n" not in str(refused.value)
+
+
+def test_options_that_exclude_the_folders_own_are_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "w.pt").touch()
+    for options, message in (
+        ({"weights": tmp_path / "w.pt"}, "--weights"),
+        ({"mean": [0.5], "std": [0.5]}, "--mean, --std"),
+        ({"classes": 3}, "--classes"),
+    ):
+        with pytest.raises(InputError, match=f"^{message}"):
+            read_model(str(folder), **options)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"^--model: weights: no file '.*model.safetensors'"):
+        read_model(str(folder))
+
+
+def test_published_weights_are_never_fetched_for_a_folder(tmp_path: Path, x: Tensor) -> None:
+    network = SmallResNetV2(classes=3, blocks=(1,), width=8).eval()
+    write_package(tmp_path, Architecture("logitpair.models.SmallResNetV2", {"classes": 3, "blocks": [1], "width": 8}), network, (3, 32, 32))
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["init_args"]["pretrained"] = True
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert torch.equal(read_model(str(tmp_path))(x), network(x))
+
+
+@pytest.fixture
+def hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A local server that holds ``someone/net``; the paths that were asked for."""
+    from huggingface_hub import constants
+
+    asked: list[str] = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            owner, _, rest = self.path.removeprefix("/").partition("/net/resolve/")
+            revision, _, name = rest.partition("/")
+            path = folder / name
+            if owner != "someone" or revision not in ("main", "v1", COMMIT) or not path.is_file():
+                code = "EntryNotFound" if owner == "someone" and revision in ("main", "v1", COMMIT) else "RepoNotFound"
+                self.send_response(404)
+                self.send_header("X-Error-Code", code)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            content = path.read_bytes()
+            self.send_response(200)
+            for key, value in (("X-Repo-Commit", COMMIT), ("ETag", f'"{hashlib.sha256(content).hexdigest()}"')):
+                self.send_header(key, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    yield asked
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_network_of_a_hub_is_fetched_with_its_revision(hub: list[str], wide: nn.Module, x: Tensor) -> None:
+    assert torch.equal(read_model("hf:someone/net@v1")(x), wide(x))
+    assert {path.split("/resolve/")[1] for path in hub if "/resolve/" in path} == {"v1/config.json", "v1/model.safetensors"}
+    assert preprocessing("hf:someone/net").size == 32
+
+
+def test_weights_of_older_tools_are_read_from_a_hub(hub: list[str], folder: Path, wide: nn.Module, x: Tensor) -> None:
+    torch.save(safetensors.torch.load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    assert torch.equal(read_model("hf:someone/net")(x), wide(x))
+
+
+def test_what_a_hub_does_not_have_is_one_line(hub: list[str]) -> None:
+    for name, message in (("hf:someone/other", "cannot fetch"), ("hf:someone/net@v2", "cannot fetch"), ("hf:net", "OWNER/NAME")):
+        with pytest.raises(InputError, match=f"^--model: .*{message}") as refused:
+            read_model(name)
+        assert "\n" not in str(refused.value)

@@ -1,0 +1,56 @@
+"""What is written of a run's network gives the run's logits, or is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import logitpair as lp
+from logitpair import InputError
+from logitpair.models import read_model
+from logitpair.runs import export as module
+from logitpair.runs.export import export_run
+
+X = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def run(digits_run: Path, tmp_path: Path) -> Path:
+    shutil.copytree(digits_run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(("format", "name"), [("safetensors", "exported"), ("torch-export", "exported.pt2")])
+def test_what_was_written_gives_the_logits_of_the_run(run: Path, format: module.Format, name: str) -> None:
+    out = export_run(run, format, X)
+    assert out == run / name
+    more = torch.rand(7, 1, 8, 8)
+    torch.testing.assert_close(read_model(str(out))(more), lp.load(run)(more), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("format", ["safetensors", "torch-export"])
+def test_another_network_than_the_runs_is_noticed(run: Path, format: module.Format, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slightly_off(name: str) -> torch.nn.Module:
+        model = read_model(name)
+        with torch.no_grad():
+            next(p for p in model.parameters() if p.ndim == 1).add_(0.01)
+        return model
+
+    monkeypatch.setattr(module, "read_model", slightly_off)
+    with pytest.raises(InputError, match=r"^--format: '.*' gives logits that differ by .* of their spread"):
+        export_run(run, format, X)
+
+
+def test_a_network_that_torch_cannot_follow_is_one_line(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Branching(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1) if x.sum() > 0 else -x.flatten(1)
+
+    monkeypatch.setattr(module.run_directory, "load_network", lambda *arguments: Branching())
+    with pytest.raises(InputError, match="^--format torch-export: Branching cannot be exported") as refused:
+        export_run(run, "torch-export", X)
+    assert "\n" not in str(refused.value)
+    assert not (run / "exported.pt2").exists()
