@@ -131,7 +131,8 @@ def audit(
         origin = provenance(model, device, world, began)
     robust = Accuracy(**accuracy(ledger.still_correct))
     proven = None if certified is None else Accuracy(**accuracy(ledger.certified))
-    verdict, reason = decide(reference, audited or robust, findings, stop, examples)
+    undecided = None if certified is None else int(ledger.searchable.sum())
+    verdict, reason = decide(reference, audited or robust, findings, stop, examples, undecided)
     record = AuditResults(
         name="audit",
         **origin,

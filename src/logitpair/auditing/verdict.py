@@ -14,12 +14,15 @@ MASKING = {  # checks that a masked gradient fails, of the network and of the at
 }
 
 
-def decide(reference: Accuracy, audited: Accuracy, findings: Sequence[Finding], stop: Stop, examples: int) -> tuple[Verdict, str]:
+def decide(
+    reference: Accuracy, audited: Accuracy, findings: Sequence[Finding], stop: Stop, examples: int, undecided: int | None = None
+) -> tuple[Verdict, str]:
     """The verdict, and the reason in one sentence; ``reference`` and ``audited`` are of the same images, of all ``examples`` or fewer.
 
     ``overestimated``: of the same images the audit broke so many more that the reference attack's number is at least ``MATERIAL`` too high.
     PGD leaves a point or two more than the best searches on honest networks too. ``trustworthy`` needs a search that nothing blinded and
-    that is not expected to break ``MATERIAL`` more.
+    that is not expected to break ``MATERIAL`` more; or a certificate that leaves fewer images ``undecided``, neither broken nor certified:
+    then no search however strong would break more, and none needs to be trusted.
     """
     theirs, ours = f"{reference.top1:.2%}", f"{audited.top1:.2%}"
     gap, (low, high) = _paired(reference.correct - audited.correct, audited.total)
@@ -40,7 +43,8 @@ def decide(reference: Accuracy, audited: Accuracy, findings: Sequence[Finding], 
         return "inconclusive", f"{left}: give a larger budget, or compare the images"
     apart = f"{100 * (gap or missed):.1f} points {'above' if gap else 'below'}"
     numbers = f"the reference attack's {theirs} is {apart} the audit's {ours}" if gap or missed else f"both leave {ours}"
-    if reference.top1 >= MATERIAL:  # what is as good as 0 cannot be too high
+    proven = undecided is not None and undecided < MATERIAL * examples
+    if reference.top1 >= MATERIAL and not proven:  # what is as good as 0 cannot be too high
         if blinding := [finding.check for finding in findings if finding.forbids_trust]:
             why = f"{', '.join(blinding)} failed, so that the search may be blind too"
             return "inconclusive", f"{numbers}, but {why}; rely on searches without gradients, or on the network without what hides them"

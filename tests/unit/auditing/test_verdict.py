@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from logitpair.auditing.scheduler import Stop
-from logitpair.auditing.verdict import decide
+from logitpair.auditing.verdict import bracket, decide
 from logitpair.evaluation.confidence import wilson
 from logitpair.storage.results import Accuracy, Finding
 
@@ -74,3 +74,22 @@ def test_what_blinds_the_search_forbids_trust_but_not_what_it_proved() -> None:
     assert word == "inconclusive"
     assert "eps failed, and the search's strength could not be tested" in reason
     assert decided(2, 0, 300, check(forbids_trust=True), further=30.0)[0] == "trustworthy"  # nothing to be too high by
+
+
+def test_a_certificate_that_leaves_little_open_needs_no_search_to_be_trusted() -> None:
+    stop = Stop("the budget is spent", converged=False, further_breaks=40.0)
+
+    def word(undecided: int | None) -> str:
+        return decide(accuracy(200), accuracy(198), [check(forbids_trust=True)], stop, 1000, undecided)[0]
+
+    assert (word(None), word(30), word(29)) == ("inconclusive", "inconclusive", "trustworthy")
+    assert decide(accuracy(200), accuracy(150), [], stop, 1000, 0)[0] == "overestimated"
+    assert decide(accuracy(200), accuracy(200), [check(blocks=True)], stop, 1000, 0)[0] == "inconclusive"
+
+
+def test_the_bracket_says_how_much_is_open() -> None:
+    assert bracket(None, accuracy(200)) == ""
+    assert bracket(accuracy(150), accuracy(180)).endswith(
+        "between the certified 50.00% and the audited 60.00%: 10.00 points are not decided"
+    )
+    assert bracket(accuracy(180), accuracy(180)).endswith("every image is decided")
