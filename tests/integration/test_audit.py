@@ -107,6 +107,10 @@ def test_a_network_and_photos_of_ones_own(tmp_path: Path) -> None:
     found = lp.Audit.load(tmp_path / "out" / "audit")
     assert found.results["threat"]["init_args"]["eps"] == pytest.approx(8 / 255)
     assert found.results["network"]["name"].endswith("net.pt")
+    options = ["--model", str(tmp_path / "net.pt"), *where[:-1], str(tmp_path / "l2"), "--norm", "l2", "--eps", "1.5", "--budget", "10"]
+    done = commands.run(tmp_path / "l2-logs", "audit", *options)
+    assert done.code == 0, done.stderr
+    assert lp.Audit.load(tmp_path / "l2" / "audit").results["threat"] == {"class_path": "logitpair.threat.L2", "init_args": {"eps": 1.5}}
 
 
 @pytest.mark.parametrize(
@@ -115,6 +119,8 @@ def test_a_network_and_photos_of_ones_own(tmp_path: Path) -> None:
         (["--eps", "x"], "--eps: 'x' is no number"),
         (["--eps=-1/255"], "--eps: '-1/255' is no radius; accepted: above 0 and at most 1"),
         (["--eps", "0"], "--eps: '0' is no radius"),
+        (["--norm", "l1"], "--norm: 'l1' is not accepted; accepted: linf, l2"),
+        (["--norm", "l2"], "--norm: needs --eps, as the radius of Linf(eps="),
         (["--precision", "int8"], "--precision: 'int8' is not accepted; accepted: float32, bfloat16, auto"),
         (["--attacks", "pgdll_25_5_5"], "--attacks: the first one must be an untargeted PGD"),
         (["--budget", "0"], "budget must be above 0"),

@@ -15,6 +15,8 @@ from logitpair.errors import InputError
 
 _LIST = "a list such as [a,b]"
 _ACCEPTED = {"float": "a number", "int": "a whole number", "bool": "true or false", "tuple": _LIST, "list": _LIST, "Sequence": _LIST}
+# what the second of two classes that a setting may have says, where the first is not meant
+_OTHER_CLASS = re.compile(r"- Import path \S+ does not correspond to a subclass of \w+\n\s*- (?:(?:Problem with|Parser key) .*:\s+)*(.*)")
 
 
 @contextlib.contextmanager
@@ -24,7 +26,7 @@ def refusals() -> Generator[None]:
         yield
     except InputError:
         raise
-    except (ArgumentError, TypeError, ValueError, RuntimeError) as error:
+    except (ArgumentError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, InputError):
             cause = cause.__cause__ or cause.__context__
@@ -58,9 +60,10 @@ def one_line(error: BaseException) -> str:
     This alone knows jsonargparse's wording, and leaves what it does not recognise as it is.
     """
     whole, innermost, cause = str(error), error, error.__cause__
-    while cause is not None and _first_line(cause) in whole:
+    while cause is not None and _first_line(str(cause)) in whole:
         innermost, cause = cause, cause.__cause__
-    reason = _first_line(innermost)
+    said = other[1] if (other := _OTHER_CLASS.search(whole)) else str(innermost)
+    reason = _first_line(said)
     keys = re.findall(r'Parser key "([\w.]+)":', whole.partition(reason)[0])
     if wrong_type := re.match(r"Expected an? <class '(?:\w+\.)*(\w+)'>(.*)", reason):
         reason = f"expected {_ACCEPTED.get(wrong_type[1], f'a {wrong_type[1]}')}{wrong_type[2]}"
@@ -74,11 +77,11 @@ def one_line(error: BaseException) -> str:
         with contextlib.suppress(ImportError, AttributeError, ValueError):
             accepted = inspect.signature(pkgutil.resolve_name(classes[-1])).parameters
             reason = f"{reason} by {classes[-1]}; accepted: {', '.join(accepted)}"
-    value = re.search(r"\. Got value: (.*)", str(innermost))
+    value = re.search(r"\. Got value: (.*)", said)
     found = f", not '{value[1]}'" if value and "Namespace(" not in value[1] else ""
     return ": ".join([*filter(None, [".".join(keys)]), reason + found])
 
 
-def _first_line(error: BaseException) -> str:
+def _first_line(said: str) -> str:
     """Without the value that jsonargparse appends."""
-    return str(error).partition("\n")[0].partition(". Got value: ")[0]
+    return said.partition("\n")[0].partition(". Got value: ")[0]

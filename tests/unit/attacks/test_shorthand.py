@@ -135,6 +135,10 @@ def test_accuracy_under_each_attack_does_not_depend_on_the_batch_size(
         ("bim_16_2_10", bim(lp.Linf(16 / 255), step_size=2 / 255, steps=10)),
         ("fgsm_16", fgsm(lp.Linf(16 / 255))),
         ("pgd_76.5_2.55_40x50", PGD(lp.Linf(76.5 / 255), step_size=2.55 / 255, steps=40, restarts=50)),
+        ("l2pgd_0.5_0.05_40x3", PGD(lp.L2(0.5), step_size=0.05, steps=40, restarts=3)),
+        ("l2iterrnd_1.5_0.1_20", bim(lp.L2(1.5), step_size=0.1, steps=20, target=RandomTarget())),
+        ("l2fgsm_1.5", fgsm(lp.L2(1.5))),
+        ("l2rstepll_300", r_step(lp.L2(300), target=LeastLikely())),
     ],
 )
 def test_what_the_shorthand_means(text: str, attack: PGD) -> None:
@@ -171,6 +175,7 @@ def test_a_name_from_any_sizes_parses_to_them_within_rounding(eps: float, step_s
     "text",
     [
         *("", "pgd", "pgd_16", "pgd_16_2", "pgd_16_2_10_3", "pgdl_16_2_10", "PGD_16_2_10", "pgd_16_2_1.5", "pgd_-16_2_10", "pgd_16_2_10x"),
+        *("l1pgd_16_2_10", "l2", "l2_0.5", "l2pgd_0.5", "pgdl2_0.5_0.1_3", "l2l2pgd_0.5_0.1_3"),
         *("fgsm_16_2_10", "stepll_16_2_10", "fgsm_", "fgsm", "pgd_8/255_2_10", "pgd_16_2_10 ", "pgd_.5_2_10", "pgd_nan_2_10", "clean"),
     ],
 )
@@ -189,6 +194,8 @@ def test_what_is_no_shorthand_is_refused_with_what_is(text: str) -> None:
         ("pgd_16_2_10x0", "restarts"),
         ("stepll_0", "eps"),
         ("rstepll_0", "eps"),
+        ("l2fgsm_0", "eps"),
+        ("l2bim_0.5_0.1_10x5", "l2bim starts at the image.*accepted: l2bim_0.5_0.1_10$"),
         ("bim_16_2_10x5", "bim starts at the image.*accepted: bim_16_2_10$"),
         ("stepll_16x5", "restart"),
         (f"pgd_{'9' * 400}_2_10", "eps"),
@@ -236,3 +243,14 @@ def test_a_grid_of_nothing_is_refused(empty: str) -> None:
 def test_a_grid_of_unknown_attacks_is_refused() -> None:
     with pytest.raises(InputError, match="'apgd'.*accepted: fgsm"):
         grid(kinds=["pgd", "apgd"], eps=[0.1], step_size=[0.1], steps=[1])
+
+
+def test_a_suite_and_a_grid_in_l2() -> None:
+    found = paper_suite(eps=0.5, step_size=0.1, steps=5, norm=lp.L2)
+    assert {attack.threat for attack in found.values()} == {lp.L2(0.5)}
+    assert found["pgd_ll"] == parse("l2pgdll_0.5_0.1_5")
+    sizes = grid(kinds=["pgd", "fgsm"], eps=[0.5, 1.5], step_size=[0.1], steps=[5], norm=lp.L2)
+    assert list(sizes) == ["l2pgd_0.5_0.1_5", "l2pgd_1.5_0.1_5", "l2fgsm_0.5", "l2fgsm_1.5"]
+    assert {name: parse(name) for name in sizes} == sizes
+    with pytest.raises(InputError, match="norm: the class Threat has no shorthands; accepted: logitpair.Linf, logitpair.L2"):
+        grid(kinds=["pgd"], eps=[0.5], step_size=[0.1], steps=[5], norm=lp.Threat)

@@ -33,6 +33,14 @@ def test_the_smallest_blocks_are_a_28th_of_the_height() -> None:
         assert any(torch.equal(image, image[::n, ::n].repeat_interleave(n, 0).repeat_interleave(n, 1)) for n in (2, 3, 21))
 
 
+@pytest.mark.parametrize(("start", "length"), [(SignStart(), 0.1), (BlockStart(), 0.2)])
+def test_starts_in_l2_have_their_length(start: SignStart | BlockStart, length: float) -> None:
+    x = torch.full((20, 2, 8, 8), 0.5)
+    change = start.draw(lp.L2(0.2), x, ExampleStreams(0, torch.arange(20))) - x
+    torch.testing.assert_close(change.flatten(1).norm(dim=1), torch.full((20,), length))
+    torch.testing.assert_close(change.abs(), torch.full_like(x, length / 128**0.5))
+
+
 @pytest.mark.parametrize(("start", "move"), [(SignStart(), 0.1), (BlockStart(), 0.2)])
 def test_each_half_of_the_draws_leads_to_one_corner(start: SignStart | BlockStart, move: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Uniform numbers are at least 0 and below 1: one half of them is below 0.5, and 0.5 begins the other."""

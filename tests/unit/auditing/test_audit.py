@@ -91,6 +91,24 @@ def test_ledger_and_results_agree(audited: lp.Audit) -> None:
     assert {"check", "passed", "evidence", "advice"} <= results["findings"][0].keys()
 
 
+def test_an_audit_in_l2(trained: nn.Module, sample: Pair) -> None:
+    x, y = sample[0][:12].float(), sample[1][:12]
+    ball = lp.L2(0.8)
+    found = lp.audit(trained, (x, y), threat=ball, budget=15, progress=False)
+    results, ledger = found.results, found.ledger
+    assert results["threat"] == {"class_path": "logitpair.threat.L2", "init_args": {"eps": 0.8}}
+    assert results["reference"]["parameters"]["init_args"]["step_size"] == pytest.approx(0.8 / 30)
+    assert ledger["distance"].max() == pytest.approx(0.8, abs=1e-5)
+    assert results["robust_accuracy"]["correct"] <= results["reference"]["correct"]
+    assert results["robust_accuracy"]["correct"] <= results["robust_accuracy_8_bit"]["correct"] < results["clean"]["correct"]
+    clean, x_adv = (torch.from_numpy(ledger[f"gallery/{name}"]) for name in ("x", "x_adv"))
+    assert ball.contains(x_adv, clean).all()
+    assert trained(x_adv).argmax(1).tolist() == ledger["prediction"][: len(clean)].tolist()
+    assert [point["eps"] for point in results["eps_curve"]] == pytest.approx([0, 0.4, 0.8, 1.6, 8])  # of 64 pixels
+    assert results["eps_curve"][-1]["top1"] == 0
+    assert ledger["surface/margin"].shape[1:] == (5, 5)
+
+
 def test_every_break_is_one_on_a_fresh_forward(model: nn.Module, audited: lp.Audit) -> None:
     x, x_adv = (torch.from_numpy(audited.ledger[f"gallery/{name}"]) for name in ("x", "x_adv"))
     assert lp.Linf(0.05).contains(x_adv, x).all()

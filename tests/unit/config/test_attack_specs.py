@@ -68,6 +68,16 @@ def test_a_mapping_with_the_suite_at_sizes_of_its_own(tmp_path: Path) -> None:
     assert found == {"pgd": parse("pgd_16_2_10"), **paper_suite(eps=76.5 / 255, step_size=2.55 / 255, steps=40)}
 
 
+def test_attacks_in_l2(tmp_path: Path) -> None:
+    init_args = "init_args: {threat: {class_path: logitpair.L2, init_args: {eps: 1.5}}, step_size: 0.1, steps: 4}"
+    suite = "paper_suite: {eps: 0.5, step_size: 0.1, steps: 5, norm: logitpair.L2}"
+    found = read_attacks(write(tmp_path, f"pgd: {{class_path: logitpair.attacks.PGD, {init_args}}}\n{suite}\n"))
+    expected = {"pgd": lp.attacks.PGD(lp.L2(1.5), step_size=0.1, steps=4), **paper_suite(eps=0.5, step_size=0.1, steps=5, norm=lp.L2)}
+    assert found == expected
+    assert read_attacks("paper", found["pgd"]) == paper_suite(eps=1.5, step_size=0.1, steps=4, norm=lp.L2)
+    assert read_attacks("l2pgd_0.5_0.1_5") == {"l2pgd_0.5_0.1_5": lp.attacks.PGD(lp.L2(0.5), step_size=0.1, steps=5)}
+
+
 def test_an_attack_may_have_any_name(tmp_path: Path) -> None:
     names = ("help", "config", "a.b", "my attack", "1")
     assert read_attacks(write(tmp_path, json.dumps(dict.fromkeys(names, describe(DEFAULT))))) == dict.fromkeys(names, DEFAULT)
@@ -84,6 +94,11 @@ def test_what_names_no_attack_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="--attacks: '.*': no such attack; accepted: KIND_EPS .*paper.*YAML") as refused:
         read_attacks(text)
     assert "\n" not in str(refused.value)
+
+
+IN_L2 = (
+    "a: {class_path: logitpair.attacks.PGD, init_args: {step_size: 1, steps: 1, threat: {class_path: logitpair.L2, init_args: {GIVEN}}}}"
+)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +118,20 @@ def test_what_names_no_attack_is_refused(text: str) -> None:
         ("a: {class_path: logitpair.Linf, init_args: {eps: 0.1}}", "a: .*Attack"),
         ("a: {class_path: logitpair.attacks.PGD, init_args: {threat: {eps: -0.1}, step_size: 1, steps: 1}}", "a: eps must be at least 0"),
         (
+            IN_L2.replace("GIVEN", "eps: -1"),
+            "a: eps must be at least 0, not -1",
+        ),
+        (
+            IN_L2.replace("GIVEN", "ep: 1"),
+            "a: .*threat: Option 'ep' is not accepted by logitpair.L2; accepted: eps",
+        ),
+        (
+            IN_L2.replace("GIVEN", "eps: x"),
+            "a: .*threat.eps: expected a number, not 'x'",
+        ),
+        ("grid: {eps: [0.1], step_size: [0.1], steps: [1], norm: logitpair.L3}", "grid: module 'logitpair' has no attribute 'L3'"),
+        ("grid: {eps: [0.1], step_size: [0.1], steps: [1], norm: l2}", "grid: norm: expected an import path"),
+        (
             "a: {class_path: logitpair.attacks.PGD, init_args: {threat: {eps: 0.1}, step_size: x, steps: 1}}",
             "a: .*step_size: expected a number, not 'x'",
         ),
@@ -117,7 +146,7 @@ def test_what_names_no_attack_is_refused(text: str) -> None:
         ("paper_suite: {eps: 0.1, steps: 2}", "paper_suite: .*required: step_size"),
         (
             "paper_suite: {eps: 0.1, step_size: 0.1, steps: 2, restarts: 2}",
-            "paper_suite: .*no 'restarts'; accepted: eps, step_size, steps, early_stop$",
+            "paper_suite: .*no 'restarts'; accepted: eps, step_size, steps, early_stop, norm$",
         ),
         ("paper_suite: {eps: 0.1, step_size: 0.1, steps: 1.5}", "paper_suite: steps: expected a whole number"),
         ("paper_suite: {eps: 0, step_size: 0.1, steps: 1}", "paper_suite: eps must be above 0"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import logitpair as lp
 from logitpair import InputError
 from logitpair.attacks import LeastLikely
 from logitpair.config import attack_specs, parsing, recipes
@@ -58,6 +59,16 @@ def refused(*overrides: str) -> str:
 )
 def test_a_wrong_type_names_the_settings_whole_name(option: str, value: str, message: str) -> None:
     assert refused(f"--{option}", value) == message
+
+
+def test_a_radius_alone_is_of_the_l_infinity_ball_and_another_threat_model_has_its_class() -> None:
+    run = recipes.load("digits-alp").run
+    assert parsing.resolve(run).config.objective.attack.threat == lp.Linf(0.2)
+    assert parsing.resolve(run, ["--objective.attack.threat.eps", "51/255"]).config.objective.attack.threat == lp.Linf(0.2)
+    for path in ("logitpair.L2", "L2"):
+        settings = parsing.resolve(run, ["--objective.attack.threat", path, "--objective.attack.threat.eps", "1.5"])
+        assert settings.config.objective.attack.threat == lp.L2(1.5)
+        assert parsing.resolve(settings.values, ["--objective.attack.threat.eps", "0.5"]).config.objective.attack.threat == lp.L2(0.5)
 
 
 def test_what_a_class_in_a_union_refuses_keeps_its_own_words() -> None:

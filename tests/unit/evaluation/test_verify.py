@@ -17,6 +17,7 @@ import logitpair as lp
 from logitpair import InputError
 from logitpair.attacks import PGD
 from logitpair.evaluation.adversarial_cache import AdversarialImages
+from logitpair.storage.class_path import describe
 
 BALL = lp.Linf(0.1)
 ATTACKS = {"pgd": PGD(BALL, step_size=0.03, steps=4), "bim": PGD(BALL, step_size=0.03, steps=3, random_start=False).without_early_stop()}
@@ -66,6 +67,29 @@ def test_kept_images_do_again_what_the_evaluation_says(model: nn.Module, other: 
     written = json.loads(path.read_text())
     assert written["holds"] is True
     assert written["weights"] == evaluation.results["weights"]
+
+
+def test_images_of_an_l2_ball_are_held_to_it(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    suite = {"pgd": PGD(lp.L2(1.2), step_size=0.4, steps=6)}
+    evaluation = evaluate(model, sample, tmp_path, attacks=suite, curve=[0, 0.6, 1.2])
+    assert evaluation.results["attacks"]["pgd"]["largest_distance"] == pytest.approx(1.2)
+    accuracies = [point["top1"] for point in evaluation.results["curve"]]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert accuracies[0] > accuracies[2]
+    verification = verify(model, sample, evaluation, tmp_path)
+    assert verification.holds
+    (attack,) = verification.attacks
+    assert attack.recorded == attack.again <= attack.eight_bit <= attack.again + 2
+    record = evaluation.record.attacks["pgd"]
+    smaller = record.parameters | {"init_args": record.parameters["init_args"] | {"threat": describe(lp.L2(1.0))}}
+    held = msgspec.structs.replace(evaluation.record, attacks={"pgd": msgspec.structs.replace(record, parameters=smaller)})
+    assert verify(model, sample, replace(evaluation, record=held), tmp_path).attacks[0].outside > 10
+    smaller["init_args"]["threat"] = {"class_path": "logitpair.attacks.PGD", "init_args": {}}
+    with pytest.raises(InputError, match="attack 'pgd': logitpair.attacks.PGD is no threat model"):
+        verify(model, sample, replace(evaluation, record=held), tmp_path)
+    smaller["init_args"]["threat"] = {"class_path": "nowhere.Ball", "init_args": {}}
+    with pytest.raises(InputError, match="attack 'pgd': its threat model nowhere.Ball cannot be imported"):
+        verify(model, sample, replace(evaluation, record=held), tmp_path)
 
 
 def test_an_image_that_rounding_moves_out_of_the_ball_breaks_nothing(model: nn.Module, sample: Pair, tmp_path: Path) -> None:

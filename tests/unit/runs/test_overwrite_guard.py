@@ -169,6 +169,8 @@ def test_an_audit_is_written_over_by_one_of_as_many_images_in_the_same_ball_alon
         InputError, match="^--eps: .* holds an audit of 20 images at eps 0.1, this one has 0.2; move that folder away first"
     ):
         refuse_overwriting_audit(tmp_path, task(), lp.Linf(0.2))
+    with pytest.raises(InputError, match="^--norm: .* holds an audit of 20 images at eps 0.1 in Linf, this one is in L2"):
+        refuse_overwriting_audit(tmp_path, task(), lp.L2(0.1))
     fewer = EvaluationTask(model=nn.Identity(), test=(DATA[0][:5], DATA[1][:5]))
     with pytest.raises(InputError, match="^--examples: .* holds an audit of 20 images at eps 0.1, this one has 5"):
         refuse_overwriting_audit(tmp_path, fewer, lp.Linf(0.1))

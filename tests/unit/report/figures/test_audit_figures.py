@@ -99,6 +99,12 @@ def test_radii_are_evenly_spaced_with_the_audited_one_marked() -> None:
     assert (mark.get_text(), mark.xy[0]) == ("audited", 1)
 
 
+def test_a_plane_in_l2_goes_along_the_gradient_itself() -> None:
+    in_l2 = audit(threat={"class_path": "logitpair.threat.L2", "init_args": {"eps": 0.2}})
+    for known, label in ((in_l2, "along the gradient →"), (audit(), "along the gradient\N{RIGHT SINGLE QUOTATION MARK}s sign →")):
+        assert landscape_plots(known, ledger())[0].axes.get_xlabel() == label
+
+
 def test_the_figures_are_whole_and_those_there_is_something_to_draw_for() -> None:
     figures = audit_figures(audit(), ledger())
     assert set(figures) == {"convergence", "restarts", "surfaces", "eps"}

@@ -84,6 +84,19 @@ def test_accuracy_against_eps_has_bands_and_marks_the_radius_and_guessing() -> N
     assert eps_plot([("a", 0, evaluation(curve=()))]) is None
 
 
+def test_the_norm_of_a_curve_is_that_of_its_attack() -> None:
+    threat = {"class_path": "logitpair.threat.L2", "init_args": {"eps": 0.2}}
+    round_attack = attack(137, parameters={"class_path": "logitpair.attacks.PGD", "init_args": {"threat": threat}})
+    in_l2 = evaluation(attacks={"pgd": round_attack})
+    labels = {"eps: distance in L2": [in_l2], "eps": [in_l2, evaluation()]}
+    for label, results in labels.items():
+        plot = eps_plot([(f"run {i}", i, each) for i, each in enumerate(results)])
+        assert plot
+        assert plot.axes.get_xlabel() == label
+        assert any(note.startswith("run 0 at eps 0.1 in L2: 80.0% (") for note in notes(plot))
+        assert ("evaluated at 0.2 in L2" in texts(plot)) == (len(results) == 1), "two balls have one radius"
+
+
 @pytest.mark.parametrize(
     ("results", "names"),
     [(suite(), ["attacks", "eps", "steps", "restarts"]), (evaluation(black_box={}), ["eps"]), (evaluation(curve=()), [])],

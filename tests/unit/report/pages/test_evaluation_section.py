@@ -11,6 +11,7 @@ from handmade_runs import CLASSES, X, accuracy, attack, black_box, evaluation, m
 
 from logitpair.report.pages.evaluation_section import published_rows
 from logitpair.report.pages.gallery import gallery
+from logitpair.report.text.format import Ball
 from logitpair.storage.results import NO_CLASS, Published
 
 DASH = "\N{EN DASH}"
@@ -69,7 +70,7 @@ def test_absent_fields_draw_nothing(tmp_path: Path) -> None:
 def test_a_card_says_what_happened_to_an_image(predictions: list[list[int]], shown: list[tuple[str, str, str]]) -> None:
     ledger = {"gallery/x": X, "gallery/x_adv": np.clip(X + 0.2, 0, 1)}
     ledger |= {key: np.asarray(column) for key, column in zip(("y", "clean/prediction", "prediction"), predictions, strict=True)}
-    (page,) = gallery("Title", ledger, "gallery/x_adv", "prediction", CLASSES, "pgd", [0.2])
+    (page,) = gallery("Title", ledger, "gallery/x_adv", "prediction", CLASSES, "pgd", [Ball(0.2)])
     outcomes = re.findall(r'<li class="([\w-]+)"', page)
     captions = [caption.replace("&lt;", "<").replace("&gt;", ">") for caption in re.findall(r"<figcaption>(.*?)</figcaption>", page)]
     assert list(zip(captions[::3], captions[1::3], outcomes, strict=True)) == shown

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from handmade_audits import audit
-from handmade_runs import CLASSES, accuracy, curve, evaluation
+from handmade_runs import CLASSES, accuracy, attack, curve, evaluation
 
 from logitpair.report.records import Run
 from logitpair.report.text.summary import Summary, lead, summarize
@@ -45,6 +45,18 @@ def test_runs_under_other_conditions_are_not_ranked() -> None:
     summary = head(here=evaluation(), there=evaluation(data=DataSet(name="cars", split="test", class_names=CLASSES)))
     assert "different conditions" in summary.headline
     assert "differ in data" in summary.paragraph
+
+
+def test_the_norm_is_said_where_it_is_not_of_single_pixels() -> None:
+    l2 = {"threat": {"class_path": "logitpair.threat.L2", "init_args": {"eps": 8 / 255}}}
+    round_attack = attack(137, parameters={"class_path": "logitpair.attacks.PGD", "init_args": l2})
+    round_run, square_run = evaluation(attacks={"pgd": round_attack}, curve=curve(eps0=193, eps0_5=150)), evaluation()
+    assert "when an image may be changed by up to 0.0314 in L2 (95%" in head(run=round_run).paragraph
+    assert "when each pixel may be changed by up to 0.2 (95%" in head(run=square_run).paragraph
+    assert "differ in eps, attacks" in (both := head(one=round_run, two=square_run).paragraph).replace(" and ", ", ")
+    assert "under attack at eps = 0.0314 in L2 and" in both
+    assert not head(run=round_run).doubts, "0.5 in L2 turns no image grey"
+    assert "correctly when an image may be changed by up to 0.0314 in L2, whatever" in head(run=audit(110, **l2)).paragraph
 
 
 def test_signs_of_a_weak_attack_are_given() -> None:
