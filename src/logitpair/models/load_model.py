@@ -17,12 +17,13 @@ from logitpair.models.model_file import NetworkFile, kind_of
 from logitpair.models.normalized import Normalized, check_normalisation
 from logitpair.models.package import package_folder, published_config, read_config, read_package
 from logitpair.models.pretrained import Timm, require_timm
+from logitpair.models.robustbench import ROBUSTBENCH, from_robustbench
 from logitpair.storage.weights import load_weights, not_fetched, read_weights, without_prefix
 from logitpair.validate import type_name
 
 TIMM = "timm:"
 ACCEPTED = (
-    "timm:NAME, hf:OWNER/NAME, a folder that `logitpair export` wrote, a TorchScript file, or an import path such as "
+    "timm:NAME, robustbench:NAME, hf:OWNER/NAME, a folder that `logitpair export` wrote, a TorchScript file, or an import path such as "
     "my_package.my_module.MyNet or my_module:make_net"
 )
 FILES = (".pt", ".pth", ".pt2", ".ts", ".torchscript", ".jit", ".bin", ".ckpt", ".safetensors")
@@ -43,10 +44,10 @@ def read_model(
     Weights are read without running any.
 
     Args:
-        name: ``timm:NAME``, timm's network with its normalisation inside; the folder that ``logitpair export`` wrote, or
-            ``hf:OWNER/NAME[@REVISION]``, the same or timm's layout on a hub; the path of a TorchScript file or an exported program; or an
-            import path such as ``my_package.my_module.MyNet`` or ``my_module:make_net`` of a class or a function that is called
-            without arguments. The current folder can be imported from.
+        name: ``timm:NAME``, timm's network with its normalisation inside; ``robustbench:NAME``, one of RobustBench's zoo; the folder that
+            ``logitpair export`` wrote, or ``hf:OWNER/NAME[@REVISION]``, the same or timm's layout on a hub; the path of a TorchScript file
+            or an exported program; or an import path such as ``my_package.my_module.MyNet`` or ``my_module:make_net`` of a class or a
+            function that is called without arguments. The current folder can be imported from.
         weights: a ``state_dict``, a ``.safetensors`` file or a run directory, for ``timm:`` and import paths.
         classes: number of logits, for ``timm:`` only; None: as many as ``weights`` have, or else as the published network has.
         pretrained: load the weights that timm publishes (needs the network).
@@ -55,7 +56,7 @@ def read_model(
     Raises:
         InputError: naming the option, for what leads to no network, weights that do not fit it, and options that exclude each other.
     """
-    of_timm = name.startswith(TIMM)
+    of_timm, of_zoo = name.startswith(TIMM), name.startswith(ROBUSTBENCH)
     if not of_timm and (pretrained or classes is not None):
         raise InputError(f"{'--pretrained' if pretrained else '--classes'} is for {TIMM}NAME only, and --model is '{name}'")
     if weights is not None and pretrained:
@@ -63,15 +64,15 @@ def read_model(
     if classes is not None and classes < 2:
         raise InputError(f"--classes must be at least 2, not {classes}")
     folder = package_folder(name)
-    _check_normalisation(name, folder, mean, std)
+    _check_normalisation(name, of_timm or of_zoo or folder is not None, mean, std)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # what stays random is the same every time
         if of_timm:
             model = _from_timm(name.removeprefix(TIMM), weights, classes, pretrained)
-        elif folder is not None:
+        elif folder is not None or of_zoo:
             if weights is not None:
                 raise InputError(f"--weights: '{name}' has weights of its own; accepted: --weights beside {TIMM}NAME or an import path")
-            model = read_package(folder)
+            model = read_package(folder) if folder else from_robustbench(name.removeprefix(ROBUSTBENCH))
         elif name and (Path(name).exists() or name.endswith(FILES) or "/" in name):
             model = _from_file(Path(name), weights)
         else:
@@ -96,7 +97,7 @@ class Preprocessing(NamedTuple):
 
 
 def preprocessing(name: str, size: int | None = None) -> Preprocessing:
-    """What is noted of a network of timm or of a folder, for images of ``size`` or of the size noted; for any other network 224 pixels.
+    """What is noted of a network of timm, a zoo or a folder, for images of ``size`` or of the size noted; for any other network 224 pixels.
 
     Raises:
         InputError: for a name that timm does not know.
@@ -107,6 +108,8 @@ def preprocessing(name: str, size: int | None = None) -> Preprocessing:
             noted: dict[str, Any] = timm.get_pretrained_cfg(name.removeprefix(TIMM)).to_dict()
         except RuntimeError:  # an unknown tag, which building the network refuses
             noted = {}
+    elif name.startswith(ROBUSTBENCH):
+        noted = {"input_size": [224 if name.startswith(f"{ROBUSTBENCH}imagenet") else 32]}
     else:
         folder = package_folder(name)
         noted = published_config(read_config(folder)) if folder else {}
@@ -117,13 +120,13 @@ def preprocessing(name: str, size: int | None = None) -> Preprocessing:
     return Preprocessing(seen, math.floor(seen / kept) if kept < 1 else None, noted.get("interpolation", "bilinear"))
 
 
-def _check_normalisation(name: str, folder: Path | None, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+def _check_normalisation(name: str, has_own: bool, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
     if mean is None and std is None:
         return
     if mean is None or std is None:
         given, other = ("--std", "--mean") if mean is None else ("--mean", "--std")
         raise InputError(f"{given} is given without {other}; they go together")
-    if name.startswith(TIMM) or folder is not None:
+    if has_own:
         raise InputError(f"--mean, --std: '{name}' comes with its own normalisation; accepted: neither, or an import path instead")
     if len(mean) != len(std) or not mean:
         raise InputError(f"--mean has {len(mean)} numbers and --std {len(std)}; accepted: as many, one a channel")
