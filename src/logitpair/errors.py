@@ -17,3 +17,8 @@ def raised(error: BaseException) -> str:
     """What code of the user's raised, in one line: ``raised ValueError: no weights``."""
     message = " ".join(str(error).split())
     return f"raised {type(error).__name__}{f': {message}' if message else ''}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine's memory, or a GPU's, was too small; PyTorch says it of the first by a plain ``RuntimeError``."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)

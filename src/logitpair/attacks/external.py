@@ -14,7 +14,7 @@ from logitpair.attacks.base import Attack, Images, Labels, RandomSource
 from logitpair.errors import InputError
 from logitpair.models.inference import compute_logits
 from logitpair.rng import uniform_number
-from logitpair.threat import Linf
+from logitpair.threat import AnyThreat
 from logitpair.validate import check_labels, kind_of, type_name
 
 
@@ -35,7 +35,7 @@ class External(Attack):
         InputError: when called, for a function that returns anything else.
     """
 
-    threat: Linf
+    threat: AnyThreat
     _: KW_ONLY
     attack: Callable[..., Any]
 

@@ -7,7 +7,7 @@ from torch import nn
 from logitpair import losses
 from logitpair.attacks.base import Attack, Images, Labels, RandomSource, gradient_of
 from logitpair.models.inference import compute_logits
-from logitpair.threat import Linf
+from logitpair.threat import AnyThreat
 from logitpair.validate import check_labels, fraction
 
 
@@ -26,7 +26,7 @@ class NFGSM(Attack):
     code. Departs from that in taking the gradient with the model in eval mode.
     """
 
-    threat: Linf
+    threat: AnyThreat
     _: KW_ONLY
     noise: float = 2 / 3
 

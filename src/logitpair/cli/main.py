@@ -1,12 +1,13 @@
 """The command line: runs a command, and turns bad input into one line and an exit code."""
 
+import contextlib
 import io
 import os
 import re
 import sys
 import warnings
 
-from logitpair.errors import InputError
+from logitpair.errors import InputError, first_line, is_out_of_memory
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,6 +39,11 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(error, f"error: cannot read or write {error.filename or 'a file'}: {error.strerror or error}", 2)
     except ArithmeticError as error:
         return _fail(error, f"error: {error}", 3)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        lacking = first_line(error).partition(" GPU ")[0]
+        return _fail(error, f"error: out of memory ({lacking}); fewer images at once take less: --batch-size, in training batch_size", 2)
     except KeyboardInterrupt as error:
         return _fail(error, str(error) or f"interrupted; {'files written before are whole' if begun else 'nothing was begun'}", 130)
 
@@ -49,11 +55,16 @@ def _without_worker(message: str) -> str:
 
 
 def _warn(message: Warning | str, *where: object) -> None:
-    print(f"logitpair: warning: {message}", file=sys.stderr)
+    _print(f"warning: {message}")
 
 
 def _fail(error: BaseException, message: str, code: int) -> int:
-    if os.environ.get("LOGITPAIR_TRACEBACK"):
+    if os.environ.get("LOGITPAIR_TRACEBACK", "0") not in ("", "0"):
         raise error
-    print(f"logitpair: {message}", file=sys.stderr)
+    _print(message)
     return code
+
+
+def _print(message: str) -> None:
+    with contextlib.suppress(OSError):  # a log on a full disk is no reason to end the work, nor to end it with another code
+        print(f"logitpair: {message}", file=sys.stderr)

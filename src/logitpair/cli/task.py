@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.options import add_options, check_folder, device_of, refuse_given
-from logitpair.errors import InputError, raised
+from logitpair.errors import InputError, is_out_of_memory, raised
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +62,12 @@ def results_folder(arguments: Namespace) -> Path:
     check_folder(arguments.out)
     refuse_given(arguments, ("checkpoint",), "goes with a run; a model is given by --model and --weights")
     path = Path(arguments.model)
-    return arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", path.stem if path.is_file() else arguments.model)
+    out = arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", path.stem if path.is_file() else arguments.model)
+    photos = arguments.data_dir
+    classes = [] if photos is None else [photos / split for split in ("val", "test") if (photos / split).is_dir()] or [photos]
+    if any(out.resolve().is_relative_to(folder.resolve()) for folder in classes):
+        raise InputError(f"--out: '{out}' lies among the classes of --data-dir and would be taken for one; give a folder elsewhere")
+    return out
 
 
 def parse_sources(texts: Sequence[str] | None) -> dict[str, Path]:
@@ -93,7 +98,7 @@ def joined(arguments: Namespace) -> Generator[World]:
     except (InputError, OSError, Warning):
         raise
     except Exception as error:  # the network is the user's and may raise anything
-        if arguments.get("model") is None:
+        if arguments.get("model") is None or is_out_of_memory(error):
             raise
         raise InputError(f"--model: {arguments.model} {raised(error)}") from error
 

@@ -1,5 +1,6 @@
 """What the terminal shows: what the library logs, tables, and the command to go on with."""
 
+import contextlib
 import logging
 import shlex
 import sys
@@ -19,7 +20,8 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
-            print(f"logitpair: {record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
+            with contextlib.suppress(OSError):  # as in `main`
+                print(f"logitpair: {record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
         else:
             console.print(record.getMessage())
 

@@ -28,7 +28,12 @@ class _Loader(_Fastest):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+class _Dumper(yaml.SafeDumper):
+    """The like, which quotes a text that would be read as a number."""
+
+
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,11 @@ def read_yaml(path: Path) -> Any:
         raise InputError(f"{path} is not YAML: {line}{error.problem}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not YAML: {first_line(error)}") from error
+
+
+def to_yaml(content: Any) -> str:
+    """What ``read_yaml`` reads, keys in their order."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False)
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

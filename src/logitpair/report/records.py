@@ -15,6 +15,7 @@ from logitpair.report.text.format import call, pairs
 from logitpair.storage.atomic_files import read_json_lines
 from logitpair.storage.result_files import Ledger, OtherSchema, read_ledger, read_record
 from logitpair.storage.results import AuditResults, CertificateResults, EvaluationResults, Results, SweepPoint, SweepResults, Training
+from logitpair.storage.run_folder import CONFIG, no_run
 from logitpair.sweeps import record
 
 _Results = TypeVar("_Results", bound=Results)
@@ -52,7 +53,7 @@ class Run:
 def load_run(folder: Path) -> Run:
     """Read a run directory; whatever is not there yet is left empty, but where nothing is it is refused."""
     if not folder.is_dir():
-        raise InputError(f"RUN: no folder '{folder}'; give one that `logitpair train` wrote")
+        raise no_run(folder, "")
     metrics = [line for line in read_json_lines(folder / "metrics.jsonl") if "step" in line]
     evaluated, audited, trained = folder.glob("evaluation/*/results.json"), folder / "audit" / "results.json", folder / "training.json"
     evaluate = f"logitpair evaluate {folder} --name"
@@ -60,6 +61,8 @@ def load_run(folder: Path) -> Run:
     evaluations = [pair for pair in read if pair]
     certified = folder / "certificate" / "results.json"
     if not metrics and not evaluations and not audited.exists() and not certified.exists():
+        if not (folder / CONFIG).is_file():
+            raise no_run(folder, "holds no evaluation, no audit and no metrics")
         raise InputError(f"RUN: '{folder}' holds no evaluation, no audit and no metrics; run `logitpair evaluate {folder}` first")
     evaluations.sort(key=lambda pair: (pair[0].name != "test", -pair[0].examples, pair[0].white_box.top1, pair[0].name))
     audit, audit_ledger = (audited.exists() and _read(audited, AuditResults, f"logitpair audit {folder}")) or (None, {})

@@ -2,18 +2,16 @@
 
 import contextlib
 import logging
-import os
 
 import torch
 
 from logitpair.config import parsing
-from logitpair.errors import InputError
 from logitpair.reproduction.plan import Plan
 from logitpair.reproduction.records import recipe_of
 from logitpair.runs import run_directory
 from logitpair.runtime.progress import Progress
 from logitpair.runtime.signals import GracefulStop
-from logitpair.sweeps.runner import run_all
+from logitpair.sweeps.runner import refuse_torchrun, run_all
 from logitpair.sweeps.sweep import slots
 
 logger = logging.getLogger("logitpair")
@@ -38,8 +36,7 @@ def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str
         InputError: for what a command refuses when it sees its data and its network.
         KeyboardInterrupt: after SIGINT or SIGTERM; the runs under way are saved, and the same plan goes on.
     """
-    if "RANK" in os.environ:
-        raise InputError("reproduce: start it without torchrun; it uses several GPUs by itself")
+    refuse_torchrun("reproduce")
     prepare(plan, device)
     steps = plan.steps()
     done = sum(step.done for step in steps)

@@ -1,13 +1,13 @@
 """The run directory: its settings, and the network that it holds."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 from torch import nn
 
 from logitpair.config import parsing, recipes
@@ -18,6 +18,7 @@ from logitpair.errors import InputError
 from logitpair.runtime import precision
 from logitpair.storage import checkpoint, run_lock
 from logitpair.storage.atomic_files import atomic_write
+from logitpair.storage.run_folder import CONFIG, no_run
 from logitpair.storage.weights import load_weights, read_weights
 
 RESULT_NEUTRAL = (
@@ -41,19 +42,21 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: Settings) -> No
     Raises:
         InputError: for a folder of something else, other settings, and a run that another process trains.
     """
-    path, settings = run / "config.yaml", Settings(settings.config, _absolute(settings.values))
+    path, settings = run / CONFIG, Settings(settings.config, _absolute(settings.values))
     foreign = run.exists() and any(not file.name.startswith(".") for file in run.iterdir())  # before others write their config.yaml
     if path.exists():
         before = _read(path)["run"]
         begun = checkpoint.path_of(run).exists()  # until then a mistaken setting may be mended
-        if begun and (changes := differing(before, settings)):
+        with _of_file(path):
+            changes = differing(before, settings) if begun else []
+        if changes:
             key, old, now = changes[0]
             raise InputError(
                 f"--out: {run} was begun with {key} = {old}, now it is {now}; resume with the same settings, or train into another folder"
             )
     elif foreign:
         raise InputError(f"--out: {run} is not empty and holds no run; give a new folder")
-    content = yaml.safe_dump({"recipe": recipe, "scale": scale or "paper", "run": settings.values}, sort_keys=False)
+    content = recipes.to_yaml({"recipe": recipe, "scale": scale or "paper", "run": settings.values})
     with run_lock.held(run, shared=settings.config.elastic.workers is not None):  # several elastic workers write the same
         if not path.exists() or path.read_text(encoding="utf-8") != content:  # a finished run may be kept read-only
             atomic_write(path, content)
@@ -78,16 +81,15 @@ def differing(old: Mapping[str, Any], new: Settings, besides: tuple[str, ...] = 
 
 def load_config(run: Path, *, data_dir: Path | None = None) -> tuple[dict[str, Any], RunConfig]:
     """The content of a run's ``config.yaml`` and the settings it describes, with the data in ``data_dir`` if given."""
-    path = run / "config.yaml"
-    if not run.is_dir():
-        raise InputError(f"RUN: no folder '{run}'; give one that `logitpair train` wrote")
+    path = run / CONFIG
     if not path.is_file():
-        raise InputError(f"RUN: '{run}' holds no config.yaml; give a folder that `logitpair train` wrote")
+        raise no_run(run, f"holds no {CONFIG}")
     content = _read(path)
     network = content["run"]["model"].get("init_args") or {}
     if network.get("pretrained"):
         network["pretrained"] = False  # the run's own weights replace them
-    return content, parsing.resolve(content["run"], data_dir=data_dir).config
+    with _of_file(path):
+        return content, parsing.resolve(content["run"], data_dir=data_dir).config
 
 
 def load(run: Path | str, *, which: Literal["last", "best"] = "last", device: torch.device | str = "cpu") -> nn.Module:
@@ -114,10 +116,21 @@ def load_network(run: Path, config: RunConfig, which: Literal["last", "best"], d
     return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
+@contextmanager
+def _of_file(path: Path) -> Generator[None]:
+    """A block in which the refusal of a setting, other than one of the command line, names the file that holds it."""
+    try:
+        yield
+    except InputError as error:
+        if str(error).startswith("--"):
+            raise
+        raise InputError(f"'{path}': {error}") from error
+
+
 def _read(path: Path) -> dict[str, Any]:
     content = recipes.read_yaml(path)
     run = content.get("run") if isinstance(content, dict) else None
-    if not isinstance(run, dict) or not {"recipe", "scale"} <= content.keys():
+    if not isinstance(run, dict) or not all(isinstance(content.get(key), str) for key in ("recipe", "scale")):
         raise InputError(f"'{path}' is damaged or not the config of a run")
     required = [field.name for field in fields(RunConfig) if field.default is field.default_factory is MISSING]
     missing = [name for name in required if name not in run] or [name for name in ("data", "model") if not isinstance(run[name], dict)]

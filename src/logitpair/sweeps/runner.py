@@ -33,6 +33,12 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
+def refuse_torchrun(command: str) -> None:
+    """Refuse to be one of several processes of ``torchrun``, each of which would start all runs."""
+    if "RANK" in os.environ:
+        raise InputError(f"{command}: start it without torchrun; it uses several GPUs by itself")
+
+
 def environments(jobs: int, *, threads: int, gpus: Sequence[str]) -> list[dict[str, str]]:
     """The environment of each job: its threads, and the one GPU it sees, taken in turn where there are more jobs than GPUs."""
     pinned = [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {} for i in range(jobs)]
@@ -95,7 +101,7 @@ def _run(shown: str | None, commands: Commands, environment: Mapping[str, str], 
     with (
         tempfile.TemporaryFile("w+", errors="replace") as errors,
         subprocess.Popen(  # noqa: S603  (our own command line)
-            [sys.executable, "-m", "logitpair.sweeps.child", json.dumps(commands), *([shown] if shown else [])],
+            [*_python(), "-m", "logitpair.sweeps.child", json.dumps(commands), *([shown] if shown else [])],
             env={**os.environ, **environment, "LOGITPAIR_TRACEBACK": ""},  # an error is one line
             stdin=subprocess.PIPE,  # open as long as this process lives
             stdout=None if shown else subprocess.DEVNULL,
@@ -112,6 +118,12 @@ def _run(shown: str | None, commands: Commands, environment: Mapping[str, str], 
                 process.wait(POLL)
         errors.seek(0)
         return _outcome(process.returncode, errors.read().splitlines())
+
+
+def _python() -> list[str]:
+    """The interpreter, which looks for modules in the current folder only where this one does, as one begun by ``python -m``."""
+    here = {"", os.getcwd()} & set(sys.path)
+    return [sys.executable, *([] if here else ["-I" if sys.flags.isolated else "-P"])]
 
 
 def _outcome(code: int, lines: Sequence[str]) -> Outcome:

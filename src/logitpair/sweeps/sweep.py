@@ -20,7 +20,7 @@ from logitpair.runtime.signals import GracefulStop
 from logitpair.storage import checkpoint
 from logitpair.storage.results import SCHEMA, Axis, SweepResults, SweepRun
 from logitpair.sweeps import grid, record
-from logitpair.sweeps.runner import Commands, Outcome, environments, run_all
+from logitpair.sweeps.runner import Commands, Outcome, environments, refuse_torchrun, run_all
 from logitpair.validate import at_least
 
 logger = logging.getLogger("logitpair")
@@ -77,8 +77,7 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResu
 
 
 def _check(wanted: Sweep, jobs: int | None) -> None:
-    if "RANK" in os.environ:
-        raise InputError("sweep: start it without torchrun; it uses several GPUs by itself")
+    refuse_torchrun("sweep")
     for option, number in (("--seeds", len(wanted.seeds)), ("--jobs", jobs), ("--examples", wanted.examples)):
         if number is not None:
             at_least(option, number, 1)

@@ -69,7 +69,7 @@ class _Forked(subprocess.Popen):  # type: ignore[type-arg]
     """A process with the pipes, files and group that were asked for, which goes on as ``python -m MODULE`` without starting a Python."""
 
     def __init__(self, command: Sequence[str], *, env: Mapping[str, str], **how: Any) -> None:
-        super().__init__(command, preexec_fn=partial(_module, command[2:], env), **how)
+        super().__init__(command, preexec_fn=partial(_module, command[command.index("-m") + 1 :], env), **how)
 
 
 def _module(command: Sequence[str], environment: Mapping[str, str]) -> None:

@@ -36,7 +36,9 @@ def run(arguments: Namespace) -> None:
     from logitpair.config import parsing, recipes
     from logitpair.report.pages.run_page import write_report
     from logitpair.runs import run_directory
+    from logitpair.sweeps.runner import refuse_torchrun
 
+    refuse_torchrun("demo")
     folders = {name: arguments.out / name for name in RECIPES}
     common = [f"--seed={arguments.seed}", f"--device={device.type}"]
     trainings: dict[str, Commands] = {}
