@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from logitpair.auditing.scheduler import Stop
-from logitpair.auditing.verdict import decide
+from logitpair.auditing.verdict import bracket, decide
 from logitpair.evaluation.confidence import wilson
 from logitpair.storage.results import Accuracy, Finding
 
@@ -74,3 +74,10 @@ def test_what_blinds_the_search_forbids_trust_but_not_what_it_proved() -> None:
     assert word == "inconclusive"
     assert "eps failed, and the search's strength could not be tested" in reason
     assert decided(2, 0, 300, check(forbids_trust=True), further=30.0)[0] == "trustworthy"  # nothing to be too high by
+
+
+def test_a_certificate_brackets_the_robust_accuracy() -> None:
+    assert bracket(None, accuracy(270)) == ""
+    said = bracket(accuracy(240), accuracy(270))
+    assert said == "; robust accuracy lies between the certified 80.00% and the audited 90.00%: 10.00 points are not decided"
+    assert bracket(accuracy(270), accuracy(270)).endswith("between the certified 90.00% and the audited 90.00%: every image is decided")
