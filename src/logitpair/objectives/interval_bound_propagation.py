@@ -63,7 +63,7 @@ class IntervalBoundPropagation(Objective):
         return replace(
             super().at(epoch),
             threat=self.threat.scaled(grown),
-            clean_weight=1 - grown * (1 - self.clean_weight),
+            clean_weight=1 - grown + grown * self.clean_weight,
             regularization=(1 - grown) * self.regularization,
         )
 
