@@ -68,8 +68,17 @@ def fully_connected() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(72, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, CLASSES))
 
 
+def deep() -> nn.Module:
+    """So deep that bounds differ in which ReLUs they leave undecided."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(72, 8), nn.ReLU(), *[layer for _ in range(3) for layer in (nn.Linear(8, 8), nn.ReLU())])
+    for parameter in model.parameters():
+        parameter.data.mul_(2.5)
+    return model.append(nn.Linear(8, CLASSES))
+
+
 KINDS: dict[str, Callable[[], nn.Module]] = {
     "fully_connected": fully_connected,
+    "deep": deep,
     "convolutions": convolutions,
     "max_pools": max_pools,
     "residual": Residual,
@@ -106,7 +115,7 @@ def inside(interval: Interval, number: int, seed: int = 0) -> Tensor:
 
 
 def worst_found(function: Callable[[Tensor], Tensor], rows: Tensor, threat: lp.threat.Threat, x: Tensor, *, steps: int = 8) -> Tensor:
-    """The least values ``[batch, n]`` of the linear functions ``rows`` of what ``function`` gives, over points that descent found in the ball.
+    """The least values ``[batch, n]`` of the linear functions ``rows`` of what ``function`` gives, that descent found in the ball.
 
     Each of them is descended by gradients from a random point and from the image, with large steps and then with small ones.
     """

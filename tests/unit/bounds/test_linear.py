@@ -74,7 +74,7 @@ def test_tightened_intervals_lie_within_the_others_and_hold_every_value(kind: st
             values = value.lower.unflatten(0, (50, 3))
             assert (step.lower - 1e-9 <= values).all()
             assert (values <= step.upper + 1e-9).all()
-    if kind == "fully_connected" and threat.eps >= 0.2:
+    if kind == "deep":
         assert tight[4].width.sum() < 0.99 * loose[4].width.sum(), "nothing became tighter"
 
 
@@ -108,16 +108,16 @@ def test_a_linear_network_is_exact_in_the_euclidean_ball_away_from_the_walls() -
 
 def test_the_last_layer_is_merged_with_the_rows() -> None:
     """Of ``w h`` and ``v h``, with ``h`` in an interval, the difference is that of ``(w - v) h``, not that of the intervals."""
-    model, x = network("fully_connected"), images(4)
+    model, x = network("deep"), images(4)
     graph, ball = read_graph(model, x), Ball(lp.Linf(0.1), x)
     inside = intervals(graph, ball.box)
-    merged = model[5].weight[0] - model[5].weight[1]
-    lower, upper = inside[5]
-    exact = torch.where(merged > 0, lower, upper) @ merged + model[5].bias[0] - model[5].bias[1]
+    merged = model[-1].weight[0] - model[-1].weight[1]
+    lower, upper = inside[-2]
+    exact = torch.where(merged > 0, lower, upper) @ merged + model[-1].bias[0] - model[-1].bias[1]
     rows = torch.tensor([[[1.0, -1.0, 0.0]]], dtype=torch.float64).expand(4, 1, 3)
     found = lower_bounds(graph, rows, inside, ball, affine_only=True)
     torch.testing.assert_close(found[:, 0], exact)
-    assert (found[:, 0] > (inside[-1].lower[:, 0] - inside[-1].upper[:, 1])).all()
+    assert (found[:, 0] > (inside[-1].lower[:, 0] - inside[-1].upper[:, 1]) + 1e-3).all()
 
 
 @kinds

@@ -68,7 +68,7 @@ def smallest_margin(model: nn.Module, threat: Threat, x: Tensor, y: Tensor) -> T
 
 
 @pytest.mark.parametrize("method", CERTIFICATE_METHODS)
-@pytest.mark.parametrize("threat", [lp.Linf(0.05), lp.Linf(0.3), L2(0.1)])
+@pytest.mark.parametrize("threat", [lp.Linf(0.05), lp.Linf(0.3), L2(0.3)])
 def test_a_linear_network_is_certified_where_its_margin_is(threat: Threat, method: str) -> None:
     model, x = linear(), images(60, shape=(1, 3, 4))
     x = 0.3 + 0.4 * x if isinstance(threat, L2) else x
@@ -96,7 +96,7 @@ def test_a_margin_must_exceed_what_rounding_does(method: str, share: float, cert
         model[1].weight.copy_(torch.tensor([[0.0], [2.0]]))
         model[1].bias.copy_(torch.tensor([0.0, 3.0]))  # logits 0 and 4, margin 4 - 2 eps
         model[1].bias[1] -= 3.5 - share * 1e-4 * 1.5
-    logit = float(model(x).abs().max())
+    logit = model(x).abs().max().item()
     assert logit == pytest.approx(0.5, abs=1e-3)
     found = certify(model, (x, torch.tensor([1])), lp.Linf(eps), method=method)
     assert bool(found.ledger["certified_by"][0] >= 0) == certified
@@ -107,6 +107,8 @@ def test_all_corners_of_the_box_of_what_is_certified_are_right() -> None:
     torch.manual_seed(3)
     layers = [nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 5), nn.LeakyReLU(0.1), nn.Linear(5, 3)]
     model, x = nn.Sequential(*layers).double(), images(40, shape=(1, 2, 3))
+    for parameter in model.parameters():
+        parameter.data.mul_(2)
     y, threat = model(x).argmax(1), lp.Linf(0.35)
     certified = certify(model, (x, y), threat, method="alpha-crown").ledger["certified_by"] >= 0
     box = Interval(*threat.box(x))
@@ -127,7 +129,7 @@ def test_no_attack_from_a_hundred_starts_breaks_what_is_certified(trained: nn.Mo
         attack = PGD(lp.Linf(0.02), step_size=0.008, steps=5, restarts=100, loss=loss)
         x_adv = attack(trained, x, y, generator=torch.Generator().manual_seed(0))
         assert (trained(x_adv).argmax(1) == y)[certified].all()
-    strong = PGD(lp.Linf(0.06), step_size=0.01, steps=20)(trained, x, y)
+    strong = PGD(lp.Linf(0.3), step_size=0.05, steps=20)(trained, x, y)
     assert (trained(strong).argmax(1) != y)[certified].any(), "an attack that breaks nothing says nothing"
 
 
@@ -268,8 +270,8 @@ def test_two_processes_share_the_work(trained: nn.Module, sample: Pair, tmp_path
     options = {"method": "crown-ibp", "batch_size": 6, "folder": tmp_path}
     with pytest.raises(InputError, match="are missing"):
         certify(trained, sample, lp.Linf(0.02), world=World(rank=1, size=2, device=torch.device("cpu")), **options)
-    shared = certify(trained, sample, lp.Linf(0.02), world=World(rank=0, size=2, device=torch.device("cpu")), **options)
-    same(shared, certify(trained, sample, lp.Linf(0.02), method="crown-ibp"))
+    assert len(list(tmp_path.glob("parts/*/*.npz"))) == 2, "half of the parts"
+    same(certify(trained, sample, lp.Linf(0.02), **options), certify(trained, sample, lp.Linf(0.02), method="crown-ibp"))
 
 
 @pytest.mark.parametrize(
@@ -277,14 +279,14 @@ def test_two_processes_share_the_work(trained: nn.Module, sample: Pair, tmp_path
     [
         ({"method": "milp"}, "method: no method 'milp'; accepted: ibp, crown-ibp, crown, alpha-crown"),
         ({"threat": lp.Linf(0.0)}, "threat: eps must be above 0"),
-        ({"threat": 0.1}, "threat: must be a threat model"),
+        ({"threat": 0.1}, "threat must be a threat model"),
         ({"iterations": 0}, "iterations must be a whole number of at least 1"),
         ({"iterations": 1.5}, "iterations must be a whole number"),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1"),
         ({"workers": -1}, "workers must be a whole number of at least 0"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(12, 3), nn.Tanh())}, "model: no bounds are known of Tanh"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(12, 2))}, r"0\.\.1"),
-        ({"model": 5}, "model: "),
+        ({"model": 5}, "model must be an nn.Module"),
         ({"data": (torch.zeros(0, 1, 3, 4), torch.zeros(0, dtype=torch.int64))}, "data: holds no examples"),
         ({"world": World(rank=0, size=2, device=torch.device("cpu"))}, "folder"),
     ],
