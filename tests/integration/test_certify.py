@@ -14,7 +14,7 @@ from command_line import failing
 import logitpair as lp
 from logitpair.cli.main import main
 
-OPTIONS = ["--examples", "12", "--eps", "0.01", "--device", "cpu"]
+OPTIONS = ["--examples", "12", "--eps", "0.001", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_a_run_is_certified(certified: Path) -> None:
     found = lp.Certificate.load(certified / "certificate")
     results = found.results
     assert [entry["name"] for entry in results["methods"]] == ["ibp", "crown-ibp"]
-    assert results["threat"]["init_args"]["eps"] == 0.01
+    assert results["threat"]["init_args"]["eps"] == 0.001
     assert results["recipe"] == "digits-plain"
     assert 0 < results["certified"]["correct"] <= results["clean"]["correct"]
     assert len(found.ledger["certified_by"]) == results["examples"] == 12
@@ -64,18 +64,18 @@ def test_an_audit_takes_the_certificate(certified: Path, tmp_path: Path, capsys:
 
 def test_an_audit_in_a_larger_ball_goes_on_without_it(certified: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = shutil.copytree(certified, tmp_path / "run")
-    options = [option if option != "0.01" else "0.02" for option in OPTIONS]
+    options = [option if option != "0.001" else "0.002" for option in OPTIONS]
     assert main(["audit", str(run), *options, "--budget", "5"]) == 0
-    assert "certificate' is not used: certificate: is of Linf(eps=0.01)" in caplog.text
+    assert "certificate' is not used: certificate: is of Linf(eps=0.001)" in caplog.text
     assert "certified" not in lp.Audit.load(run / "audit").results
 
 
 def test_one_that_says_less_is_not_written_over(certified: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (certified / "certificate" / "results.json").read_bytes()
-    for options, said in ((["--examples", "5", "--eps", "0.01"], "--examples: "), (["--examples", "12", "--eps", "0.02"], "--eps: ")):
+    for options, said in ((["--examples", "5", "--eps", "0.001"], "--examples: "), (["--examples", "12", "--eps", "0.002"], "--eps: ")):
         error = failing(capsys, "certify", str(certified), *options, "--method", "ibp")
         assert said in error
-        assert "holds a certificate of 12 images at eps 0.01" in error
+        assert "holds a certificate of 12 images at eps 0.001" in error
     assert (certified / "certificate" / "results.json").read_bytes() == before
 
 
