@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import types
@@ -21,11 +22,21 @@ settings.load_profile("logitpair")
 
 
 def check_types(function: Callable) -> Callable:
-    """beartype, except for functions annotated with ``Self``: jaxtyping hands it one method at a time, and it wants the class."""
+    """beartype, except for functions annotated with ``Self``: jaxtyping hands it one method at a time, and it wants the class.
+
+    Placeholders of ``torch.fx``, which traces a network by them, pass.
+    """
     try:
-        return beartype(conf=BeartypeConf(is_pep484_tower=True))(function)  # an int is a float, as PEP 484 says
+        checked = beartype(conf=BeartypeConf(is_pep484_tower=True))(function)  # an int is a float, as PEP 484 says
     except BeartypeDecorHintPep673Exception:
         return function
+
+    @functools.wraps(function)
+    def unless_traced(*args: object, **kwargs: object) -> object:
+        traced = any(isinstance(value, torch.fx.Proxy) for value in (*args, *kwargs.values()))
+        return (function if traced else checked)(*args, **kwargs)
+
+    return unless_traced
 
 
 if any(name == "logitpair" or name.startswith("logitpair.") for name in sys.modules):

@@ -17,6 +17,9 @@ from logitpair.rng import ExampleStreams
 
 ALL = {f"{kind}-{name}": example for kind, examples in EXAMPLES.items() for name, example in examples.items()}
 
+# mixtures of images, and regularisers by ratios of means over the batch
+OF_THE_WHOLE = {name for name, example in ALL.items() if isinstance(example, Mixup) or getattr(example, "regularization", 0)}
+
 
 def batch(images: int = 40) -> tuple[Tensor, Tensor]:
     source = torch.Generator().manual_seed(1)
@@ -32,7 +35,7 @@ def gradient(objective: Objective, model: nn.Module, first: int = 0, size: int =
 
 
 @pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("name", [name for name, example in ALL.items() if not isinstance(example, Mixup)])
+@pytest.mark.parametrize("name", [name for name in ALL if name not in OF_THE_WHOLE])
 def test_the_gradients_of_local_batches_make_up_that_of_the_whole(name: str, size: int, conv: nn.Module) -> None:
     model = conv.double().train()
     whole = gradient(ALL[name], model)

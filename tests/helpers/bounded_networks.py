@@ -1,4 +1,4 @@
-"""Small networks of every kind of operation that bounds are known of, with random weights; what the tests of bounds and certificates share."""
+"""Small networks of every kind of operation that bounds are known of; what the tests of bounds and certificates share."""
 
 from __future__ import annotations
 
@@ -68,8 +68,17 @@ def fully_connected() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(72, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, CLASSES))
 
 
+def deep() -> nn.Module:
+    """So deep that bounds differ in which ReLUs they leave undecided."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(72, 8), nn.ReLU(), *[layer for _ in range(3) for layer in (nn.Linear(8, 8), nn.ReLU())])
+    for parameter in model.parameters():
+        parameter.data.mul_(2.5)
+    return model.append(nn.Linear(8, CLASSES))
+
+
 KINDS: dict[str, Callable[[], nn.Module]] = {
     "fully_connected": fully_connected,
+    "deep": deep,
     "convolutions": convolutions,
     "max_pools": max_pools,
     "residual": Residual,
@@ -103,3 +112,22 @@ def inside(interval: Interval, number: int, seed: int = 0) -> Tensor:
     share = torch.rand(number, *lower.shape, generator=source, dtype=lower.dtype)
     share[::2] = share[::2].round()
     return lower + share * (upper - lower)
+
+
+def worst_found(function: Callable[[Tensor], Tensor], rows: Tensor, threat: lp.threat.Threat, x: Tensor, *, steps: int = 8) -> Tensor:
+    """The least values ``[batch, n]`` of the linear functions ``rows`` of what ``function`` gives, that descent found in the ball.
+
+    Each of them is descended by gradients from a random point and from the image, with large steps and then with small ones.
+    """
+    batch, n = rows.shape[:2]
+    own, around = rows.flatten(0, 1), x.repeat_interleave(n, 0)
+    found = []
+    for point in (around, threat.random_start(around, torch.Generator().manual_seed(5))):
+        for step in range(steps + 1):
+            point = point.detach().requires_grad_()
+            value = (own * function(point)).flatten(1).sum(1)
+            found.append(value.detach())
+            (gradient,) = torch.autograd.grad(value.sum(), point)
+            length = threat.eps * (1 if step < steps / 2 else 0.2)
+            point = threat.project(point.detach() - length * threat.ascent(gradient), around)
+    return torch.stack(found).amin(0).view(batch, n)

@@ -11,10 +11,12 @@ from logitpair.objectives import (
     TRADES,
     AdversarialLogitPairing,
     AdversarialTraining,
+    CertifiedLogitPairing,
     CleanLogitPairing,
     EnsembleAdversarialTraining,
     FeaturePairing,
     GaussianNoise,
+    IntervalBoundPropagation,
     LogitSqueezing,
     Mixup,
     Objective,
@@ -85,6 +87,16 @@ EXAMPLES: dict[str, dict[str, Objective]] = {
         "besides_logits": FeaturePairing(ATTACK, layers=("",), weight=0.3, logit_weight=0.7, warmup=2),
         "l1": FeaturePairing(ATTACK, layers=("",), pairing=lp.losses.l1_mean, clean_weight=0.2),
     },
+    "IntervalBoundPropagation": {
+        "default": IntervalBoundPropagation(lp.Linf(0.1)),
+        "warmed_up": IntervalBoundPropagation(lp.Linf(0.1), clean_weight=0.3, warmup=2, regularization=0),
+        "euclidean": IntervalBoundPropagation(lp.threat.L2(0.5), regularization=0),
+    },
+    "CertifiedLogitPairing": {
+        "default": CertifiedLogitPairing(lp.Linf(0.1)),
+        "warmed_up": CertifiedLogitPairing(lp.Linf(0.1), weight=2, weight_warmup=1, warmup=2, regularization=0),
+        "adversarial": CertifiedLogitPairing(lp.Linf(0.1), clean_weight=0.2, attack=ATTACK, bound_share=0.4, regularization=0),
+    },
 }
 
 
@@ -116,6 +128,10 @@ def documented_total(objective: Objective, terms: dict[str, Tensor], examples: i
             return terms["mixed_loss"]
         case VirtualAdversarialTraining(weight=weight) | TRADES(weight=weight):
             return terms["clean_loss"] + weight * terms["divergence"]
+        case IntervalBoundPropagation(clean_weight=share, regularization=regularization):
+            pairing = objective.weight * terms["pairing"] if isinstance(objective, CertifiedLogitPairing) else 0
+            regularizers = regularization * (terms["tightness"] + terms["balance"]) if regularization else 0
+            return share * terms["clean_loss"] + (1 - share) * terms["worst_loss"] + pairing + regularizers
         case MART(weight=weight):
             return terms["boosted_loss"] + weight * terms["divergence"]
     raise AssertionError(f"{type(objective).__name__} has no documented total: add its case")

@@ -91,8 +91,9 @@ def _tightened_at(graph: Graph, inside: Sequence[Interval], ball: Ball, number: 
         rows = lower.new_zeros(batch, chosen.shape[1], size).scatter_(2, chosen.unsqueeze(2), 1).unflatten(2, graph.shapes[number])
         below = lower_bounds(graph, rows, inside, ball, at=number)
         above = -lower_bounds(graph, -rows, inside, ball, at=number)
-        lower.scatter_(1, chosen, torch.maximum(lower.gather(1, chosen), below))
-        upper.scatter_(1, chosen, torch.minimum(upper.gather(1, chosen), above))
+        here = matters.gather(1, chosen)  # of an example with fewer, the others stay: no bound depends on the rest of the batch
+        lower.scatter_(1, chosen, torch.where(here, below, -torch.inf).maximum(lower.gather(1, chosen)))
+        upper.scatter_(1, chosen, torch.where(here, above, torch.inf).minimum(upper.gather(1, chosen)))
     return Interval(lower.view_as(inside[number].lower), upper.view_as(inside[number].upper))
 
 

@@ -18,8 +18,8 @@ def optimized_lower_bounds(
 ) -> Tensor:
     """The largest bounds that ``lower_bounds`` gives over ``iterations`` choices of slopes, ``[batch, n]``.
 
-    Each example and each function has slopes of its own, so that no bound depends on what it is computed with. It ends early where every
-    bound is above ``enough``, ``[batch, 1]``. The intervals of inner steps are taken as they are, which the source optimises too.
+    Each example and each function has slopes of its own, so that no bound depends on what it is computed with. It ends early for an example
+    whose bounds are all above ``enough``, ``[batch, 1]``. The intervals of inner steps are taken as they are, which the source optimises too.
     """
     slopes = {
         number: _initial(inside[step.inputs[0]]).unsqueeze(1).repeat(1, rows.shape[1], *[1] * len(graph.shapes[number])).requires_grad_()
@@ -31,12 +31,13 @@ def optimized_lower_bounds(
         return best
     optimizer = torch.optim.Adam(slopes.values(), lr=LEARNING_RATE)
     for _ in range(iterations):
-        if (best > enough).all():
+        left = (best <= enough).any(1, keepdim=True)
+        if not left.any():
             break
         with torch.enable_grad():
             bounds = lower_bounds(graph, rows, inside, ball, slopes=slopes)
             gradients = torch.autograd.grad(-bounds.sum(), list(slopes.values()))
-        best = torch.maximum(best, bounds.detach())
+        best = torch.where(left, torch.maximum(best, bounds.detach()), best)
         for slope, gradient in zip(slopes.values(), gradients, strict=True):
             slope.grad = gradient
         optimizer.step()

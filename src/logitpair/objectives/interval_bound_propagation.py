@@ -63,7 +63,7 @@ class IntervalBoundPropagation(Objective):
         return replace(
             super().at(epoch),
             threat=self.threat.scaled(grown),
-            clean_weight=1 - grown * (1 - self.clean_weight),
+            clean_weight=1 - grown + grown * self.clean_weight,
             regularization=(1 - grown) * self.regularization,
         )
 
@@ -89,10 +89,10 @@ class IntervalBoundPropagation(Objective):
         return torch.lerp(terms["worst_loss"], terms["clean_loss"], self.clean_weight), terms
 
     def regularizer(self, graph: Graph, inside: list[Interval], terms: dict[str, Tensor]) -> Tensor:
-        """The sum of both regularisers, which join ``terms``; 0 once they have no weight."""
-        if not self.regularization:
-            return terms["clean_loss"].new_zeros(())
+        """The sum of both regularisers, which join ``terms``; 0 once they have no weight, and for a network that is linear."""
         layers = [inside[number] for number in graph.nonlinear_inputs]
+        if not (self.regularization and layers):
+            return terms["clean_loss"].new_zeros(())
         terms["tightness"] = torch.stack([tightness(inside[0], layer) for layer in layers]).mean()
         terms["balance"] = torch.stack([balance(layer) for layer in layers]).mean()
         return terms["tightness"] + terms["balance"]

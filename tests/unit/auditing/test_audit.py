@@ -367,3 +367,73 @@ def test_a_model_that_is_never_right(sample: Pair) -> None:
 def test_bad_input_is_refused(model: nn.Module, sample: Pair, data: object, options: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
         lp.audit(model, data(*sample), **{"threat": lp.Linf(0.05), "progress": False, **options})
+
+
+@pytest.fixture(scope="module")
+def certificate(model: nn.Module, sample: Pair) -> lp.Certificate:
+    return lp.certify(model, sample, threat=lp.Linf(0.05), method="crown-ibp", progress=False)
+
+
+def test_certified_images_are_not_searched(model: nn.Module, sample: Pair, audited: lp.Audit, certificate: lp.Certificate) -> None:
+    certified = certificate.ledger["certified_by"] >= 0
+    assert 2 < certified.sum() < audited.record.robust_accuracy.correct
+    found = audit(model, sample, certificate=certificate)
+    results, ledger = found.results, found.ledger
+    np.testing.assert_array_equal(ledger["certified"], certified)
+    assert (ledger["gradients"][certified] == 0).all()
+    assert (ledger["gradients"][ledger["broken_in_round"] >= 0] > 0).all()
+    assert (ledger["broken_in_round"][certified] == -1).all()
+    assert not audited.ledger["certified"].any()
+    assert (audited.ledger["gradients"][certified] > 0).all(), "without a certificate they are"
+    proven, left = results["certified"], results["robust_accuracy"]
+    assert proven["correct"] == certified.sum() <= left["correct"] <= results["clean"]["correct"]
+    assert proven["correct"] / 30 == proven["top1"]
+    assert audited.record.certified is None
+    assert "lies between the certified" not in audited.record.reason
+    words = f"; robust accuracy lies between the certified {proven['top1']:.2%} and the audited {left['top1']:.2%}: "
+    assert words in found.record.reason
+    assert all(entry["attacked"] <= 30 - certified.sum() for entry in results["rounds"])
+    assert all(entry["certified"] == certified.sum() for entry in results["rounds"])
+    assert found.rows()[-1][0] == "certified"
+
+
+def test_where_all_is_certified_nothing_is_searched(model: nn.Module, sample: Pair) -> None:
+    x = sample[0]
+    with torch.no_grad():
+        y = model(x).argmax(1)
+    certificate = lp.certify(model, (x, y), threat=lp.Linf(1e-6), method="ibp", progress=False)
+    assert certificate.certified_accuracy == 1
+    found = audit(model, (x, y), threat=lp.Linf(1e-6), certificate=certificate)
+    assert found.record.rounds == ()
+    assert found.record.stop_reason == "every image is broken or certified"
+    assert found.record.reason.endswith("every image is decided")
+
+
+@pytest.mark.parametrize("other", ["network", "images", "larger eps", "norm"])
+def test_a_certificate_of_something_else_is_refused(model: nn.Module, sample: Pair, certificate: lp.Certificate, other: str) -> None:
+    subject, data, threat = model, sample, lp.Linf(0.05)
+    if other == "network":
+        subject = copy.deepcopy(model)
+        subject.logits.bias.data[0] += 1
+    elif other == "images":
+        data = sample[0].flip(0), sample[1].flip(0)
+    else:
+        threat = lp.Linf(0.06) if other == "larger eps" else lp.threat.L2(0.05)
+    said = {"network": "another network", "images": "other images"}.get(other, r"of Linf.eps=0.05., and does not hold in")
+    with pytest.raises(InputError, match=f"^certificate: .*{said}"):
+        audit(subject, data, threat=threat, certificate=certificate)
+
+
+def test_a_certificate_of_a_larger_ball_holds(model: nn.Module, sample: Pair, certificate: lp.Certificate) -> None:
+    found = audit(model, sample, threat=lp.Linf(0.04), certificate=certificate, budget=5)
+    assert found.record.certified is not None
+    assert found.record.certified.correct == certificate.record.certified.correct
+
+
+def test_an_audit_finds_a_wrong_certificate(model: nn.Module, sample: Pair, audited: lp.Audit, certificate: lp.Certificate) -> None:
+    """An image that the audit breaks is marked as certified; a transferred or batched break of it is noticed."""
+    wrong = audited.ledger["broken_in_round"] >= 0
+    assert wrong.any()
+    ledger = certificate.ledger | {"certified_by": np.where(wrong, 0, certificate.ledger["certified_by"])}
+    with pytest.raises(InputError, match="is certified and was broken; the certificate is wrong, or of another network"):
+        audit(model, sample, certificate=lp.Certificate(certificate.record, ledger), threat=lp.Linf(0.05))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from logitpair import InputError
 from logitpair.auditing.audit_ledger import AuditLedger
 from logitpair.storage.ledger import MISCLASSIFIED, POSITION, STILL_CORRECT, Columns
 
 
-def survey(*margins: float) -> AuditLedger:
+def survey(*margins: float, certified: list[bool] | None = None) -> AuditLedger:
     """A ledger of so many examples, all classified right by these margins."""
     zeros = np.zeros(len(margins), int)
     chunk = {POSITION: np.arange(len(margins)), "y": zeros, "prediction": zeros, "margin": np.array(margins), "finite": zeros == 0}
-    return AuditLedger([chunk | {"gallery/x": np.zeros((len(margins), 1, 2, 2))}])
+    return AuditLedger([chunk | {"gallery/x": np.zeros((len(margins), 1, 2, 2))}], None if certified is None else np.array(certified))
 
 
 def searched(position: int, *, broken: bool, margin: float) -> Columns:
@@ -66,3 +68,22 @@ def test_ranks_are_those_of_what_is_still_correct_by_the_nearest_that_a_search_c
     ledger.add(0, "one", np.array([1]), [searched(1, broken=True, margin=1.0)])
     ledger.add(1, "one", np.array([2]), [searched(2, broken=False, margin=-0.5)])
     assert ledger.ranks(np.array([0, 2, 3])).tolist() == [0.5, 1 / 6, 5 / 6]
+
+
+def test_what_is_certified_is_never_searched() -> None:
+    ledger = survey(-1.0, -2.0, -3.0, -4.0, certified=[True, False, False, True])
+    assert ledger.searchable.tolist() == [False, True, True, False]
+    assert ledger.nearest("one", 4).tolist() == [1, 2]
+    assert ledger.ranks(np.array([1, 2])).tolist() == [0.25, 0.75]
+    ledger.add(0, "one", np.array([1]), [searched(1, broken=True, margin=1.0)])
+    assert ledger.searchable.tolist() == [False, False, True, False]
+    assert ledger.still_correct.tolist() == [True, False, True, True]
+    assert not survey(-1.0).certified.any()
+
+
+def test_a_certified_image_that_is_broken_is_an_error() -> None:
+    ledger = survey(-1.0, -2.0, certified=[False, True])
+    ledger.add_broken(0, [searched(1, broken=False, margin=-1.0), searched(0, broken=True, margin=1.0)])
+    with pytest.raises(InputError, match="certificate: image 1 is certified and was broken; the certificate is wrong"):
+        ledger.add_broken(1, [searched(1, broken=True, margin=1.0)])
+    assert ledger.columns["broken_in_round"].tolist() == [0, STILL_CORRECT]

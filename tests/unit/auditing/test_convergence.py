@@ -7,6 +7,7 @@ from math import log
 import numpy as np
 import pytest
 from handmade_audits import audit
+from handmade_runs import accuracy
 from rounds import CHEAP, EXPENSIVE, done
 from scipy.stats import chi2
 
@@ -72,3 +73,9 @@ def test_what_more_search_would_find_is_a_sentence_unless_it_was_not_recorded() 
     assert outlook(audit(110, further_breaks=5.34)) == some
     assert outlook(audit(0, further_breaks=0.0)) == "No image is left for more search to break."
     assert outlook(audit(110)) == ""
+
+
+def test_what_is_certified_is_not_left_to_be_broken() -> None:
+    bracketed = audit(110, further_breaks=5.34, certified=accuracy(100))
+    assert "at most 5.34 more of the 10 images neither broken nor certified (95%)" in outlook(bracketed)
+    assert outlook(audit(110, further_breaks=0.0, certified=accuracy(110))) == "No image is left for more search to break."

@@ -87,9 +87,8 @@ def test_a_certificate_that_leaves_little_open_needs_no_search_to_be_trusted() -
     assert decide(accuracy(200), accuracy(200), [check(blocks=True)], stop, 1000, 0)[0] == "inconclusive"
 
 
-def test_the_bracket_says_how_much_is_open() -> None:
-    assert bracket(None, accuracy(200)) == ""
-    assert bracket(accuracy(150), accuracy(180)).endswith(
-        "between the certified 50.00% and the audited 60.00%: 10.00 points are not decided"
-    )
-    assert bracket(accuracy(180), accuracy(180)).endswith("every image is decided")
+def test_a_certificate_brackets_the_robust_accuracy() -> None:
+    assert bracket(None, accuracy(270)) == ""
+    said = bracket(accuracy(240), accuracy(270))
+    assert said == "; robust accuracy lies between the certified 80.00% and the audited 90.00%: 10.00 points are not decided"
+    assert bracket(accuracy(270), accuracy(270)).endswith("between the certified 90.00% and the audited 90.00%: every image is decided")

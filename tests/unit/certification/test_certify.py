@@ -1,0 +1,321 @@
+"""``certify`` from end to end: closed forms, corners, attacks that break nothing certified, interruption, and what is refused."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bounded_networks import images, network
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import logitpair as lp
+from logitpair import InputError
+from logitpair.attacks import PGD
+from logitpair.bounds.operations import Interval
+from logitpair.certification.certify import BROKEN, UNDECIDED
+from logitpair.certification.margins import ROUNDING
+from logitpair.runtime.distributed import World
+from logitpair.storage.ledger import MISCLASSIFIED
+from logitpair.storage.results import CERTIFICATE_METHODS
+from logitpair.threat import L2, Threat
+
+Pair = tuple[Tensor, Tensor]
+UNEQUAL = ("created", "wall_time_seconds", "hardware", "cache_key", "methods")
+
+
+def certify(model: nn.Module, data: lp.data.Data, threat: Threat, **options: object) -> lp.Certificate:
+    return lp.certify(model, data, threat=threat, **{"progress": False, "iterations": 5, **options})
+
+
+def linear(seed: int = 0, classes: int = 3, pixels: int = 12) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Flatten(), nn.Linear(pixels, classes)).double()
+
+
+@pytest.fixture(scope="module")
+def sample() -> Pair:
+    test = lp.data.Digits().test()
+    return test.images[:24].float() / 255, test.labels[:24]
+
+
+@pytest.fixture(scope="module")
+def certificate(trained: nn.Module, sample: Pair) -> lp.Certificate:
+    return certify(trained, sample, lp.Linf(0.02), method="alpha-crown")
+
+
+def smallest_margin(model: nn.Module, threat: Threat, x: Tensor, y: Tensor) -> Tensor:
+    """Of a linear network, in closed form: over the box in L-infinity, over the ball far from the walls in L2."""
+    weight, bias = model[1].weight.detach(), model[1].bias.detach()
+    least = []
+    for k in range(len(weight)):
+        gap = weight[y] - weight[k]
+        pixels = x.flatten(1)
+        if isinstance(threat, L2):
+            away = -threat.eps * gap.norm(dim=1)
+        else:
+            ends = torch.where(gap > 0, (pixels - threat.eps).clamp(min=0), (pixels + threat.eps).clamp(max=1))
+            away = (gap * (ends - pixels)).sum(1)
+        margin = (gap * pixels).sum(1) + bias[y] - bias[k] + away
+        least.append(torch.where(y == k, torch.inf, margin))
+    return torch.stack(least).amin(0)
+
+
+@pytest.mark.parametrize("method", CERTIFICATE_METHODS)
+@pytest.mark.parametrize("threat", [lp.Linf(0.05), lp.Linf(0.3), L2(0.3)])
+def test_a_linear_network_is_certified_where_its_margin_is(threat: Threat, method: str) -> None:
+    model, x = linear(), images(60, shape=(1, 3, 4))
+    x = 0.3 + 0.4 * x if isinstance(threat, L2) else x
+    y = model(x).argmax(1)
+    y[:5] = (y[:5] + 1) % 3
+    margin = smallest_margin(model, threat, x, y)
+    rounding = ROUNDING * (1 + model(x).abs().amax(1))
+    found = certify(model, (x, y), threat, method=method)
+    certified = found.ledger["certified_by"] >= 0
+    np.testing.assert_array_equal(certified, (margin > rounding).numpy())
+    assert 0 < certified.sum() < 55
+    assert found.certified_accuracy == certified.mean() == found.results["certified"]["top1"]
+    right = found.ledger["bound"] > -np.inf
+    np.testing.assert_allclose(found.ledger["bound"][right], (margin - rounding).detach().numpy()[right], atol=1e-9)
+    assert (found.ledger["certified_by"][:5] == MISCLASSIFIED).all()
+    assert found.results["clean"]["correct"] == 55
+
+
+@pytest.mark.parametrize("method", ["ibp", "crown"])
+@pytest.mark.parametrize(("share", "certified"), [(0.9, False), (1.1, True)])
+def test_a_margin_must_exceed_what_rounding_does(method: str, share: float, certified: bool) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2)).double()
+    x, eps = torch.full((1, 1, 1, 1), 0.5, dtype=torch.float64), 0.25
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[0.0], [2.0]]))
+        model[1].bias.copy_(torch.tensor([0.0, 3.0]))  # logits 0 and 4, margin 4 - 2 eps
+        model[1].bias[1] -= 3.5 - share * 1e-4 * 1.5
+    logit = model(x).abs().max().item()
+    assert logit == pytest.approx(0.5, abs=1e-3)
+    found = certify(model, (x, torch.tensor([1])), lp.Linf(eps), method=method)
+    assert bool(found.ledger["certified_by"][0] >= 0) == certified
+
+
+def test_all_corners_of_the_box_of_what_is_certified_are_right() -> None:
+    """A network of ReLUs on six pixels; the ball is so large that its box is cut at many walls."""
+    torch.manual_seed(3)
+    layers = [nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 5), nn.LeakyReLU(0.1), nn.Linear(5, 3)]
+    model, x = nn.Sequential(*layers).double(), images(40, shape=(1, 2, 3))
+    for parameter in model.parameters():
+        parameter.data.mul_(2)
+    y, threat = model(x).argmax(1), lp.Linf(0.35)
+    certified = certify(model, (x, y), threat, method="alpha-crown").ledger["certified_by"] >= 0
+    box = Interval(*threat.box(x))
+    right = torch.ones(40, dtype=torch.bool)
+    for corner in itertools.product((0.0, 0.5, 1.0), repeat=6):
+        share = torch.tensor(corner, dtype=torch.float64).view(1, 2, 3)
+        right &= model(box.lower + share * box.width).argmax(1) == y
+    assert certified.sum() > 3
+    assert right[certified].all()
+    assert not right.all()
+
+
+def test_no_attack_from_a_hundred_starts_breaks_what_is_certified(trained: nn.Module, sample: Pair, certificate: lp.Certificate) -> None:
+    x, y = sample
+    certified = torch.from_numpy(certificate.ledger["certified_by"] >= 0)
+    assert 5 < certified.sum() < 24
+    for loss in (lp.losses.cross_entropy, lp.losses.misclassification_margin):
+        attack = PGD(lp.Linf(0.02), step_size=0.008, steps=5, restarts=100, loss=loss)
+        x_adv = attack(trained, x, y, generator=torch.Generator().manual_seed(0))
+        assert (trained(x_adv).argmax(1) == y)[certified].all()
+    strong = PGD(lp.Linf(0.3), step_size=0.05, steps=20)(trained, x, y)
+    assert (trained(strong).argmax(1) != y)[certified].any(), "an attack that breaks nothing says nothing"
+
+
+@pytest.mark.parametrize("threat", [lp.Linf(0.02), lp.Linf(0.05), L2(0.2)])
+@pytest.mark.parametrize("kind", ["convolutions", "max_pools", "residual", "joined"])
+def test_networks_of_every_kind(kind: str, threat: Threat) -> None:
+    model, x = network(kind), images(8)
+    y = model(x).argmax(1)
+    found = {method: certify(model, (x, y), threat, method=method) for method in CERTIFICATE_METHODS}
+    attack = PGD(threat, step_size=threat.eps / 4, steps=10, restarts=5)
+    broken = model(attack(model, x, y, generator=torch.Generator().manual_seed(0))).argmax(1) != y
+    before = np.zeros(8, dtype=bool)
+    for number, (method, result) in enumerate(found.items()):
+        by = result.ledger["certified_by"]
+        certified = by >= 0
+        assert (certified >= before).all(), f"{method} certifies less than a looser one"
+        assert not (certified & broken.numpy()).any()
+        assert [entry["name"] for entry in result.results["methods"]] == list(CERTIFICATE_METHODS[: number + 1])
+        assert [entry["certified"] for entry in result.results["methods"]] == [(by == i).sum() for i in range(number + 1)]
+        before = certified
+
+
+def test_the_bound_is_the_largest_that_any_method_gave() -> None:
+    model, x = network("fully_connected", 2), images(20)
+    y = model(x).argmax(1)
+    found = [certify(model, (x, y), lp.Linf(0.05), method=method).ledger for method in CERTIFICATE_METHODS]
+    for looser, tighter in itertools.pairwise(found):
+        undecided = (looser["certified_by"] == UNDECIDED) & (tighter["certified_by"] != BROKEN)
+        assert (tighter["bound"][undecided] >= looser["bound"][undecided]).all()
+        np.testing.assert_array_equal(tighter["bound"][~undecided], looser["bound"][~undecided])
+
+
+def test_what_each_image_is_counted_as(trained: nn.Module, sample: Pair, certificate: lp.Certificate) -> None:
+    results, by = certificate.results, certificate.ledger["certified_by"]
+    assert set(by) <= {MISCLASSIFIED, BROKEN, UNDECIDED, 0, 1, 2, 3}
+    assert results["broken"] == (by == BROKEN).sum()
+    assert results["clean"]["correct"] == (trained(sample[0]).argmax(1) == sample[1]).sum()
+    assert results["certified"]["correct"] == sum(entry["certified"] for entry in results["methods"])
+    assert (results["examples"], results["classes"], results["precision"]) == (24, 10, "float64")
+    assert results["threat"] == {"class_path": "logitpair.threat.Linf", "init_args": {"eps": 0.02}}
+    np.testing.assert_array_equal(certificate.ledger["bound"] > 0, by >= 0)
+    rows = certificate.rows()
+    assert rows[0][3] == f"{results['clean']['correct']} / 24"
+    assert rows[-1][3] == f"{results['certified']['correct']} / 24"
+    assert "certified by alpha-crown" in certificate.table()
+
+
+def test_a_short_attack_saves_the_expensive_methods() -> None:
+    model, x = linear(), images(30, shape=(1, 3, 4))
+    y = model(x).argmax(1)
+    cheap, thorough = (certify(model, (x, y), lp.Linf(0.2), method=method) for method in ("ibp", "crown-ibp"))
+    assert cheap.results["broken"] == 0
+    assert thorough.results["broken"] == (thorough.ledger["certified_by"] == BROKEN).sum() > 0
+    assert (cheap.ledger["certified_by"][thorough.ledger["certified_by"] == BROKEN] == UNDECIDED).all()
+
+
+def same(a: lp.Certificate, b: lp.Certificate) -> None:
+    assert {k: v for k, v in a.results.items() if k not in UNEQUAL} == {k: v for k, v in b.results.items() if k not in UNEQUAL}
+    assert a.ledger.keys() == b.ledger.keys()
+    for name in a.ledger:
+        np.testing.assert_allclose(a.ledger[name], b.ledger[name], rtol=0, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_results_do_not_depend_on_the_batch_size(trained: nn.Module, sample: Pair, certificate: lp.Certificate, batch_size: int) -> None:
+    same(certificate, certify(trained, sample, lp.Linf(0.02), method="alpha-crown", batch_size=batch_size))
+
+
+def test_all_kinds_of_data_give_the_same(trained: nn.Module, sample: Pair) -> None:
+    expected = certify(trained, sample, lp.Linf(0.02), method="crown-ibp").ledger
+    dataset = TensorDataset(*sample)
+    for data in (dataset, DataLoader(dataset, batch_size=11)):
+        found = certify(trained, data, lp.Linf(0.02), method="crown-ibp").ledger
+        np.testing.assert_array_equal(found["certified_by"], expected["certified_by"])
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model = network("convolutions").float().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = images(6).float()
+    y = network("convolutions").float()(x).argmax(1)
+    found = certify(model, (x, y), lp.Linf(0.01))
+    assert found.results["clean"]["correct"] == 6, "in eval mode"
+    assert all(module.training for module in model.modules())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(value, before[name]) and value.dtype == before[name].dtype for name, value in model.state_dict().items())
+
+
+def test_an_interrupted_certificate_goes_on_to_the_same(
+    trained: nn.Module, sample: Pair, certificate: lp.Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from logitpair.certification import certify as module
+
+    honest, calls = module.margin_bounds, []
+
+    def interrupted(*arguments: object) -> Tensor:
+        calls.append(arguments)
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return honest(*arguments)
+
+    monkeypatch.setattr(module, "margin_bounds", interrupted)
+    options = {"method": "alpha-crown", "folder": tmp_path, "batch_size": 6}
+    with pytest.raises(KeyboardInterrupt):
+        certify(trained, sample, lp.Linf(0.02), **options)
+    parts = len(list(tmp_path.glob("parts/*/*.npz")))
+    assert 0 < parts < 4
+    before = len(calls)
+    resumed = certify(trained, sample, lp.Linf(0.02), **options)
+    assert len(calls) - before <= 4 * (4 - parts), "it began anew"
+    same(certificate, resumed)
+    assert resumed.results["cache_key"]
+    resumed.save(tmp_path)
+    assert not (tmp_path / "parts").exists()
+    same(resumed, lp.Certificate.load(tmp_path))
+
+
+@pytest.mark.parametrize("change", ["threat", "method", "weights", "iterations", "seed", "images"])
+def test_parts_of_another_certificate_are_not_taken(sample: Pair, tmp_path: Path, change: str) -> None:
+    model, x = linear(pixels=64), sample[0].double()
+    y = model(x).argmax(1).clamp(max=2)
+    settings = {"threat": lp.Linf(0.02), "method": "crown-ibp", "folder": tmp_path}
+    keys = {certify(model, (x, y), **settings).results["cache_key"]}
+    keys.add(certify(model, (x, y), **settings, batch_size=5).results["cache_key"])
+    assert len(keys) == 1
+    changes = {"threat": lp.Linf(0.03), "method": "crown", "iterations": 9, "seed": 4}
+    if change == "weights":
+        model[1].weight.data += 1
+    elif change == "images":
+        x = 1 - x
+    else:
+        settings[change] = changes[change]
+    assert certify(model, (x, y), **settings).results["cache_key"] not in keys
+
+
+def test_two_processes_share_the_work(trained: nn.Module, sample: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logitpair.runtime.distributed.dist.barrier", lambda: None)  # the other process never comes
+    options = {"method": "crown-ibp", "batch_size": 6, "folder": tmp_path}
+    with pytest.raises(InputError, match="are missing"):
+        certify(trained, sample, lp.Linf(0.02), world=World(rank=1, size=2, device=torch.device("cpu")), **options)
+    assert len(list(tmp_path.glob("parts/*/*.npz"))) == 2, "half of the parts"
+    same(certify(trained, sample, lp.Linf(0.02), **options), certify(trained, sample, lp.Linf(0.02), method="crown-ibp"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"method": "milp"}, "method: no method 'milp'; accepted: ibp, crown-ibp, crown, alpha-crown"),
+        ({"threat": lp.Linf(0.0)}, "threat: eps must be above 0"),
+        ({"threat": 0.1}, "threat must be a threat model"),
+        ({"iterations": 0}, "iterations must be a whole number of at least 1"),
+        ({"iterations": 1.5}, "iterations must be a whole number"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1"),
+        ({"workers": -1}, "workers must be a whole number of at least 0"),
+        ({"model": nn.Sequential(nn.Flatten(), nn.Linear(12, 3), nn.Tanh())}, "model: no bounds are known of Tanh"),
+        ({"model": nn.Sequential(nn.Flatten(), nn.Linear(12, 2))}, r"0\.\.1"),
+        ({"model": 5}, "model must be an nn.Module"),
+        ({"data": (torch.zeros(0, 1, 3, 4), torch.zeros(0, dtype=torch.int64))}, "data: holds no examples"),
+        ({"world": World(rank=0, size=2, device=torch.device("cpu"))}, "folder"),
+    ],
+)
+@pytest.mark.usefixtures("no_shape_checks")
+def test_bad_input_is_refused(options: dict, said: str) -> None:
+    data = images(3, shape=(1, 3, 4)).float(), torch.tensor([0, 1, 2])
+    settings = {"model": linear().float(), "data": data, "threat": lp.Linf(0.1), "progress": False} | options
+    with pytest.raises(InputError, match=said) as caught:
+        lp.certify(settings.pop("model"), settings.pop("data"), **settings)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_loader_has_no_order_to_resume_by(sample: Pair, tmp_path: Path) -> None:
+    loader = DataLoader(TensorDataset(*sample), batch_size=8)
+    with pytest.raises(InputError, match="data: a DataLoader"):
+        certify(linear(pixels=64, classes=10).float(), loader, lp.Linf(0.1), folder=tmp_path)
+
+
+@pytest.fixture
+def saved(certificate: lp.Certificate, tmp_path: Path) -> Callable[[], lp.Certificate]:
+    certificate.save(tmp_path)
+    return lambda: lp.Certificate.load(tmp_path)
+
+
+def test_a_saved_certificate_is_the_same(certificate: lp.Certificate, saved: Callable[[], lp.Certificate]) -> None:
+    loaded = saved()
+    assert loaded.record == certificate.record
+    assert loaded.certified_accuracy == certificate.certified_accuracy
+    for name, column in certificate.ledger.items():
+        np.testing.assert_array_equal(loaded.ledger[name], column)
+    json.dumps(loaded.results)
