@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import hub
 import pytest
 import safetensors.torch
 import torch
@@ -19,8 +17,6 @@ from logitpair import InputError
 from logitpair.models import SmallResNetV2, WideResNet, preprocessing, read_model
 from logitpair.models.package import Architecture, write_package
 from logitpair.runtime.lazy_imports import import_timm
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
@@ -110,65 +106,27 @@ def test_published_weights_are_never_fetched_for_a_folder(tmp_path: Path, x: Ten
 
 
 @pytest.fixture
-def hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A local server that holds ``someone/net``; the paths that were asked for."""
-    from huggingface_hub import constants
-
-    asked: list[str] = []
-
-    class Hub(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            owner, _, rest = self.path.removeprefix("/").partition("/net/resolve/")
-            revision, _, name = rest.partition("/")
-            path = folder / name
-            if owner != "someone" or revision not in ("main", "v1", COMMIT) or not path.is_file():
-                code = "EntryNotFound" if owner == "someone" and revision in ("main", "v1", COMMIT) else "RepoNotFound"
-                self.send_response(404)
-                self.send_header("X-Error-Code", code)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            content = path.read_bytes()
-            self.send_response(200)
-            for key, value in (("X-Repo-Commit", COMMIT), ("ETag", f'"{hashlib.sha256(content).hexdigest()}"')):
-                self.send_header(key, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content)
-
-        do_HEAD = do_GET
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    yield asked
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def asked(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A local server that holds the folder as ``someone/net``; the paths that were asked for."""
+    (tmp_path / "hub" / "someone").mkdir(parents=True)
+    (tmp_path / "hub" / "someone" / "net").symlink_to(folder)
+    with hub.serving(tmp_path / "hub", monkeypatch) as paths:
+        yield paths
 
 
-def test_a_network_of_a_hub_is_fetched_with_its_revision(hub: list[str], wide: nn.Module, x: Tensor) -> None:
+def test_a_network_of_a_hub_is_fetched_with_its_revision(asked: list[str], wide: nn.Module, x: Tensor) -> None:
     assert torch.equal(read_model("hf:someone/net@v1")(x), wide(x))
-    assert {path.split("/resolve/")[1] for path in hub if "/resolve/" in path} == {"v1/config.json", "v1/model.safetensors"}
+    assert {path.split("/resolve/")[1] for path in asked if "/resolve/" in path} == {"v1/config.json", "v1/model.safetensors"}
     assert preprocessing("hf:someone/net").size == 32
 
 
-def test_weights_of_older_tools_are_read_from_a_hub(hub: list[str], folder: Path, wide: nn.Module, x: Tensor) -> None:
+def test_weights_of_older_tools_are_read_from_a_hub(asked: list[str], folder: Path, wide: nn.Module, x: Tensor) -> None:
     torch.save(safetensors.torch.load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     assert torch.equal(read_model("hf:someone/net")(x), wide(x))
 
 
-def test_what_a_hub_does_not_have_is_one_line(hub: list[str]) -> None:
+def test_what_a_hub_does_not_have_is_one_line(asked: list[str]) -> None:
     for name, message in (("hf:someone/other", "cannot fetch"), ("hf:someone/net@v2", "cannot fetch"), ("hf:net", "OWNER/NAME")):
         with pytest.raises(InputError, match=f"^--model: .*{message}") as refused:
             read_model(name)

@@ -11,7 +11,7 @@ COMPARED = 8  # images
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="run directory that `logitpair train` wrote")
+    add_network(parser)
     parser.add_argument(
         "--format",
         type=str,
@@ -19,6 +19,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="safetensors, a folder of config.json and model.safetensors; or torch-export, one file with the network's code",
     )
     add_options(parser, "out", help="where to; RUN/exported or RUN/exported.pt2 by default")
+
+
+def add_network(parser: ArgumentParser) -> None:
+    """The run whose network is written, and the images that it is compared on."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="run directory that `logitpair train` wrote")
     add_options(parser, "checkpoint", help="last, or best by white-box accuracy on held-out training images (default: last)")
     add_options(parser, "data-dir", help="folder of the data set, whose test images it is compared on; instead of the run's")
     parser.add_argument("--shape", type=str | None, default=None, help="of an image, such as 3x32x32, where the data set is not at hand")
@@ -26,11 +31,19 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Write the network, read it back, and compare."""
-    check_choice("checkpoint", arguments.checkpoint, ("last", "best"))
     check_choice("format", arguments.format, ("safetensors", "torch-export"))
+    out = write(arguments)
+    from logitpair.cli.terminal import console, print_next
+
+    console.print(f"Wrote {out}, whose logits on {COMPARED} images are those of the run")
+    print_next("logitpair", "audit", "--model", out, "--data-dir", "PHOTOS")
+
+
+def write(arguments: Namespace) -> Path:
+    """Write the network as the arguments say, and return where."""
+    check_choice("checkpoint", arguments.checkpoint, ("last", "best"))
     import torch
 
-    from logitpair.cli.terminal import console, print_next
     from logitpair.data import batches
     from logitpair.runs.export import export_run
     from logitpair.runs.run_directory import load_config
@@ -42,6 +55,4 @@ def run(arguments: Namespace) -> None:
             raise InputError(f"{error}. Without the data set give --shape") from error
     else:
         x = random_images(arguments.shape, COMPARED)
-    out = export_run(arguments.run, arguments.format, x, out=arguments.out, which=arguments.checkpoint or "last")
-    console.print(f"Wrote {out}, whose logits on {len(x)} images are those of the run")
-    print_next("logitpair", "audit", "--model", out, "--data-dir", "PHOTOS")
+    return export_run(arguments.run, arguments.format, x, out=arguments.out, which=arguments.checkpoint or "last")

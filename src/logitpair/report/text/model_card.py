@@ -1,0 +1,74 @@
+"""What a hub shows beside a network: how robust it is, against what, how that was measured, and how all of it is made again."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+
+from logitpair.errors import InputError
+from logitpair.report.records import Run
+from logitpair.report.text.commands import commands
+from logitpair.report.text.format import call, interval, percent
+from logitpair.storage.results import Accuracy, Results
+
+HEADER = {"library_name": "logitpair", "pipeline_tag": "image-classification", "tags": ["adversarial-robustness", "pytorch"]}
+CAUTION = (
+    "Robust accuracy is an upper bound: it is the share of test images that the attacks named did not break, and another attack may "
+    "break more. The intervals tell what another draw of test images could change."
+)
+
+
+def model_card(run: Run, repository: str, weights: str) -> str:
+    """The card of a run's network as Markdown.
+
+    Args:
+        run: the run, evaluated.
+        repository: OWNER/NAME on the hub.
+        weights: a SHA-256 of the network's parameters and buffers, as ``weights_of`` gives it.
+
+    Raises:
+        InputError: for a run that has no evaluation, and results of other weights than these.
+    """
+    results = [record for record in (run.main, run.audit) if record]
+    if run.main is None:
+        raise InputError(f"RUN: '{run.path}' has no evaluation; run `logitpair evaluate {run.path}` first")
+    if stale := [record.name for record in results if record.weights != weights]:
+        raise InputError(
+            f"RUN: the results '{stale[0]}' of '{run.path}' are of other weights than its checkpoint; evaluate and audit again"
+        )
+    data = run.main.data.name if run.main.data else "its data"
+    trained = f"by the recipe `{run.recipe}`{f' at scale {run.scale}' if run.scale not in (None, 'paper') else ''}"
+    lines = [
+        f"---\n{yaml.safe_dump(HEADER, sort_keys=False)}---",
+        f"# {repository}",
+        f"An image classifier for {data}, trained {trained} of logitpair {run.main.versions.get('logitpair', '')}.".replace(" .", "."),
+        "| | accuracy | 95% interval | images | measured by |\n|---|---|---|---|---|\n" + "\n".join(_rows(run)),
+        CAUTION,
+        f"```python\nimport logitpair as lp\n\nmodel = lp.models.read_model('hf:{repository}')  # images in [0, 1] to logits\n```",
+        "Made by\n\n```sh\n" + "\n".join(commands([run], Path("report.html"))) + "\n```",
+        f"SHA-256 of the parameters and buffers: `{weights}`. " + " ".join(_ledgers(results)),
+    ]
+    return "\n\n".join(line.strip() for line in lines) + "\n"
+
+
+def _rows(run: Run) -> Iterator[str]:
+    if run.main:
+        yield _row("clean", run.main.clean, "")
+        for name, attack in run.main.attacks.items():
+            yield _row(f"white box, {name}", attack, f"`{call(attack.parameters)}`")
+        for name, black_box in run.main.black_box.items():
+            yield _row(f"black box, images made against {name}", black_box, f"the worst of {len(black_box.attacks)}: {black_box.attack}")
+    if run.audit:
+        searched = f"`{call(run.audit.threat)}`, {run.audit.gradient_evaluations_per_example:,.0f} gradients an image"
+        yield _row(f"audited: {run.audit.verdict}", run.audit.robust_accuracy, f"{searched}. {run.audit.reason}")
+
+
+def _row(name: str, accuracy: Accuracy, how: str) -> str:
+    cells = (name, percent(accuracy.top1), interval(accuracy), f"{accuracy.total:,}", how)
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+
+
+def _ledgers(results: Sequence[Results]) -> Iterator[str]:
+    for record in results:
+        if record.ledger_sha256:
+            yield f"Of the ledger of `{record.name}`, example by example: `{record.ledger_sha256}`."
