@@ -125,11 +125,9 @@ def main() -> None:
             for peer, attack in peers.items():
                 correct, cost = correct_under(attack, model, x, y, threat)
                 left &= correct
-                entry["peers"][peer] = {"robust": correct.float().mean().item(), **cost}
-                print(
-                    f"{name}: {peer}: {correct.float().mean().item():.1%}, {cost['gradients_per_image']:.0f} gradients an image", flush=True
-                )
-            entry["peers_together"] = left.float().mean().item()
+                entry["peers"][peer] = {"robust": correct.double().mean().item(), **cost}
+                print(f"{name}: {peer}: {entry['peers'][peer]['robust']:.1%}, {cost['gradients_per_image']:.0f} gradients", flush=True)
+            entry["peers_together"] = left.double().mean().item()
         found[name] = entry
         atomic_write(arguments.out, json.dumps(found, indent=1) + "\n")
 

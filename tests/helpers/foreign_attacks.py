@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from logitpair.threat import Linf
+from logitpair.threat import Threat
 
 
-def signed_step(model: nn.Module, x: Tensor, y: Tensor, threat: Linf) -> Tensor:
+def signed_step(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> Tensor:
     """The fast gradient sign method, as a script would have it."""
     x = x.requires_grad_()
     nn.functional.cross_entropy(model(x), y, reduction="sum").backward()
     return x + threat.eps * x.grad.sign()
 
 
-def far_away(model: nn.Module, x: Tensor, y: Tensor, threat: Linf) -> np.ndarray:
+def far_away(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> np.ndarray:
     """Images far outside the ball, some of whose pixels are no numbers, as an array."""
     signed_step(model, x, y, threat)
     moved = 3 - 2 * x.detach().cpu().numpy()
@@ -26,6 +26,6 @@ def far_away(model: nn.Module, x: Tensor, y: Tensor, threat: Linf) -> np.ndarray
     return moved
 
 
-def noise(model: nn.Module, x: Tensor, y: Tensor, threat: Linf) -> Tensor:
+def noise(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> Tensor:
     """Random numbers of three libraries."""
     return x + threat.eps * (torch.rand_like(x) - float(np.random.rand()) * random.gauss())

@@ -66,6 +66,20 @@ def test_agrees_with_foolbox_on_one_step(trained: nn.Module, sample: tuple[Tenso
     agree(lp.attacks.fgsm(lp.Linf(EPS)).without_early_stop()(trained, x, y), theirs, trained, y)
 
 
+@pytest.mark.parametrize("steps", [1, STEPS])
+def test_agrees_with_foolbox_in_l2_where_the_box_is_not_met(
+    steps: int, trained: nn.Module, sample: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is, foolbox clips a point of the ball, which is not the nearest in both."""
+    foolbox = foolbox_module(monkeypatch)
+    x, y, eps = 0.2 + 0.6 * sample[0], sample[1], 0.5
+    peer = foolbox.attacks.L2PGD(abs_stepsize=eps / 4, steps=steps, random_start=False)
+    ours = lp.attacks.bim(lp.L2(eps), step_size=eps / 4, steps=steps).without_early_stop()(trained, x, y)
+    assert 0 < ours.min()
+    assert ours.max() < 1
+    agree(ours, foolbox_images(foolbox, peer, trained, x, y, eps), trained, y)
+
+
 @pytest.mark.parametrize(("name", "steps"), [("step_ll", 1), ("iter_ll", STEPS)])
 def test_agrees_with_foolbox_on_a_least_likely_target(
     name: str, steps: int, trained: nn.Module, sample: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
