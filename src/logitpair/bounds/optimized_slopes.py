@@ -18,8 +18,9 @@ def optimized_lower_bounds(
 ) -> Tensor:
     """The largest bounds that ``lower_bounds`` gives over ``iterations`` choices of slopes, ``[batch, n]``.
 
-    Each example and each function has slopes of its own, so that no bound depends on what it is computed with. It ends early for an example
-    whose bounds are all above ``enough``, ``[batch, 1]``. The intervals of inner steps are taken as they are, which the source optimises too.
+    Each example and each function has slopes of its own, so that no bound depends on what it is computed with. It ends early for
+    an example whose bounds are all above ``enough``, ``[batch, 1]``. The intervals of inner steps are taken as they are, which the source
+    optimises too.
     """
     slopes = {
         number: _initial(inside[step.inputs[0]]).unsqueeze(1).repeat(1, rows.shape[1], *[1] * len(graph.shapes[number])).requires_grad_()
