@@ -93,11 +93,19 @@ def test_a_relu_in_place_changes_what_the_shortcut_adds() -> None:
     assert [[type(graph.steps[source - 1].operation) for source in step.inputs] for step in sums] == [[LeakyReLU, BatchNorm], [Conv2d] * 2]
 
 
+def with_shortcut(net: Net, x: Tensor, relu: Callable[[Tensor], Tensor]) -> Tensor:
+    """The shortcut adds what the ReLU left in place."""
+    relu(x)
+    return net.head(net.conv(x) + x)
+
+
 READABLE: dict[str, tuple[Callable[[Net, Tensor], object], type]] = {
     "view by the batch's size": (lambda net, x: net.linear(net.conv(x).relu().view(x.size(0), -1)), Average),
     "reshape by the shape": (lambda net, x: net.linear(x.reshape(x.shape[0], -1)), Average),
     "torch.flatten": (lambda net, x: net.linear(torch.flatten(x, 1)), Average),
     "function with the input by name": (lambda net, x: net.head(F.relu(input=x)), LeakyReLU),
+    "relu in place of what is used again": (lambda net, x: with_shortcut(net, net.conv(x), lambda x: F.relu(x, inplace=True)), Sum),
+    "relu method whose result is left": (lambda net, x: with_shortcut(net, net.conv(x), lambda x: x.relu_()), Sum),
     "relu method in place": (lambda net, x: net.head(net.conv(x).relu_()), LeakyReLU),
     "leaky relu by name": (lambda net, x: net.head(F.leaky_relu(x - 0.5, negative_slope=0.3, inplace=True)), LeakyReLU),
     "functional conv2d": (lambda net, x: net.head(F.conv2d(x, net.conv.weight, net.conv.bias, (1, 1), 1)), Conv2d),
