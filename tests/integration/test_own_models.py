@@ -171,3 +171,11 @@ def test_a_file_is_no_folder_for_results(tmp_path: Path, capsys: pytest.CaptureF
     assert f"--out: '{tmp_path / 'file'}' is a file; accepted: a folder" in capsys.readouterr().err
     assert main(["report", str(tmp_path), "--out", str(tmp_path)]) == 2
     assert f"--out: '{tmp_path}' is a folder; accepted: a file" in capsys.readouterr().err
+
+
+def test_results_among_the_classes_are_refused(photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for data, out in ((photos, photos), (photos, photos / "results"), (Path(), None)):
+        monkeypatch.chdir(photos)
+        where = ["--out", str(out)] if out else []
+        assert main(["evaluate", "--model", "logitpair.models.LeNet", "--attacks", "fgsm_1", "--data-dir", str(data), *where]) == 2
+        assert "lies among the classes of --data-dir" in capsys.readouterr().err

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import commands
 import pytest
@@ -16,6 +18,7 @@ from torch import Tensor
 import logitpair as lp
 from logitpair.cli.main import main
 from logitpair.storage import checkpoint
+from logitpair.training.train_step import train_step
 
 # Four epochs of 19 steps: random starts, warm-up, schedule, moving average, validation and checkpoints all take part.
 SETTINGS = [
@@ -252,3 +255,20 @@ def test_ensemble_training_reads_its_sources_from_runs(tmp_path: Path, monkeypat
     assert main(ensemble) == 0
     (tmp_path / "demo").rename(tmp_path / "elsewhere")
     assert lp.load(tmp_path / "run")(torch.rand(1, 1, 8, 8)).shape == (1, 10), "a trained run needs its sources no more"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_run_that_is_moved_or_deleted_stops_and_no_half_of_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kept: bool
+) -> None:
+    def step_and_move(*arguments: Any) -> Any:
+        measures = train_step(*arguments)
+        if (run / "metrics.jsonl").exists():
+            run.rename(tmp_path / "moved") if kept else shutil.rmtree(run)
+        return measures
+
+    run = tmp_path / "run"
+    monkeypatch.setattr("logitpair.training.train.train_step", step_and_move)
+    assert main(["train", "digits-plain", "--scale", "smoke", "--epochs", "0.2", "--checkpoint_every", "1", "--out", str(run)]) == 2
+    assert f"--out: {run} was moved or deleted while it was being trained" in capsys.readouterr().err
+    assert not run.exists()

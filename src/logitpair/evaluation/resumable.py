@@ -92,5 +92,7 @@ def _check_complete(chunks: list[Columns], positions: np.ndarray, name: str) -> 
     found = column(chunks, POSITION) if chunks else positions[:0]
     if not np.array_equal(np.sort(found), positions):
         missing = len(np.setdiff1d(positions, found))
-        trouble = f"{missing} are missing; {name} again" if missing else f"some are there twice; delete {PARTS}/"
+        trouble = f"some are there twice; delete {PARTS}/"
+        if missing:
+            trouble = f"{missing} are missing, perhaps since another process works on the same; {name} again"
         raise InputError(f"the chunks of the ledger do not make up {len(positions)} examples: {trouble}")

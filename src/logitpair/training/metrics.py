@@ -11,6 +11,7 @@ from typing import Self
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from logitpair.errors import InputError
 from logitpair.runtime import distributed
 from logitpair.runtime.distributed import World
 from logitpair.runtime.progress import Progress
@@ -57,6 +58,9 @@ class RunLog:
             return
         if self._team.is_writer():
             events = self._open()
+            if not self._path.exists():  # to write would begin half a run
+                where = f"--out: {self._path.parent} was moved or deleted while it was being trained"
+                raise InputError(f"{where}; with --out where it is now training goes on from the last checkpoint")
             with naming(self._path), self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": state.step, "epoch": round((state.step - 1) / self._per_epoch, 4), **line}) + "\n")
             for name, value in line.items():

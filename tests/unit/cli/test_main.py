@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import failing
 
 import logitpair as lp
 from logitpair.cli.main import main
 from logitpair.cli.parser import COMMANDS
-from logitpair.cli.terminal import log_to_console
+from logitpair.cli.terminal import ConsoleHandler, log_to_console
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"]])
@@ -78,9 +80,26 @@ def test_missing_arguments_are_named_as_the_command_names_them(capsys: pytest.Ca
 
 
 def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    for no in ("", "0"):
+        monkeypatch.setenv("LOGITPAIR_TRACEBACK", no)
+        assert main(["zzz"]) == 2
     monkeypatch.setenv("LOGITPAIR_TRACEBACK", "1")
     with pytest.raises(lp.InputError, match="no command"):
         main(["zzz"])
+
+
+def test_a_log_that_cannot_be_written_changes_no_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert main(["zzz"]) == 2
+    logging.getLogger("logitpair").addHandler(handler := ConsoleHandler())
+    try:
+        logging.getLogger("logitpair").warning("of something")
+    finally:
+        logging.getLogger("logitpair").removeHandler(handler)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +111,13 @@ def test_the_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch) -> N
             2,
             "error: cannot read or write run/config.yaml: No space left on device",
         ),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79 GiB"),
+            2,
+            "error: out of memory (CUDA out of memory. Tried to allocate 20.00 MiB.); fewer images at once take less: --batch-size, "
+            "in training batch_size",
+        ),
+        (MemoryError(), 2, "error: out of memory (MemoryError); fewer images at once take less: --batch-size, in training batch_size"),
         (UserWarning("--model: made an error by python -W error"), 2, "error: --model: made an error by python -W error"),
         (ArithmeticError("the loss is not finite"), 3, "error: the loss is not finite"),
         (KeyboardInterrupt(), 130, "interrupted; files written before are whole"),

@@ -146,3 +146,23 @@ def test_settings_that_are_the_same_are_not_written_again(tmp_path: Path) -> Non
     assert (tmp_path / "config.yaml").stat().st_ino == before.st_ino
     runs.prepare(tmp_path, "digits-plain", None, parsing.resolve(recipes.load("digits-plain").run, ["--workers", "1"]))
     assert (tmp_path / "config.yaml").stat().st_ino != before.st_ino
+
+
+def test_a_setting_that_is_refused_is_that_of_the_file_that_holds_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings = parsing.resolve(begun(run))
+    path = run / "config.yaml"
+    path.write_text(path.read_text().replace("  seed: 0\n", "  seed: -1\n"))
+    for reading in (lambda: runs.load_config(run), lambda: runs.prepare(run, "digits-alp", None, settings)):
+        with pytest.raises(InputError, match="^'.*config.yaml': seed must be a whole number of at least 0, not -1$"):
+            reading()
+    with pytest.raises(InputError, match="^--data-dir: "):
+        runs.load_config(run, data_dir=tmp_path)
+    path.write_text(path.read_text().replace("recipe: digits-alp", "recipe: 12"))
+    with pytest.raises(InputError, match="config.yaml' is damaged or not the config of a run"):
+        runs.load_config(run)
+
+
+def test_a_recipe_may_be_called_like_a_number(tmp_path: Path) -> None:
+    runs.prepare(tmp_path / "run", "1e3", None, parsing.resolve(recipes.load("digits-plain").run))
+    assert runs.load_config(tmp_path / "run")[0]["recipe"] == "1e3"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +36,15 @@ def test_what_is_waiting_does_not_start_once_the_sweep_stops() -> None:
     with pytest.raises(KeyboardInterrupt):
         next(outcomes)
     assert time.monotonic() - begun < 60
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_a_process_looks_for_modules_in_the_current_folder_where_this_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    if code:
+        monkeypatch.syspath_prepend(tmp_path)
+    ((_, outcome),) = run_all({"run": [["--version"]]}, environments(1, threads=1, gpus=[]), lambda: False)
+    assert outcome.code == code
