@@ -137,6 +137,7 @@ def test_only_the_process_that_writes_files_tells_trackers(tmp_path: Path) -> No
     team = ProcessTeam(World(rank=1, size=2, device=cpu), state)
     with RunLog(tmp_path, team, 1, 1, False, [recorder]) as log:
         log.add({}, 1)
+        log._window.steps = 0  # the means over them need the other process
         log.write({"validation_clean": 0.5})
     assert recorder.told == []
     assert list(tmp_path.iterdir()) == []
