@@ -31,6 +31,7 @@ RUN/
 ├── .lock                          empty; held while the run is trained
 ├── metrics.jsonl                  what training logged
 ├── tensorboard/                   the same numbers as TensorBoard events
+├── trackers.json                  with --tracker: what each tracker calls the run
 ├── training.json                  what the finished training took
 ├── checkpoints/
 │   ├── step-000000500.pt          the latest ones (`checkpoints_kept`)

@@ -43,6 +43,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "out": {"type": Path | None, "default": None},
     "scale": {"type": str | None, "default": None, "help": "a smaller version of the recipe, where it has one: smoke, cpu"},
     "seed": {"type": int, "default": 0, "help": "of the attacks' randomness"},
+    "tracker": {
+        "action": "append",
+        "type": str,
+        "metavar": "NAME",
+        "help": "wandb, mlflow or trackio, which are told what training measures; repeatable, or with commas (docs/how-to/training.md)",
+    },
     "source": {"action": "append", "type": str, "metavar": "NAME=RUN", "help": "another run, whose images are tried too; repeatable"},
 }
 

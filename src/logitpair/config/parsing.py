@@ -51,6 +51,13 @@ def build(parsed: Namespace, *, data_dir: Path | None = None) -> Settings:
     return Settings(config, json.loads(parser.dump(own, format="json", skip_unset=False)))
 
 
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one of dotted keys."""
+    if not isinstance(tree, dict) or not tree:
+        return {prefix.removesuffix("."): tree}
+    return {key: value for name, part in tree.items() for key, value in flatten(part, f"{prefix}{name}.").items()}
+
+
 @functools.cache
 def _settings_parser() -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)

@@ -12,7 +12,7 @@ from torch import nn
 
 from logitpair.config import parsing, recipes
 from logitpair.config.old_names import modernized
-from logitpair.config.parsing import Settings
+from logitpair.config.parsing import Settings, flatten
 from logitpair.config.run_config import RunConfig
 from logitpair.errors import InputError
 from logitpair.runtime import precision
@@ -74,7 +74,7 @@ def differing(old: Mapping[str, Any], new: Settings, besides: tuple[str, ...] = 
     """
     if old == new.values:
         return []
-    before, now = _flat(_absolute(parsing.resolve(old).values)), _flat(_absolute(new.values))  # with defaults added since
+    before, now = flatten(_absolute(parsing.resolve(old).values)), flatten(_absolute(new.values))  # with defaults added since
     keys = [key for key in sorted(before.keys() | now.keys()) if not key.startswith((*RESULT_NEUTRAL, *besides))]
     return [(key, before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)]
 
@@ -148,10 +148,3 @@ def _absolute(tree: Any, key: str = "") -> Any:
         return [_absolute(part) for part in tree]
     is_path = isinstance(tree, str) and tree and (key == "root" or (key in PATHS and Path(tree).exists()))
     return os.path.abspath(tree) if is_path else tree
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one of dotted keys."""
-    if not isinstance(tree, dict) or not tree:
-        return {prefix.removesuffix("."): tree}
-    return {key: value for name, part in tree.items() for key, value in _flat(part, f"{prefix}{name}.").items()}

@@ -1,4 +1,4 @@
-"""Libraries that take seconds to import, at their first use, and torchvision beside a CPU-only PyTorch.
+"""Libraries that take seconds to import or may be missing, at their first use, and torchvision beside a CPU-only PyTorch.
 
 The CUDA wheel of torchvision fails to import where its compiled operators cannot be loaded; declaring the schemas of the two that it
 registers by name is enough. It is done before anything imports torchvision, which a network of the user's may do by itself. Elsewhere
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from logitpair.errors import InputError
 
 _library = torch.library.Library("torchvision", "FRAGMENT")
 
@@ -42,3 +44,15 @@ def import_timm() -> Any:
     """timm, which imports torchvision itself, with ``optim``."""
     importlib.import_module("timm.optim")
     return importlib.import_module("timm")
+
+
+def import_optional(name: str, holds: str, *, needed_by: str, extra: str) -> Any:
+    """An optional library's module, refused where it lacks what it ``holds``, as a folder of its name in the current one does."""
+    reason = "not installed"
+    try:
+        module = importlib.import_module(name)
+        if hasattr(module, holds):
+            return module
+    except ImportError as error:
+        reason = str(error)
+    raise InputError(f"{needed_by} needs {name.partition('.')[0]}, which cannot be imported ({reason}): pip install 'logitpair[{extra}]'")

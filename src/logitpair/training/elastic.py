@@ -29,6 +29,7 @@ from torch import Tensor
 from logitpair.config.run_config import ElasticConfig
 from logitpair.errors import InputError, first_line
 from logitpair.runtime.distributed import World, store
+from logitpair.runtime.lazy_imports import import_optional
 from logitpair.runtime.signals import GracefulStop
 from logitpair.training.process_team import Measures, ProcessTeam
 from logitpair.training.train_state import TrainState
@@ -215,8 +216,5 @@ def import_torchft() -> tuple[Any, Any]:
     """The optional library's modules ``manager`` and ``process_group``, silent: a lost worker is no error here."""
     os.environ.setdefault("RUST_LOG", "error")
     logging.getLogger("torchft").setLevel(logging.CRITICAL)
-    try:
-        from torchft import manager, process_group  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise InputError(f"elastic.workers needs torchft, which cannot be imported ({error}): pip install 'logitpair[elastic]'") from error
-    return manager, process_group
+    manager = import_optional("torchft.manager", "Manager", needed_by="elastic.workers", extra="elastic")
+    return manager, import_optional("torchft.process_group", "ProcessGroupGloo", needed_by="elastic.workers", extra="elastic")

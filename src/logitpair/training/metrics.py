@@ -1,8 +1,9 @@
-"""What a training run measures on the way: ``metrics.jsonl``, TensorBoard events, and what people see in the terminal."""
+"""What a training run measures on the way: ``metrics.jsonl``, TensorBoard events, trackers, and what people see in the terminal."""
 
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from logitpair.runtime.distributed import World
 from logitpair.runtime.progress import Progress
 from logitpair.storage.atomic_files import atomic_write, naming, read_json_lines
 from logitpair.training.process_team import Measures, ProcessTeam
+from logitpair.training.trackers import Tracker, Trackers
 
 logger = logging.getLogger("logitpair")
 SHOWN = {
@@ -34,8 +36,9 @@ SHOWN = {
 class RunLog:
     """Counts every step, and writes a line of metrics when asked to: one of the team's processes to files, those ``shown`` to people."""
 
-    def __init__(self, run: Path, team: ProcessTeam, total: int, per_epoch: int, shown: bool) -> None:
-        self._path, self._events_folder = run / "metrics.jsonl", run / "tensorboard"
+    def __init__(self, run: Path, team: ProcessTeam, total: int, per_epoch: int, shown: bool, trackers: Sequence[Tracker]) -> None:
+        self._run, self._path, self._events_folder = run, run / "metrics.jsonl", run / "tensorboard"
+        self._trackers, self._tracked = Trackers(trackers), 0  # up to which step they were told before this process began to write
         self._team, self._total, self._per_epoch, self._shown = team, total, per_epoch, shown
         self._bar = Progress("train", total, team.state.step, shown=shown, unit=None)
         self._window = Window()
@@ -65,6 +68,8 @@ class RunLog:
                 file.write(json.dumps({"step": state.step, "epoch": round((state.step - 1) / self._per_epoch, 4), **line}) + "\n")
             for name, value in line.items():
                 events.add_scalar(name, value, state.step)
+            if state.step > self._tracked:
+                self._trackers.log(state.step, line)
         self._bar.update(state.step, summary(line))
         if self._shown and validation:
             logger.info(f"step {state.step}/{self._total} · {summary(line)}")
@@ -73,9 +78,12 @@ class RunLog:
         """Begin to write, once; on resuming, what lies beyond the checkpoint is dropped, since it will be written again."""
         if self._events is None:
             before = self._team.state.step - 1  # steps taken when this process began to write
-            kept = [line for line in read_json_lines(self._path) if line["step"] <= before]
+            lines = read_json_lines(self._path)
+            kept = [line for line in lines if line["step"] <= before]
             atomic_write(self._path, "".join(json.dumps(line) + "\n" for line in kept))
             self._events = SummaryWriter(str(self._events_folder), purge_step=before + 1 if before else None)
+            self._tracked = lines[-1]["step"] if before and lines else 0
+            self._trackers.start(self._run, resuming=before > 0)
         return self._events
 
     def __enter__(self) -> Self:
@@ -86,6 +94,7 @@ class RunLog:
         self._bar.__exit__(kind, error, trace)
         if self._events is not None:
             self._events.close()
+            self._trackers.end(self._team.state.step >= self._total)
 
 
 @dataclass

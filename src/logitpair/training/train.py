@@ -1,6 +1,7 @@
 """Training: the whole road of a run, top to bottom."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from logitpair.training.elastic import process_team
 from logitpair.training.local_batches import LocalBatches
 from logitpair.training.metrics import RunLog
 from logitpair.training.process_team import Measures
+from logitpair.training.trackers import Tracker
 from logitpair.training.train_state import TrainState, initial_state
 from logitpair.training.train_step import check_one_image, train_step
 from logitpair.training.validation import check_classes, validate
@@ -35,7 +37,7 @@ class Interrupted(KeyboardInterrupt):
     """Training was asked to stop and has saved its state."""
 
 
-def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = False) -> nn.Module:
+def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = False, trackers: Sequence[Tracker] = ()) -> nn.Module:
     """Train to the end, from the last checkpoint of ``run`` if it has one, and return the network in eval mode.
 
     The weights are the same whether or not the run was interrupted on the way (on the CPU, with as many threads): data order,
@@ -49,6 +51,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         run: the run directory; checkpoints, metrics and TensorBoard events go there.
         device: what to train on; under ``torchrun`` each process takes its own.
         quiet: no progress bar, and nothing logged.
+        trackers: who else is told what is measured, by the process that writes the run's files.
 
     Raises:
         InputError: for data or a network that do not fit together, a damaged checkpoint, or a run that another process trains.
@@ -69,7 +72,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         if shown:
             announce(config, run, state, total, world.device)
 
-        with process_team(config.elastic, world, state, end) as team, RunLog(run, team, total, per_epoch, shown) as log:
+        with process_team(config.elastic, world, state, end) as team, RunLog(run, team, total, per_epoch, shown, trackers) as log:
             checkpoints = Checkpoints(run, config, team)
 
             def take_step() -> Measures | None:

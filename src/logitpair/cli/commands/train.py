@@ -11,13 +11,14 @@ from logitpair.config.parsing import add_settings, build
 from logitpair.runs import run_directory
 from logitpair.runtime.distributed import is_main_process
 from logitpair.runtime.precision import name_of
+from logitpair.training.trackers import named
 from logitpair.training.train import train
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_recipe(parser)
     add_options(parser, "out", help="run directory; runs/RECIPE by default")
-    add_options(parser, "device")
+    add_options(parser, "device", "tracker")
     add_settings(parser)
 
 
@@ -33,9 +34,10 @@ def run(arguments: Namespace) -> None:
     settings = build(arguments, data_dir=arguments.data_dir)
     out = arguments.out or Path("runs") / name
     check_folder(out)
+    trackers = named(arguments.tracker or ()) if is_main_process() else ()
     if is_main_process():
         run_directory.prepare(out, name, arguments.scale, settings)
-    train(settings.config, out, device=device)
+    train(settings.config, out, device=device, trackers=trackers)
     if is_main_process():
         console.print(f"Trained: {out}")
         print_next("logitpair", "evaluate", out)
