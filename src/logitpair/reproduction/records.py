@@ -22,6 +22,7 @@ from logitpair.storage.results import (
     Accuracy,
     AuditResults,
     Axis,
+    CertificateResults,
     EvaluationResults,
     Record,
     SweepResults,
@@ -35,8 +36,13 @@ FILES: dict[type[Record], str] = {  # in a run directory
     Training: "training.json",
     EvaluationResults: "evaluation/test/results.json",
     AuditResults: "audit/results.json",
+    CertificateResults: "certificate/results.json",
 }
-RECORDED: dict[type[EvaluationResults] | type[AuditResults], str] = {EvaluationResults: "results.json", AuditResults: "audit.json"}
+RECORDED: dict[type[EvaluationResults] | type[AuditResults] | type[CertificateResults], str] = {
+    EvaluationResults: "results.json",
+    AuditResults: "audit.json",
+    CertificateResults: "certificate.json",
+}
 Kind = TypeVar("Kind", bound=Record)
 recipe_of = functools.cache(recipes.load)  # none is changed here
 
