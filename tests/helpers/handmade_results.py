@@ -13,6 +13,8 @@ from logitpair.storage.results import (
     AuditResults,
     BlackBox,
     Broken,
+    CertificateMethod,
+    CertificateResults,
     CurvePoint,
     DataSet,
     EpsPoint,
@@ -121,4 +123,19 @@ VERIFICATION = VerificationResults(
 )
 RUNS = (entry({"w": 0}, 0, 0.2, 50), failed_entry({"w": 1}, 0, "diverged"))
 SWEEP = replace(head("r", {"w": [0, 1]}), runs=RUNS, points=tuple(summarize(RUNS)), best=best(summarize(RUNS)))
-RECORDS = {"evaluation": EVALUATION, "audit": AUDIT, "verification": VERIFICATION, "sweep": SWEEP, "training": TRAINING}
+CERTIFICATE = CertificateResults(
+    **COMMON,
+    threat={"class_path": "logitpair.threat.Linf", "init_args": {"eps": 0.1}},
+    images="0f",
+    certified=ACCURACY,
+    broken=20,
+    methods=(CertificateMethod(name="ibp", certified=90, seconds=0.5), CertificateMethod(name="crown-ibp", certified=10, seconds=2.5)),
+)
+RECORDS = {
+    "evaluation": EVALUATION,
+    "audit": AUDIT,
+    "certificate": CERTIFICATE,
+    "verification": VERIFICATION,
+    "sweep": SWEEP,
+    "training": TRAINING,
+}

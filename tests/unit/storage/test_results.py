@@ -105,6 +105,6 @@ def test_the_page_is_what_the_command_gives_and_every_field_has_its_comment() ->
 def test_recorded_results_are_records() -> None:
     contents = {path: json.loads(path.read_text()) for path in (DOCS.parent / "results").rglob("*.json")}
     kinds = {path: content["kind"] for path, content in contents.items() if "schema" in content}  # benchmarks have none
-    assert set(kinds.values()) == {"evaluation", "audit", "sweep"}
+    assert set(kinds.values()) == {"evaluation", "audit", "certificate", "sweep"}
     for path, kind in kinds.items():
         read_record(path, type(RECORDS[kind]), "logitpair evaluate")
