@@ -28,7 +28,7 @@ lint: $(VENV)/dev.stamp ## check style and types only
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 pytest: $(VENV)/dev.stamp ## run all tests only
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest --numprocesses=logical --dist=worksteal
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest --numprocesses=logical --dist=worksteal -m "$${LOGITPAIR_MARKS-not slow}"
 
 format: $(VENV)/dev.stamp ## rewrite the files in the project's style
 	@$(BIN)/ruff check --fix

@@ -13,6 +13,8 @@ from PIL import Image
 
 from logitpair.data import CIFAR10
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -17,6 +17,8 @@ from logitpair.config import recipes
 from logitpair.storage.result_files import read_record
 from logitpair.storage.results import EvaluationResults
 
+pytestmark = pytest.mark.slow
+
 TINY = ("plain.yaml", "mpgd.yaml", "alp.yaml")
 
 

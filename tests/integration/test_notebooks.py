@@ -11,6 +11,8 @@ import commands
 import documents
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FOLDER = documents.ROOT / "docs" / "notebooks"
 NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 

@@ -13,7 +13,7 @@ from logitpair.config import parsing, recipes
 from logitpair.training.trackers import named
 from logitpair.training.train import train
 
-pytestmark = pytest.mark.filterwarnings("default")  # what these libraries warn of is theirs
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # what these libraries warn of is theirs
 
 
 def learn_in_two_parts(run: Path, name: str) -> list[int]:
