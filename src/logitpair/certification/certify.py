@@ -19,7 +19,7 @@ from logitpair.errors import InputError
 from logitpair.evaluation.confidence import accuracy
 from logitpair.evaluation.evaluate import provenance
 from logitpair.evaluation.resumable import Chunk, Execution, check_shared, resumable_map
-from logitpair.models.inference import compute_logits, device_of, frozen_eval, predict
+from logitpair.models.inference import check_accepts, compute_logits, device_of, frozen_eval, predict
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.runtime import threads
 from logitpair.runtime.distributed import ALONE, World
@@ -99,7 +99,9 @@ def certify(
     def work(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
         nonlocal graph
         check_batch(x, y)
-        graph = graph or read_graph(exact, x[:1].double())
+        if graph is None:
+            check_accepts("model", model, x)
+            graph = read_graph(exact, x[:1].double())
         prediction = predict(compute_logits(model, x))
         logits = compute_logits(exact, x.double())
         check_labels(y, logits.shape[1])

@@ -319,3 +319,9 @@ def test_a_saved_certificate_is_the_same(certificate: lp.Certificate, saved: Cal
     for name, column in certificate.ledger.items():
         np.testing.assert_array_equal(loaded.ledger[name], column)
     json.dumps(loaded.results)
+
+
+def test_images_that_the_network_does_not_take_are_named() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 2 * 2, 3))
+    with pytest.raises(InputError, match=r"model cannot take images of \[3, 4, 4\]"):
+        certify(model, (torch.rand(2, 3, 4, 4), torch.tensor([0, 1])), lp.Linf(0.1))
