@@ -1,5 +1,7 @@
 """The exception for bad input."""
 
+_OUT_OF_MEMORY = ("can't allocate memory", "could not create a primitive")  # of PyTorch's allocator, and of oneDNN
+
 
 class InputError(ValueError):
     """Bad input, in one line that names the option, the value and what is accepted.
@@ -21,4 +23,6 @@ def raised(error: BaseException) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the machine's memory, or a GPU's, was too small; PyTorch says it of the first by a plain ``RuntimeError``."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return (
+        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _OUT_OF_MEMORY)
+    )

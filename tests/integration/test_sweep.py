@@ -117,8 +117,8 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_a_run_that_diverges_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
-    out = tmp_path / "sweep"
-    done = forked_sweeps.run(tmp_path, *TINY, "--objective.weight", "1e30,0", "--objective.warmup", "0", "--out", str(out))
+    out = tmp_path / "-x"  # which is no option of the commands that the sweep gives
+    done = forked_sweeps.run(tmp_path, *TINY, "--objective.weight", "1e30,0", "--objective.warmup", "0", "--out=-x")
     assert done.code == 3
     failed, other = record.read(out).runs
     assert failed.status == "failed"

@@ -144,7 +144,7 @@ class Plan:
         return bool(evaluation.training) and attacks.keys() <= evaluation.attacks.keys() and wanted.sources <= evaluation.black_box.keys()
 
     def _train(self, run: Run) -> list[str]:
-        return ["train", run.recipe, "--scale", self.scale, *self._common(run), "--out", str(self.folder(run)), *self.overrides(run)]
+        return ["train", run.recipe, "--scale", self.scale, *self._common(run), f"--out={self.folder(run)}", *self.overrides(run)]
 
     def overrides(self, run: Run) -> list[str]:
         """What the run changes about its recipe."""
@@ -161,11 +161,11 @@ class Plan:
         sources |= {recipe: str(self.folder(source_of(run, recipe))) for recipe in sorted(wanted.sources)}
         tried = [word for name, path in sources.items() for word in ("--source", f"{name}={path}")]
         limit = _option("examples", EXAMPLES.get(self.scale))
-        return ["evaluate", str(self.folder(run)), *self._common(run), *_option("attacks", wanted.attacks), *limit, *tried]
+        return ["evaluate", *self._common(run), *_option("attacks", wanted.attacks), *limit, *tried, "--", str(self.folder(run))]
 
     def _audit(self, run: Run, wanted: Measurement) -> list[str]:
         limits = [*_option("examples", AUDITED.get(self.scale)), *_option("budget", BUDGET.get(self.scale))]
-        return ["audit", str(self.folder(run)), *self._common(run), *_option("attacks", wanted.reference), *limits]
+        return ["audit", *self._common(run), *_option("attacks", wanted.reference), *limits, "--", str(self.folder(run))]
 
     def _common(self, run: Run) -> list[str]:
         return ["--device", self.device, *_option("data-dir", self.data_folder(run.recipe))]
@@ -192,4 +192,4 @@ def source_of(run: Run, recipe: str) -> Run:
 
 
 def _option(name: str, value: object) -> list[str]:
-    return [] if value is None else [f"--{name}", str(value)]
+    return [] if value is None else [f"--{name}={value}"]

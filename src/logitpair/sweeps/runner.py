@@ -21,7 +21,10 @@ BAD_INPUT, INTERRUPTED = 2, 130  # exit codes of the command line
 PREFIX, WARNING = "logitpair: ", "warning: "  # how the command line's own lines on standard error begin
 
 Commands = Sequence[Sequence[str]]
-"""``logitpair`` command lines without the program's name, carried out by one process until one of them fails."""
+"""``logitpair`` command lines without the program's name, carried out by one process until one of them fails.
+
+Paths in them stand after ``=`` or ``--``, for one may begin with a dash.
+"""
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def _plan(
     wanted: Sweep, recipe: recipes.Recipe, device: torch.device, begun: Mapping[str, SweepRun]
 ) -> tuple[dict[str, SweepRun], dict[str, Commands]]:
     """Every run, and the commands of those that are not finished; all are checked, against their folders too, before the first starts."""
-    common = ["--device", device.type, *(["--data-dir", str(wanted.data_dir)] if wanted.data_dir else [])]
+    common = ["--device", device.type, *([f"--data-dir={wanted.data_dir}"] if wanted.data_dir else [])]
     scale = ["--scale", wanted.scale] if wanted.scale else []
     limit = ["--examples", str(wanted.examples)] if wanted.examples else []
     runs: dict[str, SweepRun] = {}
@@ -121,8 +121,8 @@ def _plan(
         settings = {setting: grid.value(text) for setting, text in point.items()}
         runs[name] = SweepRun(path=name, settings=settings, seed=seed, evaluation=evaluation, status="pending")
         folder = str(wanted.out / name)
-        train = ["train", wanted.recipe, *common, *scale, "--out", folder, *overrides]
-        commands[name] = [train, ["evaluate", folder, *common, *limit]]
+        train = ["train", wanted.recipe, *common, *scale, f"--out={folder}", *overrides]
+        commands[name] = [train, ["evaluate", *common, *limit, "--", folder]]
     for name, settings in resolved.items():
         folder = wanted.out / name
         run_directory.prepare(folder, recipe.name, wanted.scale, settings)

@@ -117,6 +117,11 @@ def test_a_log_that_cannot_be_written_changes_no_exit_code(monkeypatch: pytest.M
             "error: out of memory (CUDA out of memory. Tried to allocate 20.00 MiB.); fewer images at once take less: --batch-size, "
             "in training batch_size",
         ),
+        (
+            RuntimeError("could not create a primitive"),
+            2,
+            "error: out of memory (could not create a primitive); fewer images at once take less: --batch-size, in training batch_size",
+        ),
         (MemoryError(), 2, "error: out of memory (MemoryError); fewer images at once take less: --batch-size, in training batch_size"),
         (UserWarning("--model: made an error by python -W error"), 2, "error: --model: made an error by python -W error"),
         (ArithmeticError("the loss is not finite"), 3, "error: the loss is not finite"),

@@ -23,7 +23,7 @@ COLUMNS = ("run", "clean %", "white box %", "95% interval", "black box, worst %"
 def add_arguments(parser: ArgumentParser) -> None:
     add_options(parser, "out", type=Path, default=Path("demo"), help="folder for the three runs and the report")
     add_options(parser, "seed", help="of training and attacks")
-    add_options(parser, "jobs", help="networks side by side, each on one thread of the CPU; as many as PyTorch takes threads by default")
+    add_options(parser, "jobs", help="networks side by side, each on one thread of the CPU; all three by default")
     add_options(parser, "device")
 
 
@@ -49,7 +49,7 @@ def run(arguments: Namespace) -> None:
         run_directory.prepare(folder, recipe.name, None, run_directory.as_trained(settings, device))
         sources = [f"--source={other}={path}" for other, path in folders.items() if other != name]
         trainings[name] = [["train", name, f"--out={folder}", *common]]
-        evaluations[name] = [["evaluate", str(folder), *sources, *common]]
+        evaluations[name] = [["evaluate", *sources, *common, "--", str(folder)]]
     _side_by_side((trainings, evaluations), arguments.jobs, device)
     page = arguments.out / "report.html"
     write_report(list(folders.values()), page)
@@ -58,15 +58,16 @@ def run(arguments: Namespace) -> None:
 
 
 def _side_by_side(waves: Iterable[dict[str, Commands]], jobs: int | None, device: torch.device) -> None:
-    """Carry out one wave after the other; as many threads as there are networks at work, for each is too small for a second one."""
-    import torch
+    """Carry out one wave after the other; a network takes one thread, for each is too small for a second one.
 
+    All side by side leave no core idle while the last one ends, even where there are fewer cores than networks.
+    """
     from logitpair.cli.terminal import console
     from logitpair.runtime.signals import GracefulStop
     from logitpair.sweeps.runner import run_all
     from logitpair.sweeps.sweep import slots
 
-    places = slots(jobs or torch.get_num_threads(), device, threads=1)
+    places = slots(jobs or len(RECIPES), device, threads=1)
     with GracefulStop() as stop:
         try:
             for wave in waves:
