@@ -52,14 +52,14 @@ def foolbox_attacks() -> dict[str, Peer]:
 
 
 def library_attacks() -> dict[str, Peer]:
-    """adversarial-library's."""
+    """adversarial-library's, none with fewer steps than by default."""
     from adv_lib import attacks
 
     return {
         "adversarial-library DDN, 300 steps": lambda model, x, y, _: attacks.ddn(model, x, y, steps=300, levels=None),
         "adversarial-library FMN, 300 steps": lambda model, x, y, _: attacks.fmn(model, x, y, norm=2, steps=300),
-        "adversarial-library PDPGD, 300 steps": lambda model, x, y, _: attacks.pdpgd(model, x, y, norm=2, num_steps=300),
-        "adversarial-library ALMA, 300 steps": lambda model, x, y, _: attacks.alma(model, x, y, num_steps=300),
+        "adversarial-library PDPGD, 500 steps": lambda model, x, y, _: attacks.pdpgd(model, x, y, norm=2, num_steps=500),
+        "adversarial-library ALMA, 1000 steps": lambda model, x, y, _: attacks.alma(model, x, y, num_steps=1000),
         "adversarial-library APGD, cross-entropy, 100 steps": lambda model, x, y, eps: attacks.apgd(
             model, x, y, eps, norm=2, n_iter=100, loss_function="ce"
         ),

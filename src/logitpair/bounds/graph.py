@@ -6,7 +6,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from logitpair.bounds.operations import Affine, BatchNorm, LeakyReLU, Nonlinear, Scale, Shape, Sum
+from logitpair.bounds.operations import Affine, BatchNorm, Elementwise, LeakyReLU, Nonlinear, Shape, Sum
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Graph:
         """The steps whose intervals are the ranges of their values, as far as the operations show: one layer of weights from the image."""
         free, exact = {0}, {0}  # free: each number takes every value of its interval, whatever the others take
         for number, step in enumerate(self.steps, 1):
-            elementwise = isinstance(step.operation, Scale | BatchNorm | LeakyReLU)
+            elementwise = isinstance(step.operation, Elementwise | LeakyReLU)
             mixes = isinstance(step.operation, Affine) and not isinstance(step.operation, Sum)
             if elementwise and exact.issuperset(step.inputs):
                 exact.add(number)

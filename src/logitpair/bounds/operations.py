@@ -98,25 +98,51 @@ class Conv2d(Affine):
         ]
 
 
+class Elementwise(Affine):
+    """``x * factor + shift``, which broadcast over the batch."""
+
+    @abstractmethod
+    def factor_and_shift(self) -> tuple[Tensor, Tensor]: ...
+
+    def center(self, *x: Tensor) -> Tensor:
+        factor, shift = self.factor_and_shift()
+        return x[0] * factor + shift
+
+    def radius(self, *r: Tensor) -> Tensor:
+        return r[0] * self.factor_and_shift()[0].abs()
+
+
 @dataclass(frozen=True)
-class Scale(Affine):
-    """``x * factor + shift``, with constants that broadcast over the batch."""
+class Scale(Elementwise):
+    """By this factor and this shift."""
 
     factor: Tensor
     shift: Tensor
 
-    def center(self, *x: Tensor) -> Tensor:
-        return x[0] * self.factor + self.shift
-
-    def radius(self, *r: Tensor) -> Tensor:
-        return r[0] * self.factor.abs()
+    def factor_and_shift(self) -> tuple[Tensor, Tensor]:
+        return self.factor, self.shift
 
 
 @dataclass(frozen=True)
-class BatchNorm(Affine):
+class Arithmetic(Elementwise):
+    """A sum, difference, product or quotient with a constant, of the value that it has when bounds are computed: it may be trained."""
+
+    constant: Tensor
+    parts: Callable[[Tensor], tuple[Tensor, Tensor]]  # factor and shift
+
+    def factor_and_shift(self) -> tuple[Tensor, Tensor]:
+        return self.parts(self.constant)
+
+
+@dataclass(frozen=True)
+class BatchNorm(Elementwise):
     """``nn.BatchNorm1d`` and ``nn.BatchNorm2d`` by their running statistics, as in eval mode."""
 
     module: Any
+
+    def factor_and_shift(self) -> tuple[Tensor, Tensor]:
+        scale = self.scale(self.module.running_mean, self.module.running_var)
+        return scale.factor, scale.shift
 
     def scale(self, mean: Tensor, variance: Tensor) -> Scale:
         """What it does by these statistics, ``[channels]``."""
@@ -127,16 +153,10 @@ class BatchNorm(Affine):
         sizes = (-1, 1, 1) if spatial else (-1,)
         return Scale(factor.view(sizes), shift.view(sizes))
 
-    def center(self, *x: Tensor) -> Tensor:
-        return self.scale(self.module.running_mean, self.module.running_var).center(*x)
-
-    def radius(self, *r: Tensor) -> Tensor:
-        return self.scale(self.module.running_mean, self.module.running_var).radius(*r)
-
 
 @dataclass(frozen=True)
-class Average(Affine):
-    """Any function that gives weighted means of its input, with weights of at least 0: poolings, reshapes, padding with zeros, joins."""
+class NonnegativeLinear(Affine):
+    """A linear function whose weights are at least 0: average poolings, reshapes, padding with zeros, joins."""
 
     function: Callable[..., Tensor]
 

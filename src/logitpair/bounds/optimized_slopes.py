@@ -16,7 +16,7 @@ LEARNING_RATE, DECAY = 0.25, 0.97  # of Adam on the slopes, and of the rate at e
 def optimized_lower_bounds(
     graph: Graph, rows: Tensor, inside: Sequence[Interval], ball: Ball, *, iterations: int, enough: Tensor
 ) -> Tensor:
-    """The largest bounds that ``lower_bounds`` gives over ``iterations`` choices of slopes, ``[batch, n]``.
+    """The largest bounds that ``lower_bounds`` gives by its own slopes and after each of ``iterations`` steps from them, ``[batch, n]``.
 
     Each example and each function has slopes of its own, so that no bound depends on what it is computed with. It ends early for
     an example whose bounds are all above ``enough``, ``[batch, 1]``. The intervals of inner steps are taken as they are, which the source
@@ -27,18 +27,18 @@ def optimized_lower_bounds(
         for number, step in enumerate(graph.steps, 1)
         if isinstance(step.operation, LeakyReLU)
     }
-    best = lower_bounds(graph, rows, inside, ball)
     if not slopes:
-        return best
+        return lower_bounds(graph, rows, inside, ball)
+    best = rows.new_full(rows.shape[:2], -torch.inf)
     optimizer = torch.optim.Adam(slopes.values(), lr=LEARNING_RATE)
-    for _ in range(iterations):
-        left = (best <= enough).any(1, keepdim=True)
-        if not left.any():
-            break
-        with torch.enable_grad():
+    for iteration in range(iterations + 1):
+        with torch.set_grad_enabled(iteration < iterations):
             bounds = lower_bounds(graph, rows, inside, ball, slopes=slopes)
-            gradients = torch.autograd.grad(-bounds.sum(), list(slopes.values()))
+        left = (best <= enough).any(1, keepdim=True)
         best = torch.where(left, torch.maximum(best, bounds.detach()), best)
+        if iteration == iterations or not (best <= enough).any():
+            break
+        gradients = torch.autograd.grad(bounds, list(slopes.values()), -torch.ones_like(bounds))
         for slope, gradient in zip(slopes.values(), gradients, strict=True):
             slope.grad = gradient
         optimizer.step()

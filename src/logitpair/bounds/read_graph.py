@@ -10,7 +10,19 @@ from torch import Tensor, fx, nn
 
 from logitpair.bounds.graph import Graph, Step
 from logitpair.bounds.interval import intervals
-from logitpair.bounds.operations import Affine, Average, BatchNorm, Conv2d, Interval, LeakyReLU, Linear, MaxPool2d, Nonlinear, Scale, Sum
+from logitpair.bounds.operations import (
+    Affine,
+    Arithmetic,
+    BatchNorm,
+    Conv2d,
+    Interval,
+    LeakyReLU,
+    Linear,
+    MaxPool2d,
+    Nonlinear,
+    NonnegativeLinear,
+    Sum,
+)
 from logitpair.errors import InputError, first_line
 from logitpair.models.inference import Images, frozen_eval
 
@@ -27,14 +39,15 @@ FACTORS = {"mul", "imul", "mul_", "truediv", "itruediv", "div", "div_"}
 KNOWN_BEFORE = (int, torch.Size, torch.dtype, torch.device)  # of what is computed from an image, these are the same for every image
 
 
-def read_graph(model: nn.Module, x: Images) -> Graph:
+def read_graph(model: nn.Module, x: Images, *, trained: bool = False) -> Graph:
     """Read a network as it runs in eval mode.
 
-    The operations keep the network's modules and use the weights that these have when bounds are computed.
+    The operations keep the network's modules and parameters and use the weights that these have when bounds are computed.
 
     Args:
         model: maps images to logits.
         x: an image such as it takes, ``[1, channels, height, width]``, in the dtype of its weights.
+        trained: whether weights will change and BatchNorms will be in train mode: what bounds could not follow is refused.
 
     Raises:
         InputError: for an operation that no bounds are known of, named; for code that torch.fx cannot trace, such as branches on values; or
@@ -43,7 +56,7 @@ def read_graph(model: nn.Module, x: Images) -> Graph:
     pair = torch.cat([x[:1], 1 - x[:1]])
     with torch.no_grad(), frozen_eval(model):
         try:
-            reader = _Reader(fx.GraphModule(model, _Tracer().trace(model)))
+            reader = _Reader(fx.GraphModule(model, _Tracer().trace(model)), trained)
             reader.run(pair.clone())
             graph = reader.found()
             found = intervals(graph, Interval(pair, pair))[-1].lower
@@ -74,18 +87,20 @@ class _Tracer(fx.Tracer):
 class _Reader(fx.Interpreter):
     """Runs a traced network on images and notes the operation behind each value that depends on them."""
 
-    def __init__(self, traced: fx.GraphModule) -> None:
+    def __init__(self, traced: fx.GraphModule, trained: bool) -> None:
         super().__init__(traced)
+        self.trained = trained
         self.steps: list[Step] = []
         self.shapes: list[tuple[int, ...]] = []
         self.number: dict[fx.Node, int] = {}  # of the step whose value a node has
+        self.weights: set[fx.Node] = set()  # parameters, and what is computed from them alone
         self.last = -1
 
     def found(self) -> Graph:
         """What was read."""
         if self.last < 1 or len(self.shapes[self.last]) != 1:
             raise InputError("model: must return logits, and nothing else, to be read for bounds")
-        return Graph(tuple(self.steps[: self.last]), tuple(self.shapes[: self.last + 1]))
+        return _needed(Graph(tuple(self.steps[: self.last]), tuple(self.shapes[: self.last + 1])))
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
@@ -96,6 +111,8 @@ class _Reader(fx.Interpreter):
             self.last = self.number.get(n.args[0], -1)  # type: ignore[arg-type]
         elif not isinstance(value, KNOWN_BEFORE) and any(node in self.number for node in n.all_input_nodes):
             self._note(n, value)
+        elif isinstance(value, nn.Parameter) or any(node in self.weights for node in n.all_input_nodes):
+            self.weights.add(n)
         return value
 
     def _note(self, n: fx.Node, value: Any) -> None:
@@ -107,6 +124,8 @@ class _Reader(fx.Interpreter):
         if name in UNCHANGED:
             self.number[n] = self.number[sources[0]]
             return
+        if self.trained:
+            self._refuse_what_training_changes(n, name, module)
         operation = None
         if isinstance(value, Tensor):
             operation = _of_module(module, value) if module is not None else _of_function(name, n.target, given, args, kwargs, value)
@@ -119,6 +138,29 @@ class _Reader(fx.Interpreter):
         self.number[n] = len(self.steps)
         if getattr(module, "inplace", False) or kwargs.get("inplace") or name.endswith("_") or name in ("iadd", "isub", "imul"):
             self.number[sources[0]] = len(self.steps)  # whoever uses the input later finds the output there
+
+    def _refuse_what_training_changes(self, n: fx.Node, name: str, module: nn.Module | None) -> None:
+        computed = [node.name for node in n.all_input_nodes if node in self.weights and node.op != "get_attr"]
+        if computed:
+            raise InputError(f"model: bounds in training would keep the first value of {computed[0]}, which {name} takes and which is "
+                             "computed from weights; accepted: parameters as they are, and torch.nn.utils.parametrizations")  # fmt: skip
+        again = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and any(
+            isinstance(step.operation, BatchNorm) and step.operation.module is module for step in self.steps
+        )
+        if again or (module is None and name == "batch_norm"):
+            which = f"{n.target}, which is called twice" if again else "torch.nn.functional.batch_norm"
+            raise InputError(f"model: bounds in training cannot follow {which}; accepted: a BatchNorm module for each call")
+
+
+def _needed(graph: Graph) -> Graph:
+    """The graph without the steps whose values do not reach the logits."""
+    kept = {0, graph.logits}
+    for number in range(graph.logits, 0, -1):
+        kept |= set(graph.steps[number - 1].inputs) if number in kept else set()
+    renumbered = {number: new for new, number in enumerate(sorted(kept))}
+    left = [step for number, step in enumerate(graph.steps, 1) if number in kept]
+    steps = [Step(step.operation, tuple(renumbered[source] for source in step.inputs)) for step in left]
+    return Graph(tuple(steps), tuple(graph.shapes[number] for number in sorted(kept)))
 
 
 def _of_module(module: nn.Module, value: Tensor) -> Affine | Nonlinear | None:
@@ -137,7 +179,7 @@ def _of_module(module: nn.Module, value: Tensor) -> Affine | Nonlinear | None:
             return LeakyReLU()
         case _:
             name = type(module).__name__
-            return Average(module) if name in AVERAGES else _reshape(value) if name in RESHAPES else None
+            return NonnegativeLinear(module) if name in AVERAGES else _reshape(value) if name in RESHAPES else None
 
 
 def _of_function(
@@ -152,13 +194,13 @@ def _of_function(
         return _leaky_relu(*args[1:2], **{key: kwargs[key] for key in kwargs.keys() & {"negative_slope"}})
     if name in ("cat", "concat"):
         dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
-        return Average(lambda *x: torch.cat(x, dim)) if dim else None
+        return NonnegativeLinear(lambda *x: torch.cat(x, dim)) if dim else None
     if name in AVERAGES:
-        return Average(_with_arguments(target, args[1:], kwargs))
+        return NonnegativeLinear(_with_arguments(target, args[1:], kwargs))
     if name == "pad":
         settings = dict(zip(("pad", "mode", "value"), args[1:], strict=False)) | kwargs
         zeros = settings.get("mode", "constant") == "constant" and not settings.get("value")
-        return Average(partial(F.pad, pad=settings["pad"])) if zeros else None
+        return NonnegativeLinear(partial(F.pad, pad=settings["pad"])) if zeros else None
     if name in ("max_pool2d", "boolean_dispatch"):
         return _max_pool(*args[1:6], **{key: kwargs[key] for key in kwargs if key != "return_indices"})
     if name == "linear":
@@ -186,23 +228,26 @@ def _of_function(
 def _arithmetic(name: str, given: Sequence[Any], kwargs: dict[str, Any], value: Tensor) -> Affine | Nonlinear | None:
     """Sums, and sums and products with constants; None for anything else."""
     if name in ("neg", "neg_"):
-        return Scale(value.new_tensor(-1), value.new_tensor(0))
+        return Arithmetic(value.new_tensor(-1), _times)
     if len(given) != 2 or kwargs or name not in SIGNS.keys() | FACTORS:
         return None
     left, right = given
     if isinstance(left, fx.Node) and isinstance(right, fx.Node):
         return Sum(SIGNS[name]) if name in SIGNS else None
     constant = torch.as_tensor(right if isinstance(left, fx.Node) else left, dtype=value.dtype, device=value.device)
-    if constant.ndim == value.ndim:
-        if len(constant) != 1:
-            return None
-        constant = constant[0]
-    zero, one = value.new_tensor(0), value.new_tensor(1)
-    if name in SIGNS:
-        return Scale(one, SIGNS[name] * constant) if isinstance(left, fx.Node) else Scale(SIGNS[name] * one, constant)
+    if constant.ndim == value.ndim and len(constant) != 1:
+        return None
+    image_first, sign = isinstance(left, fx.Node), SIGNS.get(name, 0)
+    if sign:
+        signs = (1, sign) if image_first else (sign, 1)
+        return Arithmetic(constant, lambda c: (signs[0] * c.new_ones(()), signs[1] * c))
     if "div" in name:
-        return Scale(1 / constant, zero) if isinstance(left, fx.Node) else None
-    return Scale(constant, zero)
+        return Arithmetic(constant, lambda c: _times(1 / c)) if image_first else None
+    return Arithmetic(constant, _times)
+
+
+def _times(constant: Tensor) -> tuple[Tensor, Tensor]:
+    return constant, constant.new_zeros(())
 
 
 def _with_arguments(target: Any, rest: Sequence[Any], kwargs: dict[str, Any]) -> Callable[..., Tensor]:
@@ -214,8 +259,8 @@ def _with_arguments(target: Any, rest: Sequence[Any], kwargs: dict[str, Any]) ->
     return function
 
 
-def _reshape(value: Tensor) -> Average:
-    return Average(partial(_reshaped, shape=tuple(value.shape[1:])))
+def _reshape(value: Tensor) -> NonnegativeLinear:
+    return NonnegativeLinear(partial(_reshaped, shape=tuple(value.shape[1:])))
 
 
 def _reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:

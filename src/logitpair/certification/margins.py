@@ -26,7 +26,7 @@ def margin_bounds(graph: Graph, threat: Threat, x: Tensor, y: Tensor, logits: Te
         x: images, float64 ``[batch, channels, height, width]``.
         y: labels, ``[batch]``.
         logits: of the images.
-        method: one of ``METHODS``.
+        method: one of ``storage.results.CERTIFICATE_METHODS``.
         iterations: of the slopes' ascent.
 
     Returns:

@@ -27,7 +27,8 @@ class CertifiedLogitPairing(WeightWarmup, IntervalBoundPropagation):
     Args:
         weight: of the pairing, at least 0; 0 is IBP.
         pairing: ``pairing(clean_logits, worst_logits) -> [batch]``.
-        attack: makes adversarial examples whose logits are mixed into the worst ones; None for none.
+        attack: makes adversarial examples whose logits are mixed into the worst ones; None for none. They go through the network in one
+            batch with the clean ones, so that BatchNorm's statistics, by which bounds are normalised too, are of both.
         bound_share: with an ``attack``, the part of the bounds in the worst logits, in (0, 1]; the rest are the adversarial logits
             (the CC-IBP of arXiv 2305.13991, section 4.1).
 

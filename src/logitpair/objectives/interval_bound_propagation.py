@@ -31,8 +31,9 @@ class IntervalBoundPropagation(Objective):
     """Cross-entropy on the worst logits that interval bounds allow in the ball, mixed with cross-entropy on the clean ones.
 
     The bounds are those of the differences to the true class's logit, the last layer merged with them. BatchNorm normalises bounds by the
-    mean and variance of the clean batch. A network that is trained so can be certified (``logitpair certify``); it needs operations that
-    bounds are known of, and begins best with weights drawn for it, as those of ``logitpair.models.StridedConvNet``.
+    mean and variance of the batch that it is given; dropout is left out of them. A network that is trained so can be certified
+    (``logitpair certify``); it needs operations that bounds are known of, and begins best with weights drawn for it, as those of
+    ``logitpair.models.StridedConvNet``.
 
     Args:
         threat: the ball, often larger than the one to be certified later (MNIST 0.4 for 0.3).
@@ -101,7 +102,7 @@ class IntervalBoundPropagation(Objective):
 def graph_of(model: nn.Module, x: Images) -> Graph:
     """The operations of a network, read once."""
     if model not in _graphs:
-        _graphs[model] = read_graph(model, x)
+        _graphs[model] = read_graph(model, x, trained=True)
     return _graphs[model]
 
 

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 SCHEMA = 2  # changes when a key changes its meaning or goes away
 BUDGET = 200.0  # gradients that an audit spends on an image on average, where nothing else is said
-CERTIFICATE_METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")  # each at least as tight as the one before
+CERTIFICATE_METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")  # in the order in which they are tried, by their cost
 NO_CLASS = -1  # the prediction of an image whose logits are not finite
 
 Fraction = Annotated[float, Meta(ge=0, le=1)]

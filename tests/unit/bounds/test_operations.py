@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from logitpair.bounds.operations import (
     Affine,
-    Average,
     BatchNorm,
     Conv2d,
     Interval,
@@ -21,6 +20,7 @@ from logitpair.bounds.operations import (
     Linear,
     MaxPool2d,
     Nonlinear,
+    NonnegativeLinear,
     Scale,
     Shape,
     Sum,
@@ -69,7 +69,7 @@ def linear(bias: bool) -> tuple[Affine, Function, list[Shape]]:
 
 
 def average(function: Function, *shapes: Shape) -> tuple[Affine, Function, list[Shape]]:
-    return Average(function), function, list(shapes)
+    return NonnegativeLinear(function), function, list(shapes)
 
 
 FACTOR, SHIFT = random(2, 1, 1, seed=5), random(2, 1, 1, seed=6)

@@ -14,7 +14,18 @@ import logitpair as lp
 from logitpair import InputError
 from logitpair.bounds.graph import Graph
 from logitpair.bounds.interval import intervals
-from logitpair.bounds.operations import Affine, Average, BatchNorm, Conv2d, Interval, LeakyReLU, Linear, MaxPool2d, Scale, Sum
+from logitpair.bounds.operations import (
+    Arithmetic,
+    BatchNorm,
+    Conv2d,
+    Interval,
+    LeakyReLU,
+    Linear,
+    MaxPool2d,
+    NonnegativeLinear,
+    Scale,
+    Sum,
+)
 from logitpair.bounds.read_graph import read_graph
 
 
@@ -77,10 +88,10 @@ def test_the_packages_own_networks_can_be_read(build: Callable[[], nn.Module], s
 
 
 def test_the_kinds_of_operations() -> None:
-    norm = [Scale, Scale]
+    norm = [Arithmetic, Arithmetic]
     first = [*norm, Conv2d, BatchNorm, LeakyReLU, Conv2d, LeakyReLU]
-    assert kinds(read_graph(network("convolutions"), images(1))) == [*first, Average, Linear, BatchNorm, LeakyReLU, Linear]
-    pooled = [Average, Conv2d, MaxPool2d, LeakyReLU, Conv2d, LeakyReLU, MaxPool2d, Average, Linear]
+    assert kinds(read_graph(network("convolutions"), images(1))) == [*first, NonnegativeLinear, Linear, BatchNorm, LeakyReLU, Linear]
+    pooled = [NonnegativeLinear, Conv2d, MaxPool2d, LeakyReLU, Conv2d, LeakyReLU, MaxPool2d, NonnegativeLinear, Linear]
     assert kinds(read_graph(network("max_pools"), images(1))) == pooled
     graph = read_graph(network("convolutions"), images(1))
     assert graph.nonlinear_inputs == [4, 6, 10]
@@ -100,9 +111,9 @@ def with_shortcut(net: Net, x: Tensor, relu: Callable[[Tensor], Tensor]) -> Tens
 
 
 READABLE: dict[str, tuple[Callable[[Net, Tensor], object], type]] = {
-    "view by the batch's size": (lambda net, x: net.linear(net.conv(x).relu().view(x.size(0), -1)), Average),
-    "reshape by the shape": (lambda net, x: net.linear(x.reshape(x.shape[0], -1)), Average),
-    "torch.flatten": (lambda net, x: net.linear(torch.flatten(x, 1)), Average),
+    "view by the batch's size": (lambda net, x: net.linear(net.conv(x).relu().view(x.size(0), -1)), NonnegativeLinear),
+    "reshape by the shape": (lambda net, x: net.linear(x.reshape(x.shape[0], -1)), NonnegativeLinear),
+    "torch.flatten": (lambda net, x: net.linear(torch.flatten(x, 1)), NonnegativeLinear),
     "function with the input by name": (lambda net, x: net.head(F.relu(input=x)), LeakyReLU),
     "relu in place of what is used again": (lambda net, x: with_shortcut(net, net.conv(x), lambda x: F.relu(x, inplace=True)), Sum),
     "relu method whose result is left": (lambda net, x: with_shortcut(net, net.conv(x), lambda x: x.relu_()), Sum),
@@ -119,14 +130,14 @@ READABLE: dict[str, tuple[Callable[[Net, Tensor], object], type]] = {
         lambda net, x: net.head(F.batch_norm(x, running_mean=net.norm.running_mean, running_var=net.norm.running_var)),
         BatchNorm,
     ),
-    "functional dropout in eval mode": (lambda net, x: net.head(F.dropout(x, 0.9, net.training)), Average),
-    "average pool as a function": (lambda net, x: net.head(F.avg_pool2d(x, 3, 1, 1)), Average),
+    "functional dropout in eval mode": (lambda net, x: net.head(F.dropout(x, 0.9, net.training)), NonnegativeLinear),
+    "average pool as a function": (lambda net, x: net.head(F.avg_pool2d(x, 3, 1, 1)), NonnegativeLinear),
     "mean of the logits taken off": (lambda net, x: net.head(x) - net.head(x).mean(1, keepdim=True), Sum),
     "twice the same": (lambda net, x: net.head(x + x), Sum),
-    "less than a number": (lambda net, x: net.head(1 - x), Scale),
-    "negative": (lambda net, x: -net.head(x), Scale),
-    "divided by a tensor": (lambda net, x: net.head(x / torch.tensor([[[0.5]], [[2.0]]])), Scale),
-    "by a parameter": (lambda net, x: net.head(x) * net.gain, Scale),
+    "less than a number": (lambda net, x: net.head(1 - x), Arithmetic),
+    "negative": (lambda net, x: -net.head(x), Arithmetic),
+    "divided by a tensor": (lambda net, x: net.head(x / torch.tensor([[[0.5]], [[2.0]]])), Arithmetic),
+    "by a parameter": (lambda net, x: net.head(x) * net.gain, Arithmetic),
     "in place": (lambda net, x: net.head(net.conv(x).mul_(-2).add_(1).sub_(x)), Sum),
     "max pool by names": (lambda net, x: net.head(F.max_pool2d(x, 3, stride=1, padding=1)), MaxPool2d),
     "method max pool": (lambda net, x: net.head(torch.max_pool2d(x, 3, 1, 1)), MaxPool2d),
@@ -232,6 +243,51 @@ def test_a_gradient_reaches_every_parameter() -> None:
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
 
 
+OWN_PARAMETERS: dict[str, Callable[[Net, Tensor], object]] = {
+    "factor": lambda net, x: net.head(x) * net.gain,
+    "divisor": lambda net, x: net.head(x) / net.gain,
+    "added": lambda net, x: net.head(x) + net.gain,
+    "taken from": lambda net, x: net.gain - net.head(x),
+    "weight of a function": lambda net, x: F.linear(x.flatten(1), net.linear.weight, net.gain),
+}
+
+
+@pytest.mark.parametrize("name", OWN_PARAMETERS)
+def test_parameters_of_the_network_itself_are_followed_and_trained(name: str) -> None:
+    model, x = Net(OWN_PARAMETERS[name]), images(4)
+    graph = read_graph(model, x, trained=True)
+    with torch.no_grad():
+        model.gain.mul_(-3)
+    found, wanted = at_points(graph, x), model(x)
+    torch.testing.assert_close(found, wanted)
+    gradients = [torch.autograd.grad(logits.square().sum(), model.gain)[0] for logits in (found, wanted)]
+    torch.testing.assert_close(*gradients)
+
+
+UNTRAINABLE: dict[str, tuple[Callable[[Net, Tensor], object], str]] = {
+    "weights by hand": (lambda net, x: F.linear(x.flatten(1), net.linear.weight / net.linear.weight.norm()), "computed from weights"),
+    "a reshaped parameter": (lambda net, x: net.head(x) + net.gain.view(1, -1), "computed from weights"),
+    "one norm for two": (lambda net, x: net.head(net.norm(net.conv(net.norm(x)))), "called twice"),
+    "a function": (lambda net, x: net.head(F.batch_norm(x, net.norm.running_mean, net.norm.running_var)), "functional.batch_norm"),
+}
+
+
+@pytest.mark.parametrize("name", UNTRAINABLE)
+def test_what_bounds_could_not_follow_in_training_is_refused_there_alone(name: str) -> None:
+    function, words = UNTRAINABLE[name]
+    model, x = Net(function), images(4)
+    torch.testing.assert_close(at_points(read_graph(model, x), x), model(x))
+    with pytest.raises(InputError, match=words):
+        read_graph(model, x, trained=True)
+
+
+def test_what_does_not_reach_the_logits_is_left_out() -> None:
+    model, x = Net(lambda net, x: (net.norm(x).relu(), net.head(x.relu()))[1]), images(4)
+    graph = read_graph(model, x)
+    torch.testing.assert_close(at_points(graph, x), model(x))
+    assert kinds(graph) == [LeakyReLU, NonnegativeLinear, Linear]
+
+
 def test_batch_norms_can_be_given_other_statistics() -> None:
     model, x = network("convolutions"), images(6)
     graph, norm = read_graph(model, x), model.model[1]
@@ -243,4 +299,4 @@ def test_batch_norms_can_be_given_other_statistics() -> None:
     norm.running_var.copy_(variance)
     torch.testing.assert_close(at_points(changed, x), model(x))
     assert sum(isinstance(step.operation, BatchNorm) for step in changed.steps) == 1
-    assert all(isinstance(step.operation, Affine) for step in changed.steps if isinstance(step.operation, Scale))
+    assert sum(isinstance(step.operation, Scale) for step in changed.steps) == 1

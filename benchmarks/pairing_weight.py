@@ -1,0 +1,56 @@
+"""What the pairing adds to interval bound propagation: certified accuracy against its weight, over the seeds of a sweep.
+
+    logitpair sweep digits-certified-alp --objective.weight 0,0.001,0.01,0.03,0.1,0.3 --seeds 3 --out runs/pairing
+    python benchmarks/pairing_weight.py runs/pairing
+
+Weight 0 is IBP alone. Every network is certified on the images held out from its training and on its test images, at the radius of its
+evaluation's attack.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+import logitpair as lp
+from logitpair.models.inference import device_of
+from logitpair.runs import run_directory
+from logitpair.runtime import environment
+from logitpair.storage.atomic_files import atomic_write
+from logitpair.storage.results import CERTIFICATE_METHODS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sweep", type=Path, help="folder of a sweep over objective.weight")
+    parser.add_argument("--method", choices=CERTIFICATE_METHODS, default="crown-ibp")
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks/pairing_weight.json"))
+    arguments = parser.parse_args()
+    points = []
+    for point in sorted(arguments.sweep.glob("objective.weight=*"), key=lambda path: float(path.name.partition("=")[2])):
+        runs = [measured(run, arguments.method) for run in sorted(point.glob("seed-*"))]
+        points.append({"weight": float(point.name.partition("=")[2]), "runs": runs})
+        print(f"weight {points[-1]['weight']:g}: " + ", ".join(f"{key} {spread(runs, key)}" for key in runs[0] if key != "eps"))
+    content, _ = run_directory.load_config(run := next(arguments.sweep.glob("objective.weight=*/seed-*")))
+    settings = {"recipe": content["recipe"], "method": arguments.method, "hardware": environment.hardware(device_of(lp.load(run)))}
+    atomic_write(arguments.out, json.dumps({"settings": settings, "points": points}, indent=1) + "\n")
+
+
+def measured(run: Path, method: str) -> dict[str, float]:
+    """Clean and certified accuracy of one network, held out and on the test images."""
+    _, config = run_directory.load_config(run)
+    model, found = lp.load(run).eval(), {"eps": next(iter(config.evaluation.attacks.values())).threat.eps}
+    for name, data in (("held_out", config.data.validation()), ("test", config.data.test())):
+        certificate = lp.certify(model, data, threat=lp.Linf(found["eps"]), method=method)
+        found |= {f"{name}_clean": certificate.record.clean.top1, f"{name}_certified": certificate.certified_accuracy}
+    return found
+
+
+def spread(runs: list[dict[str, float]], key: str) -> str:
+    """Mean and range over the seeds, in percent."""
+    values = [100 * run[key] for run in runs]
+    return f"{statistics.fmean(values):.1f} ({min(values):.1f} - {max(values):.1f})"
+
+
+if __name__ == "__main__":
+    main()
