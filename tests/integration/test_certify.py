@@ -39,7 +39,7 @@ def test_a_run_is_certified(certified: Path) -> None:
 @pytest.mark.parametrize(("least", "code"), [("0", 0), ("1", 4)])
 def test_the_gate(certified: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], least: str, code: int) -> None:
     run, junit = shutil.copytree(certified, tmp_path / "run"), tmp_path / "junit.xml"
-    assert main(["certify", str(run), *OPTIONS, "--method", "ibp", "--fail-under", least, "--json", "--junit", str(junit)]) == code
+    assert main(["certify", str(run), *OPTIONS, "--method", "crown-ibp", "--fail-under", least, "--json", "--junit", str(junit)]) == code
     captured = capsys.readouterr()
     record = json.loads(captured.out)
     assert record == json.loads((run / "certificate" / "results.json").read_text())
@@ -73,9 +73,12 @@ def test_an_audit_in_a_larger_ball_goes_on_without_it(certified: Path, tmp_path:
 def test_one_that_says_less_is_not_written_over(certified: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (certified / "certificate" / "results.json").read_bytes()
     for options, said in ((["--examples", "5", "--eps", "0.001"], "--examples: "), (["--examples", "12", "--eps", "0.002"], "--eps: ")):
-        error = failing(capsys, "certify", str(certified), *options, "--method", "ibp")
+        error = failing(capsys, "certify", str(certified), *options, "--method", "crown-ibp")
         assert said in error
         assert "holds a certificate of 12 images at eps 0.001" in error
+    error = failing(capsys, "certify", str(certified), *OPTIONS, "--method", "ibp")
+    assert "--method: " in error
+    assert "holds a certificate by crown-ibp, this one is by ibp; give --method crown-ibp" in error
     assert (certified / "certificate" / "results.json").read_bytes() == before
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from logitpair.attacks import PGD
 from logitpair.auditing.checks.run_checks import run_checks
 from logitpair.auditing.loss_landscape import loss_landscapes
-from logitpair.auditing.reference import check_reference, measure, parse_reported
+from logitpair.auditing.reference import check_certified, check_reference, measure, parse_reported
 from logitpair.auditing.result import Audit
 from logitpair.auditing.scheduler import RULES
 from logitpair.auditing.search import AuditContext, search_rounds, survey
@@ -105,7 +105,7 @@ def audit(
     data, examples = _in_memory(data)
     reported = None if reported_accuracy is None else parse_reported(reported_accuracy, attack, examples)
     data_key = fingerprint_of_data(data)
-    certified = None if certificate is None else certificate.holds_for(weights_of(model), data_key, threat)
+    certified = None if certificate is None else certificate.holds_for(model, data_key, threat)
     inputs = [data_key, fingerprint(model), describe(threat), describe(attack), reported is None]
     others = [[name, fingerprint(source)] for name, source in sources.items()]
     key = [SCHEMA, RULES, *inputs, budget, seed, precision, *others, *([] if certified is None else [certified.tolist()])]
@@ -126,6 +126,7 @@ def audit(
         strategies = strategies_for(threat, classes, sources, gradients=budget * examples)
         rounds, stop = search_rounds(context, ledger, strategies, budget, minutes)
         reference, audited = (reported, None) if reported else measure(context, ledger, attack, len(rounds))
+        check_certified(reference, ledger)
         findings, curve, passes, restarts = run_checks(context, ledger, attack, sources, stop, classes)
         landscapes = loss_landscapes(context, ledger)
         origin = provenance(model, device, world, began)

@@ -55,6 +55,16 @@ def parse_reported(reported: Mapping[str, Any], attack: PGD, examples: int) -> R
     return found
 
 
+def check_certified(reference: ReferenceAccuracy, ledger: AuditLedger) -> None:
+    """Refuse a number of all images that is below what is certified of them."""
+    certified = int(ledger.certified.sum())
+    if reference.total == len(ledger.certified) and reference.correct < certified:
+        raise InputError(
+            f"certificate: {certified:,} images are certified, and the reference attack left {reference.correct:,}; "
+            "the certificate is wrong, or the attack's number of another network"
+        )
+
+
 def measure(context: AuditContext, ledger: AuditLedger, attack: PGD, number: int) -> tuple[ReferenceAccuracy, Accuracy]:
     """The accuracy under the attack and what the audit left of the same images, less what the attack broke, recorded as a round."""
     sample = context.sample(np.full(len(ledger.clean_correct), True), EXAMPLES, "reference examples")

@@ -54,7 +54,8 @@ def decide(
             return "inconclusive", f"{numbers}, but {stop.reason}; give a larger budget or more images"
     but = f", though {', '.join(failed)} failed" if failed else " and every check passed"
     but += "; the search's strength could not be tested" if untested else ""
-    return "trustworthy", f"{numbers}{': quote the latter' if gap else ''}{but}"
+    quote = "" if not gap else ": quote the latter" if audited.total == examples else ": quote the audit's number of all images"
+    return "trustworthy", f"{numbers}{quote}{but}"
 
 
 def bracket(certified: Accuracy | None, robust: Accuracy) -> str:

@@ -29,7 +29,7 @@ from logitpair.storage.ledger import FACTS, MISCLASSIFIED, PartialLedger, merge,
 from logitpair.storage.model_fingerprint import fingerprint, weights_of
 from logitpair.storage.results import CERTIFICATE_METHODS, SCHEMA, Accuracy, CertificateMethod, CertificateResults
 from logitpair.threat import Threat, check_threat
-from logitpair.validate import check_batch, check_labels, check_model, positive, whole
+from logitpair.validate import check_batch, check_labels, check_model, check_seed, positive, whole
 
 UNDECIDED, BROKEN = -1, -3  # in place of the method that certified an image: none did; an attack broke it, so that none can
 ATTACK_STEPS = 20
@@ -83,13 +83,16 @@ def certify(
         raise InputError(f"method: no method '{method}'; accepted: {', '.join(CERTIFICATE_METHODS)}")
     for name, value, least in (("iterations", iterations, 1), ("batch_size", batch_size, 1), ("workers", workers, 0)):
         whole(name, value, least)
+    check_seed("seed", seed)
+    iterations, seed = int(iterations), int(seed)  # as they are written down, also of numpy's
     check_data(data)
     check_shared(folder, world)
     data_key = fingerprint_of_data(data)
     if folder and data_key is None:
         raise InputError("data: a DataLoader or a stream has no order to resume by; pass its Dataset, or give no folder")
     methods = CERTIFICATE_METHODS[: CERTIFICATE_METHODS.index(method) + 1]
-    key = json.dumps([SCHEMA, ROUNDING, data_key, fingerprint(model), describe(threat), methods, iterations, seed])
+    network = fingerprint(model)
+    key = json.dumps([SCHEMA, ROUNDING, data_key, network, describe(threat), methods, iterations, seed])
     cache_key = hashlib.sha256(key.encode()).hexdigest()[:16]
     partial = PartialLedger(Path(folder), cache_key) if folder is not None else None
     device, exact = device_of(model), copy.deepcopy(model).double().eval()
@@ -141,6 +144,7 @@ def certify(
         cache_key=cache_key if partial else None,
         threat=describe(threat),
         images=data_key,
+        fingerprint=network,
         clean=Accuracy(**accuracy(by != MISCLASSIFIED)),
         certified=Accuracy(**accuracy(by >= 0)),
         broken=int((by == BROKEN).sum()),

@@ -2,11 +2,13 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from logitpair.errors import InputError
 from logitpair.evaluation.confidence import percent
 from logitpair.evaluation.result import Recorded, markdown, numbers_of
 from logitpair.storage.class_path import describe
+from logitpair.storage.model_fingerprint import fingerprint, weights_of
 from logitpair.storage.results import CertificateResults
 from logitpair.threat import Threat
 
@@ -31,18 +33,20 @@ class Certificate(Recorded[CertificateResults]):
         """The fraction of the examples that no image in the threat model is misclassified for."""
         return self.record.certified.top1
 
-    def holds_for(self, weights: str, images: str | None, threat: Threat) -> NDArray[np.bool_]:
+    def holds_for(self, model: nn.Module, images: str | None, threat: Threat) -> NDArray[np.bool_]:
         """Which of the examples are certified, ``[examples]``; what the certificate is not of is refused with an ``InputError``.
 
         Args:
-            weights: of the network, as ``storage.model_fingerprint.weights_of`` gives them.
+            model: the network, which must have the same weights, settings and code.
             images: the data's fingerprint.
             threat: a ball within that of the certificate.
         """
         record = self.record
-        if record.weights != weights:
+        if record.weights != weights_of(model) or record.fingerprint not in (None, fingerprint(model)):
             raise InputError("certificate: is of another network; run `logitpair certify` again")
-        if images is None or record.images != images:
+        if record.images is None:
+            raise InputError("certificate: is of a DataLoader or a stream, whose images no audit can know again; certify the Dataset")
+        if record.images != images:
             raise InputError("certificate: is of other images; run `logitpair certify` again")
         kind, eps = record.threat["class_path"], record.threat["init_args"]["eps"]
         if kind != describe(threat)["class_path"] or eps < threat.eps:

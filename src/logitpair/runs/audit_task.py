@@ -35,6 +35,14 @@ def reference_of(task: EvaluationTask, eps: float | None, norm: type[Threat] | N
     return first if eps is None else first.scaled(_ball(type(first.threat), eps).eps / first.threat.eps)
 
 
+def threat_of(task: EvaluationTask, eps: float | None, norm: type[Threat] | None = None) -> Threat:
+    """The ball that is certified: that of the task's first attack, whatever it aims at, or of this ``eps`` and ``norm``."""
+    own: Threat | None = getattr(next(iter(task.attacks.values()), None), "threat", None)
+    if eps is None and (own is None or norm not in (None, type(own))):
+        raise InputError("--eps is not given; needed where the recipe's first attack has no radius in this norm, such as --eps 8/255")
+    return own if eps is None else _ball(norm or (type(own) if own else Linf), eps)  # pyright: ignore[reportReturnType]
+
+
 def _ball(norm: type[Threat], eps: float) -> Threat:
     try:
         return norm(eps)
@@ -49,7 +57,7 @@ def certificate_of(run: Path, task: EvaluationTask, threat: Threat) -> Certifica
         return None
     try:
         certificate = Certificate.load(folder)
-        certificate.holds_for(weights_of(task.model), fingerprint(task.test), threat)
+        certificate.holds_for(task.model, fingerprint(task.test), threat)
     except InputError as error:
         logger.warning(f"'{folder}' is not used: {error}")
         return None

@@ -12,7 +12,7 @@ from logitpair.errors import InputError
 from logitpair.storage.class_path import describe
 from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.result_files import OtherSchema, read_record, set_aside
-from logitpair.storage.results import AuditResults, CertificateResults, EvaluationResults, Network, Results
+from logitpair.storage.results import CERTIFICATE_METHODS, AuditResults, CertificateResults, EvaluationResults, Network, Results
 from logitpair.threat import Threat
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("logitpair")
 _Results = TypeVar("_Results", bound=Results)
+_InBall = TypeVar("_InBall", AuditResults, CertificateResults)
 
 
 def refuse_overwriting_evaluation(folder: Path, task: EvaluationTask, sources: Collection[str] = (), keeps_images: bool = False) -> None:
@@ -48,27 +49,31 @@ def refuse_overwriting_audit(folder: Path, task: EvaluationTask, threat: Threat)
     _refuse_another_ball(folder, task, threat, AuditResults, "an audit")
 
 
-def refuse_overwriting_certificate(folder: Path, task: EvaluationTask, threat: Threat) -> None:
-    """Refuse a folder that holds a certificate of more images, of another network or other images, or in another ball."""
-    _refuse_another_ball(folder, task, threat, CertificateResults, "a certificate")
+def refuse_overwriting_certificate(folder: Path, task: EvaluationTask, threat: Threat, method: str) -> None:
+    """Refuse a folder that holds a certificate by a more expensive method, of more images, of another network, images or ball."""
+    before = _refuse_another_ball(folder, task, threat, CertificateResults, "a certificate")
+    rank = CERTIFICATE_METHODS.index
+    if before is not None and rank(before.methods[-1].name) > rank(method):
+        tried = before.methods[-1].name
+        raise InputError(f"--method: '{folder}' holds a certificate by {tried}, this one is by {method}; give --method {tried}")
 
 
-def _refuse_another_ball(
-    folder: Path, task: EvaluationTask, threat: Threat, kind: type[AuditResults] | type[CertificateResults], what: str
-) -> None:
+def _refuse_another_ball(folder: Path, task: EvaluationTask, threat: Threat, kind: type[_InBall], what: str) -> _InBall | None:
+    """What the folder holds, if all of it may be written over."""
     instead = "move that folder away first"
     before, examples = _finished(folder, kind, instead), count(task.test)
     if before is None:
-        return
+        return None
     eps = before.threat["init_args"]["eps"]
-    holds = f"'{folder}' holds {what} of {before.examples:,} images at eps {eps:g}"
+    holds = f"'{folder}' holds {what} of {before.examples:,} images at eps {eps!r}"
     _refuse_another_subject(before, task, f"'{folder}' holds {what}", instead)
     if (norm := before.threat["class_path"]) != describe(threat)["class_path"]:
         raise InputError(f"--norm: {holds} in {norm.rsplit('.', 1)[-1]}, this one is in {type(threat).__name__}; {instead}")
     if eps != threat.eps:
-        raise InputError(f"--eps: {holds}, this one has {threat.eps:g}; {instead}")
+        raise InputError(f"--eps: {holds}, this one has {threat.eps!r}; {instead}")
     if examples is not None and before.examples > examples:
         raise InputError(f"--examples: {holds}, this one has {examples:,}; {instead}")
+    return before
 
 
 def _refuse_another_subject(before: Results, task: EvaluationTask, holds: str, instead: str) -> None:

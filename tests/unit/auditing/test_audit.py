@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -409,17 +410,23 @@ def test_where_all_is_certified_nothing_is_searched(model: nn.Module, sample: Pa
     assert found.record.reason.endswith("every image is decided")
 
 
-@pytest.mark.parametrize("other", ["network", "images", "larger eps", "norm"])
+@pytest.mark.parametrize("other", ["network", "settings", "images", "stream", "larger eps", "norm"])
 def test_a_certificate_of_something_else_is_refused(model: nn.Module, sample: Pair, certificate: lp.Certificate, other: str) -> None:
     subject, data, threat = model, sample, lp.Linf(0.05)
     if other == "network":
         subject = copy.deepcopy(model)
         subject.logits.bias.data[0] += 1
+    elif other == "settings":
+        subject = copy.deepcopy(model)
+        subject.logits.another = 1  # type: ignore[assignment]  # of no weight, as a slope would be
     elif other == "images":
         data = sample[0].flip(0), sample[1].flip(0)
+    elif other == "stream":
+        certificate = lp.Certificate(msgspec.structs.replace(certificate.record, images=None), certificate.ledger)
     else:
         threat = lp.Linf(0.06) if other == "larger eps" else lp.threat.L2(0.05)
-    said = {"network": "another network", "images": "other images"}.get(other, r"of Linf.eps=0.05., and does not hold in")
+    words = {"network": "another network", "settings": "another network", "images": "other images", "stream": "DataLoader"}
+    said = words.get(other, r"of Linf.eps=0.05., and does not hold in")
     with pytest.raises(InputError, match=f"^certificate: .*{said}"):
         audit(subject, data, threat=threat, certificate=certificate)
 
@@ -437,3 +444,13 @@ def test_an_audit_finds_a_wrong_certificate(model: nn.Module, sample: Pair, audi
     ledger = certificate.ledger | {"certified_by": np.where(wrong, 0, certificate.ledger["certified_by"])}
     with pytest.raises(InputError, match="is certified and was broken; the certificate is wrong, or of another network"):
         audit(model, sample, certificate=lp.Certificate(certificate.record, ledger), threat=lp.Linf(0.05))
+
+
+def test_a_reported_number_below_the_certificate_is_refused(model: nn.Module, sample: Pair, certificate: lp.Certificate) -> None:
+    certified = certificate.record.certified
+    assert certified.correct
+    low = {"top1": 0.0, "correct": certified.correct - 1, "total": certified.total, "ci95": (0.0, 0.1)}
+    with pytest.raises(
+        InputError, match=f"{certified.correct} images are certified, and the reference attack left {certified.correct - 1}"
+    ):
+        audit(model, sample, certificate=certificate, threat=lp.Linf(0.05), budget=5, reported_accuracy=low)

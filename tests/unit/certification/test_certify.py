@@ -282,6 +282,8 @@ def test_two_processes_share_the_work(trained: nn.Module, sample: Pair, tmp_path
         ({"threat": 0.1}, "threat must be a threat model"),
         ({"iterations": 0}, "iterations must be a whole number of at least 1"),
         ({"iterations": 1.5}, "iterations must be a whole number"),
+        ({"seed": -1}, "seed must be a whole number"),
+        ({"seed": 1.5}, "seed must be a whole number"),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1"),
         ({"workers": -1}, "workers must be a whole number of at least 0"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(12, 3), nn.Tanh())}, "model: no bounds are known of Tanh"),

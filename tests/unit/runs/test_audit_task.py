@@ -8,10 +8,11 @@ from torch import nn
 
 import logitpair as lp
 from logitpair import InputError
-from logitpair.runs.audit_task import reference_of
+from logitpair.runs.audit_task import reference_of, threat_of
 from logitpair.runs.evaluation_task import EvaluationTask
 
 LINF, L2 = lp.attacks.PGD(lp.Linf(0.2), step_size=0.02, steps=7), lp.attacks.PGD(lp.L2(0.5), step_size=0.1, steps=7)
+TARGETED = lp.attacks.PGD(lp.Linf(0.2), step_size=0.02, steps=7, target=lp.attacks.LeastLikely())
 APGD = lp.attacks.APGD(lp.Linf(0.2))
 
 
@@ -53,3 +54,26 @@ def test_it_is_the_first_attack_in_its_own_norm_and_the_usual_one_in_another(
 def test_what_cannot_be_meant_is_refused(attacks: tuple, eps: float | None, norm: type[lp.Threat] | None, said: str) -> None:
     with pytest.raises(InputError, match=said):
         reference_of(task(*attacks), eps, norm)
+
+
+@pytest.mark.parametrize(
+    ("attacks", "eps", "norm", "ball"),
+    [
+        ((TARGETED,), None, None, lp.Linf(0.2)),
+        ((TARGETED,), 0.1, None, lp.Linf(0.1)),
+        ((APGD,), None, lp.Linf, lp.Linf(0.2)),
+        ((L2,), 1.5, None, lp.L2(1.5)),
+        ((L2,), 0.1, lp.Linf, lp.Linf(0.1)),
+        ((), 0.1, None, lp.Linf(0.1)),
+    ],
+)
+def test_a_certificate_is_of_the_first_attack_s_ball_whatever_it_aims_at(
+    attacks: tuple, eps: float | None, norm: type[lp.Threat] | None, ball: lp.Threat
+) -> None:
+    assert threat_of(task(*attacks), eps, norm) == ball
+
+
+@pytest.mark.parametrize(("attacks", "norm"), [((), None), ((LINF,), lp.L2)])
+def test_a_certificate_needs_a_radius(attacks: tuple, norm: type[lp.Threat] | None) -> None:
+    with pytest.raises(InputError, match="^--eps is not given"):
+        threat_of(task(*attacks), None, norm)

@@ -46,14 +46,14 @@ def _certify(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
     from logitpair.certification.certify import certify
     from logitpair.certification.result import COLUMNS
     from logitpair.cli.terminal import console, print_next, print_rows
-    from logitpair.runs.audit_task import NORMS, reference_of
+    from logitpair.runs.audit_task import NORMS, threat_of
     from logitpair.runs.overwrite_guard import refuse_overwriting_certificate
 
     folder, arguments.attacks = out / "certificate", None
     with joined(arguments) as world:
         task = load_task(arguments, world.device)
-        threat = reference_of(task, eps, NORMS.get(arguments.norm)).threat
-        refuse_overwriting_certificate(folder, task, threat)
+        threat = threat_of(task, eps, NORMS.get(arguments.norm))
+        refuse_overwriting_certificate(folder, task, threat, arguments.method)
         result = certify(
             task.model,
             task.test,

@@ -32,7 +32,7 @@ def _panels(audit: AuditResults, ledger: Ledger) -> list[Markup]:
         "Fraction of {:,} images classified right{}. The fine line at the end of a bar is the 95% interval. The reference attack: {}{}."
     ).format(
         audit.examples,
-        f", under the reference attack of the first {reference.total:,}" if reference.total != audit.examples else "",
+        f", under the reference attack of {reference.total:,} drawn at random" if reference.total != audit.examples else "",
         tag("code", call(reference.parameters)),
         "" if reference.measured else ", its number from an evaluation",
     )

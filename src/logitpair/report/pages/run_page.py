@@ -41,10 +41,11 @@ def _comparison(runs: Sequence[Run]) -> list[Markup]:
     audited, evaluated = any(run.audit for run in runs), any(run.main for run in runs)
     used = list(dict.fromkeys(source for run in runs if run.main for source in run.main.black_box))
     sources = used if len(used) == 1 else []  # several would make the table too wide
-    certified = any(run.certificate for run in runs)
+    certified = [run.certificate for run in runs if run.certificate]
+    radii = ", ".join(dict.fromkeys(str(Ball.of(each.threat)) for each in certified))
     head = [
         "Run",
-        *["Certified|no image can"] * certified,
+        *[f"Certified|no image at eps {radii}"] * bool(certified),
         *["Audit|any search"] * audited,
         "Clean",
         *["White box|worst attack", "White box|any attack"] * evaluated,
@@ -54,7 +55,7 @@ def _comparison(runs: Sequence[Run]) -> list[Markup]:
         main, either = run.main, run.main or run.audit or run.certificate
         if not either:
             continue
-        cells: list[Accuracy | str] = [run.certificate.certified if run.certificate else "not certified"] * certified
+        cells: list[Accuracy | str] = [_certified(run, either.weights)] * bool(certified)
         cells += [run.audit.robust_accuracy if run.audit else "not audited"] * audited
         cells += [either.clean, *([main.white_box, main.white_box_union] if main else [html.DASH] * 2) * evaluated]
         cells += [main.black_box.get(source, html.DASH) if main else html.DASH for source in sources]
@@ -65,7 +66,7 @@ def _comparison(runs: Sequence[Run]) -> list[Markup]:
         return []
     note = "Fraction of test images classified correctly, with the 95% interval below it."
     if certified:
-        note += " Certified: proven right whatever is changed within the radius, so that robust accuracy is at least this."
+        note += " Certified: proven right whatever is changed within eps, so that robust accuracy there is at least this."
     if audited:
         note += " Audit: what no search of the audit broke; where there is one, it is the number to quote."
     if evaluated:
@@ -75,6 +76,13 @@ def _comparison(runs: Sequence[Run]) -> list[Markup]:
         note += "." if sources else "; with several such networks see the table below."
     shown = html.table("Accuracy", [*head, *(f"Black box|from {source}" for source in sources)], rows, style="comparison")
     return [html.section("comparison", "Accuracy", shown, html.text(note))]
+
+
+def _certified(run: Run, weights: str | None) -> Accuracy | str:
+    """What is certified, if it is of the weights that the run's other numbers are of."""
+    if run.certificate is None:
+        return "not certified"
+    return run.certificate.certified if run.certificate.weights in (None, weights) else "of other weights"
 
 
 def _curve(runs: Sequence[Run]) -> list[Markup]:

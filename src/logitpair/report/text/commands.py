@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import asdict
 
 from logitpair.report.records import Run, portable
-from logitpair.report.text.format import arguments, class_name
+from logitpair.report.text.format import arguments, class_name, exact_radius
 from logitpair.storage.results import AuditResults, CertificateResults, EvaluationResults
 
 
@@ -47,7 +47,7 @@ def _audit(run: Run, audit: AuditResults) -> str:
 
 def _certify(run: Run, certificate: CertificateResults) -> str:
     norm, eps = (class_name(certificate.threat) or "").lower(), arguments(certificate.threat)["eps"]
-    options = ["--eps", f"{eps:g}", "--norm", norm, "--method", certificate.methods[-1].name]
+    options = ["--eps", exact_radius(eps), "--norm", norm, "--method", certificate.methods[-1].name]
     return _command("certify", run, certificate, options)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import PurePath
 from typing import Any
 
@@ -35,6 +36,12 @@ def radius(eps: float) -> str:
     decimal = f"{eps:.3g}"
     levels = round(eps * 255, 3)
     return f"{levels:g}/255" if abs(float(decimal) - eps) > 1e-9 and levels == round(levels) else decimal
+
+
+def exact_radius(eps: float) -> str:
+    """As ``radius`` where that is exact, else with all digits: what can be given to ``--eps``."""
+    short = radius(eps)
+    return short if float(Fraction(short)) == eps else repr(eps)
 
 
 def duration(seconds: float) -> str:

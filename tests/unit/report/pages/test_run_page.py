@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import re
 import shutil
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from handmade_audits import add_audit
+from handmade_results import CERTIFICATE
 from handmade_runs import ATTACK, CLASSES, add_evaluation, damage, evaluation, make_run
 from msgspec.structs import replace
 
+from logitpair.certification.result import Certificate
 from logitpair.errors import InputError
 from logitpair.report.pages.run_page import write_report
 from logitpair.report.records import load_run
 from logitpair.report.text.commands import commands
-from logitpair.report.text.format import call, duration, percent, radius, settings_text
+from logitpair.report.text.format import call, duration, exact_radius, percent, radius, settings_text
 from logitpair.storage.results import DataSet, Network
 
 
@@ -209,3 +213,25 @@ def test_a_run_that_is_given_twice_is_shown_once(tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere" / run.name
     shutil.copytree(run, copy)
     page_of([run, copy], tmp_path / "c")
+
+
+@pytest.mark.parametrize(("weights", "shown"), [("same", "no image at eps 8/255"), ("other", "of other weights")])
+def test_what_is_certified_stands_beside_its_radius_if_it_is_of_the_same_weights(tmp_path: Path, weights: str, shown: str) -> None:
+    run = make_run(tmp_path / "pets-alp")
+    of = load_run(run).main
+    assert of
+    threat = {"class_path": "logitpair.threat.Linf", "init_args": {"eps": 8 / 255}}
+    record = replace(CERTIFICATE, threat=threat, weights=of.weights if weights == "same" else "f" * 64)
+    Certificate(record, {"y": np.zeros(200, dtype=np.int64)}).save(run / "certificate")
+    page = page_of([run], tmp_path)
+    assert shown in page
+    assert ("of other weights" in page) == (weights == "other")
+    assert "--eps 8/255 --norm linf --method crown-ibp" in page
+
+
+@pytest.mark.parametrize(
+    ("eps", "text"), [(0.1, "0.1"), (8 / 255, "8/255"), (0.12345, "0.12345"), (1 / 3, "85/255"), (0.03137294, "0.03137294")]
+)
+def test_a_radius_to_be_given_again_is_exact(eps: float, text: str) -> None:
+    assert exact_radius(eps) == text
+    assert float(Fraction(text)) == eps
