@@ -8,8 +8,9 @@ from types import FrameType, TracebackType
 
 
 class GracefulStop:
-    """While entered, the first SIGINT, SIGTERM or SIGHUP sets ``requested``; a second one interrupts at once.
+    """While entered, SIGINT, SIGTERM or SIGHUP sets ``requested``; SIGINT after any of them interrupts at once.
 
+    SIGTERM may come twice for one request: a cluster sends it to all processes of a job, of which torchrun passes its own on.
     Under ``nohup``, which has SIGHUP ignored, it stays so.
     """
 
@@ -27,7 +28,7 @@ class GracefulStop:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
 

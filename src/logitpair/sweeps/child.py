@@ -5,8 +5,12 @@ import json
 import logging
 import os
 import runpy
+import signal
 import sys
 import threading
+
+QUEUEING = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+"""What submitit has Slurm send to all processes of a job that is to be queued again; those of a run would end by it, without saving."""
 
 
 def end_with_parent() -> None:
@@ -28,6 +32,8 @@ def log_under(name: str) -> None:
 
 
 if __name__ == "__main__":
+    for number in QUEUEING:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()
     every, *named = sys.argv[1:]
     for name in named:
