@@ -226,7 +226,8 @@ def _accuracies(record: EvaluationResults | AuditResults) -> dict[str, Accuracy]
     if isinstance(record, AuditResults):
         certified = {"certified": record.certified} if record.certified else {}
         return {"clean": record.clean, "reference": record.reference, "robust_accuracy": record.robust_accuracy} | certified
-    attacks = {f"white_box/{name}": accuracy for name, accuracy in record.attacks.items()}
+    # no name is the beginning of another one: MLflow would have a folder and a file of it
+    attacks = {f"attacks/{name}": accuracy for name, accuracy in record.attacks.items()}
     black_box = {f"black_box/{source}": accuracy for source, accuracy in record.black_box.items()}
     return {"clean": record.clean, "white_box": record.white_box} | attacks | black_box
 

@@ -171,7 +171,7 @@ def test_evaluations_and_audits_are_told_as_the_run_that_was_trained(
         assert recorded.told[2:] == [("end", True)]
     evaluation = read_record(run / "evaluation" / "few" / "results.json", EvaluationResults, "")
     white_box = evaluation.white_box.top1
-    accuracies = {"few/clean": evaluation.clean.top1, "few/white_box": white_box, "few/white_box/pgd_51_12.75_2": white_box}
+    accuracies = {"few/clean": evaluation.clean.top1, "few/white_box": white_box, "few/attacks/pgd_51_12.75_2": white_box}
     assert evaluated.told[1] == ("summarize", accuracies)
     audit = read_record(run / "audit" / "results.json", AuditResults, "")
     numbers = {"clean": audit.clean, "reference": audit.reference, "robust_accuracy": audit.robust_accuracy}
