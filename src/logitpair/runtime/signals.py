@@ -6,6 +6,9 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
+QUEUEING = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+"""What submitit has Slurm send to all processes of a job that is to be queued again; those of a run would end by it, without saving."""
+
 
 class GracefulStop:
     """While entered, SIGINT, SIGTERM or SIGHUP sets ``requested``; SIGINT after any of them interrupts at once.

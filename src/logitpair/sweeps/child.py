@@ -9,8 +9,7 @@ import signal
 import sys
 import threading
 
-QUEUEING = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
-"""What submitit has Slurm send to all processes of a job that is to be queued again; those of a run would end by it, without saving."""
+from logitpair.runtime.signals import QUEUEING
 
 
 def end_with_parent() -> None:

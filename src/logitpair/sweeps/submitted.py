@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from logitpair.errors import InputError, first_line
-from logitpair.sweeps.child import QUEUEING
+from logitpair.runtime.signals import QUEUEING
 from logitpair.sweeps.runner import INTERRUPTED, Commands, Outcome, heed, run_commands
 
 DEFAULTS = {"job_name": "logitpair", "time": 24 * 60}
