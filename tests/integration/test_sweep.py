@@ -118,6 +118,7 @@ def test_runs_that_are_jobs_give_the_same_sweep(swept: Path, tmp_path: Path) -> 
 def test_options_of_jobs_that_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
+    pytest.importorskip("submitit")
     fake_slurm.install(tmp_path / "slurm", monkeypatch)
     assert message in failing(capsys, "sweep", *GRID, *options, "--out", str(tmp_path / "sweep"))
 
