@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 from pathlib import Path
 
 import commands
+import fake_slurm
 import forked_sweeps
 import pytest
 import torch
+from command_line import failing
 from msgspec.structs import replace
 
 import logitpair as lp
@@ -86,6 +89,46 @@ def test_the_same_command_again_does_nothing(swept: Path, caplog: pytest.LogCapt
     assert "4 of them finished before" in caplog.text
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert record.read(swept) == results
+
+
+def test_runs_that_are_jobs_give_the_same_sweep(swept: Path, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    out = tmp_path / "sweep"
+    options = [*TINY, "--objective.weight", "0,0.5", "--jobs", "2", "--executor", "local", "--out", str(out)]
+    assert main(["sweep", *options]) == 0
+    of_seed_0 = [run for run in without_times(record.read(swept)).runs if run.seed == 0]
+    assert list(without_times(record.read(out)).runs) == of_seed_0
+    logs = [path.read_text() for path in (out / "jobs").glob("*.out")]
+    assert sorted(log.split(": Training")[0].splitlines()[-1] for log in logs) == [
+        "objective.weight=0.5/seed-0",
+        "objective.weight=0/seed-0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--executor", "kubernetes"], "--executor: 'kubernetes' is not accepted; accepted: slurm, local"),
+        (["--slurm", "partition=gpu"], "--slurm: goes with --executor slurm"),
+        (["--executor", "slurm", "--slurm", "partition"], "--slurm: 'partition' is not KEY=VALUE, such as partition=gpu"),
+        (["--executor", "slurm"], "--device: 'auto' is not accepted; accepted: cuda, cpu"),
+        (["--executor", "slurm", "--device", "cuda"], "--precision: auto looks at this machine, not at the cluster's"),
+    ],
+)
+def test_options_of_jobs_that_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    pytest.importorskip("submitit")
+    fake_slurm.install(tmp_path / "slurm", monkeypatch)
+    assert message in failing(capsys, "sweep", *GRID, *options, "--out", str(tmp_path / "sweep"))
+
+
+def test_a_missing_submitit_is_one_line_that_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    line = failing(capsys, "sweep", *GRID, "--executor", "local", "--out", str(tmp_path / "sweep"))
+    assert line.endswith("pip install 'logitpair[cluster]'")
 
 
 def test_killed_in_the_middle_and_resumed_gives_the_same_sweep(swept: Path, tmp_path: Path) -> None:

@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from handmade_results import EVALUATION
 
 from logitpair.config import parsing, recipes
-from logitpair.training.trackers import named
+from logitpair.training.trackers import named, tell
 from logitpair.training.train import train
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # what these libraries warn of is theirs
 
 
 def learn_in_two_parts(run: Path, name: str) -> list[int]:
-    """Train to step 20 and on to step 38, with a new tracker each time; the steps of ``metrics.jsonl``."""
+    """Train to step 20 and on to step 38, with a new tracker each time, and tell of an evaluation; the steps of ``metrics.jsonl``."""
     run.mkdir()
     (run / "config.yaml").write_text("run: {objective: {weight: 0.5}}\n")
     begun = ""
@@ -28,6 +29,8 @@ def learn_in_two_parts(run: Path, name: str) -> list[int]:
         now = json.loads((run / "trackers.json").read_text())[name]
         assert begun in ("", now)
         begun = now
+    tell(named([name]), run, EVALUATION)
+    assert json.loads((run / "trackers.json").read_text())[name] == begun
     steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert len(steps) >= 2
     return steps
@@ -44,6 +47,7 @@ def test_mlflow_keeps_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert run.data.params == {"objective.weight": "0.5"}
     assert [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")] == steps
     assert "validation_white_box" in run.data.metrics
+    assert run.data.metrics["test/white_box"] == EVALUATION.white_box.top1
 
 
 def _at(init: Any, uri: str) -> Any:
@@ -57,11 +61,13 @@ def test_weights_and_biases_writes_parts_of_one_run_into_its_folder(tmp_path: Pa
     learn_in_two_parts(tmp_path / "run", "wandb")
     identity = json.loads((tmp_path / "run" / "trackers.json").read_text())["wandb"]
     parts = list((tmp_path / "run" / "wandb").glob("offline-run-*"))
-    assert len(parts) == 2
-    for part in parts:
-        content = (part / f"run-{identity}.wandb").read_bytes()
+    assert len(parts) == 3
+    *training, evaluation = (part / f"run-{identity}.wandb" for part in sorted(parts))
+    for part in training:
+        content = part.read_bytes()
         assert b"validation_white_box" in content
         assert b"objective" in content
+    assert b"test/white_box" in evaluation.read_bytes()
 
 
 def test_trackio_keeps_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,4 +78,6 @@ def test_trackio_keeps_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     name = json.loads((tmp_path / "run" / "trackers.json").read_text())["trackio"]
     (run,) = trackio.Api().runs("logitpair")
     assert run.name == name
-    assert [row["step"] for row in storage.SQLiteStorage.get_logs("logitpair", name)] == steps
+    *training, evaluation = storage.SQLiteStorage.get_logs("logitpair", name)
+    assert [row["step"] for row in training] == steps
+    assert evaluation["test/white_box"] == EVALUATION.white_box.top1

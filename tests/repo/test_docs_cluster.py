@@ -1,23 +1,25 @@
-"""docs/how-to/cluster.md: its script and manifest parse, their commands name what exists, and the script requeues when it should."""
+"""docs/how-to/cluster.md: its launches parse, their commands name what exists, and the script for training requeues when it should."""
 
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 from pathlib import Path
 
+import documents
 import pytest
 import yaml
-from jsonargparse import ArgumentParser
 
 from logitpair.cli.commands import train
+from logitpair.cli.parser import parse
+from logitpair.storage.remote import place
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "how-to" / "cluster.md").read_text()
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-BLOCKS = {language: text for language, text in BLOCK.findall(DOCUMENT) if language in ("bash", "yaml")}
-LINES = [line for language, text in BLOCK.findall(DOCUMENT) if language == "console" for line in text.splitlines()]
+BLOCKS = documents.blocks("docs/how-to/cluster.md")
+SCRIPT, MEASURE = (text for language, text in BLOCKS if language == "bash")
+MANIFEST, KUBEFLOW, SKYPILOT = (list(yaml.safe_load_all(text)) for language, text in BLOCKS if language == "yaml")
+LINES = [line for language, text in BLOCKS if language == "console" for line in text.splitlines()]
+TASK = SKYPILOT[0]
 # What the script calls of a cluster, as far as it looks at it: `srun` runs its command here, `torchrun` is a training that ends by ENDS.
 STUBS = {
     "srun": 'while [[ "$1" == --* ]]; do shift; done; exec "$@"',
@@ -35,33 +37,90 @@ STUBS = {
 }
 
 
-def arguments_of_train() -> dict[str, list[str]]:
-    """What follows ``train`` in each launch of the document."""
-    shell = BLOCKS["bash"].replace("\\\n", " ").replace('"$recipe"', re.search(r"^recipe=(\S+)", BLOCKS["bash"], re.M)[1])  # type: ignore[index]
-    lines = [line.rstrip("& ") for line in [*shell.splitlines(), *LINES] if "-m logitpair train " in line]
-    assert len(lines) == 3
-    job = next(part for part in yaml.safe_load_all(BLOCKS["yaml"]) if part["kind"] == "Job")
-    command = job["spec"]["template"]["spec"]["containers"][0]["command"]
-    found = {f"line {number}": shlex.split(line.partition(" train ")[2]) for number, line in enumerate(lines)}
-    return found | {"manifest": command[command.index("train") + 1 :]}
+def launched(script: str, start: str) -> list[list[str]]:
+    """What follows ``start`` in each line of a script that has it, with the script's variables of the run and the images."""
+    variables = {"$recipe": "imagenet-alp-inception_v3", "$run": "run", "$RUN": "run", "$SHARDS": "shards", "$shards": "shards"}
+    text = script.replace("\\\n", " ")
+    for name, value in variables.items():
+        text = text.replace(f'"{name}"', value)
+    return [shlex.split(line.partition(start)[2].rstrip("& ")) for line in text.splitlines() if start in line and '"$@"' not in line]
 
 
-@pytest.mark.parametrize(("launch", "arguments"), arguments_of_train().items())
+def of_pod(command: list[str]) -> list[str]:
+    """The arguments of logitpair in the command of a container."""
+    return command[command.index("logitpair") + 1 :]
+
+
+JOBS = {part["metadata"]["name"]: part["spec"] for part in KUBEFLOW if part["kind"] == "TrainJob"}
+POD = next(part for part in MANIFEST if part["kind"] == "Job")["spec"]["template"]["spec"]
+TRAININGS = {
+    **{
+        f"line {number}": arguments
+        for number, arguments in enumerate(launched("\n".join([SCRIPT, *LINES]), "-m logitpair "))
+        if "train" in arguments
+    },
+    "manifest": of_pod(POD["containers"][0]["command"]),
+    "TrainJob": of_pod(JOBS["alp"]["trainer"]["command"]),
+    "SkyPilot": launched(TASK["run"], "launch ")[0],
+}
+MEASUREMENTS = [*launched(MEASURE, "|| measure "), of_pod(JOBS["alp-audit"]["trainer"]["command"])]
+
+
+def test_there_are_launches_of_all_kinds() -> None:
+    assert len(TRAININGS) == 6
+    assert [arguments[0] for arguments in MEASUREMENTS] == ["evaluate", "audit", "audit"]
+
+
+@pytest.mark.parametrize(("launch", "arguments"), TRAININGS.items())
 def test_every_launch_is_a_command_that_train_takes(launch: str, arguments: list[str]) -> None:
-    parser = ArgumentParser(exit_on_error=False)
-    train.add_arguments(parser)
-    parsed = parser.parse_args(train.expand(arguments))
+    run, parsed = parse(arguments)
+    assert run is train.run
     assert parsed.recipe == "imagenet-alp-inception_v3"
     data = parsed.data.init_args
     assert (data.size, data.crop_pct, data.validation_fraction, data.augmentation.scale) == (299, 0.875, 0.01, (0.08, 1.0))
 
 
-def test_the_script_parses() -> None:
-    subprocess.run(["bash", "-n"], input=BLOCKS["bash"], text=True, check=True)
+@pytest.mark.parametrize("arguments", MEASUREMENTS)
+def test_every_measurement_is_a_command_that_is_taken(arguments: list[str]) -> None:
+    run, parsed = parse(arguments)
+    assert run.__module__ == f"logitpair.cli.commands.{arguments[0]}"
+    assert parsed.run
+    assert parsed.data_dir
+
+
+@pytest.mark.parametrize("script", [SCRIPT, MEASURE, TASK["run"]])
+def test_scripts_parse(script: str) -> None:
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_the_train_jobs_are_of_one_piece() -> None:
+    (runtime,) = (part for part in KUBEFLOW if part["kind"] == "TrainingRuntime")
+    assert {part["apiVersion"] for part in KUBEFLOW} == {"trainer.kubeflow.org/v1alpha1"}
+    (node,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    assert node["template"]["metadata"]["labels"] == {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}
+    pod = node["template"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    paths = tuple(mount["mountPath"] for mount in container["volumeMounts"])
+    for job in JOBS.values():
+        assert job["runtimeRef"] == {"apiGroup": "trainer.kubeflow.org", "kind": "TrainingRuntime", "name": runtime["metadata"]["name"]}
+        assert job["trainer"]["numNodes"] == runtime["spec"]["mlPolicy"]["numNodes"]
+        assert job["trainer"]["resourcesPerNode"]["limits"]["nvidia.com/gpu"] == runtime["spec"]["mlPolicy"]["torch"]["numProcPerNode"]
+        _run, parsed = parse(of_pod(job["trainer"]["command"]))
+        assert str(parsed.get("out") or parsed.run).startswith(paths)
+        assert str(parsed.data_dir) in paths
+
+
+def test_the_task_has_what_skypilot_knows() -> None:
+    assert TASK.keys() == {"name", "num_nodes", "resources", "file_mounts", "envs", "run"}
+    (mounted,) = TASK["file_mounts"]
+    assert TASK["envs"]["RUN"].startswith(f"{mounted}/")
+    assert TASK["file_mounts"][mounted]["mode"] == "MOUNT_CACHED"
+    assert isinstance(place(TASK["envs"]["SHARDS"]), str), "images are read where they are"
 
 
 def test_the_manifest_is_of_one_piece() -> None:
-    parts = {part["kind"]: part for part in yaml.safe_load_all(BLOCKS["yaml"])}
+    parts = {part["kind"]: part for part in MANIFEST}
     assert parts.keys() == {"PersistentVolumeClaim", "Service", "Job"}
     job, name = parts["Job"]["spec"], parts["Job"]["metadata"]["name"]
     pod = job["template"]["spec"]
@@ -104,7 +163,7 @@ def test_the_script_is_queued_again_only_where_training_came_further(tmp_path: P
     slurm = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_NODELIST": "node-[1-2]"}
     environment = os.environ | {key: str(value) for key, value in place.items()} | slurm
     environment["PATH"] = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
-    done = subprocess.run(["bash", "-c", BLOCKS["bash"]], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["bash", "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, log.read_text()) == (code, said), done.stderr
     assert (tmp_path / "scratch" / "imagenet-shards" / "train-000000.tar").exists()
     assert "--rdzv-endpoint node-1:24711 -m logitpair train" in (tmp_path / "log.torchrun").read_text()

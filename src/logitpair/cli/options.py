@@ -47,7 +47,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "action": "append",
         "type": str,
         "metavar": "NAME",
-        "help": "wandb, mlflow or trackio, which are told what training measures; repeatable, or with commas (docs/how-to/training.md)",
+        "help": "wandb, mlflow or trackio, which are told what is measured; repeatable, or with commas (docs/how-to/training.md)",
     },
     "source": {"action": "append", "type": str, "metavar": "NAME=RUN", "help": "another run, whose images are tried too; repeatable"},
 }

@@ -25,6 +25,7 @@ COMMANDS = {
     "certify": "what no perturbation can change: a lower bound on the robust accuracy of a run, or of a model of yours",
     "report": "one self-contained HTML page of one or several runs, or sweeps",
     "export": "write a run's network for other programs and hubs, and compare what was written with it",
+    "copy": "copy a run to a URL such as s3://bucket/runs/alp, or from there: whole, or marked as not",
     "push": "put a run's network on the Hugging Face hub, with a card of how robust it is",
     "sweep": "train and evaluate a recipe at every point of a grid of settings; the same command again resumes",
     "reproduce": "the paper's tables and figures, beside the paper's own numbers; the same command again resumes",

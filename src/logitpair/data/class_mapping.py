@@ -62,8 +62,13 @@ def _imagenet_names() -> dict[str, str]:
 
 
 def read_class_names(path: Path) -> list[str]:
-    """The lines of a text file of one class name a line, without a byte-order mark and blank last lines; accents as in ``class_name``."""
-    return [line.strip() for line in unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig")).rstrip().splitlines()]
+    """``class_names`` of a text file, without a byte-order mark."""
+    return class_names(path.read_text(encoding="utf-8-sig"))
+
+
+def class_names(text: str) -> list[str]:
+    """The lines of a text of one class name a line, without blank last lines; accents as in ``class_name``."""
+    return [line.strip() for line in unicodedata.normalize("NFC", text).rstrip().splitlines()]
 
 
 def _natural(name: str) -> list[str | int]:

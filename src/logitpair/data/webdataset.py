@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Generator, Iterable, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from logitpair.data.class_folders import SUFFIXES, is_hidden
-from logitpair.data.class_mapping import read_class_names
+from logitpair.data.class_mapping import class_names, read_class_names
 from logitpair.data.dataset import require_folder
 from logitpair.data.disk_cache import cached_on_disk
 from logitpair.data.image_dataset import ImageFileData, Split, warn_without_class_0
@@ -22,6 +24,7 @@ from logitpair.data.image_folder import Folder
 from logitpair.data.image_source import Source, open_image
 from logitpair.errors import InputError
 from logitpair.runtime.progress import tracked
+from logitpair.storage import remote
 from logitpair.storage.atomic_files import atomic_write, naming
 from logitpair.validate import whole
 
@@ -41,7 +44,7 @@ class Shards(ImageFileData):
 
     Args:
         root: holds the tar files, not compressed, and ``classes.txt`` of one class name a line in the order of the labels; without it
-            classes are called by their number.
+            classes are called by their number. A folder, or its URL for fsspec, such as ``s3://bucket/shards``.
         training, testing: names of the tar files of the training and of the test set, where ``*`` matches anything.
         size, crop_pct, grey, augmentation, validation_fraction, corrupt: as for ``ImageFileData``.
 
@@ -61,7 +64,8 @@ class Shards(ImageFileData):
 
     def source(self, split: Split) -> TarSource:
         pattern = self.training if split == "train" else self.testing
-        tars = sorted(self._root.glob(pattern))
+        root = self._root
+        tars = remote.find(root, pattern, "--data-dir") if isinstance(root, str) else sorted(map(str, root.glob(pattern)))
         if not tars:
             accepted = "the names of its tar files, such as train-*.tar"
             raise InputError(f"data.{split}ing: no files '{pattern}' in '{self.root}'; accepted: {accepted}")
@@ -77,12 +81,18 @@ class Shards(ImageFileData):
         return source
 
     @property
-    def _root(self) -> Path:
-        return require_folder(self.root, "a folder of tar files such as train-000000.tar and val-000000.tar")
+    def _root(self) -> Path | str:
+        root = remote.place(self.root or "")
+        holds = "a folder of tar files such as train-000000.tar and val-000000.tar, or its URL"
+        return root if isinstance(root, str) else require_folder(self.root and root, holds)
 
     def _class_names(self) -> list[str] | None:
-        path = self._root / CLASSES
+        root = self._root
+        path = f"{root}/{CLASSES}" if isinstance(root, str) else root / CLASSES
         try:
+            if isinstance(path, str):
+                there = remote.find(str(root), CLASSES, "--data-dir")
+                return class_names(remote.read(path, "--data-dir").decode("utf-8-sig")) if there else None
             return read_class_names(path) if path.exists() else None
         except (UnicodeDecodeError, IsADirectoryError) as error:
             raise InputError(f"--data-dir: '{path}' is not a text file of one class name a line") from error
@@ -93,12 +103,13 @@ def _greatest(source: Source) -> int:
 
 
 class TarSource(Source):
-    """The images in tar files, by their offsets there."""
+    """The images in tar files, paths or URLs, by their offsets there."""
 
-    def __init__(self, tars: Sequence[Path]) -> None:
-        self.tars = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in tars]
+    def __init__(self, tars: Sequence[str]) -> None:
+        self.tars = [(path, *_state(path)) for path in tars]
         found = [
-            cached_on_disk("shard-examples", repr((os.path.realpath(path), *state)), partial(_index, path)) for path, *state in self.tars
+            cached_on_disk("shard-examples", repr((path if _is_remote(path) else os.path.realpath(path), *state)), partial(_index, path))
+            for path, *state in self.tars
         ]
         self.tar = np.repeat(np.arange(len(found)), [len(examples["label"]) for examples in found])
         self.offset, self.size, self.labels, self.names = (
@@ -111,13 +122,36 @@ class TarSource(Source):
     def open(self, position: int) -> Image.Image:
         path, _, modified = self.tars[self.tar[position]]
         # read at an offset, since any number of threads and processes read at once
-        content = os.pread(_opened(path, modified).handle, int(self.size[position]), int(self.offset[position]))
+        start, size = int(self.offset[position]), int(self.size[position])
+        if isinstance(modified, str):
+            content = remote.read(path, "--data-dir", start, start + size)
+        else:
+            content = os.pread(_opened(path, modified).handle, size, start)
         return open_image(content, self.name(position))
 
     def signature(self, positions: Iterable[int]) -> str:
         chosen = np.fromiter(positions, np.int64)
         used = {int(tar): (os.path.basename(self.tars[tar][0]), *self.tars[tar][1:]) for tar in np.unique(self.tar[chosen])}
         return repr((used, *(values[chosen].tolist() for values in (self.tar, self.offset, self.labels))))
+
+
+def _is_remote(path: str) -> bool:
+    return isinstance(remote.place(path), str)
+
+
+def _state(path: str) -> tuple[int, int | str]:
+    """A file's size, and its time of change or what tells as much of one at a URL."""
+    return remote.version(path, "--data-dir") if _is_remote(path) else (os.stat(path).st_size, os.stat(path).st_mtime_ns)
+
+
+@contextmanager
+def _reading(path: str) -> Generator[Any]:
+    if not _is_remote(path):
+        with open(path, "rb") as file:
+            yield file
+        return
+    with remote.reached(path, "--data-dir") as (files, name), files.open(name, "rb") as file:
+        yield file
 
 
 class _OpenFile:
@@ -131,7 +165,7 @@ class _OpenFile:
 
 
 @lru_cache(maxsize=OPEN)
-def _opened(path: str, modified: int) -> _OpenFile:
+def _opened(path: str, modified: int | str) -> _OpenFile:
     return _OpenFile(os.open(path, os.O_RDONLY))
 
 
@@ -139,25 +173,27 @@ def _index(path: str) -> dict[str, np.ndarray]:
     """Offset, size, label and name of each image in a tar file, in its order."""
     images: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, int] = {}
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                name = PurePosixPath(member.name)
-                key, suffix = str(name.with_suffix("")), name.suffix.lower()
-                wanted = suffix in (*SUFFIXES, ".cls") and not any(map(is_hidden, name.parts))
-                if not wanted or not member.isreg() or member.issparse():
-                    continue
-                if key in (labels if suffix == ".cls" else images):
-                    raise InputError(f"--data-dir: '{path}' holds two members '{key}{suffix}' or two images of that name; accepted: one")
-                if suffix == ".cls":
-                    labels[key] = _label(path, member, tar)
-                else:
-                    images[key] = member
-            end = tar.offset
-    except tarfile.TarError as error:
-        raise InputError(f"--data-dir: '{path}' is truncated, compressed or no tar file ({error}); accepted: a tar file") from error
-    with open(path, "rb") as file:  # Python's tarfile takes a damaged header for the zeros that end a tar file
-        file.seek(end)
+    with _reading(path) as file:
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                for member in tar:
+                    name = PurePosixPath(member.name)
+                    key, suffix = str(name.with_suffix("")), name.suffix.lower()
+                    wanted = suffix in (*SUFFIXES, ".cls") and not any(map(is_hidden, name.parts))
+                    if not wanted or not member.isreg() or member.issparse():
+                        continue
+                    if key in (labels if suffix == ".cls" else images):
+                        raise InputError(
+                            f"--data-dir: '{path}' holds two members '{key}{suffix}' or two images of that name; accepted: one"
+                        )
+                    if suffix == ".cls":
+                        labels[key] = _label(path, member, tar)
+                    else:
+                        images[key] = member
+                end = tar.offset
+        except tarfile.TarError as error:
+            raise InputError(f"--data-dir: '{path}' is truncated, compressed or no tar file ({error}); accepted: a tar file") from error
+        file.seek(end)  # Python's tarfile takes a damaged header for the zeros that end a tar file
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise InputError(f"--data-dir: '{path}' is truncated or damaged after {end:,} bytes; accepted: a whole tar file")
     examples = images.keys() & labels.keys()

@@ -18,6 +18,7 @@ from logitpair.errors import InputError
 from logitpair.runtime import precision
 from logitpair.storage import checkpoint, run_lock
 from logitpair.storage.atomic_files import atomic_write
+from logitpair.storage.remote import place
 from logitpair.storage.run_folder import CONFIG, no_run
 from logitpair.storage.weights import load_weights, read_weights
 
@@ -141,10 +142,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _absolute(tree: Any, key: str = "") -> Any:
-    """Nested settings with absolute paths."""
+    """Nested settings with absolute paths, and URLs as they are."""
     if isinstance(tree, dict):
         return {name: _absolute(part, name) for name, part in tree.items()}
     if isinstance(tree, list):
         return [_absolute(part) for part in tree]
     is_path = isinstance(tree, str) and tree and (key == "root" or (key in PATHS and Path(tree).exists()))
-    return os.path.abspath(tree) if is_path else tree
+    where = place(tree) if is_path else tree
+    return os.path.abspath(where) if isinstance(where, Path) else where

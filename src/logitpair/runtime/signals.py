@@ -6,10 +6,14 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
+QUEUEING = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+"""What submitit has Slurm send to all processes of a job that is to be queued again; those of a run would end by it, without saving."""
+
 
 class GracefulStop:
-    """While entered, the first SIGINT, SIGTERM or SIGHUP sets ``requested``; a second one interrupts at once.
+    """While entered, SIGINT, SIGTERM or SIGHUP sets ``requested``; SIGINT after any of them interrupts at once.
 
+    SIGTERM may come twice for one request: a cluster sends it to all processes of a job, of which torchrun passes its own on.
     Under ``nohup``, which has SIGHUP ignored, it stays so.
     """
 
@@ -27,7 +31,7 @@ class GracefulStop:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
 

@@ -5,8 +5,11 @@ import json
 import logging
 import os
 import runpy
+import signal
 import sys
 import threading
+
+from logitpair.runtime.signals import QUEUEING
 
 
 def end_with_parent() -> None:
@@ -28,6 +31,8 @@ def log_under(name: str) -> None:
 
 
 if __name__ == "__main__":
+    for number in QUEUEING:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()
     every, *named = sys.argv[1:]
     for name in named:

@@ -69,7 +69,7 @@ def run_all(
     def run(name: str, commands: Commands) -> Outcome:
         environment = idle.get()
         try:
-            return Outcome(INTERRUPTED) if signals else _run(name if shown else None, commands, environment, signals)
+            return Outcome(INTERRUPTED) if signals else run_commands(name if shown else None, commands, environment, signals)
         finally:
             idle.put(environment)
 
@@ -82,14 +82,7 @@ def run_all(
                     raise KeyboardInterrupt
                 for future in ended:
                     name, outcome = pending.pop(future), future.result()
-                    for warning in dict.fromkeys(outcome.warnings):
-                        if warning not in warned:
-                            logger.warning(f"{name}: {warning}")
-                    warned.update(outcome.warnings)
-                    if outcome.code == BAD_INPUT:
-                        raise InputError(f"{name}: {outcome.message}")
-                    if outcome.code == INTERRUPTED:
-                        raise KeyboardInterrupt
+                    heed(name, outcome, warned)
                     yield name, outcome
         finally:
             try:
@@ -100,7 +93,20 @@ def run_all(
                 raise
 
 
-def _run(shown: str | None, commands: Commands, environment: Mapping[str, str], signals: Sequence[signal.Signals]) -> Outcome:
+def heed(name: str, outcome: Outcome, warned: set[str]) -> None:
+    """Log what a run warned of, unless it is among ``warned``, to which it is added; raise what ends all runs."""
+    for warning in dict.fromkeys(outcome.warnings):
+        if warning not in warned:
+            logger.warning(f"{name}: {warning}")
+    warned.update(outcome.warnings)
+    if outcome.code == BAD_INPUT:
+        raise InputError(f"{name}: {outcome.message}")
+    if outcome.code == INTERRUPTED:
+        raise KeyboardInterrupt
+
+
+def run_commands(shown: str | None, commands: Commands, environment: Mapping[str, str], signals: Sequence[signal.Signals]) -> Outcome:
+    """Carry out a run's commands in a process, which is sent the ``signals`` as they come, and logs after the name ``shown`` if any."""
     with (
         tempfile.TemporaryFile("w+", errors="replace") as errors,
         subprocess.Popen(  # noqa: S603  (our own command line)

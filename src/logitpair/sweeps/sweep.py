@@ -1,12 +1,14 @@
 """Sweeping: every run of a grid trained and evaluated by the commands that train and evaluate a single one."""
 
 import contextlib
+import functools
 import itertools
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from msgspec.structs import replace
@@ -21,6 +23,7 @@ from logitpair.storage import checkpoint
 from logitpair.storage.results import SCHEMA, Axis, SweepResults, SweepRun
 from logitpair.sweeps import grid, record
 from logitpair.sweeps.runner import Commands, Outcome, environments, refuse_torchrun, run_all
+from logitpair.sweeps.submitted import executor, submit_all
 from logitpair.validate import at_least
 
 logger = logging.getLogger("logitpair")
@@ -38,15 +41,21 @@ class Sweep:
     fixed: Mapping[str, str]  # settings that differ from the recipe in all runs
     seeds: Sequence[int]  # of training, each at every point
     examples: int | None = None  # how many test images to evaluate on, from the first; None for all
+    executor: str | None = None  # of submitit, local or slurm; None for processes of this one
+    slurm: Mapping[str, Any] = field(default_factory=dict)  # parameters of jobs, as sbatch names them
 
 
 def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResults:
     """Train and evaluate every run that is not finished yet, and return the content of ``sweep.json``, with the runs that failed.
 
-    ``jobs`` go on side by side: one a GPU by default, or one on the CPU. Settings are refused at any point before anything is trained;
-    what a run refuses when it sees its data and its network ends the sweep. After SIGINT or SIGTERM the runs under way are saved.
+    ``jobs`` go on side by side: one a GPU by default, or one on the CPU; on Slurm all. Settings are refused at any point before anything
+    is trained; what a run refuses when it sees its data and its network ends the sweep. After SIGINT or SIGTERM the runs under way are
+    saved.
     """
     _check(wanted, jobs)
+    run = (
+        functools.partial(submit_all, executor=executor(wanted.executor, wanted.out / "jobs", wanted.slurm)) if wanted.executor else run_all
+    )
     recipe = recipes.load(wanted.recipe)
     head = SweepResults(
         schema=SCHEMA,
@@ -62,9 +71,10 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResu
     results = record.write(wanted.out, head, runs.values())
     before = len(runs) - len(commands)
     logger.info(f"{len(runs)} runs, {before} of them finished before -> {wanted.out}")
+    places: list[dict[str, str]] = [{}] * (jobs or len(runs)) if wanted.executor == "slurm" else slots(jobs, device)
     with GracefulStop() as interrupt, Progress("runs", len(runs), before, unit=None) as bar:
         try:
-            with contextlib.closing(run_all(commands, slots(jobs, device), lambda: interrupt.requested)) as outcomes:
+            with contextlib.closing(run(commands, places, lambda: interrupt.requested)) as outcomes:
                 for name, outcome in outcomes:
                     runs[name] = _after(runs[name], outcome, wanted.out / name)
                     results = record.write(wanted.out, head, runs.values())
@@ -81,6 +91,8 @@ def _check(wanted: Sweep, jobs: int | None) -> None:
     for option, number in (("--seeds", len(wanted.seeds)), ("--jobs", jobs), ("--examples", wanted.examples)):
         if number is not None:
             at_least(option, number, 1)
+    if wanted.slurm and wanted.executor != "slurm":
+        raise InputError("--slurm: goes with --executor slurm")
     if (wanted.out / "config.yaml").exists():
         raise InputError(f"--out: {wanted.out} holds a single run; give the sweep a folder of its own")
 
@@ -137,6 +149,8 @@ def _resolve(wanted: Sweep, recipe: recipes.Recipe, overrides: Sequence[str], po
         resolved = parsing.resolve(recipe.at_scale(wanted.scale), overrides, data_dir=wanted.data_dir)
     except InputError as error:
         raise InputError(f"{' '.join(f'--{setting} {text}' for setting, text in point.items())}: {error}") from error
+    if wanted.executor == "slurm" and resolved.config.precision == "auto":
+        raise InputError("--precision: auto looks at this machine, not at the cluster's; accepted: float32, bfloat16, float16")
     return run_directory.as_trained(resolved, device)
 
 

@@ -14,14 +14,16 @@ from logitpair.config.parsing import flatten
 from logitpair.errors import InputError, raised
 from logitpair.runtime.lazy_imports import import_optional
 from logitpair.storage.atomic_files import atomic_write
+from logitpair.storage.results import Accuracy, AuditResults, EvaluationResults
 
 logger = logging.getLogger("logitpair")
 PROJECT = "logitpair"  # where a tracker's own environment names no project
+WITHOUT = "all goes on without it, and the run directory has the numbers"
 
 
 @runtime_checkable
 class Tracker(Protocol):
-    """What is told what a training measures, in the one process that writes the run's files; it may raise what it likes.
+    """What is told what a training, an evaluation or an audit measures, in the process that writes its files; it may raise what it likes.
 
     ``name`` is what messages and ``trackers.json`` call it.
     """
@@ -29,7 +31,7 @@ class Tracker(Protocol):
     name: str
 
     def start(self, run: Path, config: Mapping[str, Any], begun: str | None) -> str:
-        """Begin to track the training in ``run``, or go on with what ``begun`` names; returns the name by which it is gone on with.
+        """Begin to track the run in ``run``, or go on with what ``begun`` names; returns the name by which it is gone on with.
 
         ``config`` are the settings as ``config.yaml`` holds them, nested and plain; none for a run without one.
         """
@@ -39,13 +41,17 @@ class Tracker(Protocol):
         """Take the numbers of a line of ``metrics.jsonl``. Steps only grow, also where a killed run repeats some."""
         ...
 
+    def summarize(self, metrics: Mapping[str, float]) -> None:
+        """Take numbers of the whole run, such as ``test/white_box`` of an evaluation; what comes later takes the place of its namesake."""
+        ...
+
     def end(self, finished: bool) -> None:
-        """Training is over: ``finished``, or to be gone on with."""
+        """Training, evaluation or audit is over: ``finished``, or to be gone on with."""
         ...
 
 
 class Trackers:
-    """Several trackers, none of which stops a training that has begun: what one raises is warned of once, and it is left out from then on.
+    """Several trackers, none of which stops what has begun: what one raises is warned of once, and it is left out from then on.
 
     Their names for the run are kept in its ``trackers.json``.
     """
@@ -71,12 +77,16 @@ class Trackers:
             except Exception as error:  # whatever its library raises
                 if not resuming:
                     raise InputError(_line(tracker, error)) from error
-                logger.warning(f"{_line(tracker, error)}; training goes on without it")
+                logger.warning(f"{_line(tracker, error)}; {WITHOUT}")
         atomic_write(path, json.dumps(begun, indent=2) + "\n")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Tell all."""
         self._each(lambda tracker: tracker.log(step, metrics))
+
+    def summarize(self, metrics: Mapping[str, float]) -> None:
+        """Tell all."""
+        self._each(lambda tracker: tracker.summarize(metrics))
 
     def end(self, finished: bool) -> None:
         """Let all that have begun finish."""
@@ -88,7 +98,7 @@ class Trackers:
                 tell(tracker)
             except Exception as error:  # whatever its library raises
                 self._active.remove(tracker)
-                logger.warning(f"{_line(tracker, error)}; training goes on without it, and metrics.jsonl has all")
+                logger.warning(f"{_line(tracker, error)}; {WITHOUT}")
 
 
 def _line(tracker: Tracker, error: Exception) -> str:
@@ -118,6 +128,9 @@ class WandB:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self._run.log(dict(metrics), step=step)
+
+    def summarize(self, metrics: Mapping[str, float]) -> None:
+        self._run.summary.update(dict(metrics))
 
     def end(self, finished: bool) -> None:
         self._run.finish(exit_code=0 if finished else 1)
@@ -151,6 +164,9 @@ class MLflow:
         now = time.time_ns() // 1_000_000
         self._client.log_batch(self._run, [self._library.entities.Metric(name, value, now, step) for name, value in metrics.items()])
 
+    def summarize(self, metrics: Mapping[str, float]) -> None:
+        self.log(0, metrics)
+
     def end(self, finished: bool) -> None:
         self._client.set_terminated(self._run, "FINISHED" if finished else "KILLED")
 
@@ -175,6 +191,9 @@ class Trackio:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self._run.log(dict(metrics), step=step)
 
+    def summarize(self, metrics: Mapping[str, float]) -> None:
+        self._run.log(dict(metrics))  # as the next step
+
     def end(self, finished: bool) -> None:
         self._library.finish()
 
@@ -193,6 +212,24 @@ def named(texts: Sequence[str]) -> list[Tracker]:
         if name not in TRACKERS:
             raise InputError(f"--tracker: '{name}' is none; accepted: {', '.join(TRACKERS)}")
     return [TRACKERS[name]() for name in names]
+
+
+def tell(trackers: Sequence[Tracker], run: Path, record: EvaluationResults | AuditResults) -> None:
+    """Tell trackers an evaluation's or an audit's accuracies, after its name, as the run that they tracked before or as a new one."""
+    told = Trackers(trackers)
+    told.start(run, resuming=True)
+    told.summarize({f"{record.name}/{name}": accuracy.top1 for name, accuracy in _accuracies(record).items()})
+    told.end(finished=True)
+
+
+def _accuracies(record: EvaluationResults | AuditResults) -> dict[str, Accuracy]:
+    if isinstance(record, AuditResults):
+        certified = {"certified": record.certified} if record.certified else {}
+        return {"clean": record.clean, "reference": record.reference, "robust_accuracy": record.robust_accuracy} | certified
+    # no name is the beginning of another one: MLflow would have a folder and a file of it
+    attacks = {f"attacks/{name}": accuracy for name, accuracy in record.attacks.items()}
+    black_box = {f"black_box/{source}": accuracy for source, accuracy in record.black_box.items()}
+    return {"clean": record.clean, "white_box": record.white_box} | attacks | black_box
 
 
 def _library(name: str, holds: str) -> Any:

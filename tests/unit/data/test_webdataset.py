@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import pickle
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,29 @@ def test_shards_give_the_same_examples_as_the_folder(folder: Path, shards: Path)
     for workers in (0, 2):
         batches = [list(epoch_batches(d.train(), 5, seed=3, epoch=2, workers=workers)) for d in (ours, theirs)]
         assert all(torch.equal(a, b) and torch.equal(c, d) for (a, c), (b, d) in zip(*batches, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_shards_at_a_url_give_the_same_examples(shards: Path, cache: Path, tmp_path: Path, kind: str) -> None:
+    url = shards.as_uri() if kind == "file" else f"memory://{tmp_path.name}/shards"
+    if kind == "memory":
+        fsspec.filesystem("memory").put(f"{shards}/*", f"/{tmp_path.name}/shards/")
+    options = {"size": 16, "validation_fraction": 0.25}
+    here = data.Shards(root=shards, **options)
+    for root in (url, Path(url)):  # in which a path has joined the slashes
+        there = data.Shards(root=root, **options)
+        assert list(there.classes) == list(here.classes)
+        assert torch.equal(pixels(there.test(), workers=2), pixels(here.test()))
+        assert torch.equal(pixels(there.validation()), pixels(here.validation()))
+    assert len(list(cache.glob("*.npz"))) == (4 if kind == "file" else 8), "looked up once, by the URL"
+
+
+def test_a_url_without_shards_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="^data.training: no files 'train-\\*.tar' in 'memory://nothing'"):
+        data.Shards(root="memory://nothing").train()
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(InputError, match="^--data-dir: 's3://bucket' raised ImportError: Install s3fs"):
+        data.Shards(root="s3://bucket").train()
 
 
 def test_shards_are_written_the_same_every_time_and_never_over_others(folder: Path, shards: Path, tmp_path: Path) -> None:

@@ -100,6 +100,13 @@ def test_a_run_is_evaluated_from_any_folder(tmp_path: Path, monkeypatch: pytest.
     assert runs.load_config(tmp_path / "run")[1].data.root == tmp_path / "elsewhere" / "mine"
 
 
+def test_data_at_a_url_stay_where_they_are(tmp_path: Path) -> None:
+    options = ["--data", "Shards", "--data.size", "32"]
+    settings = parsing.resolve(recipes.load("folder-alp").run, options, data_dir=Path("s3://bucket/shards"))
+    runs.prepare(tmp_path / "run", "folder-alp", None, settings)
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["run"]["data"]["init_args"]["root"] == "s3://bucket/shards"
+
+
 def test_a_run_may_be_begun_while_another_worker_writes_its_settings(tmp_path: Path) -> None:
     (tmp_path / ".config.yaml.half").touch()
     runs.prepare(tmp_path, "digits-plain", None, parsing.resolve(recipes.load("digits-plain").run))

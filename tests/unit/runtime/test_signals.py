@@ -11,7 +11,7 @@ from logitpair.runtime.signals import GracefulStop
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_the_first_signal_asks_and_the_second_interrupts(number: signal.Signals) -> None:
+def test_a_signal_asks_however_often_it_comes_and_ctrl_c_then_interrupts(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     if before == signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
@@ -20,8 +20,9 @@ def test_the_first_signal_asks_and_the_second_interrupts(number: signal.Signals)
             assert not stop.requested
             os.kill(os.getpid(), number)
             assert stop.requested
+            os.kill(os.getpid(), number)
             with pytest.raises(KeyboardInterrupt):
-                os.kill(os.getpid(), number)
+                os.kill(os.getpid(), signal.SIGINT)
     finally:
         signal.signal(number, before)
 

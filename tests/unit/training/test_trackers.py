@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -19,6 +20,8 @@ from logitpair.cli.main import main
 from logitpair.config import parsing, recipes
 from logitpair.runtime.distributed import World
 from logitpair.storage import checkpoint
+from logitpair.storage.result_files import read_record
+from logitpair.storage.results import AuditResults, EvaluationResults
 from logitpair.training.metrics import RunLog
 from logitpair.training.process_team import ProcessTeam
 from logitpair.training.trackers import TRACKERS, named
@@ -46,6 +49,9 @@ class Recorder:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self._note("log", step, dict(metrics))
+
+    def summarize(self, metrics: Mapping[str, float]) -> None:
+        self._note("summarize", dict(metrics))
 
     def end(self, finished: bool) -> None:
         self._note("end", finished)
@@ -112,7 +118,7 @@ def test_a_tracker_that_fails_is_warned_of_once_and_training_goes_on(tmp_path: P
     failing, other = Recorder(name), Recorder()
     learn(tmp_path, failing, other)
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert f"--tracker: {name} raised ConnectionError: no way to {name}; training goes on without it" in warning
+    assert f"--tracker: {name} raised ConnectionError: no way to {name}; all goes on without it" in warning
     assert (tmp_path / "training.json").exists()
     assert other.steps() == [line["step"] for line in lines(tmp_path)]
 
@@ -125,7 +131,7 @@ def test_a_tracker_that_cannot_begin_is_refused_for_a_new_run_alone(tmp_path: Pa
     assert not (tmp_path / "checkpoints").exists()
     learn(tmp_path, steps=20)
     learn(tmp_path, Recorder("start"))
-    assert "no way to start; training goes on without it" in caplog.text
+    assert "no way to start; all goes on without it" in caplog.text
     assert checkpoint.load(tmp_path / "checkpoints" / "last.pt")["step"] == STEPS
 
 
@@ -143,6 +149,36 @@ def test_only_the_process_that_writes_files_tells_trackers(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+def test_evaluations_and_audits_are_told_as_the_run_that_was_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[Recorder] = []
+
+    def recorder(name: str) -> Recorder:
+        told.append(Recorder(name))
+        return told[-1]
+
+    monkeypatch.setattr("logitpair.training.trackers.TRACKERS", {name: partial(recorder, name) for name in ("a", "summarize")})
+    run = tmp_path / "run"
+    assert main(["train", "digits-plain", "--scale", "smoke", "--epochs", "0.2", "--tracker", "a", "--out", str(run)]) == 0
+    (run / "trackers.json").write_text('{"a": "k3y"}')
+    attacked = ["--attacks", "pgd_51_12.75_2", "--examples", "10"]
+    assert main(["evaluate", str(run), *attacked, "--name", "few", "--tracker", "a"]) == 0
+    assert main(["audit", str(run), *attacked, "--budget", "5", "--tracker", "a,summarize"]) == 0
+    _trained, evaluated, audited, _failing = told
+    for recorded in (evaluated, audited):
+        assert recorded.told[0] == ("start", "run", 64, "k3y")
+        assert recorded.told[2:] == [("end", True)]
+    evaluation = read_record(run / "evaluation" / "few" / "results.json", EvaluationResults, "")
+    white_box = evaluation.white_box.top1
+    accuracies = {"few/clean": evaluation.clean.top1, "few/white_box": white_box, "few/attacks/pgd_51_12.75_2": white_box}
+    assert evaluated.told[1] == ("summarize", accuracies)
+    audit = read_record(run / "audit" / "results.json", AuditResults, "")
+    numbers = {"clean": audit.clean, "reference": audit.reference, "robust_accuracy": audit.robust_accuracy}
+    assert audited.told[1] == ("summarize", {f"audit/{name}": number.top1 for name, number in numbers.items()})
+    assert "--tracker: summarize raised ConnectionError: no way to summarize; all goes on without it" in caplog.text
+
+
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_library_that_is_missing_is_one_line_that_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
@@ -154,6 +190,7 @@ def test_a_library_that_is_missing_is_one_line_that_names_the_extra(
     monkeypatch.setitem(sys.modules, name, ModuleType(name))  # which a folder of that name is
     assert "not installed" in failing(capsys, "train", "digits-plain", "--tracker", name, "--out", str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+    assert "not installed" in failing(capsys, "evaluate", str(tmp_path / "run"), "--tracker", name)
 
 
 def test_names_come_one_by_one_or_with_commas_and_only_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--precision", type=str, default="float32", help="of the search: float32, bfloat16 or auto; breaks are verified")
     add_options(parser, "checkpoint", help="last (default), or best by held-out accuracy")
     add_options(parser, "seed", help="of the searches' randomness")
+    add_options(parser, "tracker")
     add_options(parser, "fail-under", help="end with exit code 4 if the robust accuracy is below it, from 0 to 1")
     add_options(parser, "fail-on", "json")
     add_options(parser, "junit", help="write JUnit XML: a test case for --fail-under, one for the verdict, one for each check")
@@ -59,7 +60,10 @@ def _audit(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
     from logitpair.runs.audit_task import NORMS, certificate_of, reference_of, reported_accuracy
     from logitpair.runs.evaluation_task import load_sources
     from logitpair.runs.overwrite_guard import refuse_overwriting_audit
+    from logitpair.runtime.distributed import is_main_process
+    from logitpair.training.trackers import named, tell
 
+    trackers = named(arguments.tracker or ()) if is_main_process() else ()
     folder = out / "audit"
     sources = parse_sources(arguments.source)
     with joined(arguments) as world:
@@ -88,6 +92,7 @@ def _audit(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
             return None
         path = result.with_task(replace(task.record, sources=known)).save(folder)
         record = result.record
+        tell(trackers, out, record)
         console.print(Text.assemble((record.verdict, f"bold {COLOURS[record.verdict]}"), f": {record.reason}"))
         print_rows(COLUMNS, result.rows())
         console.print(outlook(record))

@@ -11,7 +11,7 @@ from logitpair.errors import InputError
 from logitpair.storage.result_files import read_record
 from logitpair.storage.results import EvaluationResults
 
-OF_ATTACKING = ("source", "attacks", "examples", "seed", "keep_adversarial", "fail_under", "json", "junit")
+OF_ATTACKING = ("source", "attacks", "examples", "seed", "keep_adversarial", "tracker", "fail_under", "json", "junit")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -35,6 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="attack nothing: try the images that --keep-adversarial kept again on the checkpoint, as they are and rounded to 8 bits",
     )
+    add_options(parser, "tracker")
     add_options(parser, "fail-under", help="end with exit code 4 if the white-box worst case is below it, from 0 to 1")
     add_options(parser, "json")
     add_options(parser, "junit", help="write JUnit XML: a test case for each white-box attack and one for the worst of them")
@@ -60,7 +61,10 @@ def _evaluate(arguments: Namespace, out: Path) -> Path | None:
     """Print the table, write ``results.json`` and ``ledger.npz``; the path of the first, None if another process does, or on --verify."""
     from logitpair.cli.terminal import console, print_next, print_rows
     from logitpair.evaluation.result import COLUMNS
+    from logitpair.runtime.distributed import is_main_process
+    from logitpair.training.trackers import named, tell
 
+    trackers = named(arguments.tracker or ()) if is_main_process() else ()
     folder = out / "evaluation" / arguments.name
     sources = parse_sources(arguments.source)
     with joined(arguments) as world:
@@ -75,6 +79,7 @@ def _evaluate(arguments: Namespace, out: Path) -> Path | None:
             return None
         path = evaluation.save(folder)
         (folder / "verification.json").unlink(missing_ok=True)  # it was another evaluation's
+        tell(trackers, out, evaluation.record)
         print_rows(COLUMNS, evaluation.rows())
         console.print(f"Wrote {path}")
         print_next("logitpair", "report", out)

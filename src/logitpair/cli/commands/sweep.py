@@ -2,13 +2,13 @@
 
 import argparse
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
-from logitpair.cli.options import add_options, add_recipe, add_running, check_folder, device_of, recipe_first
+from logitpair.cli.options import add_options, add_recipe, add_running, check_choice, check_folder, device_of, recipe_first
 from logitpair.cli.terminal import console, print_rows
 from logitpair.config import recipes
 from logitpair.config.parsing import add_settings
@@ -19,7 +19,7 @@ from logitpair.storage.results import SweepResults
 from logitpair.sweeps import grid, record
 from logitpair.sweeps.sweep import Sweep, sweep
 
-OWN = ("--out", "--scale", "--data-dir", "--device", "--seeds", "--jobs", "--examples")
+OWN = ("--out", "--scale", "--data-dir", "--device", "--seeds", "--jobs", "--examples", "--executor", "--slurm")
 COLUMNS = ("", "runs", "held-out clean %", "held-out white box %", "clean %", "white box %")
 
 
@@ -32,6 +32,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_options(parser, "out", help="folder of the sweep; sweeps/RECIPE by default")
     add_running(parser, seeds="trainings at each point, with seeds from --seed (0) on")
     add_options(parser, "examples")
+    parser.add_argument(
+        "--executor", type=str | None, default=None, help="slurm or local: each run as a job, by submitit (docs/how-to/cluster.md)"
+    )
+    parser.add_argument(
+        "--slurm",
+        type=str,
+        default="",
+        metavar="KEY=VALUE,...",
+        help="options of sbatch for each job, with _ for - and minutes for time: partition=gpu,time=600,gpus_per_node=1,cpus_per_task=12",
+    )
     parser.add_argument("--overrides", type=str, default="[]", help=SUPPRESS)  # what `expand` found, for `run`
     add_settings(parser)
 
@@ -52,6 +62,7 @@ def run(arguments: Namespace) -> None:
     """Train and evaluate every run that is not finished, then show the grid."""
     axes, fixed = grid.read(json.loads(arguments.overrides))
     check_folder(arguments.out)
+    check_choice("executor", arguments.executor, ("slurm", "local"))
     if not axes:
         raise InputError("no setting has several values; give at least one, such as --objective.weight 0,0.1,0.5")
     if "seed" in axes:
@@ -60,25 +71,39 @@ def run(arguments: Namespace) -> None:
     if not first.isdecimal():
         raise InputError(f"--seed: '{first}' is not a whole number of at least 0")
     out = arguments.out or Path("sweeps") / recipes.load(arguments.recipe).name
-    results = sweep_by(arguments, arguments.recipe, out, axes, fixed, int(first))
-    for path in (out / "sweep.json", *write_sweeps([out], out / "sweep.html")):
-        console.print(f"Wrote {path}")
-    print_sweep(results, out)
-
-
-def sweep_by(arguments: Namespace, recipe: str, out: Path, axes: grid.Axes, fixed: Mapping[str, str], first_seed: int) -> SweepResults:
-    """Sweep a recipe into ``out`` by the options of ``add_running``, with seeds from the first on."""
     wanted = Sweep(
-        recipe=recipe,
+        recipe=arguments.recipe,
         scale=arguments.scale,
         data_dir=arguments.data_dir,
         out=out,
         axes=axes,
         fixed=fixed,
-        seeds=range(first_seed, first_seed + arguments.seeds),
+        seeds=range(int(first), int(first) + arguments.seeds),
         examples=arguments.examples,
+        executor=arguments.executor,
+        slurm=_parameters(arguments.slurm),
     )
-    return sweep(wanted, jobs=arguments.jobs, device=device_of(arguments.device))
+    results = sweep(wanted, jobs=arguments.jobs, device=_device(arguments.device, wanted.executor))
+    for path in (out / "sweep.json", *write_sweeps([out], out / "sweep.html")):
+        console.print(f"Wrote {path}")
+    print_sweep(results, out)
+
+
+def _device(name: str, executor: str | None) -> torch.device:
+    """The device that ``--device`` names: of this machine, or of the cluster's, at which this one cannot look."""
+    if executor != "slurm":
+        return device_of(name)
+    check_choice("device", name, ("cuda", "cpu"))
+    return torch.device(name)
+
+
+def _parameters(text: str) -> dict[str, Any]:
+    """The options of ``--slurm`` by name."""
+    pairs = [part.partition("=") for part in grid.split(text)] if text else []
+    for key, equals, value in pairs:
+        if not (key and equals and value):
+            raise InputError(f"--slurm: '{key}{equals}{value}' is not KEY=VALUE, such as partition=gpu")
+    return {key: grid.value(value) for key, _, value in pairs}
 
 
 def print_sweep(results: SweepResults, folder: Path) -> None:
