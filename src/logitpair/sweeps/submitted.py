@@ -40,9 +40,7 @@ class Job:
         threading.Thread(target=self._carry_out).start()
         try:
             outcome = self._ended()
-            while (
-                outcome.code in STOPPED
-            ):  # by the cluster, which now sends the signal that queues again, or ends the job and does so itself
+            while outcome.code in STOPPED:  # by the cluster, which sends the signal that queues again, or ends the job and does so itself
                 time.sleep(POLL)
             return outcome
         finally:
