@@ -33,8 +33,8 @@ def add_task(parser: ArgumentParser, *, sources: bool = True) -> None:
         "--model",
         type=str | None,
         default=None,
-        help="a network that logitpair did not train: timm:resnet18, robustbench:NAME, hf:owner/name, an exported folder, a TorchScript "
-        "file, or an import path; tested on the photos in --data-dir (docs/how-to/own-models.md)",
+        help="a network that logitpair did not train: timm:resnet18, robustbench:NAME, hf:owner/name, onnx:FILE, an exported folder, a "
+        "TorchScript file, or an import path; tested on the photos in --data-dir (docs/how-to/own-models.md)",
     )
     for name, kind, meaning in (
         ("weights", Path, "its state_dict (.pt, .safetensors)"),

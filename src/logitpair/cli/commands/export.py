@@ -16,9 +16,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--format",
         type=str,
         default="safetensors",
-        help="safetensors, a folder of config.json and model.safetensors; or torch-export, one file with the network's code",
+        help="safetensors, a folder of config.json and model.safetensors; torch-export, one file with the network's code; or onnx, one "
+        "file for other runtimes",
     )
-    add_options(parser, "out", help="where to; RUN/exported or RUN/exported.pt2 by default")
+    add_options(parser, "out", help="where to; RUN/exported, RUN/exported.pt2 or RUN/exported.onnx by default")
 
 
 def add_network(parser: ArgumentParser) -> None:
@@ -31,7 +32,7 @@ def add_network(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Write the network, read it back, and compare."""
-    check_choice("format", arguments.format, ("safetensors", "torch-export"))
+    check_choice("format", arguments.format, ("safetensors", "torch-export", "onnx"))
     out = write(arguments)
     from logitpair.cli.terminal import console, print_next
 
