@@ -1,5 +1,6 @@
 """The network that ``--model`` names: one of timm, a file or a folder that holds one, one of a hub, or an import path."""
 
+import functools
 import importlib
 import inspect
 import math
@@ -16,7 +17,7 @@ from logitpair.errors import InputError, raised
 from logitpair.models.model_file import NetworkFile, kind_of
 from logitpair.models.normalized import Normalized, check_normalisation
 from logitpair.models.onnx_file import ONNX, OnnxFile, input_size
-from logitpair.models.package import package_folder, published_config, read_config, read_package
+from logitpair.models.package import package_folder, published_config, read_config, read_package, weights_file
 from logitpair.models.pretrained import Timm, require_timm
 from logitpair.models.robustbench import ROBUSTBENCH, from_robustbench
 from logitpair.storage.weights import load_weights, not_fetched, read_weights, without_prefix
@@ -50,7 +51,8 @@ def read_model(
             or an exported program; that of an ONNX file, also as ``onnx:FILE``; or an import path such as
             ``my_package.my_module.MyNet`` or ``my_module:make_net`` of a class or a function that is called without arguments. The current
             folder can be imported from.
-        weights: a ``state_dict``, a ``.safetensors`` file or a run directory, for ``timm:`` and import paths.
+        weights: for ``timm:`` and import paths, a ``state_dict``, a ``.safetensors`` file, a run directory, or ``hf:OWNER/NAME[@REVISION]``
+            or a folder with ``config.json``, from which a class with ``PyTorchModelHubMixin`` takes its arguments as well.
         classes: number of logits, for ``timm:`` only; None: as many as ``weights`` have, or else as the published network has.
         pretrained: load the weights that timm publishes (needs the network).
         mean, std: one number a channel, or one for all, in [0, 1] pixel scale: for a network that wants normalised images.
@@ -66,6 +68,8 @@ def read_model(
     if classes is not None and classes < 2:
         raise InputError(f"--classes must be at least 2, not {classes}")
     folder = package_folder(name)
+    packaged = None if weights is None else package_folder(str(weights), "--weights")
+    weights = weights_file(packaged) if packaged else weights
     _check_normalisation(name, of_timm or of_zoo or folder is not None, mean, std)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # what stays random is the same every time
@@ -78,7 +82,7 @@ def read_model(
         elif name and (Path(name).exists() or name.startswith(ONNX) or name.endswith(FILES) or "/" in name):
             model = _from_file(name, weights)
         else:
-            model = _from_import_path(name, weights)
+            model = _from_import_path(name, weights, packaged)
     if mean is not None and std is not None:
         model = Normalized(model, mean, std)
     return model.eval()
@@ -158,8 +162,10 @@ def _is_onnx(name: str) -> bool:
     return name.startswith(ONNX) or name.endswith(".onnx")
 
 
-def _from_import_path(name: str, weights: Path | None) -> nn.Module:
+def _from_import_path(name: str, weights: Path | None, packaged: Path | None) -> nn.Module:
     found = _find(name)
+    if packaged and isinstance(found, type) and hasattr(found, "_hub_mixin_config"):  # the class itself knows what its config.json means
+        return _build(functools.partial(found.from_pretrained, packaged, strict=True), name)
     model = _build(found, name)
     if weights is not None:
         _load_weights(model, _read_weights(weights), weights)
