@@ -36,7 +36,7 @@ def write_package(folder: Path, architecture: Architecture, model: nn.Module, sh
     """
     if not architecture.class_path.startswith(OURS):
         why = f"{architecture.class_path} is none of {OURS}*, and a folder is read by those alone"
-        raise InputError(f"--format safetensors: {why}; accepted: torch-export")
+        raise InputError(f"--format safetensors: {why}; accepted: torch-export, onnx")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = {"library_name": "logitpair", "logitpair_version": logitpair.__version__, **architecture._asdict()}
     content["pretrained_cfg"] = {"input_size": list(shape), "crop_pct": 1.0, "interpolation": "bilinear"}  # as timm notes it
