@@ -61,7 +61,7 @@ def results_folder(arguments: Namespace) -> Path:
         return arguments.run
     check_folder(arguments.out)
     refuse_given(arguments, ("checkpoint",), "goes with a run; a model is given by --model and --weights")
-    path = Path(arguments.model)
+    path = Path(arguments.model.removeprefix("onnx:"))
     out = arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", path.stem if path.is_file() else arguments.model)
     photos = arguments.data_dir
     classes = [] if photos is None else [photos / split for split in ("val", "test") if (photos / split).is_dir()] or [photos]

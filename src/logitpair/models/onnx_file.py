@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,28 @@ class Step:
     inputs: tuple[str | None, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
+
+
+class Layer(nn.Module):
+    """An operator with weights of the file as a layer, which whoever looks for one by its class finds, such as a check of an audit."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        nn.Module.__init__(self)  # the weights are the file's, and come with each call
+        self.function = function
+
+    def forward(self, *values: Any, **attributes: Any) -> Tensor:
+        return self.function(*values, **attributes)
+
+    def extra_repr(self) -> str:
+        return ""
+
+
+class LinearLayer(Layer, nn.Linear):
+    """A product with a matrix."""
+
+
+class ConvLayer(Layer, nn.Conv2d):
+    """A convolution; of its settings only ``kernel_size`` is known."""
 
 
 class OnnxFile(nn.Module):
@@ -65,7 +87,7 @@ class OnnxFile(nn.Module):
                     inspect.signature(step.function).bind(*step.inputs, **attributes)
                 except (TypeError, ValueError) as error:
                     raise InputError(f"--model: '{path}': {node.op_type} is not read as it is there ({first_line(error)})") from error
-            self._steps.append(step)
+            self._steps.append(replace(step, function=self._as_layer(node.op_type, step)))
         # two files of the same tensors may hold other operators
         content = hashlib.sha256(model.SerializeToString(deterministic=True)).digest()
         self.register_buffer("digest", torch.tensor(list(content), dtype=torch.uint8))
@@ -84,6 +106,16 @@ class OnnxFile(nn.Module):
             return
         self._parameter_names[name] = f"tensor_{len(self._parameter_names)}"  # names in the file are any text
         self.register_parameter(self._parameter_names[name], nn.Parameter(tensor, requires_grad=False))
+
+    def _as_layer(self, operator: str, step: Step) -> Callable[..., Any]:
+        weight = getattr(self, self._parameter_names.get(step.inputs[1] or "", ""), None) if len(step.inputs) > 1 else None
+        if weight is not None and operator in ("Gemm", "MatMul", "Conv"):
+            layer = ConvLayer(step.function) if operator == "Conv" else LinearLayer(step.function)
+            if isinstance(layer, ConvLayer):
+                layer.kernel_size = tuple(weight.shape[2:])
+            self.add_module(f"{operator}_{len(self._steps)}", layer)
+            return layer
+        return step.function
 
     def _names(self) -> set[str]:
         return self._constants.keys() | self._parameter_names.keys()
@@ -135,4 +167,8 @@ def _value(attribute: Any) -> Any:
 
 
 def _tensor(tensor: Any) -> Tensor:
-    return torch.from_numpy(_onnx().numpy_helper.to_array(tensor).copy())
+    values = _onnx().numpy_helper.to_array(tensor)
+    try:
+        return torch.from_numpy(values.copy())
+    except TypeError as error:
+        raise InputError(f"--model: tensors of {values.dtype} such as '{tensor.name}' are not read") from error

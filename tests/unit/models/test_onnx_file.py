@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import logitpair as lp
 from logitpair import InputError
+from logitpair.auditing.checks.strength import features, last_layer
 from logitpair.models import count_logits, preprocessing, read_model
 from logitpair.storage.model_fingerprint import fingerprint, weights_of
 
@@ -97,6 +98,22 @@ def test_an_attack_leaves_the_weights_and_breaks_what_it_breaks_of_the_same_netw
     assert fingerprint(ours) == before
 
 
+@pytest.mark.parametrize("last", ["Gemm", "MatMul", "Conv"])
+def test_an_audit_finds_the_last_layer(last: str, tmp_path: Path, x: Tensor) -> None:
+    weight = constants()["weight"]
+    of_maps = [("Conv", "c weight", "maps", {}), ("ReduceMean", "maps axes", "y", {"keepdims": 0})]
+    heads = {"Gemm": [NETWORK[-1]], "MatMul": [("MatMul", "e weight", "y", {})], "Conv": of_maps}
+    shaped = {"Gemm": weight, "MatMul": weight.T, "Conv": weight[:, :, None, None]}[last]
+    onnx_graphs.write(tmp_path / "net.onnx", [*NETWORK[:-1], *heads[last]], constants() | {"weight": shaped})
+    network = read_model(str(tmp_path / "net.onnx"))
+    layer = last_layer(network, x, torch.tensor([0, 1, 4]))
+    assert isinstance(layer, nn.Conv2d if last == "Conv" else nn.Linear)
+    inputs, outputs = features(network, layer, x)
+    torch.testing.assert_close(outputs.float(), network(x))
+    torch.testing.assert_close(inputs @ torch.from_numpy(weight).double().T, outputs)
+    assert "LinearLayer()" in str(network) or last == "Conv"
+
+
 def test_files_differ_by_their_weights_and_by_their_operators(path: Path) -> None:
     found = []
     for seed, gate in ((0, "Sigmoid"), (1, "Sigmoid"), (1, "Tanh")):
@@ -151,12 +168,14 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         r"own\.Relu$": ([("Relu", "x", "y", {})], {"domain": "own"}),
         "MaxPool is not read as it is there .*'future'": ([("MaxPool", "x", "y", {"kernel_shape": [2, 2], "future": 1})], {}),
         "Relu is not read as it is there": ([("Relu", "x", "y", {"alpha": 1.0})], {}),
+        "tensors of object such as 'text' are not read": (NETWORK, {"text": np.array(["a"], dtype=object)}),
         "has the inputs x, z; accepted: one input": ([("Add", "x z", "y", {})], {"inputs": ("x", "z")}),
         "has the outputs y, e; accepted: one output": (NETWORK, {"outputs": ("y", "e")}),
     }
     for message, (nodes, options) in cases.items():
-        onnx_graphs.write(path, nodes, kept, **options)
-        with pytest.raises(InputError, match=f"^--model: '{re.escape(str(path))}'.*{message}") as refused:
+        text = {"text": options.pop("text")} if "text" in options else {}
+        onnx_graphs.write(path, nodes, kept | text, **options)
+        with pytest.raises(InputError, match=f"^--model: .*{message}") as refused:
             read_model(str(path))
         one_line(refused)
     contents = {
