@@ -37,12 +37,12 @@ def add_task(parser: ArgumentParser, *, sources: bool = True) -> None:
         "TorchScript file, or an import path; tested on the photos in --data-dir (docs/how-to/own-models.md)",
     )
     for name, kind, meaning in (
-        ("weights", Path, "its state_dict (.pt, .safetensors)"),
+        ("weights", Path, "its state_dict (.pt, .safetensors), or hf:owner/name"),
         ("classes", int, "its number of logits, for timm:NAME"),
         ("mean", str, "what it is normalised by, as 0.485,0.456,0.406"),
         ("std", str, "likewise, as 0.229,0.224,0.225"),
         ("labels", Path, "file of class names in the order of the logits"),
-        ("size", int, "height and width of its images in pixels (default: timm's, else 224)"),
+        ("size", int, "height and width of its images in pixels (default: what is noted of the network, else 224)"),
         ("resize", int, "the shorter side before the centre is cropped"),
     ):
         parser.add_argument(f"--{name}", type=kind | None, default=None, help=f"with --model: {meaning}")
