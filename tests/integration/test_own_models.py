@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -56,6 +57,20 @@ def test_a_torchscript_file(photos: Path, tmp_path: Path, capsys: pytest.Capture
     capsys.readouterr()
     assert main(["report", str(out)]) == 0
     assert "0-red" in (out / "report.html").read_text()
+
+
+def test_an_onnx_file(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    import onnx_graphs
+
+    nodes = [("GlobalAveragePool", "x", "means", {}), ("Flatten", "means", "flat", {}), ("Mul", "flat twenty", "y", {})]
+    onnx_graphs.write(tmp_path / "colours", nodes, {"twenty": np.array(20, dtype=np.float32)}, shape=("batch", 3, 16, 16))
+    monkeypatch.chdir(tmp_path)
+    assert main(["audit", "--model", "onnx:colours", "--data-dir", str(photos), *ATTACKS[:2], "--budget", "5", "--device", "cpu"]) == 0
+    found = json.loads((tmp_path / "runs" / "colours" / "audit" / "results.json").read_text())
+    counts = found["clean"]["correct"], found["reference"]["correct"], found["robust_accuracy"]["correct"]
+    assert counts == (9, 6, 6)  # as above, on images of the file's size
+    assert found["data"]["size"] == 16
 
 
 def test_a_state_dict_in_a_network_of_one_s_own(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

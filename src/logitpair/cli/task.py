@@ -33,16 +33,16 @@ def add_task(parser: ArgumentParser, *, sources: bool = True) -> None:
         "--model",
         type=str | None,
         default=None,
-        help="a network that logitpair did not train: timm:resnet18, robustbench:NAME, hf:owner/name, an exported folder, a TorchScript "
-        "file, or an import path; tested on the photos in --data-dir (docs/how-to/own-models.md)",
+        help="a network that logitpair did not train: timm:resnet18, robustbench:NAME, hf:owner/name, onnx:FILE, an exported folder, a "
+        "TorchScript file, or an import path; tested on the photos in --data-dir (docs/how-to/own-models.md)",
     )
     for name, kind, meaning in (
-        ("weights", Path, "its state_dict (.pt, .safetensors)"),
+        ("weights", Path, "its state_dict (.pt, .safetensors), or hf:owner/name"),
         ("classes", int, "its number of logits, for timm:NAME"),
         ("mean", str, "what it is normalised by, as 0.485,0.456,0.406"),
         ("std", str, "likewise, as 0.229,0.224,0.225"),
         ("labels", Path, "file of class names in the order of the logits"),
-        ("size", int, "height and width of its images in pixels (default: timm's, else 224)"),
+        ("size", int, "height and width of its images in pixels (default: what is noted of the network, else 224)"),
         ("resize", int, "the shorter side before the centre is cropped"),
     ):
         parser.add_argument(f"--{name}", type=kind | None, default=None, help=f"with --model: {meaning}")
@@ -61,7 +61,7 @@ def results_folder(arguments: Namespace) -> Path:
         return arguments.run
     check_folder(arguments.out)
     refuse_given(arguments, ("checkpoint",), "goes with a run; a model is given by --model and --weights")
-    path = Path(arguments.model)
+    path = Path(arguments.model.removeprefix("onnx:"))
     out = arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", path.stem if path.is_file() else arguments.model)
     photos = arguments.data_dir
     classes = [] if photos is None else [photos / split for split in ("val", "test") if (photos / split).is_dir()] or [photos]

@@ -1,5 +1,6 @@
 """The network that ``--model`` names: one of timm, a file or a folder that holds one, one of a hub, or an import path."""
 
+import functools
 import importlib
 import inspect
 import math
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from logitpair.errors import InputError, raised
 from logitpair.models.model_file import NetworkFile, kind_of
 from logitpair.models.normalized import Normalized, check_normalisation
-from logitpair.models.package import package_folder, published_config, read_config, read_package
+from logitpair.models.onnx_file import ONNX, OnnxFile, input_size
+from logitpair.models.package import package_folder, published_config, read_config, read_package, weights_file
 from logitpair.models.pretrained import Timm, require_timm
 from logitpair.models.robustbench import ROBUSTBENCH, from_robustbench
 from logitpair.storage.weights import load_weights, not_fetched, read_weights, without_prefix
@@ -23,10 +25,10 @@ from logitpair.validate import type_name
 
 TIMM = "timm:"
 ACCEPTED = (
-    "timm:NAME, robustbench:NAME, hf:OWNER/NAME, a folder that `logitpair export` wrote, a TorchScript file, or an import path such as "
-    "my_package.my_module.MyNet or my_module:make_net"
+    "timm:NAME, robustbench:NAME, hf:OWNER/NAME, onnx:FILE, a folder that `logitpair export` wrote, a TorchScript file, or an import path "
+    "such as my_package.my_module.MyNet or my_module:make_net"
 )
-FILES = (".pt", ".pth", ".pt2", ".ts", ".torchscript", ".jit", ".bin", ".ckpt", ".safetensors")
+FILES = (".pt", ".pth", ".pt2", ".ts", ".torchscript", ".jit", ".bin", ".ckpt", ".safetensors", ".onnx")
 
 
 def read_model(
@@ -46,9 +48,11 @@ def read_model(
     Args:
         name: ``timm:NAME``, timm's network with its normalisation inside; ``robustbench:NAME``, one of RobustBench's zoo; the folder that
             ``logitpair export`` wrote, or ``hf:OWNER/NAME[@REVISION]``, the same or timm's layout on a hub; the path of a TorchScript file
-            or an exported program; or an import path such as ``my_package.my_module.MyNet`` or ``my_module:make_net`` of a class or a
-            function that is called without arguments. The current folder can be imported from.
-        weights: a ``state_dict``, a ``.safetensors`` file or a run directory, for ``timm:`` and import paths.
+            or an exported program; that of an ONNX file, also as ``onnx:FILE``; or an import path such as
+            ``my_package.my_module.MyNet`` or ``my_module:make_net`` of a class or a function that is called without arguments. The current
+            folder can be imported from.
+        weights: for ``timm:`` and import paths, a ``state_dict``, a ``.safetensors`` file, a run directory, or ``hf:OWNER/NAME[@REVISION]``
+            or a folder with ``config.json``, from which a class with ``PyTorchModelHubMixin`` takes its arguments as well.
         classes: number of logits, for ``timm:`` only; None: as many as ``weights`` have, or else as the published network has.
         pretrained: load the weights that timm publishes (needs the network).
         mean, std: one number a channel, or one for all, in [0, 1] pixel scale: for a network that wants normalised images.
@@ -64,6 +68,8 @@ def read_model(
     if classes is not None and classes < 2:
         raise InputError(f"--classes must be at least 2, not {classes}")
     folder = package_folder(name)
+    packaged = None if weights is None else package_folder(str(weights), "--weights")
+    weights = weights_file(packaged) if packaged else weights
     _check_normalisation(name, of_timm or of_zoo or folder is not None, mean, std)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # what stays random is the same every time
@@ -73,10 +79,10 @@ def read_model(
             if weights is not None:
                 raise InputError(f"--weights: '{name}' has weights of its own; accepted: --weights beside {TIMM}NAME or an import path")
             model = read_package(folder) if folder else from_robustbench(name.removeprefix(ROBUSTBENCH))
-        elif name and (Path(name).exists() or name.endswith(FILES) or "/" in name):
-            model = _from_file(Path(name), weights)
+        elif name and (Path(name).exists() or name.startswith(ONNX) or name.endswith(FILES) or "/" in name):
+            model = _from_file(name, weights)
         else:
-            model = _from_import_path(name, weights)
+            model = _from_import_path(name, weights, packaged)
     if mean is not None and std is not None:
         model = Normalized(model, mean, std)
     return model.eval()
@@ -110,6 +116,8 @@ def preprocessing(name: str, size: int | None = None) -> Preprocessing:
             noted = {}
     elif name.startswith(ROBUSTBENCH):
         noted = {"input_size": [224 if name.startswith(f"{ROBUSTBENCH}imagenet") else 32]}
+    elif _is_onnx(name):
+        noted = {"input_size": [input_size(Path(name.removeprefix(ONNX))) or 224]}
     else:
         folder = package_folder(name)
         noted = published_config(read_config(folder)) if folder else {}
@@ -136,7 +144,8 @@ def _check_normalisation(name: str, has_own: bool, mean: Sequence[float] | None,
         raise InputError(f"--{error}") from error
 
 
-def _from_file(path: Path, weights: Path | None) -> nn.Module:
+def _from_file(name: str, weights: Path | None) -> nn.Module:
+    path = Path(name.removeprefix(ONNX))
     if weights is not None:
         accepted = f"--weights beside {TIMM}NAME or an import path"
         raise InputError(f"--weights: a file such as '{path}' has weights of its own; accepted: {accepted}")
@@ -146,11 +155,17 @@ def _from_file(path: Path, weights: Path | None) -> nn.Module:
         raise InputError(f"--model: no file '{path}'{not_fetched(str(path)) or f'; accepted: {ACCEPTED}'}")
     if path.suffix == ".py":
         raise InputError(f"--model: '{path}' is Python source; accepted: an import path such as {path.stem}:make_net")
-    return NetworkFile(path)
+    return OnnxFile(path) if _is_onnx(name) else NetworkFile(path)
 
 
-def _from_import_path(name: str, weights: Path | None) -> nn.Module:
+def _is_onnx(name: str) -> bool:
+    return name.startswith(ONNX) or name.endswith(".onnx")
+
+
+def _from_import_path(name: str, weights: Path | None, packaged: Path | None) -> nn.Module:
     found = _find(name)
+    if packaged and isinstance(found, type) and hasattr(found, "_hub_mixin_config"):  # the class itself knows what its config.json means
+        return _build(functools.partial(found.from_pretrained, packaged, strict=True), name)
     model = _build(found, name)
     if weights is not None:
         _load_weights(model, _read_weights(weights), weights)

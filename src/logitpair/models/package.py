@@ -1,5 +1,6 @@
 """A folder that holds a network as hubs keep one: ``config.json`` beside its weights. Reading it runs nothing of its author's."""
 
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import nn
 import logitpair
 from logitpair.errors import InputError, first_line, raised
 from logitpair.models.normalized import Normalized
-from logitpair.models.pretrained import Timm
+from logitpair.models.pretrained import require_timm
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.storage.weights import load_weights, read_weights
 
@@ -35,7 +36,7 @@ def write_package(folder: Path, architecture: Architecture, model: nn.Module, sh
     """
     if not architecture.class_path.startswith(OURS):
         why = f"{architecture.class_path} is none of {OURS}*, and a folder is read by those alone"
-        raise InputError(f"--format safetensors: {why}; accepted: torch-export")
+        raise InputError(f"--format safetensors: {why}; accepted: torch-export, onnx")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = {"library_name": "logitpair", "logitpair_version": logitpair.__version__, **architecture._asdict()}
     content["pretrained_cfg"] = {"input_size": list(shape), "crop_pct": 1.0, "interpolation": "bilinear"}  # as timm notes it
@@ -43,8 +44,8 @@ def write_package(folder: Path, architecture: Architecture, model: nn.Module, sh
     atomic_write(folder / CONFIG, json.dumps(content, indent=2) + "\n")
 
 
-def package_folder(name: str) -> Path | None:
-    """The folder that ``--model`` names by its path or as ``hf:OWNER/NAME[@REVISION]``, which is fetched; None for another kind of name.
+def package_folder(name: str, option: str = "--model") -> Path | None:
+    """The folder that an option names by its path or as ``hf:OWNER/NAME[@REVISION]``, which is fetched; None for another kind of name.
 
     Raises:
         InputError: for what the hub does not have, or a hub out of reach.
@@ -56,7 +57,7 @@ def package_folder(name: str) -> Path | None:
 
     repository, _, revision = name.removeprefix(HUB).partition("@")
     if repository.count("/") != 1 or not all(repository.split("/")):
-        raise InputError(f"--model: '{name}' is not accepted; accepted: {HUB}OWNER/NAME or {HUB}OWNER/NAME@REVISION")
+        raise InputError(f"{option}: '{name}' is not accepted; accepted: {HUB}OWNER/NAME or {HUB}OWNER/NAME@REVISION")
     try:
         folder = Path(hf_hub_download(repository, CONFIG, revision=revision or None)).parent
         try:
@@ -65,7 +66,7 @@ def package_folder(name: str) -> Path | None:
             hf_hub_download(repository, WEIGHTS[1], revision=revision or None)
     except Exception as error:  # the library and those below it raise what they like
         instead = "where there is no network, give the folder of the two files"
-        raise InputError(f"--model: cannot fetch {CONFIG} and {WEIGHTS[0]} of '{name}' ({first_line(error)}); {instead}") from error
+        raise InputError(f"{option}: cannot fetch {CONFIG} and {WEIGHTS[0]} of '{name}' ({first_line(error)}); {instead}") from error
     return folder
 
 
@@ -84,6 +85,11 @@ def published_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return published if isinstance(published, dict) else {}
 
 
+def weights_file(folder: Path) -> Path:
+    """The file of a folder's weights."""
+    return next((folder / name for name in WEIGHTS if (folder / name).is_file()), folder / WEIGHTS[0])
+
+
 def read_package(folder: Path) -> nn.Module:
     """The network of such a folder: one that ``write_package`` wrote, or one of timm in the layout of its own hub.
 
@@ -92,7 +98,7 @@ def read_package(folder: Path) -> nn.Module:
     """
     config = read_config(folder)
     network, weighted = _of_timm(config) if isinstance(config.get("architecture"), str) else _of_ours(config, folder)
-    path = next((folder / name for name in WEIGHTS if (folder / name).is_file()), folder / WEIGHTS[0])
+    path = weights_file(folder)
     try:
         load_weights(weighted, read_weights(path), path)
     except InputError as error:
@@ -115,11 +121,15 @@ def _of_ours(config: Mapping[str, Any], folder: Path) -> tuple[nn.Module, nn.Mod
 
 
 def _of_timm(config: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:
-    published = published_config(config)
+    name, published, arguments = config["architecture"], published_config(config), config.get("model_args") or {}
     classes = config.get("num_classes", published.get("num_classes"))
     if not isinstance(classes, int) or classes < 2:
-        raise InputError(f"--model: {CONFIG} of {config['architecture']} has no num_classes of at least 2")
-    network = Timm(config["architecture"], classes)
-    if {"mean", "std"} <= published.keys():
-        network.network = Normalized(network.network.model, published["mean"], published["std"])
-    return network, network.network.model
+        raise InputError(f"--model: {CONFIG} of {name} has no num_classes of at least 2")
+    timm = require_timm(name, "--model")
+    try:  # arguments of the factory's own are left out, which may read or fetch weights
+        kept = {key: value for key, value in arguments.items() if key not in inspect.signature(timm.create_model).parameters}
+        network = timm.create_model(name, **kept | {"num_classes": classes})
+    except Exception as error:  # arguments of another version, or of no kind that the network takes
+        raise InputError(f"--model: timm's {name} by {CONFIG} {raised(error)}") from error
+    noted = network.default_cfg | published
+    return Normalized(network, noted["mean"], noted["std"]), network

@@ -1,9 +1,10 @@
 """A trained network in files that other programs read, each read back and compared with the network before it counts."""
 
 import io
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -13,12 +14,13 @@ from logitpair.errors import InputError, first_line
 from logitpair.models import compute_logits, read_model
 from logitpair.models.package import Architecture, write_package
 from logitpair.runs import run_directory
+from logitpair.runtime.lazy_imports import import_optional
 from logitpair.storage.atomic_files import atomic_write
 
 Images = Float[Tensor, "batch channels height width"]
-Format = Literal["safetensors", "torch-export"]
+Format = Literal["safetensors", "torch-export", "onnx"]
 TOLERANCE = 1e-4  # of the spread of the logits: other kernels round otherwise
-NAMES: Mapping[Format, str] = {"safetensors": "exported", "torch-export": "exported.pt2"}  # where the run directory is to hold it
+NAMES: Mapping[Format, str] = {"safetensors": "exported", "torch-export": "exported.pt2", "onnx": "exported.onnx"}  # in the run directory
 
 
 def export_run(run: Path, format: Format, x: Images, *, out: Path | None = None, which: Literal["last", "best"] = "last") -> Path:
@@ -27,14 +29,15 @@ def export_run(run: Path, format: Format, x: Images, *, out: Path | None = None,
     Args:
         run: a run directory.
         format: ``safetensors``, a folder with ``config.json`` beside the weights, for a network of ``logitpair.models``; ``torch-export``,
-            a file of ``torch.export`` with the network's code, which runs without logitpair on batches of any size.
+            a file of ``torch.export`` with the network's code, which runs without logitpair on batches of any size; ``onnx``, a file that
+            other runtimes take, with the input ``images`` and the output ``logits``, compared as ``onnx``'s own NumPy code runs it.
         x: images in [0, 1], at least two, that the network is compared on with what was written.
-        out: the folder or the file; by default ``exported`` or ``exported.pt2`` in the run directory.
+        out: the folder or the file; by default ``exported``, ``exported.pt2`` or ``exported.onnx`` in the run directory.
         which: the checkpoint.
 
     Raises:
-        InputError: for what holds no run, a network that ``torch.export`` cannot follow, and logits that differ by more than 0.0001 of
-            their spread.
+        InputError: for what holds no run, a network that ``torch.export`` cannot follow, ``onnx`` without the libraries of that extra, and
+            logits that differ by more than 0.0001 of their spread.
     """
     content, config = run_directory.load_config(run)
     model = run_directory.load_network(run, config, which, "cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -44,21 +47,42 @@ def export_run(run: Path, format: Format, x: Images, *, out: Path | None = None,
         arguments = {key: value for key, value in (network.get("init_args") or {}).items() if key != "pretrained"}
         write_package(out, Architecture(network["class_path"], arguments), model, tuple(x.shape[1:]))
     else:
-        atomic_write(out, _program(model, x))
-    _compare(model, read_model(str(out)), x, out)
+        atomic_write(out, _program(model, x, format))
+    _compare(model, _AsOnnxRuns(out) if format == "onnx" else read_model(str(out)), x, out)
     return out
 
 
-def _program(model: nn.Module, x: Images) -> bytes:
-    """What ``torch.export`` makes of the network, for any number of images."""
+def _program(model: nn.Module, x: Images, format: Format) -> bytes:
+    """What ``torch.export`` makes of the network, for any number of images, or ``torch.onnx`` of that."""
+    if format == "onnx":
+        _import("onnxscript", "script")
     stream = io.BytesIO()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # what torch says to itself
             program = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+            if format == "onnx":
+                written = torch.onnx.export(program, dynamo=True, verbose=False, input_names=["images"], output_names=["logits"])
+                return written.model_proto.SerializeToString()  # type: ignore[union-attr]
         torch.export.save(program, stream)
     except Exception as error:  # the network may do anything
-        raise InputError(f"--format torch-export: {type(model).__name__} cannot be exported ({first_line(error)})") from error
+        raise InputError(f"--format {format}: {type(model).__name__} cannot be exported ({first_line(error)})") from error
     return stream.getvalue()
+
+
+def _import(module: str, holds: str) -> Any:
+    return import_optional(module, holds, needed_by="--format onnx", extra="onnx")
+
+
+class _AsOnnxRuns(nn.Module):
+    """An ONNX file as ONNX defines its operators, in NumPy, and not as ``read_model`` does."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.evaluator = _import("onnx.reference", "ReferenceEvaluator").ReferenceEvaluator(str(path))
+
+    def forward(self, x: Images) -> Tensor:
+        return torch.from_numpy(self.evaluator.run(None, {"images": x.numpy()})[0])
 
 
 def _compare(model: nn.Module, written: nn.Module, x: Images, out: Path) -> None:

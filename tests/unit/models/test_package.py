@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,20 @@ def test_timms_own_layout_is_read_with_its_normalisation_and_its_crop(tmp_path: 
     mean, std = torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1), torch.tensor([0.9, 0.8, 0.7]).view(3, 1, 1)
     torch.testing.assert_close(read_model(str(tmp_path))(x), network((x - mean) / std))
     assert preprocessing(str(tmp_path)) == (160, 320, "bilinear")
+
+
+def test_arguments_that_timm_notes_are_heeded_and_none_that_fetch(tmp_path: Path, x: Tensor) -> None:
+    timm = import_timm()
+    network = timm.create_model("test_resnet", num_classes=4, global_pool="max").eval()
+    timm.models.save_for_hf(network, tmp_path, safe_serialization=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["model_args"] = {"global_pool": "max", "pretrained": True, "checkpoint_path": str(tmp_path / "code.pt")}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    mean, std = (torch.tensor(config["pretrained_cfg"][key]).view(3, 1, 1) for key in ("mean", "std"))
+    torch.testing.assert_close(read_model(str(tmp_path))(x), network((x - mean) / std))
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_args": {"depth": 3}}))
+    with pytest.raises(InputError, match=r"^--model: timm's test_resnet by config.json raised TypeError: .*depth"):
+        read_model(str(tmp_path))
 
 
 def test_a_class_of_somebody_elses_is_not_written(tmp_path: Path) -> None:
@@ -124,6 +140,61 @@ def test_weights_of_older_tools_are_read_from_a_hub(asked: list[str], folder: Pa
     torch.save(safetensors.torch.load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     assert torch.equal(read_model("hf:someone/net")(x), wide(x))
+
+
+MIXED = """
+from huggingface_hub import PyTorchModelHubMixin
+from torch import nn
+
+class Mixed(nn.Module, PyTorchModelHubMixin):
+    def __init__(self, width, classes=3, *, pool=nn.AvgPool2d(32)):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, width, 1), pool, nn.Flatten(), nn.Linear(width, classes))
+
+    def forward(self, x):
+        return self.layers(x)
+"""
+
+
+@pytest.fixture
+def mixed(asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[nn.Module]:
+    """A network of a class with the mixin, published as ``someone/mixed``; its module can be imported."""
+    (tmp_path / "mixed_net.py").write_text(MIXED)
+    monkeypatch.syspath_prepend(tmp_path)
+    written = importlib.import_module("mixed_net").Mixed(5, classes=4).eval()
+    written.save_pretrained(tmp_path / "hub" / "someone" / "mixed")
+    yield written
+    del sys.modules["mixed_net"]
+
+
+def test_a_class_with_the_hub_s_mixin_takes_its_arguments_from_there(mixed: nn.Module, asked: list[str], tmp_path: Path, x: Tensor) -> None:
+    assert torch.equal(read_model("mixed_net:Mixed", weights=Path("hf:someone/mixed@v1"))(x), mixed(x))
+    assert "/someone/mixed/resolve/v1/config.json" in asked
+    assert torch.equal(read_model("mixed_net:Mixed", weights=tmp_path / "hub" / "someone" / "mixed")(x), mixed(x))
+
+
+def test_weights_on_a_hub_go_into_networks_of_other_kinds(mixed: nn.Module, asked: list[str], tmp_path: Path, x: Tensor) -> None:
+    (tmp_path / "plain_net.py").write_text("from mixed_net import Mixed\n\ndef make():\n    return Mixed(5, 4)\n")
+    assert torch.equal(read_model("plain_net:make", weights=Path("hf:someone/mixed"))(x), mixed(x))
+    timm = import_timm()
+    network = timm.create_model("test_resnet", num_classes=4).eval()
+    timm.models.save_for_hf(network, tmp_path / "hub" / "someone" / "timms", safe_serialization=True)
+    loaded = read_model("timm:test_resnet", weights=Path("hf:someone/timms"))
+    assert torch.equal(loaded(x), read_model("hf:someone/timms")(x))
+
+
+def test_a_class_and_a_folder_that_do_not_go_together_are_one_line(mixed: nn.Module, asked: list[str], tmp_path: Path) -> None:
+    published = tmp_path / "hub" / "someone" / "mixed"
+    (published / "config.json").write_text(json.dumps({"width": 6, "classes": 4}))
+    cases = {
+        "^--model: 'mixed_net:Mixed\\(\\)' raised .*size mismatch": Path("hf:someone/mixed"),
+        "^--weights: cannot fetch config.json": Path("hf:someone/nothing"),
+        "^--weights: 'hf:mixed' is not accepted; accepted: hf:OWNER/NAME": Path("hf:mixed"),
+    }
+    for message, weights in cases.items():
+        with pytest.raises(InputError, match=message) as refused:
+            read_model("mixed_net:Mixed", weights=weights)
+        assert "\n" not in str(refused.value)
 
 
 def test_what_a_hub_does_not_have_is_one_line(asked: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,10 @@ def run(digits_run: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize(("format", "name"), [("safetensors", "exported"), ("torch-export", "exported.pt2")])
+@pytest.mark.parametrize(("format", "name"), [("safetensors", "exported"), ("torch-export", "exported.pt2"), ("onnx", "exported.onnx")])
 def test_what_was_written_gives_the_logits_of_the_run(run: Path, format: module.Format, name: str) -> None:
+    if format == "onnx":
+        pytest.importorskip("onnxscript")
     out = export_run(run, format, X)
     assert out == run / name
     more = torch.rand(7, 1, 8, 8)
@@ -42,6 +45,28 @@ def test_another_network_than_the_runs_is_noticed(run: Path, format: module.Form
     monkeypatch.setattr(module, "read_model", slightly_off)
     with pytest.raises(InputError, match=r"^--format: '.*' gives logits that differ by .* of their spread"):
         export_run(run, format, X)
+
+
+def test_another_onnx_file_than_the_runs_is_noticed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxscript")
+    onnx = pytest.importorskip("onnx")
+    written = module._program
+
+    def slightly_off(model: torch.nn.Module, x: torch.Tensor, format: module.Format) -> bytes:
+        program = onnx.load_from_string(written(model, x, format))
+        bias = next(tensor for tensor in program.graph.initializer if tensor.name == "logits.bias")
+        bias.CopyFrom(onnx.numpy_helper.from_array(1.1 * onnx.numpy_helper.to_array(bias), bias.name))
+        return program.SerializeToString()
+
+    monkeypatch.setattr(module, "_program", slightly_off)
+    with pytest.raises(InputError, match=r"^--format: '.*exported.onnx' gives logits that differ by .* of their spread"):
+        export_run(run, "onnx", X)
+
+
+def test_without_the_libraries_of_onnx_the_extra_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(InputError, match=r"^--format onnx needs onnxscript, .*pip install 'logitpair\[onnx\]'$"):
+        export_run(run, "onnx", X)
 
 
 def test_a_network_that_torch_cannot_follow_is_one_line(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

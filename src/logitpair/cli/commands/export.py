@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.options import add_options, check_choice, random_images
+from logitpair.cli.options import add_options, check_choice, check_file, random_images, refuse_given
 from logitpair.errors import InputError
 
 COMPARED = 8  # images
@@ -16,9 +16,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--format",
         type=str,
         default="safetensors",
-        help="safetensors, a folder of config.json and model.safetensors; or torch-export, one file with the network's code",
+        help="safetensors, a folder of config.json and model.safetensors; torch-export, one file with the network's code; onnx, one file "
+        "for other runtimes; or robustbench, the record of an audited run for its model_info",
     )
-    add_options(parser, "out", help="where to; RUN/exported or RUN/exported.pt2 by default")
+    add_options(parser, "out", help="where to; RUN/exported, RUN/exported.pt2, RUN/exported.onnx or RUN/model_info.json by default")
 
 
 def add_network(parser: ArgumentParser) -> None:
@@ -30,11 +31,14 @@ def add_network(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Write the network, read it back, and compare."""
-    check_choice("format", arguments.format, ("safetensors", "torch-export"))
-    out = write(arguments)
+    """Write the network, read it back, and compare; or the record of its results."""
+    check_choice("format", arguments.format, ("safetensors", "torch-export", "onnx", "robustbench"))
     from logitpair.cli.terminal import console, print_next
 
+    if arguments.format == "robustbench":
+        console.print(f"Wrote {_record(arguments)}; null are what you know, and autoattack_acc, which RobustBench's benchmark() fills in")
+        return
+    out = write(arguments)
     console.print(f"Wrote {out}, whose logits on {COMPARED} images are those of the run")
     print_next("logitpair", "audit", "--model", out, "--data-dir", "PHOTOS")
 
@@ -56,3 +60,18 @@ def write(arguments: Namespace) -> Path:
     else:
         x = random_images(arguments.shape, COMPARED)
     return export_run(arguments.run, arguments.format, x, out=arguments.out, which=arguments.checkpoint or "last")
+
+
+def _record(arguments: Namespace) -> Path:
+    refuse_given(arguments, ("data_dir", "shape"), "goes with a format of networks; robustbench is one of results")
+    check_choice("checkpoint", arguments.checkpoint, ("last", "best"))
+    from logitpair.report.records import load_run
+    from logitpair.report.text.robustbench import model_info
+    from logitpair.runs.run_directory import load
+    from logitpair.storage.atomic_files import atomic_write
+    from logitpair.storage.model_fingerprint import weights_of
+
+    out: Path = arguments.out or arguments.run / "model_info.json"
+    check_file("--out", out, "model_info.json")
+    atomic_write(out, model_info(load_run(arguments.run), weights_of(load(arguments.run, which=arguments.checkpoint or "last"))))
+    return out

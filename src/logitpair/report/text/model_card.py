@@ -16,6 +16,7 @@ CAUTION = (
     "Robust accuracy is an upper bound: it is the share of test images that the attacks named did not break, and another attack may "
     "break more. The intervals tell what another draw of test images could change."
 )
+PROVEN = "Certified accuracy is a lower bound: of so many images it is proven that no change within the threat model misleads the network."
 
 
 def model_card(run: Run, repository: str, weights: str) -> str:
@@ -29,13 +30,9 @@ def model_card(run: Run, repository: str, weights: str) -> str:
     Raises:
         InputError: for a run that has no evaluation, and results of other weights than these.
     """
-    results = [record for record in (run.main, run.audit) if record]
     if run.main is None:
         raise InputError(f"RUN: '{run.path}' has no evaluation; run `logitpair evaluate {run.path}` first")
-    if stale := [record.name for record in results if record.weights != weights]:
-        raise InputError(
-            f"RUN: the results '{stale[0]}' of '{run.path}' are of other weights than its checkpoint; evaluate and audit again"
-        )
+    results = results_of(run, weights)
     data = run.main.data.name if run.main.data else "its data"
     trained = f"by the recipe `{run.recipe}`{f' at scale {run.scale}' if run.scale not in (None, 'paper') else ''}"
     lines = [
@@ -43,7 +40,7 @@ def model_card(run: Run, repository: str, weights: str) -> str:
         f"# {repository}",
         f"An image classifier for {data}, trained {trained} of logitpair {run.main.versions.get('logitpair', '')}.".replace(" .", "."),
         "| | accuracy | 95% interval | images | measured by |\n|---|---|---|---|---|\n" + "\n".join(_rows(run)),
-        CAUTION,
+        f"{CAUTION} {PROVEN if _certified(run) else ''}",
         f"```python\nimport logitpair as lp\n\nmodel = lp.models.read_model('hf:{repository}')  # images in [0, 1] to logits\n```",
         "Made by\n\n```sh\n" + "\n".join(commands([run], Path("report.html"))) + "\n```",
         f"SHA-256 of the parameters and buffers: `{weights}`. " + " ".join(_ledgers(results)),
@@ -51,16 +48,38 @@ def model_card(run: Run, repository: str, weights: str) -> str:
     return "\n\n".join(line.strip() for line in lines) + "\n"
 
 
+def results_of(run: Run, weights: str) -> list[Results]:
+    """The run's main evaluation, its certificate and its audit, of which those of other weights are refused."""
+    results: list[Results] = [record for record in (run.main, run.certificate, run.audit) if record]
+    if stale := [record.name for record in results if record.weights != weights]:
+        raise InputError(
+            f"RUN: the results '{stale[0]}' of '{run.path}' are of other weights than its checkpoint; evaluate, certify and audit again"
+        )
+    return results
+
+
+def _certified(run: Run) -> tuple[Accuracy, str] | None:
+    """What is proven, and how: by the run's certificate, or else by the one that its audit was given."""
+    if run.certificate:
+        methods = ", ".join(method.name for method in run.certificate.methods)
+        return run.certificate.certified, f"`{call(run.certificate.threat)}`, {methods}"
+    return (run.audit.certified, f"`{call(run.audit.threat)}`") if run.audit and run.audit.certified else None
+
+
 def _rows(run: Run) -> Iterator[str]:
     if run.main:
         yield _row("clean", run.main.clean, "")
         for name, attack in run.main.attacks.items():
             yield _row(f"white box, {name}", attack, f"`{call(attack.parameters)}`")
+        if len(run.main.attacks) > 1:
+            yield _row("white box, any attack", run.main.white_box_union, "an image counts where none of them broke it")
         for name, black_box in run.main.black_box.items():
             yield _row(f"black box, images made against {name}", black_box, f"the worst of {len(black_box.attacks)}: {black_box.attack}")
     if run.audit:
         searched = f"`{call(run.audit.threat)}`, {run.audit.gradient_evaluations_per_example:,.0f} gradients an image"
         yield _row(f"audited: {run.audit.verdict}", run.audit.robust_accuracy, f"{searched}. {run.audit.reason}")
+    if proven := _certified(run):
+        yield _row("certified", *proven)
 
 
 def _row(name: str, accuracy: Accuracy, how: str) -> str:
