@@ -13,7 +13,8 @@ from logitpair.errors import InputError, first_line, is_out_of_memory
 def main(argv: list[str] | None = None) -> int:
     """Run one command: 0 only for success, 2 for bad input, 3 for diverged training, 130 when interrupted; 4 to 6 are those of ``Gate``."""
     warnings.showwarning = _warn
-    warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's, which does not name the file; ours does
+    for message in ("Image size .* exceeds limit", "Corrupt EXIF data"):  # Pillow's, which do not name the file
+        warnings.filterwarnings("ignore", message)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # redirected, its encoding may lack a character; that of standard error never fails
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are for us, not for users
