@@ -7,7 +7,7 @@ import re
 import sys
 import warnings
 
-from logitpair.errors import InputError, first_line, is_out_of_memory
+from logitpair.errors import InputError, first_line, is_out_of_memory, raised
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,8 +30,10 @@ def main(argv: list[str] | None = None) -> int:
         log_to_console()
         begun = True
         return run(arguments) or 0
-    except SystemExit as done:  # --help and --version
-        return int(done.code or 0)
+    except SystemExit as done:
+        if begun:  # which would pass for success
+            return _fail(done, f"error: code of a network, a data set or a library ended the program ({raised(done)})", 2)
+        return int(done.code or 0)  # --help and --version
     except InputError as error:
         return _fail(error, f"error: {' '.join(map(str.strip, _without_worker(str(error)).splitlines()))}", 2)
     except Warning as error:  # as Python is told to make errors of warnings
