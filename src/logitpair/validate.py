@@ -5,6 +5,7 @@ import numbers
 import operator
 import warnings
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from types import UnionType
 
 import torch
@@ -146,7 +147,9 @@ def type_name(thing: object) -> str:
 
 
 def _number(name: str, value: object) -> None:
-    if not isinstance(value, numbers.Real) and not (isinstance(value, Tensor) and value.ndim == 0):
+    # neither True, which counts as 1, nor a Fraction, which no tensor can be multiplied by
+    of_python = isinstance(value, numbers.Real) and not isinstance(value, bool | Fraction)
+    if not of_python and not (isinstance(value, Tensor) and value.ndim == 0):
         raise InputError(f"{name} must be a number, not {value!r}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def test_numbers_in_range_pass(no_shape_checks: None) -> None:
     at_least("steps", 1, 1)
 
 
-@pytest.mark.parametrize("value", ["8/255", None, [1], torch.ones(2)])
+@pytest.mark.parametrize("value", ["8/255", None, [1], torch.ones(2), True, Fraction(8, 255)])
 def test_what_is_no_number_is_refused(value: object, no_shape_checks: None) -> None:
     for check in (lambda: positive("eps", value), lambda: at_least("eps", value, 0), lambda: whole("eps", value, 1)):
         with pytest.raises(InputError, match="eps must be a number, not "):

@@ -1,6 +1,7 @@
 """Attacks by the names of the authors' released code (``pgdll_16_2_10``): one, the paper's eight, or a grid of sizes."""
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -42,6 +43,7 @@ ACCEPTED = (
     f"KIND_EPS ({', '.join(ONE_STEP)}) or KIND_EPS_STEPSIZE_STEPS ({', '.join(ITERATED)}), in 1/255, such as pgdll_16_2_10, "
     "or after l2 in the L2 norm, as in l2pgd_0.5_0.05_40; xRESTARTS may follow where the start is random, as in pgd_76.5_2.55_40x50"
 )
+LARGE = 16.0  # a radius in L2, by which most images of 32 x 32 pixels become any other
 _NUMBER = r"\d+(?:\.\d+)?(?:e[-+]?\d+)?"
 _FORM = re.compile(rf"(l2)?([a-z]+)_({_NUMBER})(?:_({_NUMBER})_(\d{{1,9}}))?(?:x(\d{{1,9}}))?", re.ASCII)
 
@@ -72,6 +74,8 @@ def parse(text: str) -> PGD:
         norm, unit = NORMS[prefix]
         if unit > 1:
             _refuse_slips(eps, step_size, count)
+        elif radius > LARGE:
+            warnings.warn(f"'{text}': eps is in [0, 1] pixel scale; where {eps}/255 is meant, write {radius / 255:.5g}", stacklevel=2)
         attack = build(kind, norm(radius / unit), step / unit, count)
         if restarts and not attack.random_start:
             raise InputError(f"{prefix}{kind} starts at the image, where a restart would repeat it; accepted: {text.rpartition('x')[0]}")

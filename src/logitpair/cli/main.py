@@ -7,13 +7,14 @@ import re
 import sys
 import warnings
 
-from logitpair.errors import InputError, first_line, is_out_of_memory
+from logitpair.errors import InputError, first_line, is_out_of_memory, raised
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command: 0 only for success, 2 for bad input, 3 for diverged training, 130 when interrupted; 4 to 6 are those of ``Gate``."""
     warnings.showwarning = _warn
-    warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's, which does not name the file; ours does
+    for message in ("Image size .* exceeds limit", "Corrupt EXIF data"):  # Pillow's, which do not name the file
+        warnings.filterwarnings("ignore", message)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # redirected, its encoding may lack a character; that of standard error never fails
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are for us, not for users
@@ -29,8 +30,10 @@ def main(argv: list[str] | None = None) -> int:
         log_to_console()
         begun = True
         return run(arguments) or 0
-    except SystemExit as done:  # --help and --version
-        return int(done.code or 0)
+    except SystemExit as done:
+        if begun:  # which would pass for success
+            return _fail(done, f"error: code of a network, a data set or a library ended the program ({raised(done)})", 2)
+        return int(done.code or 0)  # --help and --version
     except InputError as error:
         return _fail(error, f"error: {' '.join(map(str.strip, _without_worker(str(error)).splitlines()))}", 2)
     except Warning as error:  # as Python is told to make errors of warnings

@@ -7,7 +7,7 @@ from jsonargparse._loaders_dumpers import get_yaml_default_loader
 
 from logitpair.errors import InputError
 
-FRACTION = re.compile(r"-?\d+(?:\.\d+)?/\d+(?:\.\d+)?$")
+FRACTION = re.compile(r"[-+]?(?:\d+\.?|\d*\.\d+) */ *(?:\d+\.?|\d*\.\d+)$")
 
 
 def parse_number(text: str, option: str = "") -> float:
@@ -26,5 +26,5 @@ def _fraction(_: object, node: yaml.ScalarNode) -> float:
 
 # jsonargparse reads texts by this where a setting is a number, and there alone: a folder may be called 2024/11
 _Numbers = get_yaml_default_loader()
-_Numbers.add_implicit_resolver("!fraction", FRACTION, list("-0123456789"))
+_Numbers.add_implicit_resolver("!fraction", FRACTION, list("-+.0123456789"))
 _Numbers.add_constructor("!fraction", _fraction)

@@ -16,7 +16,12 @@ _Fastest: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Fastest):
-    """YAML with ``1e-3`` as a number, and a key that is given twice refused."""
+    """YAML with ``1e-3`` as a number, dates as text, an ``init_args:`` of nothing as none, and a key that is given twice refused."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  (of the class, as in what it inherits from)
+        begin: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
+        for begin, pairs in _Fastest.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         given = set[str]()
@@ -25,7 +30,7 @@ class _Loader(_Fastest):
                 if key.value in given:
                     raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' is given twice", key.start_mark)
                 given.add(key.value)
-        return super().construct_mapping(node, deep)
+        return {key: value for key, value in super().construct_mapping(node, deep).items() if (key, value) != ("init_args", None)}
 
 
 class _Dumper(yaml.SafeDumper):

@@ -1,6 +1,6 @@
 """The settings of a run, as frozen dataclasses: what a recipe fills in and a command line overrides."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from logitpair.errors import InputError
 from logitpair.objectives import Objective
 from logitpair.optim import Constant, Schedule
 from logitpair.runtime.precision import Precision
-from logitpair.validate import at_least, check_seed, fraction, positive
+from logitpair.validate import at_least, check_seed, fraction, instance, positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,7 @@ class EvaluationSettings:
             raise InputError("evaluation.attacks is empty; it must name at least one attack")
         at_least("evaluation.batch_size", self.batch_size, 1)
         at_least("evaluation.curve_examples", self.curve_examples, 1)
+        instance("evaluation.curve", self.curve, Sequence, "a list of radii, or [] for none")
         for eps in self.curve:
             at_least("evaluation.curve", eps, 0)
 

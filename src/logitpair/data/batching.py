@@ -13,7 +13,8 @@ from logitpair.errors import InputError, first_line
 from logitpair.validate import dense, type_name
 
 Batch = tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]
-ROUNDING = 4  # units of rounding, of 1, by which a pixel may lie outside [0, 1]
+ROUNDING = 4 * torch.finfo(torch.float32).eps  # by which a pixel may lie outside [0, 1]; float64 images are often made of float32
+NEARLY_BLACK = 1.001 / 255  # below it lies all that was divided by 255 twice, or was not multiplied by it
 ACCEPTED = "accepted: images as tensors of one shape, labels as integers"
 Data = tuple[Tensor, Tensor] | Dataset[Any] | DataLoader[Any]
 
@@ -52,7 +53,7 @@ def to_pixels(images: Tensor, device: torch.device) -> Float[Tensor, "batch chan
     if not images.is_floating_point():
         return images
     inside = images.clamp(0, 1)
-    return torch.where((images - inside).abs() <= ROUNDING * torch.finfo(images.dtype).eps, inside, images)
+    return torch.where((images - inside).abs() <= ROUNDING, inside, images)
 
 
 def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0) -> Iterator[Batch]:
@@ -78,11 +79,11 @@ def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0)
     for number, batch in enumerate(_readable(loader)):
         images, labels = _image_and_label(batch)
         dense("x", images, "a tensor of images")
-        if number == 0 and images.dtype == torch.uint8 and images.numel() and images.max() == 1:
-            warnings.warn(
-                "x: uint8 images hold no value but 0 and 1 and are nearly black, for white is 255; give them as floats", stacklevel=2
-            )
-        yield to_pixels(images, device), _labels(labels).to(device, torch.int64)
+        x = to_pixels(images, device)
+        if number == 0 and x.is_floating_point() and x.numel() and 0 < x.max() < NEARLY_BLACK:
+            given = "uint8 images hold no value but 0 and 1" if images.dtype == torch.uint8 else "images hold no value above 1/255"
+            warnings.warn(f"x: {given} and are nearly black; white is {255 if images.dtype == torch.uint8 else 1}", stacklevel=2)
+        yield x, _labels(labels).to(device, torch.int64)
 
 
 def _readable(loader: Iterable[Any]) -> Iterator[Any]:

@@ -13,7 +13,10 @@ from logitpair.errors import InputError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 
 
-LEFT_BY_SYSTEMS = ("__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+# in small letters, since they are written in several ways
+LEFT_BY_SYSTEMS = (
+    "__macosx", "__pycache__", "@eadir", "#recycle", "@recycle", "$recycle.bin", "recycler", "lost+found", "system volume information",
+)  # fmt: skip
 
 
 class _File(NamedTuple):
@@ -27,7 +30,7 @@ class _File(NamedTuple):
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is none of the data set's by its name: ``._cat.jpg``, ``.ipynb_checkpoints``, ``__MACOSX``."""
-    return name.startswith(".") or name in LEFT_BY_SYSTEMS
+    return name.startswith(".") or name.lower() in LEFT_BY_SYSTEMS
 
 
 def is_image(name: str) -> bool:

@@ -20,7 +20,7 @@ from logitpair.validate import whole
 
 LAYOUT = "a folder with one folder of images a class, or with such folders under val/ or test/"
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest", "lanczos", "box", "hamming")
-SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "holdout", "eval", "dev")
+SPLIT = re.compile(r"(?:^|[\W\d_])(?:train|trn|test|tst|val|dev|eval|hold.?out)")  # words that names of splits begin with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,28 +97,32 @@ class Photos:
         splits = [root / name for name in ("val", "test") if (root / name).is_dir() and subfolders(root / name)]
         if len(splits) > 1:
             raise InputError(f"--data-dir: '{root}' holds both val/ and test/; name one of them, such as --data-dir {splits[1]}")
-        if not splits and (root / "train").is_dir():
+        if not splits and self.labels is None and (root / "train").is_dir() and subfolders(root / "train"):  # else it may be a class
             raise InputError(f"--data-dir: '{root}' holds train/ but no val/ and no test/ with one folder a class")
         return splits[0] if splits else root
 
 
 def _refuse_splits(folder: Path, images: Mapping[str, Sequence[str]], logits: int) -> None:
-    """Refuse folders that hold the classes of several splits, such as ``Training/`` and ``Testing/``, and would pass for two classes.
+    """Refuse the folders of several splits, such as ``Training/`` and ``Testing/``, which would pass for two classes.
 
-    Where every folder has folders of the same names, they may as well be the parts of classes, such as ``cat/front/`` and ``cat/back/``:
-    those are as many classes as the network has logits, and the parts are not.
+    They are known by their names, or by folders of the same names in all of them. The latter may as well be the parts of classes, such as
+    ``cat/front/`` and ``cat/back/``: these are as many classes as the network has logits, and the parts are not.
     """
     classes = subfolders(folder)
     below = [{path.name for path in subfolders(path)} for path in classes]
-    by_name = all(set(re.split(r"[\W\d_]+", path.name.lower())) & set(SPLITS) for path in classes)
+    by_name = all(SPLIT.search(path.name.lower()) for path in classes) and (len(classes) > 1 or all(below))
     flat = any(Path(path).parent in classes for paths in images.values() for path in paths)
     # one name in all, such as cat/images/ and owl/images/, would be a split into one class
-    same = len(classes) > 1 and len(below[0]) > 1 and all(names == below[0] for names in below)
+    same = len(classes) > 1 and len(below[0]) > 1 and all(names == below[0] for names in below) and not flat
     same = same and not len(classes) == logits != len(below[0])
-    if not flat and all(below) and (by_name or same):
-        test = next((path for path in classes if "train" not in path.name.lower()), folder)
+    if by_name or same:
+        test = next((path for path in classes if not re.search("train|trn", path.name.lower())), folder)
+        parts = (
+            f"hold folders{' of the same names' if same else ''} ({', '.join(sorted(below[0])[:3])})"
+            if all(below)
+            else "are names of splits"
+        )
         raise InputError(
-            f"--data-dir: {', '.join(path.name for path in classes[:3])} in '{folder}' hold folders{' of the same names' if same else ''} "
-            f"({', '.join(sorted(below[0])[:3])}): splits, not classes; name one of them, such as --data-dir {test}, "
-            "or give --labels if they are classes"
+            f"--data-dir: {', '.join(path.name for path in classes[:3])} in '{folder}' {parts}: splits, not classes; "
+            f"name one of them, such as --data-dir {test}, or give --labels if they are classes"
         )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from logitpair.data.image_dataset import ImageFileData, Split, warn_without_class_0
+from logitpair.data.image_dataset import ImageFileData, Split, warn_of_gaps, warn_of_leak
 from logitpair.data.image_source import DamagedImage, Source, open_image
 from logitpair.errors import InputError, first_line
 
@@ -58,7 +58,9 @@ class HuggingFace(ImageFileData):
             accepted = f"a split with labels from 0 to {len(known) - 1}"
             raise InputError(f"{option}: the split '{name}' of '{self.path}' has labels from {low} to {high}; accepted: {accepted}")
         if split == "train" and not rows.named:
-            warn_without_class_0(f"{option}: the split '{name}' of '{self.path}'", rows.labels)
+            warn_of_gaps(f"{option}: the split '{name}' of '{self.path}'", rows.labels)
+        if split == "test" and self.testing == self.training:
+            warn_of_leak(f"{option}: '{self.testing}'", "data.training")
         if split == "test" and rows.named and list(rows.classes) != list(self.classes):
             unknown = [rows.classes[label] for label in np.unique(rows.labels) if rows.classes[label] not in self.classes]
             if unknown:

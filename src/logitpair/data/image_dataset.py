@@ -130,11 +130,20 @@ def warn_of_skipped(names: Sequence[str], total: int) -> None:
         warnings.warn(f"--data-dir: left out {len(names)} of {total:,} images that are truncated or no images: {first}", stacklevel=2)
 
 
-def warn_without_class_0(where: str, labels: np.ndarray) -> None:
-    """Warn of classes that are known by their numbers alone, where these begin above 0."""
-    low, high = labels.min(), labels.max()
-    if low > 0:
-        warnings.warn(f"{where} has labels from {low} to {high}: labels begin at 0, and class 0 has no image", stacklevel=2)
+def warn_of_gaps(where: str, labels: np.ndarray) -> None:
+    """Warn of classes without images where classes are known by their numbers alone, so that nothing else tells of them."""
+    without = np.setdiff1d(np.arange(labels.max()), labels)
+    if len(without):
+        warnings.warn(
+            f"{where} has labels from {labels.min()} to {labels.max()}: labels begin at 0, and class {without[0]}"
+            f"{f' and {len(without) - 1} more have' if len(without) > 1 else ' has'} no image",
+            stacklevel=2,
+        )
+
+
+def warn_of_leak(testing: str, training: str) -> None:
+    """Warn of a test set that holds training images: the accuracy on it says nothing of other images."""
+    warnings.warn(f"{testing} is in {training} too: the network is tested on images that it is trained on", stacklevel=2)
 
 
 def _damaged(source: Source) -> list[int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from logitpair.data.class_folders import class_images, warn_of_missing
 from logitpair.data.class_mapping import wnid_names
 from logitpair.data.dataset import require_folder
-from logitpair.data.image_dataset import ImageFileData, Split
+from logitpair.data.image_dataset import ImageFileData, Split, warn_of_leak
 from logitpair.data.image_source import FileSource
 from logitpair.data.transforms import Augmentation
 from logitpair.errors import InputError
@@ -34,6 +34,8 @@ class Folder(ImageFileData):
         folder = require_folder(root / ("train" if split == "train" else "val"), "a folder with one folder of images a class")
         images = class_images(folder, may_be_empty=split == "test")
         classes = list(images) if split == "train" else self._train.classes
+        if split == "test" and folder.samefile(root / "train"):
+            warn_of_leak(f"--data-dir: '{folder}'", "train/")
         if unknown := [name for name in images if name not in classes]:
             raise InputError(f"--data-dir: '{folder}' has classes that train/ beside it has not, such as {', '.join(unknown[:3])}")
         warn_of_missing(folder, [name for name in classes if not images.get(name)], len(classes))

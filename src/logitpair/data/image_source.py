@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
-from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, PREFIXES, SAMPLEFORMAT, ImageFileDirectory_v2
 
 from logitpair.errors import InputError, first_line
 from logitpair.runtime.progress import tracked
 
 WHITE_IS_ZERO = 0  # of TIFF's photometric interpretations
+UNSIGNED, SIGNED = 1, 2  # of TIFF's formats of samples
 _warned_of = set[tuple[str, str]]()
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -77,22 +78,46 @@ def open_image(file: Path | str | bytes, name: object = None) -> Image.Image:
     name = name or (file if not isinstance(file, bytes) else "an image")
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-                kind = "32-bit floating-point" if image.mode == "F" else "signed or 32-bit integer"
-                raise InputError(f"--data-dir: '{name}' has {kind} pixels, whose black and white are not known; accepted: 8 or 16 bits")
+            tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+            if image.mode == "F" or (image.mode == "I" and image.format == "TIFF") or tags.get(SAMPLEFORMAT, [UNSIGNED])[0] == SIGNED:
+                raise _of_unknown_range(name, "32-bit floating-point" if image.mode == "F" else "signed or 32-bit integer")
             if Image.MAX_IMAGE_PIXELS is not None and (pixels := image.width * image.height) > Image.MAX_IMAGE_PIXELS:
                 warnings.warn(f"--data-dir: '{name}' has {pixels / 1e6:,.0f} million pixels, which take memory and time", stacklevel=2)
             if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's, whose other images are the same one
                 _warn_once(str(name), "has several pages or frames, of which the first is taken")
-            return _rgb(ImageOps.exif_transpose(image), getattr(image, "tag_v2", {}), name)
+            deep = not image.mode.startswith("I") and ";16" in str(image.tile)  # colours, of which Pillow keeps the upper 8 bits
+            rgb = _rgb(ImageOps.exif_transpose(image), tags, name)
+            if deep and rgb.getbbox() is None:
+                _warn_once(str(name), "is all black: if its 16 bits hold values of 8, these are lost, for white is 65535")
+            return rgb
     except (MemoryError, InputError, Warning):  # Python makes an error of a warning where it is told to
         raise
     except Image.DecompressionBombError as error:
         raise InputError(f"--data-dir: '{name}' is larger than Pillow opens ({first_line(error)}); accepted: a smaller image") from error
     except Exception as error:  # what Pillow raises depends on the format and on the damage
+        if isinstance(error, Image.UnidentifiedImageError) and _is_other_tiff(file):
+            raise _of_unknown_range(name, "64-bit, half-precision or complex") from error
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"--data-dir: '{name}' cannot be read: {error.strerror}") from error
         raise DamagedImage(f"--data-dir: '{name}' is truncated or not an image") from error
+
+
+def _of_unknown_range(name: object, kind: str) -> InputError:
+    return InputError(f"--data-dir: '{name}' has {kind} pixels, whose black and white are not known; accepted: 8 or 16 bits")
+
+
+def _is_other_tiff(file: Path | str | bytes) -> bool:
+    """Whether a file that Pillow does not take is a TIFF file of other numbers than unsigned integers, and not a damaged one."""
+    with io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb") as content:
+        if (header := content.read(8))[:4] not in PREFIXES:
+            return False
+        try:
+            tags = ImageFileDirectory_v2(header)
+            content.seek(tags.next)
+            tags.load(content)
+        except Exception:  # as above
+            return False
+    return tags.get(SAMPLEFORMAT, [UNSIGNED])[0] != UNSIGNED or tags.get(BITSPERSAMPLE, [0])[0] > 32
 
 
 def _rgb(image: Image.Image, tags: Mapping[int, Any], name: object) -> Image.Image:

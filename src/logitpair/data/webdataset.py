@@ -19,7 +19,7 @@ from logitpair.data.class_folders import SUFFIXES, is_hidden
 from logitpair.data.class_mapping import class_names, read_class_names
 from logitpair.data.dataset import require_folder
 from logitpair.data.disk_cache import cached_on_disk
-from logitpair.data.image_dataset import ImageFileData, Split, warn_without_class_0
+from logitpair.data.image_dataset import ImageFileData, Split, warn_of_gaps, warn_of_leak
 from logitpair.data.image_folder import Folder
 from logitpair.data.image_source import Source, open_image
 from logitpair.errors import InputError
@@ -29,6 +29,7 @@ from logitpair.storage.atomic_files import atomic_write, naming
 from logitpair.validate import whole
 
 CLASSES = "classes.txt"
+PADDING = 2**20  # zeros that may end a tar file; of two in one the second begins within them
 OPEN = 128  # tar files that a process keeps open
 
 
@@ -60,25 +61,38 @@ class Shards(ImageFileData):
     @property
     def classes(self) -> Sequence[str]:
         names = self._class_names()
-        return names if names is not None else list(map(str, range(1 + max(_greatest(self._train), _greatest(self._test)))))
+        return names if names is not None else list(map(str, range(1 + _greatest(self._train))))
 
     def source(self, split: Split) -> TarSource:
         pattern = self.training if split == "train" else self.testing
-        root = self._root
-        tars = remote.find(root, pattern, "--data-dir") if isinstance(root, str) else sorted(map(str, root.glob(pattern)))
+        tars = self._tars(split)
         if not tars:
             accepted = "the names of its tar files, such as train-*.tar"
             raise InputError(f"data.{split}ing: no files '{pattern}' in '{self.root}'; accepted: {accepted}")
-        source, names = TarSource(tars), self._class_names()
+        source, names, where = TarSource(tars), self._class_names(), f"data.{split}ing: '{pattern}' in '{self.root}'"
         if not len(source):
-            accepted = "an image and a label (.cls) of one name for each example"
-            raise InputError(f"data.{split}ing: '{pattern}' in '{self.root}' hold no image with a label; accepted: {accepted}")
+            raise InputError(f"{where} hold no image with a label; accepted: an image and a label (.cls) of one name for each example")
         if names is not None and _greatest(source) >= len(names):
             only = f"{CLASSES} only {len(names)} names; labels begin at 0"
             raise InputError(f"--data-dir: '{self.root}' holds the label {_greatest(source)}, and {only}")
         if names is None and split == "train":
-            warn_without_class_0(f"data.training: '{pattern}' in '{self.root}'", source.labels)
+            warn_of_gaps(where, source.labels)
+        if names is None and split == "test" and _greatest(source) > _greatest(self._train):
+            accepted = f"as in training, or {CLASSES} of all classes"
+            raise InputError(f"{where} has labels up to {_greatest(source)}, training up to {_greatest(self._train)}; accepted: {accepted}")
+        if split == "test" and (both := set(tars) & set(self._tars("train"))):
+            warn_of_leak(f"{where}: {PurePosixPath(min(both)).name}", "data.training")
         return source
+
+    def _tars(self, split: Split) -> list[str]:
+        pattern, root = self.training if split == "train" else self.testing, self._root
+        if isinstance(root, str):
+            found = remote.find(root, pattern, "--data-dir")
+            return [path for path in found if not is_hidden(PurePosixPath(path).name)]
+        try:
+            return sorted(str(path) for path in root.glob(pattern) if not is_hidden(path.name) and not path.is_dir())
+        except (NotImplementedError, ValueError) as error:  # for an absolute path, and an empty text
+            raise InputError(f"data.{split}ing: '{pattern}' is no pattern of names in --data-dir, such as {split}-*.tar") from error
 
     @property
     def _root(self) -> Path | str:
@@ -92,10 +106,14 @@ class Shards(ImageFileData):
         try:
             if isinstance(path, str):
                 there = remote.find(str(root), CLASSES, "--data-dir")
-                return class_names(remote.read(path, "--data-dir").decode("utf-8-sig")) if there else None
-            return read_class_names(path) if path.exists() else None
+                names = class_names(remote.read(path, "--data-dir").decode("utf-8-sig")) if there else None
+            else:
+                names = read_class_names(path) if path.exists() else None
         except (UnicodeDecodeError, IsADirectoryError) as error:
             raise InputError(f"--data-dir: '{path}' is not a text file of one class name a line") from error
+        if names is not None and "" in names:
+            raise InputError(f"--data-dir: '{path}' has an empty line, {names.index('') + 1}; accepted: one class name a line")
+        return names
 
 
 def _greatest(source: Source) -> int:
@@ -194,8 +212,10 @@ def _index(path: str) -> dict[str, np.ndarray]:
         except tarfile.TarError as error:
             raise InputError(f"--data-dir: '{path}' is truncated, compressed or no tar file ({error}); accepted: a tar file") from error
         file.seek(end)  # Python's tarfile takes a damaged header for the zeros that end a tar file
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise InputError(f"--data-dir: '{path}' is truncated or damaged after {end:,} bytes; accepted: a whole tar file")
+        rest = file.read(PADDING)
+        if len(rest) < tarfile.BLOCKSIZE or rest.strip(b"\0"):
+            found = "truncated, damaged, or several tar files in one"
+            raise InputError(f"--data-dir: '{path}' is {found}, after {end:,} bytes; accepted: a whole tar file")
     examples = images.keys() & labels.keys()
     if alone := sorted(key for key in images.keys() ^ labels.keys() if not _is_part(key, examples)):
         raise InputError(f"--data-dir: '{path}' holds '{alone[0]}' without its {'label (.cls)' if alone[0] in images else 'image'}")
@@ -216,7 +236,7 @@ def _is_part(key: str, examples: Set[str]) -> bool:
 def _label(path: str, member: tarfile.TarInfo, tar: tarfile.TarFile) -> int:
     content = tar.extractfile(member)
     text = content.read(32) if content else b""
-    if not text.strip().isdigit():
+    if not text.strip().isdigit() or member.size > len(text):
         raise InputError(f"--data-dir: '{member.name}' in '{path}' is {text!r}; accepted: a class as a whole number from 0")
     return int(text)
 

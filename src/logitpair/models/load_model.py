@@ -121,10 +121,11 @@ def preprocessing(name: str, size: int | None = None) -> Preprocessing:
     else:
         folder = package_folder(name)
         noted = published_config(read_config(folder)) if folder else {}
-    if (mode := noted.get("crop_mode", "center")) != "center":
-        warnings.warn(f"--model: timm cuts images for {name} by '{mode}'; here their centre is cropped", stacklevel=2)
     seen: int = noted.get("input_size", [224])[-1] if size is None else size
     kept: float = noted.get("crop_pct", 1.0)
+    mode = "border" if kept > 1 else noted.get("crop_mode", "center")
+    if mode != "center":
+        warnings.warn(f"--model: timm cuts images for {name} by '{mode}'; here their centre is cropped", stacklevel=2)
     return Preprocessing(seen, math.floor(seen / kept) if kept < 1 else None, noted.get("interpolation", "bilinear"))
 
 

@@ -60,8 +60,9 @@ def _link(path: Path, name: Path) -> None:
 
 
 def before(path: Path) -> str:
-    """What to say of a damaged ``last.pt`` beside which there are others; nothing of any other file."""
-    others = [other for other in sorted(path.parent.glob("step-*.pt")) if not other.samefile(path)] if path.name == "last.pt" else []
+    """What to say of a damaged ``last.pt``, or of what takes its place, beside which there are others; nothing of any other file."""
+    is_next = path.name == "last.pt" or (path.match("step-*.pt") and not (path.parent / "last.pt").exists())
+    others = [other for other in sorted(path.parent.glob("step-*.pt")) if not other.samefile(path)] if is_next else []
     return f" (delete it, and the newest checkpoint beside it, {others[-1].name}, takes its place)" if others else ""
 
 

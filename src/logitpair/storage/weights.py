@@ -1,6 +1,8 @@
 """Weights from a file or a run: what fine-tuning begins with, and what a ``state_dict`` is evaluated by."""
 
+import codecs
 import re
+import string
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -8,12 +10,15 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from logitpair.errors import InputError
 from logitpair.storage import checkpoint
+from logitpair.validate import dense
 
 NESTED_IN = ("state_dict", "model", "model_state_dict", "model_state", "net", "weights", "params")  # where checkpoints keep the weights
-PREFIXES = ("module.", "_orig_mod.", "network.model.", "model.")  # as DataParallel, torch.compile, Timm and Normalized make names
+WITHIN = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")  # PyTorch's own wrappers, of any layer
+PREFIXES = ("module.", "network.model.", "model.")  # as DataParallel, Timm and Normalized make names
 ACCEPTED = "accepted: a run directory, a state_dict (.pt) or .safetensors"
 
 
@@ -39,6 +44,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         parts = [key for key, value in content.items() if _are_tensors(value)] if isinstance(content, dict) else []
         if len(parts) != 1:
             found = f"named tensors under {' and under '.join(map(repr, parts))}" if parts else "no named tensors"
+            if isinstance(content, dict) and any(isinstance(value, Tensor) for value in content.values()):
+                other = next(key for key, value in content.items() if not isinstance(value, Tensor))
+                found = f"named tensors and beside them '{other}', which is none"
             raise InputError(f"weights: '{path}' holds {found}; {ACCEPTED}")
         content = content[parts[0]]
     return content
@@ -50,13 +58,14 @@ def _are_tensors(content: Any) -> bool:
 
 def _read(path: Path) -> Any:
     if what := not_what_was_meant(path):
-        raise InputError(f"weights: '{path}' {what}; {ACCEPTED}")
+        raise InputError(f"weights: '{path}' {what}{checkpoint.before(path)}; {ACCEPTED}")
     with path.open("rb") as file:
         begin = file.read(9)
     try:
-        if path.suffix == ".safetensors" or begin[8:] == b"{":  # whose first 8 bytes are a length
+        if begin[8:] == b"{":  # of safetensors, whose first 8 bytes are a length
             return safetensors.torch.load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # by its name, torch.load takes some files for safetensors
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the damaged bytes lead to, and takes text for a pickle
         runs_code = "weights_only" in str(error).lower() and begin.startswith((b"PK", b"\x80"))
         reason = "holds more than weights; save model.state_dict()" if runs_code else "is truncated or no file of weights"
@@ -66,11 +75,12 @@ def _read(path: Path) -> Any:
 def not_what_was_meant(path: Path) -> str | None:
     """What a file is that was downloaded in place of another; None if it is no such file."""
     with path.open("rb") as file:
-        begin = file.read(512).lstrip()
+        begin = file.read(512).removeprefix(codecs.BOM_UTF8).lstrip()
     if begin.startswith(b"version https://git-lfs.github.com/"):
         return "is a Git LFS pointer, not the file that it stands for (git lfs pull fetches it)"
-    is_text = b"\0" not in begin  # the length that safetensors begin with ends in zeros
-    return "is a web page or a message of a server, not the file that was asked for" if is_text and begin.startswith((b"<", b"{")) else None
+    # the length that safetensors begin with ends in zeros, and pickles hold codes that no text does
+    is_text = begin and ((begin.startswith((b"<", b"{")) and b"\0" not in begin) or not begin.translate(None, string.printable.encode()))
+    return "is text, as a web page or a message of a server is, not the file that was asked for" if is_text else None
 
 
 def not_fetched(name: str) -> str:
@@ -79,8 +89,13 @@ def not_fetched(name: str) -> str:
 
 
 def without_prefix(weights: dict[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
-    """The weights without the prefixes that wrappers give to all of their names, if one of the network's own ``names`` is then there."""
-    stripped = weights
+    """The weights by the network's own ``names``, as far as wrappers have changed these: within, or by prefixes of all of them."""
+    wrapped = any(map(WITHIN.search, names))
+    stripped = {
+        name if wrapped else WITHIN.sub("", str(name)): value
+        for name, value in weights.items()
+        if name != "n_averaged" or name in names  # which PyTorch's AveragedModel keeps beside what it averages
+    }
     while not stripped.keys() & set(names):
         prefix = next((prefix for prefix in PREFIXES if all(str(name).startswith(prefix) for name in stripped)), None)
         if prefix is None:
@@ -109,8 +124,12 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path, fresh
             where = f"'{path}' has no '{name}'" if name in expected else f"the model has no '{name}', which '{path}' holds"
             begin = f"The model's begin {', '.join(list(expected)[:3])}; the file's {', '.join(map(str, list(given)[:3]))}"
             raise InputError(f"weights: {where}; is it the same network? {begin}")
-        if loaded[name].shape != expected[name].shape:
-            raise InputError(f"weights: '{name}' is {list(loaded[name].shape)} in '{path}' and {list(expected[name].shape)} in the model")
-        if not torch.isfinite(loaded[name]).all():
+        value, own = loaded[name], expected[name]
+        dense(f"weights: '{name}' in '{path}'", value, "a tensor")
+        if not is_lazy(own) and value.shape != own.shape:
+            raise InputError(f"weights: '{name}' is {list(value.shape)} in '{path}' and {list(own.shape)} in the model")
+        if own.is_floating_point() and not value.is_floating_point():  # integers are what rounding left of weights
+            raise InputError(f"weights: '{name}' is {value.dtype} in '{path}' and {own.dtype} in the model")
+        if not torch.isfinite(value).all():
             raise InputError(f"weights: '{name}' in '{path}' is not finite")
     model.load_state_dict(loaded, strict=False)

@@ -1,6 +1,7 @@
 """Training: the whole road of a run, top to bottom."""
 
 import logging
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import timedelta
@@ -108,6 +109,8 @@ def set_up(config: RunConfig, run: Path, world: World) -> tuple[TrainState, Loca
         dataset = config.data.train()
         held_out = first(config.data.validation(), config.validation.examples)
     last = checkpoint.path_of(run)
+    if world.is_main and not last.exists() and (run / "metrics.jsonl").exists():
+        warnings.warn(f"{run} was begun and holds no checkpoint to go on from; it is trained again from its first step", stacklevel=3)
     state = initial_state(config, world.device, resuming=last.exists())
     x, y = next(batches(held_out, 2, world.device))
     check_classes(state.model, x, config)

@@ -19,6 +19,7 @@ KEYS = ["step_ll", "step_rand", "r_step_ll", "r_step_rand", "iter_ll", "iter_ran
 SUITE = paper_suite(eps=16 / 255, step_size=2 / 255, steps=10)
 SIZES = st.decimals(min_value=1, max_value=255, places=2).map(lambda size: format(size.normalize(), "f"))
 COUNTS = st.integers(1, 10**6)
+LARGE = pytest.mark.filterwarnings("ignore:.* eps is in .0, 1. pixel scale:UserWarning")
 
 
 def test_the_eight_attacks_and_their_parameters() -> None:
@@ -120,6 +121,7 @@ def test_accuracy_under_each_attack_does_not_depend_on_the_batch_size(
         assert (cut.ledger[key] == whole.ledger[key]).all()
 
 
+@LARGE
 @pytest.mark.parametrize(
     ("text", "attack"),
     [
@@ -145,6 +147,7 @@ def test_what_the_shorthand_means(text: str, attack: PGD) -> None:
     assert parse(text) == attack
 
 
+@LARGE
 @given(st.sampled_from(list(ITERATED)), SIZES, SIZES, COUNTS, COUNTS)
 def test_what_is_written_is_what_is_parsed(kind: str, eps: str, step_size: str, steps: int, restarts: int) -> None:
     suffix = f"x{restarts}" if kind.startswith("pgd") else ""
@@ -156,6 +159,7 @@ def test_what_is_written_is_what_is_parsed(kind: str, eps: str, step_size: str, 
     assert attack.target == (LeastLikely() if kind.endswith("ll") else RandomTarget() if kind.endswith("rnd") else None)
 
 
+@LARGE
 @given(st.sampled_from([*ONE_STEP, *ITERATED]), SIZES, SIZES, COUNTS)
 def test_a_grid_names_its_attacks_so_that_they_parse(kind: str, eps: str, step_size: str, steps: int) -> None:
     made = grid(kinds=[kind], eps=[float(eps) / 255], step_size=[float(step_size) / 255], steps=[steps])
@@ -163,6 +167,7 @@ def test_a_grid_names_its_attacks_so_that_they_parse(kind: str, eps: str, step_s
     assert list(made) == [f"{kind}_{eps}" if kind in ONE_STEP else f"{kind}_{eps}_{step_size}_{steps}"]
 
 
+@LARGE
 @given(st.floats(1 / 255, 1.0), st.floats(1 / 255, 1.0))
 def test_a_name_from_any_sizes_parses_to_them_within_rounding(eps: float, step_size: float) -> None:
     (name, attack), *_ = grid(kinds=["pgd"], eps=[eps], step_size=[step_size], steps=[3]).items()
@@ -225,6 +230,12 @@ def test_sizes_that_are_meant_in_0_1_are_refused(text: str, said: str) -> None:
 )
 def test_sizes_of_less_than_a_grey_level_that_are_meant_are_not(text: str) -> None:
     assert parse(text).threat.eps == float(text.split("_")[1]) / 255
+
+
+def test_a_radius_in_l2_that_may_be_meant_in_1_255_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match=r"^'l2pgd_128_25_10': eps is in \[0, 1\] pixel scale; where 128/255 is meant, write 0.50196$"):
+        assert parse("l2pgd_128_25_10").threat.eps == 128
+    parse("l2pgd_3_0.5_10")
 
 
 def test_a_grid_is_the_papers_eight_at_every_combination() -> None:

@@ -125,6 +125,7 @@ def test_a_log_that_cannot_be_written_changes_no_exit_code(monkeypatch: pytest.M
         (MemoryError(), 2, "error: out of memory (MemoryError); fewer images at once take less: --batch-size, in training batch_size"),
         (UserWarning("--model: made an error by python -W error"), 2, "error: --model: made an error by python -W error"),
         (ArithmeticError("the loss is not finite"), 3, "error: the loss is not finite"),
+        (SystemExit(0), 2, "error: code of a network, a data set or a library ended the program (raised SystemExit: 0)"),
         (KeyboardInterrupt(), 130, "interrupted; files written before are whole"),
         (KeyboardInterrupt("saved at step 3"), 130, "saved at step 3"),
     ],

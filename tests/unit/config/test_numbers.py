@@ -36,6 +36,12 @@ def test_fractions_are_numbers_where_a_setting_is_one() -> None:
         parsing.resolve(recipes.load("digits-alp").run, ["--batch_size", "1/2"])
 
 
+@pytest.mark.parametrize("text", ["8/255", "8 / 255", "+8/255", "8./255.", ".8/25.5"])
+def test_fractions_are_written_in_several_ways(text: str, tmp_path: Path) -> None:
+    options = ["--objective.attack.threat.eps", text]
+    assert parsing.resolve(recipes.load("digits-alp").run, options).config.objective.attack.threat.eps == pytest.approx(8 / 255)
+
+
 def test_a_folder_may_look_like_a_fraction() -> None:
     config = parsing.resolve(recipes.load("mnist-alp").run, ["--data.root", "2024/11"]).config
     assert config.data.root == Path("2024/11")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from logitpair import InputError
+from logitpair import InputError, data
 from logitpair.config import RunConfig, parsing, recipes
 from logitpair.models import ResNetV2_50
 from logitpair.training.train_state import initial_state
@@ -59,6 +60,20 @@ def test_fractions_are_numbers_in_a_file(tmp_path: Path, written: str) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text((recipes.FOLDER / "digits-mpgd.yaml").read_text().replace("eps: 0.2", f"eps: {written}"))
     assert parsing.resolve(recipes.load(str(recipe)).run).config.objective.attack.threat.eps == 8 / 255
+
+
+def test_dates_and_empty_arguments_are_what_they_are_meant_as(tmp_path: Path, no_shape_checks: None) -> None:
+    recipe, text = tmp_path / "mine.yaml", (recipes.FOLDER / "digits-mpgd.yaml").read_text()
+    recipe.write_text(text.replace("logitpair.data.Digits", "logitpair.data.Folder\n    init_args: {root: 2024-11-26}"))
+    settings = parsing.resolve(recipes.load(str(recipe)).run)
+    assert settings.config.data.root == Path("2024-11-26")
+    recipe.write_text(recipes.to_yaml({"run": settings.values}))
+    assert parsing.resolve(recipes.load(str(recipe)).run).config.data.root == Path("2024-11-26")
+    recipe.write_text(text.replace("logitpair.data.Digits", "logitpair.data.Digits\n    init_args:"))
+    assert parsing.resolve(recipes.load(str(recipe)).run).config.data == data.Digits()
+    recipe.write_text(re.sub(r"    curve: \[.*", "    curve:", text))
+    with pytest.raises(InputError, match=r"evaluation.curve must be a list of radii, or \[\] for none, not None"):
+        parsing.resolve(recipes.load(str(recipe)).run)
 
 
 def test_a_key_that_is_given_twice_is_refused(tmp_path: Path) -> None:

@@ -33,12 +33,13 @@ def test_float64_pixels_stay_float64() -> None:
     assert data.to_pixels(torch.rand(2, 1, 2, 2, dtype=torch.float64), CPU).dtype == torch.float64
 
 
-def test_uint8_images_of_zeros_and_ones_are_warned_of() -> None:
+def test_images_that_are_nearly_black_by_their_unit_are_warned_of() -> None:
     bits, y = torch.eye(4, dtype=torch.uint8).view(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64)
-    with pytest.warns(UserWarning, match="^x: uint8 images hold no value but 0 and 1 and are nearly black.*give them as floats") as warned:
-        list(data.batches((bits, y), 2, CPU))
-    assert len(warned) == 1
-    for images in (bits.float(), 255 * bits, 0 * bits):
+    for images, said in ((bits, "uint8 images hold no value but 0 and 1"), (bits / 255, "images hold no value above 1/255")):
+        with pytest.warns(UserWarning, match=f"^x: {said} and are nearly black; white is ") as warned:
+            list(data.batches((images, y), 2, CPU))
+        assert len(warned) == 1
+    for images in (bits.float(), 2 * bits, 0 * bits, 2 * bits / 255, 0.0 * bits):
         list(data.batches((images, y), 2, CPU))
 
 
@@ -137,7 +138,7 @@ def test_data_of_another_form_are_refused(given: Any, said: str, conv: torch.nn.
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_pixels_that_rounding_led_beyond_the_box_are_brought_back_and_others_are_named(dtype: torch.dtype) -> None:
-    rounding = torch.finfo(dtype).eps
+    rounding = torch.finfo(torch.float32).eps
     x = torch.tensor([-rounding, 0.5, 1 + rounding, 1.0], dtype=dtype).view(1, 1, 2, 2)
     ((found, _),) = batches((x, torch.tensor([0])), 1, torch.device("cpu"))
     assert found.flatten().tolist() == [0.0, 0.5, 1.0, 1.0]

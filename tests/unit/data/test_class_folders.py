@@ -14,7 +14,17 @@ from logitpair import InputError, data
 from logitpair.data.class_folders import class_images
 from logitpair.runtime.lazy_imports import import_torchvision
 
-LEFT_BEHIND = ("._0.png", ".hidden.jpg", "__MACOSX", ".ipynb_checkpoints", "@eaDir", "$RECYCLE.BIN", "lost+found", "__pycache__")
+LEFT_BEHIND = (
+    "._0.png",
+    ".hidden.jpg",
+    "__MACOSX",
+    ".ipynb_checkpoints",
+    "@eaDir",
+    "$RECYCLE.BIN",
+    "$Recycle.Bin",
+    "#recycle",
+    "lost+found",
+)
 
 
 def below(root: Path, folder: Path) -> dict[str, list[str]]:

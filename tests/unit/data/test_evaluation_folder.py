@@ -196,7 +196,9 @@ def test_a_network_of_one_channel_is_given_grey(tmp_path: Path) -> None:
         assert torch.equal(image, torch.full((1, 8, 8), 40 * label + 20, dtype=torch.uint8))
 
 
-@pytest.mark.parametrize("splits", [("Training", "Testing"), ("TRAIN", "VAL"), ("valid", "holdout"), ("part-2", "part-1"), ("Valid",)])
+@pytest.mark.parametrize(
+    "splits", [("Training", "Testing"), ("TRAIN", "VAL"), ("valid", "holdout"), ("part-2", "part-1"), ("trnset", "tstset"), ("Valid",)]
+)
 def test_splits_are_not_taken_for_classes(tmp_path: Path, splits: Sequence[str]) -> None:
     for split in splits:
         images_in(tmp_path / split, ["cat", "owl"])
@@ -212,6 +214,25 @@ def test_splits_whose_classes_differ_are_known_by_their_names(tmp_path: Path) ->
     images_in(tmp_path / "Train", ["cat", "owl"])
     images_in(tmp_path / "Test", ["cat"])
     assert f"--data-dir {tmp_path / 'Test'}" in refused(data.Photos(root=tmp_path), 2)
+
+
+def test_splits_are_known_by_their_names_whatever_else_lies_in_them(tmp_path: Path) -> None:
+    for name in ("TrainData", "TestData"):
+        images_in(tmp_path / "some" / name, ["cat", "owl"])
+    (tmp_path / "some" / "TrainData" / "cat" / "0.jpg").rename(tmp_path / "some" / "TrainData" / "sample.jpg")
+    assert "hold folders (cat, owl): splits, not classes" in refused(data.Photos(root=tmp_path / "some"), 2)
+    images_in(tmp_path / "flat", ["train", "test"])
+    assert "test, train in" in (text := refused(data.Photos(root=tmp_path / "flat"), 2))
+    assert "are names of splits: splits, not classes" in text
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    test = data.Photos(root=images_in(tmp_path, ["bus", "train"]), size=8).test(2)
+    assert [label for _, label in test] == [0, 0, 1, 1]
+    images_in(tmp_path / "train", ["steam"])
+    assert "holds train/ but no val/ and no test/" in refused(data.Photos(root=tmp_path), 2)
+    (tmp_path / "labels.txt").write_text("train\nbus")
+    assert len(data.Photos(root=tmp_path, size=8, labels=tmp_path / "labels.txt").test(2)) == 6
 
 
 def test_splits_within_a_folder_of_their_name_are_known_by_it(tmp_path: Path) -> None:

@@ -146,6 +146,13 @@ def test_labels_that_begin_at_1_are_warned_of(library: SimpleNamespace, splits: 
         assert len(insects(label="id").classes) == 13
 
 
+def test_a_test_split_that_is_the_training_split_is_warned_of(library: SimpleNamespace) -> None:
+    with pytest.warns(
+        UserWarning, match="^data.testing: 'train' is in data.training too: the network is tested on images that it is trained"
+    ):
+        insects(testing="train").test()
+
+
 def test_workers_see_the_same(library: SimpleNamespace) -> None:
     alone, shared = (torch.cat([x for x, _ in data.batches(insects().test(), 2, torch.device("cpu"), workers)]) for workers in (0, 2))
     assert torch.equal(alone, shared)

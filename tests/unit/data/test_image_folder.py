@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,13 @@ def test_classes_without_images_to_test_on_are_warned_of_and_keep_their_labels(f
         assert [label for _, label in test] == [0, 0, 2, 2]
         if remaining:
             (folder / "val" / "dog").rmdir()
+
+
+def test_a_link_from_one_split_to_the_other_is_warned_of(folder: Path) -> None:
+    shutil.rmtree(folder / "val")
+    (folder / "val").symlink_to("train")
+    with pytest.warns(UserWarning, match="^--data-dir: '.*val' is in train/ too: the network is tested on images that it is trained on"):
+        data.Folder(root=folder).test()
 
 
 def test_grey_images_have_one_channel(folder: Path) -> None:

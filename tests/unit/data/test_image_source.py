@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,55 @@ def test_pixels_of_unknown_range_are_refused_and_not_called_damaged(tmp_path: Pa
     with pytest.raises(InputError, match=f"^--data-dir: '.*a.tif' has {message}") as caught:
         open_image(tiff(tmp_path / "a.tif", pixels))
     assert not isinstance(caught.value, DamagedImage)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # of Pillow
+@pytest.mark.parametrize(
+    ("bits", "sample", "content", "message"),
+    [
+        (8, 2, b"\x9c", "signed or 32-bit integer"),
+        (64, 3, struct.pack("<d", 0.5), "64-bit, half-precision or complex"),
+        (16, 3, struct.pack("<e", 0.5), "64-bit, half-precision or complex"),
+        (64, 1, struct.pack("<Q", 5), "64-bit, half-precision or complex"),
+    ],
+)
+def test_tiff_files_of_other_numbers_are_refused_and_damaged_ones_are_damaged(
+    tmp_path: Path, bits: int, sample: int, content: bytes, message: str
+) -> None:
+    tags = {256: 1, 257: 1, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: len(content), 339: sample}
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items())
+    whole = b"II*\0" + struct.pack("<I", 8 + len(content)) + content + directory + bytes(4)
+    (tmp_path / "a.tif").write_bytes(whole)
+    for file, name in ((tmp_path / "a.tif", None), (whole, tmp_path / "a.tif")):
+        with pytest.raises(InputError, match=f"^--data-dir: '.*a.tif' has {message} pixels") as caught:
+            open_image(file, name)
+        assert not isinstance(caught.value, DamagedImage)
+    with pytest.raises(DamagedImage):
+        open_image(whole[:9])
+
+
+def test_colours_of_16_bits_that_are_lost_are_warned_of_once_a_folder(tmp_path: Path) -> None:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    def png(*pixel: int) -> bytes:
+        header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+        return (
+            b"\x89PNG\r\n\x1a\n"
+            + chunk(b"IHDR", header)
+            + chunk(b"IDAT", zlib.compress(struct.pack(">B3H", 0, *pixel)))
+            + chunk(b"IEND", b"")
+        )
+
+    (tmp_path / "a.png").write_bytes(png(51200, 25600, 255))
+    assert np.asarray(open_image(tmp_path / "a.png")).tolist() == [[[200, 100, 0]]]
+    for number in range(2):
+        (tmp_path / f"{number}.png").write_bytes(png(90, 80, 70))
+    with pytest.warns(
+        UserWarning, match="^--data-dir: '.*0.png' is all black: if its 16 bits hold values of 8, these are lost, for white is"
+    ):
+        open_image(tmp_path / "0.png")
+    open_image(tmp_path / "1.png")
 
 
 def test_a_black_image_of_16_bits_is_black(tmp_path: Path) -> None:

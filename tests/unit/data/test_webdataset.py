@@ -118,6 +118,7 @@ def encoded(seed: int, suffix: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.filterwarnings("ignore:data.training:UserWarning")  # of class 1, which is in the test set alone
 def test_shards_of_others_are_read(tmp_path: Path, cache: Path) -> None:
     long = "directory/" * 20 + "x"  # more than a header holds
     write_tar(
@@ -163,6 +164,46 @@ def test_labels_that_begin_at_1_are_warned_of(tmp_path: Path, cache: Path) -> No
         data.Shards(root=tmp_path).train()
 
 
+def test_without_class_names_training_tells_which_labels_there_are(tmp_path: Path, cache: Path) -> None:
+    def write(split: str, *labels: int) -> None:
+        members = {f"{i}{suffix}": content for i in labels for suffix, content in ((".png", encoded(i)), (".cls", str(i).encode()))}
+        write_tar(tmp_path / f"{split}-0.tar", members)
+
+    write("train", 0, 3)
+    write("val", 3)
+    with pytest.warns(UserWarning, match="has labels from 0 to 3: labels begin at 0, and class 1 and 1 more have no image"):
+        assert list(data.Shards(root=tmp_path).classes) == ["0", "1", "2", "3"]
+    write("train", 0, 1)
+    write("val", 1, 2)
+    with pytest.raises(
+        InputError, match="^data.testing: .* has labels up to 2, training up to 1; accepted: as in training, or classes.txt"
+    ):
+        data.Shards(root=tmp_path).test()
+    (tmp_path / "classes.txt").write_text("ant\nbee\ncow\n")
+    assert len(data.Shards(root=tmp_path).test()) == 2
+    (tmp_path / "classes.txt").write_text("ant\n\nbee\ncow\n")
+    with pytest.raises(InputError, match="classes.txt' has an empty line, 2; accepted: one class name a line"):
+        data.Shards(root=tmp_path).test()
+
+
+def test_only_files_that_are_not_hidden_are_tar_files_and_none_is_in_both_splits_without_a_word(shards: Path) -> None:
+    (shards / "._val-000000.tar").write_bytes(b"of macOS")
+    (shards / "val-folder.tar").mkdir()
+    assert len(data.Shards(root=shards, testing="*val-*.tar").test()) == 9
+    with pytest.warns(UserWarning, match=r"^data.testing: '\*.tar' .* train-000000.tar is in data.training too: the network is tested on"):
+        data.Shards(root=shards, testing="*.tar").test()
+    for pattern in (str(shards / "val-*.tar"), ""):
+        with pytest.raises(InputError, match="^data.testing: '.*' is no pattern of names in --data-dir, such as test"):
+            data.Shards(root=shards, testing=pattern).test()
+
+
+def test_two_tar_files_in_one_are_refused(shards: Path) -> None:
+    path = shards / "val-000000.tar"
+    path.write_bytes(path.read_bytes() + (shards / "train-000000.tar").read_bytes())
+    with pytest.raises(InputError, match="val-000000.tar' is truncated, damaged, or several tar files in one, after"):
+        data.Shards(root=shards).test()
+
+
 @pytest.mark.parametrize(
     ("members", "message"),
     [
@@ -171,6 +212,7 @@ def test_labels_that_begin_at_1_are_warned_of(tmp_path: Path, cache: Path) -> No
         ({"a.cls": b"1"}, "'a' without its image"),
         ({"a.png": b"1", "a.jpg": b"1", "a.cls": b"1"}, "two images"),
         ({"a.png": b"1", "a.cls": b"cat"}, "whole number"),
+        ({"a.png": b"1", "a.cls": b"0" * 32 + b"1"}, "whole number"),
         ({"a.png": b"1", "a.cls": b"-1"}, "whole number"),
         ({"a.png": b"1", "a.cls": b"7"}, "label 7, and classes.txt only 3"),
     ],

@@ -73,6 +73,8 @@ def test_other_networks_and_sizes_are_cut_otherwise() -> None:
     assert preprocessing("timm:resnet18", 128) == (128, 134, "bicubic")
     with pytest.warns(UserWarning, match="timm cuts images for timm:convnext_base.* by 'squash'; here their centre is cropped"):
         assert preprocessing("timm:convnext_base.clip_laion2b_augreg_ft_in12k_in1k_384") == (384, None, "bicubic")
+    with pytest.warns(UserWarning, match="timm cuts images for timm:volo_d4_448.* by 'border'; here their centre is cropped"):
+        assert preprocessing("timm:volo_d4_448.sail_in1k") == (448, None, "bicubic")
 
 
 def test_weights_of_timm_are_read_as_every_tool_saves_them(tmp_path: Path, x: Tensor) -> None:

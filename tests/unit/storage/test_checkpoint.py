@@ -132,13 +132,17 @@ def test_a_damaged_last_checkpoint_names_the_one_to_go_on_from(tmp_path: Path) -
     for step in (1, 2):
         checkpoint.save(tmp_path, {"number": step}, step, keep=2)
     (tmp_path / "last.pt").unlink()
-    (tmp_path / "last.pt").write_bytes(b"damaged")
+    (tmp_path / "last.pt").write_bytes(b"damaged\0")
     for read in (checkpoint.load, read_weights):
         with pytest.raises(
             InputError, match=r"last.pt' is truncated .*\(delete it, and .* beside it, step-000000002.pt, takes its place\)"
         ):
             read(tmp_path / "last.pt")
-    (tmp_path / "step-000000002.pt").write_bytes(b"damaged")
+    (tmp_path / "step-000000002.pt").write_bytes(b"damaged\0")
+    (tmp_path / "last.pt").unlink()
+    with pytest.raises(InputError, match=r"step-000000002.pt' is truncated .* beside it, step-000000001.pt, takes its place\)"):
+        checkpoint.load(tmp_path / "step-000000002.pt")
+    (tmp_path / "step-000000001.pt").rename(tmp_path / "last.pt")
     with pytest.raises(InputError, match="truncated") as caught:
         checkpoint.load(tmp_path / "step-000000002.pt")
     assert "takes its place" not in str(caught.value)

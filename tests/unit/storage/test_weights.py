@@ -37,6 +37,7 @@ def test_every_kind_of_file_gives_the_same_weights(tmp_path: Path) -> None:
     safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "nested.pth")
     safetensors.torch.save_file(state, tmp_path / "pytorch_model.bin")
+    torch.save(state, tmp_path / "by-torch.safetensors")
     for key in ("net", "weights", "params", "model_state", "model_state_dict", "generator"):
         torch.save({key: state, "epoch": 3}, tmp_path / f"{key}.pt")
     torch.save({"net": {"epoch": 3, "state_dict": state}}, tmp_path / "twice.pt")
@@ -45,12 +46,32 @@ def test_every_kind_of_file_gives_the_same_weights(tmp_path: Path) -> None:
         assert same(read_weights(tmp_path / path), state), path
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "network.model.", "model."])
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "_fsdp_wrapped_module.", "network.model.", "model."]
+)
 def test_prefixes_of_wrappers_are_taken_off_where_they_are_not_the_network_s_own(prefix: str) -> None:
     given = network(1).state_dict()
     model = network(0)
     load_weights(model, {f"{prefix}{name}": value for name, value in given.items()}, Path("w.pt"))
     assert same(model.state_dict(), given)
+
+
+def test_wrappers_of_single_layers_and_averages_are_taken_off() -> None:
+    given, model = network(1), network(0)
+    state = given.state_dict()
+    wrapped = {name.replace("0.", "0._orig_mod.").replace("2.", "2._checkpoint_wrapped_module."): value for name, value in state.items()}
+    for weights in (wrapped, torch.optim.swa_utils.AveragedModel(given).state_dict()):
+        load_weights(model, weights, Path("w.pt"))
+        assert same(model.state_dict(), state)
+        model = network(0)
+    compiled = nn.Sequential(torch.compile(nn.Linear(3, 4)))  # whose own names hold the wrapper
+    load_weights(compiled, compiled.state_dict(), Path("w.pt"))
+
+
+def test_a_network_whose_layers_wait_for_their_sizes_takes_weights() -> None:
+    model = nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d(), nn.LazyLinear(2))
+    load_weights(model, network(1).state_dict(), Path("w.pt"))
+    assert same(model.state_dict(), network(1).state_dict())
 
 
 @pytest.mark.parametrize("average", [False, True])
@@ -94,13 +115,16 @@ def test_a_checkpoint_of_another_format_is_refused_before_its_average_is_lost(tm
     ("content", "reason"),
     [
         (None, "no file"),
-        (b"junk", "is truncated or no file of weights"),
+        (b"junk\x80", "is truncated or no file of weights"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", r"is a Git LFS pointer, .* \(git lfs pull fetches it\)"),
-        (b"\n<!DOCTYPE html>\n<html><head>", "is a web page or a message of a server, not the file that was asked for"),
-        (b'<?xml version="1.0"?><Error>', "is a web page or a message"),
-        (b'{"error": "not found"}', "is a web page or a message"),
+        (b"\n<!DOCTYPE html>\n<html><head>", "is text, as a web page or a message of a server is, not the file that was asked for"),
+        (b'\xef\xbb\xbf<?xml version="1.0"?><Error>', "is text, as a web page"),
+        (b'{"error": "nicht verf\xc3\xbcgbar"}', "is text, as a web page"),
+        (b"404: Not Found", "is text, as a web page"),
+        (b"", "is truncated or no file of weights"),
         ({"teacher": {"a": torch.ones(1)}, "student": {"a": torch.ones(1)}}, "holds named tensors under 'teacher' and under 'student';"),
         ({"note": "nothing"}, "holds no named tensors"),
+        ({"a": torch.ones(1), "_extra_state": {"scale": 2}}, "holds named tensors and beside them '_extra_state', which is none"),
         ({}, "holds no named tensors"),
     ],
 )
@@ -155,8 +179,14 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
         (lambda state: state.update({"3.bias": torch.ones(2)}), "the model has no '3.bias'"),
         (lambda state: state.update({"2.bias": torch.ones(5)}), r"'2.bias' is \[5\] .* and \[2\] in the model"),
         (lambda state: state["2.bias"].fill_(float("nan")), "'2.bias' .* is not finite"),
+        (
+            lambda state: state.update({"2.bias": torch.ones(2, dtype=torch.int64)}),
+            "'2.bias' is torch.int64 .* and torch.float32 in the model",
+        ),
+        (lambda state: state.update({"2.bias": torch.ones(2).to_sparse()}), "'2.bias' in .* must be a tensor, dense, not sparse_coo"),
+        (lambda state: state.update({"2.bias": torch.ones(2, device="meta")}), "'2.bias' in .* must be a tensor, dense, not on the meta"),
     ],
-    ids=["missing", "left_over", "shape", "nan"],
+    ids=["missing", "left_over", "shape", "nan", "integers", "sparse", "meta"],
 )
 def test_weights_that_do_not_fit_are_refused_and_change_nothing(change, reason: str) -> None:
     state = network(1).state_dict()
