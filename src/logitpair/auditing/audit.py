@@ -32,7 +32,7 @@ from logitpair.runtime import threads
 from logitpair.runtime.distributed import ALONE, World
 from logitpair.runtime.precision import Precision, full_precision, name_of, resolve
 from logitpair.storage.class_path import describe
-from logitpair.storage.model_fingerprint import fingerprint, weights_of
+from logitpair.storage.model_fingerprint import fingerprint
 from logitpair.storage.results import BUDGET, SCHEMA, Accuracy, AuditResults
 from logitpair.threat import Threat, check_threat
 from logitpair.validate import check_model, check_seed, positive, whole
@@ -137,7 +137,6 @@ def audit(
     record = AuditResults(
         name="audit",
         **origin,
-        weights=weights_of(model),
         examples=examples,
         classes=classes,
         seed=seed,

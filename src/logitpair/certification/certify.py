@@ -26,7 +26,7 @@ from logitpair.runtime.distributed import ALONE, World
 from logitpair.runtime.precision import full_precision
 from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import FACTS, MISCLASSIFIED, PartialLedger, merge, total
-from logitpair.storage.model_fingerprint import fingerprint, weights_of
+from logitpair.storage.model_fingerprint import fingerprint
 from logitpair.storage.results import CERTIFICATE_METHODS, SCHEMA, Accuracy, CertificateMethod, CertificateResults
 from logitpair.threat import Threat, check_threat
 from logitpair.validate import check_batch, check_labels, check_model, check_seed, positive, whole
@@ -91,8 +91,7 @@ def certify(
     if folder and data_key is None:
         raise InputError("data: a DataLoader or a stream has no order to resume by; pass its Dataset, or give no folder")
     methods = CERTIFICATE_METHODS[: CERTIFICATE_METHODS.index(method) + 1]
-    network = fingerprint(model)
-    key = json.dumps([SCHEMA, ROUNDING, data_key, network, describe(threat), methods, iterations, seed])
+    key = json.dumps([SCHEMA, ROUNDING, data_key, fingerprint(model), describe(threat), methods, iterations, seed])
     cache_key = hashlib.sha256(key.encode()).hexdigest()[:16]
     partial = PartialLedger(Path(folder), cache_key) if folder is not None else None
     device, exact = device_of(model), copy.deepcopy(model).double().eval()
@@ -136,7 +135,6 @@ def certify(
     record = CertificateResults(
         name="certificate",
         **origin,
-        weights=weights_of(model),
         examples=len(by),
         classes=int(chunks[0][f"{FACTS}classes"]),
         seed=seed,
@@ -144,7 +142,6 @@ def certify(
         cache_key=cache_key if partial else None,
         threat=describe(threat),
         images=data_key,
-        fingerprint=network,
         clean=Accuracy(**accuracy(by != MISCLASSIFIED)),
         certified=Accuracy(**accuracy(by >= 0)),
         broken=int((by == BROKEN).sum()),

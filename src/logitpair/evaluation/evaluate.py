@@ -27,8 +27,8 @@ from logitpair.rng import draw_sample
 from logitpair.runtime import environment, threads
 from logitpair.runtime.distributed import ALONE, World
 from logitpair.runtime.precision import full_precision
+from logitpair.storage import model_fingerprint
 from logitpair.storage.ledger import FACTS, Columns, PartialLedger, merge, total
-from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.results import NO_CLASS, SCHEMA, EvaluationResults, Hardware
 from logitpair.validate import check_batch, check_model, check_seed, warn_if_probabilities, whole
 
@@ -131,7 +131,6 @@ def evaluate(
     record = EvaluationResults(
         name=name,
         **origin,
-        weights=weights_of(model),
         examples=len(columns["y"]),
         classes=classes,
         **summarize(runs, columns, seconds, classes, images_kept=keeps_all),
@@ -149,6 +148,8 @@ def provenance(model: nn.Module, device: torch.device, world: World, began: floa
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": type(model).__name__,
+        "weights": model_fingerprint.weights_of(model),
+        "fingerprint": model_fingerprint.fingerprint(model),
         "versions": environment.versions(),
         "hardware": Hardware(**environment.hardware(device), processes=world.size if world.size > 1 else None),
         "wall_time_seconds": round(time.perf_counter() - began, 3),

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from logitpair.data import count
 from logitpair.errors import InputError
+from logitpair.runtime import environment
 from logitpair.storage.class_path import describe
-from logitpair.storage.model_fingerprint import weights_of
+from logitpair.storage.model_fingerprint import fingerprint, weights_of
 from logitpair.storage.result_files import OtherSchema, read_record, set_aside
 from logitpair.storage.results import CERTIFICATE_METHODS, AuditResults, CertificateResults, EvaluationResults, Network, Results
 from logitpair.threat import Threat
@@ -83,6 +84,8 @@ def _refuse_another_subject(before: Results, task: EvaluationTask, holds: str, i
         raise InputError(f"--out: {holds} of {_difference(before.network, now.network)}; {instead}")
     if before.weights not in (None, weights):  # results were once written without
         raise InputError(f"--out: {holds} of other weights ({before.weights[:8]}, these are {weights[:8]}); {instead}")
+    if now.network and before.versions == environment.versions() and before.fingerprint not in (None, fingerprint(task.model)):
+        raise InputError(f"--out: {holds} of a network of the same weights with other settings or other code; {instead}")
     if before.data is not None and now.data is not None and before.data != now.data:
         raise InputError(f"--data-dir: {holds} on other images, or of another size or other classes; {instead}")
 

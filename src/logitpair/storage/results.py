@@ -179,6 +179,7 @@ class Results(Task, frozen=True, kw_only=True):
     created: str  #: UTC time, ISO 8601
     model: str  #: class name of the network
     weights: str | None = None  #: a SHA-256 of the network's parameters and buffers
+    fingerprint: str | None = None  #: a SHA-256 of the network: weights, settings and, as `versions` have it, code
     examples: Count  #: how many there are
     classes: Count  #: how many logits the network has
     clean: Accuracy  #: on the unperturbed images
@@ -300,7 +301,6 @@ class CertificateResults(Results, frozen=True, kw_only=True, tag_field="kind", t
 
     threat: Settings  #: the threat model
     images: str | None = None  #: a SHA-256 of the images and labels; absent where they have no order
-    fingerprint: str | None = None  #: a SHA-256 of the network: weights, settings and, as this version of Python has it, code
     certified: Accuracy  #: of the images classified right, those that no image in the threat model is misclassified for
     broken: Count  #: images that a short attack broke, which were not bounded any further
     methods: tuple[CertificateMethod, ...]  #: from the cheapest, each on what was not decided before

@@ -15,8 +15,9 @@ import logitpair as lp
 from logitpair import InputError
 from logitpair.runs.evaluation_task import EvaluationTask
 from logitpair.runs.overwrite_guard import refuse_overwriting_audit, refuse_overwriting_evaluation
+from logitpair.runtime import environment
 from logitpair.storage.class_path import describe
-from logitpair.storage.model_fingerprint import weights_of
+from logitpair.storage.model_fingerprint import fingerprint, weights_of
 from logitpair.storage.result_files import write_record
 from logitpair.storage.results import (
     SCHEMA,
@@ -53,7 +54,7 @@ def evaluated(folder: Path, images: KeptImages | None = None, **record: Any) -> 
     entry = AttackAccuracy(**RIGHT, parameters=describe(PGD), largest_distance=0.1, seconds=1.0, images=images, **COST)
     worst = WorstCase(**RIGHT, attack="pgd")
     results = EvaluationResults(
-        **COMMON, attacks={"pgd": entry}, white_box=worst, white_box_union=Accuracy(**RIGHT), black_box={}, batch_size=5, **record
+        **COMMON | record, attacks={"pgd": entry}, white_box=worst, white_box_union=Accuracy(**RIGHT), black_box={}, batch_size=5
     )
     write_record(folder / "results.json", results)
     return folder
@@ -118,6 +119,20 @@ def test_other_weights_by_the_same_options_are_another_network(tmp_path: Path) -
     with pytest.raises(InputError, match=f"^--out: .* holds an audit {found}; move that folder away first"):
         refuse_overwriting_audit(tmp_path / "audit", changed, lp.Linf(0.1))
     assert json.loads((tmp_path / "evaluation" / "results.json").read_text())["weights"] == weights_of(one)
+
+
+def test_other_code_of_the_same_weights_is_another_network(tmp_path: Path) -> None:
+    one, other = nn.LeakyReLU(0.1), nn.LeakyReLU(0.9)
+    again, changed = (EvaluationTask(model=model, test=DATA, attacks={"pgd": PGD}, record=Task(network=NETWORK)) for model in (one, other))
+    found = {"network": NETWORK, "weights": weights_of(one), "fingerprint": fingerprint(one)}
+    evaluated(tmp_path / "now", **found, versions=environment.versions())
+    evaluated(tmp_path / "then", **found, versions={"python": "3.1"})  # which had other code for the same source
+    refuse_overwriting_evaluation(tmp_path / "now", again)
+    refuse_overwriting_evaluation(tmp_path / "then", changed)
+    with pytest.raises(
+        InputError, match="^--out: .* holds an evaluation of a network of the same weights with other settings or other code"
+    ):
+        refuse_overwriting_evaluation(tmp_path / "now", changed)
 
 
 def test_images_chosen_otherwise_are_not_written_over(tmp_path: Path) -> None:
