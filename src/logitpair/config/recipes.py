@@ -30,7 +30,10 @@ class _Loader(_Fastest):
                 if key.value in given:
                     raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' is given twice", key.start_mark)
                 given.add(key.value)
-        return {key: value for key, value in super().construct_mapping(node, deep).items() if (key, value) != ("init_args", None)}
+        mapping = super().construct_mapping(node, deep)
+        if mapping.get("class_path", "") is None:
+            raise yaml.constructor.ConstructorError(None, None, "'class_path' is empty; it names a class", node.start_mark)
+        return {key: value for key, value in mapping.items() if (key, value) != ("init_args", None)}
 
 
 class _Dumper(yaml.SafeDumper):

@@ -1,7 +1,7 @@
 """The settings of a run, as frozen dataclasses: what a recipe fills in and a command line overrides."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import nn
@@ -57,8 +57,13 @@ class EvaluationSettings:
         at_least("evaluation.batch_size", self.batch_size, 1)
         at_least("evaluation.curve_examples", self.curve_examples, 1)
         instance("evaluation.curve", self.curve, Sequence, "a list of radii, or [] for none")
+        threat = next(iter(self.attacks.values())).threat
         for eps in self.curve:
             at_least("evaluation.curve", eps, 0)
+            try:
+                replace(threat, eps=eps)
+            except InputError as error:
+                raise InputError(f"evaluation.curve: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

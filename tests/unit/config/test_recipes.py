@@ -74,6 +74,12 @@ def test_dates_and_empty_arguments_are_what_they_are_meant_as(tmp_path: Path, no
     recipe.write_text(re.sub(r"    curve: \[.*", "    curve:", text))
     with pytest.raises(InputError, match=r"evaluation.curve must be a list of radii, or \[\] for none, not None"):
         parsing.resolve(recipes.load(str(recipe)).run)
+    recipe.write_text(re.sub(r"    curve: \[.*", "    curve: [0, 2]", text))
+    with pytest.raises(InputError, match=r"evaluation.curve: eps must be at most 1, .* not 2"):
+        parsing.resolve(recipes.load(str(recipe)).run)
+    recipe.write_text(text.replace("class_path: logitpair.data.Digits", "class_path:"))
+    with pytest.raises(InputError, match=r"mine.yaml is not YAML: line \d+, 'class_path' is empty; it names a class"):
+        recipes.load(str(recipe))
 
 
 def test_a_key_that_is_given_twice_is_refused(tmp_path: Path) -> None:
