@@ -44,6 +44,8 @@ RUN/
 │   ├── adversarial/               with --keep-adversarial: every adversarial image
 │   └── verification.json          with --verify: what they did when tried again
 ├── audit/                         results.json, ledger.npz and parts/ likewise
+├── certificate/                   likewise
+├── exported/                      the network, as `logitpair export RUN` writes it without --out
 └── report.html                    where `logitpair report RUN` writes without --out
 ```
 

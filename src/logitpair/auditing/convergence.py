@@ -71,7 +71,8 @@ def outlook(audit: AuditResults) -> str:
     if not left:
         return "No image is left for more search to break."
     which = "neither broken nor certified" if audit.certified else "still correct"
-    return f"More search of these kinds is expected to break at most {images(more)} more of the {left:,} images {which} (95%)."
+    those = f"{left:,} images" if left > 1 else "one image"
+    return f"More search of these kinds is expected to break at most {images(more)} more of the {those} {which} (95%)."
 
 
 def _part_of_a_pass(done: Round, ranks: NDArray[np.float64]) -> float:

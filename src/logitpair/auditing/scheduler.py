@@ -82,7 +82,7 @@ def next_round(
         s for s in (available if whole else usual) if affordable(left, s) >= min(MIN_AFFORDABLE, batch_for(s, rounds, searchable))
     ]
     if late or not within_budget:
-        why = late or f"the budget of {budget:g} gradients per image is spent"
+        why = late or f"the budget of {budget:g} gradients per image, a forward pass counting as a third, is spent"
         return Stop(f"{why}; {expected}", converged=False, further_breaks=more)
 
     def promise(strategy: SearchStrategy) -> float:

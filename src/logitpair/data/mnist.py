@@ -55,6 +55,8 @@ class MNIST(ImageData):
                 raise InputError(f"--data-dir: {path} has {path.stat().st_size:,} bytes instead of {size:,}; it is truncated or not MNIST")
         complete = all((raw / file).exists() for file in _BYTES)
         if not complete:
+            if ((within := Path(self.root) / "mnist") / "MNIST").is_dir():
+                raise InputError(f"--data-dir: no MNIST under '{self.root}', but there is '{within}'; give that")
             logger.info(f"--data-dir: no MNIST under '{self.root}'; it is downloaded to there")
         made = [folder for folder in (raw, *raw.parents) if not folder.exists()]
         try:

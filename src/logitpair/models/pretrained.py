@@ -1,5 +1,6 @@
 """Any network of timm, taking pixels in [0, 1], and published weights that have to be fetched."""
 
+import difflib
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -46,7 +47,7 @@ def require_timm(name: str, option: str) -> Any:
     """timm, if it has a network of this name, which ``option`` gave."""
     timm = import_timm()
     if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
+        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), 5)) or "see timm.list_models()"
         raise InputError(f"{option}: timm has no '{name}'{not_fetched(name) or f'; near it: {near}'}")
     return timm
 

@@ -197,7 +197,7 @@ def first_examples(test: Data, examples: int | None, classes: int) -> Data:
     if labels == sorted(labels) and 0 < present < classes:
         warnings.warn(
             f"--examples {len(labels)}: only {present} of {classes} classes are among the first {len(labels)} photos; they come in the "
-            "order of the classes' folders, so that the accuracy says nothing of the others",
+            "order of the classes' folders, so that the accuracy says nothing of the others; keep fewer of each instead",
             stacklevel=3,
         )
     return chosen

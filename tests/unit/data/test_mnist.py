@@ -75,3 +75,10 @@ def test_files_of_mnist_that_lie_elsewhere_or_are_packed_are_named(tmp_path: Pat
     with pytest.raises(InputError, match=f"what was found must be unpacked, named and placed so: {tmp_path / file}$"):
         data.MNIST(root=tmp_path).train()
     assert (tmp_path / file).exists()
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_a_folder_that_holds_the_one_that_was_meant_names_it(tmp_path: Path) -> None:
+    (tmp_path / "mnist" / "MNIST").mkdir(parents=True)
+    with pytest.raises(InputError, match=f"but there is '{tmp_path / 'mnist'}'; give that"):
+        data.MNIST(root=tmp_path).test()

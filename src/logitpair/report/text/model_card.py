@@ -8,7 +8,7 @@ import yaml
 from logitpair.errors import InputError
 from logitpair.report.records import Run
 from logitpair.report.text.commands import commands
-from logitpair.report.text.format import call, interval, percent
+from logitpair.report.text.format import call, interval, percent, settings_text
 from logitpair.storage.results import Accuracy, Results
 
 HEADER = {"library_name": "logitpair", "pipeline_tag": "image-classification", "tags": ["adversarial-robustness", "pytorch"]}
@@ -43,6 +43,7 @@ def model_card(run: Run, repository: str, weights: str) -> str:
         f"{CAUTION} {PROVEN if _certified(run) else ''}",
         f"```python\nimport logitpair as lp\n\nmodel = lp.models.read_model('hf:{repository}')  # images in [0, 1] to logits\n```",
         "Made by\n\n```sh\n" + "\n".join(commands([run], Path("report.html"))) + "\n```",
+        f"A recipe's settings may have been overridden in training; these were used:\n\n```yaml\n{settings_text(run.settings)}```",
         f"SHA-256 of the parameters and buffers: `{weights}`. " + " ".join(_ledgers(results)),
     ]
     return "\n\n".join(line.strip() for line in lines) + "\n"
