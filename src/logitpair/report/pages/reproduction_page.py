@@ -14,7 +14,7 @@ from logitpair.report.figures.sweep_figures import Reference
 from logitpair.report.pages import elements as html
 from logitpair.report.pages.sweep_page import finding, write_sweeps
 from logitpair.report.records import load_sweep
-from logitpair.report.text.format import call, duration, pairs, span
+from logitpair.report.text.format import arguments, duration, pairs, span
 from logitpair.report.text.summary import lead
 from logitpair.reproduction.paper import COLUMNS, Claim, Row, Target
 from logitpair.reproduction.plan import Plan
@@ -114,10 +114,10 @@ class Section:
                 verdicts = ", ".join(dict.fromkeys(audit.verdict for audit in measured.audits))
                 images = "the same" if audited.total == white.total else f"the first {audited.total:,}"
                 left = f"{_text(white)} of {white.total:,} images, the audit leaves {_text(audited)} of {images}"
-                judged = (
-                    f"{call(measured.audits[0].reference.parameters)}, which leaves {_text(mean([a.reference for a in measured.audits]))}"
-                )
-                yield f"{method}, white box: {left}; its verdict on {judged}: {verdicts}."
+                steps = arguments(measured.audits[0].reference.parameters)["steps"]
+                judged = mean([audit.reference for audit in measured.audits]) or white
+                on = f"an untargeted PGD of {steps} steps, which leaves {_text(judged)}"
+                yield f"{method}, white box: {left}; its verdict on {on}: {verdicts}."
 
     def _claim(self, claim: Claim, better: Row, worse: Row) -> str:
         said = f"{better.method} has a higher accuracy than {worse.method}, {COLUMNS[claim.column]}"
