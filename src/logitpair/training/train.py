@@ -108,8 +108,8 @@ def set_up(config: RunConfig, run: Path, world: World) -> tuple[TrainState, Loca
     with distributed.main_first(world):  # the main process may have to download
         dataset = config.data.train()
         held_out = first(config.data.validation(), config.validation.examples)
-    last = checkpoint.path_of(run)
-    if world.is_main and not last.exists() and (run / "metrics.jsonl").exists():
+    last, logged = checkpoint.path_of(run), run / "metrics.jsonl"
+    if world.is_main and not last.exists() and logged.exists() and logged.stat().st_size:
         warnings.warn(f"{run} was begun and holds no checkpoint to go on from; it is trained again from its first step", stacklevel=3)
     state = initial_state(config, world.device, resuming=last.exists())
     x, y = next(batches(held_out, 2, world.device))

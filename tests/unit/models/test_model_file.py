@@ -88,7 +88,7 @@ def test_files_that_hold_no_network_are_refused(tmp_path: Path) -> None:
         "cut.ts": "is truncated or holds no network; accepted: a TorchScript file",
         "rotten.ts": "is damaged, or of another version of PyTorch",
         "rotten.pt2": "is damaged, or of another version of PyTorch",
-        "notes.txt": "is truncated or holds no network",
+        "notes.txt": "is text, as a web page or a message of a server is",
         "pointer.pt": "is a Git LFS pointer",
         "page.pt": "is text, as a web page or a message of a server is, not the file that was asked for; accepted: a TorchScript file",
         "my_net.py": "is Python source; accepted: an import path such as my_net:make_net",

@@ -179,7 +179,8 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
             read_model(str(path))
         one_line(refused)
     contents = {
-        "is no ONNX file that can be read": b"junk",
+        "is no ONNX file that can be read": b"\xff\x00\x93junk",
+        "is text, as a web page": b"junk",
         "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\n",
         "no ope": b"",
     }
