@@ -17,9 +17,10 @@ from logitpair.cli.main import main as cli
 from logitpair.config import recipes
 
 RUN = [page for page in documents.PAGES if {"python", "sh"} & {language for language, _ in documents.blocks(page)}]
+SLOW = ("docs/how-to/audit.md", "docs/how-to/own-models.md", "docs/how-to/certify.md")
 
 
-@pytest.mark.parametrize("page", RUN)
+@pytest.mark.parametrize("page", [pytest.param(page, marks=[pytest.mark.slow] * (page in SLOW)) for page in RUN])
 def test_blocks_run_in_order_in_a_fresh_folder(page: str, tmp_path: Path) -> None:
     done = commands.call(tmp_path, documents.run, page).wait(300)
     assert done.code == 0, done.stdout[-2000:] + done.stderr[-4000:]

@@ -91,6 +91,7 @@ def test_the_same_command_again_does_nothing(swept: Path, caplog: pytest.LogCapt
     assert record.read(swept) == results
 
 
+@pytest.mark.slow
 def test_runs_that_are_jobs_give_the_same_sweep(swept: Path, tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     out = tmp_path / "sweep"

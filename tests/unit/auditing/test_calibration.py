@@ -56,6 +56,7 @@ def test_an_honest_network_raises_no_alarm(honest: lp.Audit) -> None:
     assert honest.verdict == "trustworthy", honest.record.reason
 
 
+@pytest.mark.slow
 def test_an_honest_robust_network_raises_no_alarm_and_keeps_no_more_than_under_pgd_with_many_restarts(
     robust: nn.Module, images: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:

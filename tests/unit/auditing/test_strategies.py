@@ -32,6 +32,7 @@ def test_the_most_expensive_search_needs_a_budget_for_a_hundred_images() -> None
     assert names(1.59e6) - names(1.57e6) == {"local_search"}
 
 
+@pytest.mark.slow
 def test_each_costs_on_an_image_that_nothing_breaks_what_it_says() -> None:
     network, x, y = nn.Sequential(nn.Flatten(), nn.Linear(4, 5)), torch.rand(1, 1, 2, 2), torch.tensor([0])
     nn.init.zeros_(network[1].weight)

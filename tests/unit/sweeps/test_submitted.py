@@ -64,6 +64,7 @@ def preempt(job: str) -> None:
         subprocess.run(["scancel", job, "--signal", number], check=True)
 
 
+@pytest.mark.slow
 def test_a_run_saves_and_goes_on_when_its_job_is_preempted_and_saves_when_the_sweep_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
