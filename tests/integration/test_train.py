@@ -17,7 +17,9 @@ from torch import Tensor
 
 import logitpair as lp
 from logitpair.cli.main import main
+from logitpair.config import parsing, recipes
 from logitpair.storage import checkpoint
+from logitpair.training.train import train
 from logitpair.training.train_step import train_step
 
 # Four epochs of 19 steps: random starts, warm-up, schedule, moving average, validation and checkpoints all take part.
@@ -95,6 +97,16 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(uninterrup
     same_training(tmp_path / "again", uninterrupted)
     assert main(command(tmp_path / "other", "--seed", "1", "--epochs", "0.2")) == 0
     assert not torch.equal(weights(tmp_path / "other")["conv1.weight"], weights(uninterrupted)["conv1.weight"])
+
+
+def test_a_run_that_lost_its_checkpoints_says_that_it_begins_again(uninterrupted: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("config.yaml", "metrics.jsonl"):
+        (run / name).write_bytes((uninterrupted / name).read_bytes())
+    config = parsing.resolve(recipes.load("digits-plain").run, ["--epochs=0.1", "--validation.examples=2"]).config
+    with pytest.warns(UserWarning, match="was begun and holds no checkpoint to go on from; it is trained again from its first step"):
+        train(config, run, device=torch.device("cpu"), quiet=True)
 
 
 def test_a_killed_run_resumes_to_the_same_weights(uninterrupted: Path, tmp_path: Path) -> None:

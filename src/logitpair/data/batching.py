@@ -13,7 +13,7 @@ from logitpair.errors import InputError, first_line
 from logitpair.validate import dense, type_name
 
 Batch = tuple[Float[Tensor, "batch channels height width"], Int[Tensor, " batch"]]
-ROUNDING = 4 * torch.finfo(torch.float32).eps  # by which a pixel may lie outside [0, 1]; float64 images are often made of float32
+ROUNDING = 4  # units of rounding, of 1, by which a pixel may lie outside [0, 1]
 NEARLY_BLACK = 1.001 / 255  # below it lies all that was divided by 255 twice, or was not multiplied by it
 ACCEPTED = "accepted: images as tensors of one shape, labels as integers"
 Data = tuple[Tensor, Tensor] | Dataset[Any] | DataLoader[Any]
@@ -53,7 +53,8 @@ def to_pixels(images: Tensor, device: torch.device) -> Float[Tensor, "batch chan
     if not images.is_floating_point():
         return images
     inside = images.clamp(0, 1)
-    return torch.where((images - inside).abs() <= ROUNDING, inside, images)
+    unit = max(torch.finfo(kind).eps for kind in (images.dtype, torch.float32))  # float64 images are often made of float32
+    return torch.where((images - inside).abs() <= ROUNDING * unit, inside, images)
 
 
 def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0) -> Iterator[Batch]:

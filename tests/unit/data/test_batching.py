@@ -142,6 +142,8 @@ def test_pixels_that_rounding_led_beyond_the_box_are_brought_back_and_others_are
     x = torch.tensor([-rounding, 0.5, 1 + rounding, 1.0], dtype=dtype).view(1, 1, 2, 2)
     ((found, _),) = batches((x, torch.tensor([0])), 1, torch.device("cpu"))
     assert found.flatten().tolist() == [0.0, 0.5, 1.0, 1.0]
+    half = torch.full((1, 1, 2, 2), 1 + torch.finfo(torch.float16).eps, dtype=torch.float16)
+    assert next(batches((half, torch.tensor([0])), 1, torch.device("cpu")))[0].max() == 1
     beyond = torch.tensor([-1e-5, 0.5, 1.00001, 1.0], dtype=dtype).view(1, 1, 2, 2)
     ((found, y),) = batches((beyond, torch.tensor([0])), 1, torch.device("cpu"))
     with pytest.raises(InputError, match="found values from -1e-05 to 1.00001 "):

@@ -93,7 +93,8 @@ def _device(name: str, executor: str | None) -> torch.device:
     """The device that ``--device`` names: of this machine, or of the cluster's, at which this one cannot look."""
     if executor != "slurm":
         return device_of(name)
-    check_choice("device", name, ("cuda", "cpu"))
+    if name not in ("cuda", "cpu"):
+        raise InputError(f"--device: '{name}' looks at this machine, not at the cluster's; accepted with --executor slurm: cuda, cpu")
     return torch.device(name)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from handmade_audits import audit
 from handmade_results import CERTIFICATE
 from handmade_runs import accuracy, evaluation, suite
@@ -50,6 +51,12 @@ def test_every_measure_stands_with_its_interval_its_threat_model_and_its_hash() 
     assert "`Linf(eps=0.2)`" in table["audited: trustworthy"][3]
     for part in ("lower bound", "buffers: `0123`", "example: `abcd`", "example: `ef01`", "--eps 0.1 --norm linf --method crown-ibp"):
         assert part in card
+
+
+def test_the_settings_that_were_used_stand_there_whatever_the_recipe_says() -> None:
+    settings = {"epochs": 1.5, "objective": {"init_args": {"weight": 123.0}}}
+    card = model_card(run_of(settings=settings), "me/net", "0123")
+    assert yaml.safe_load(card.partition("```yaml\n")[2].partition("```")[0]) == settings
 
 
 def test_the_certificate_of_an_audit_counts_where_the_run_has_none_of_its_own() -> None:
