@@ -112,7 +112,10 @@ def test_runs_that_are_jobs_give_the_same_sweep(swept: Path, tmp_path: Path) -> 
         (["--executor", "kubernetes"], "--executor: 'kubernetes' is not accepted; accepted: slurm, local"),
         (["--slurm", "partition=gpu"], "--slurm: goes with --executor slurm"),
         (["--executor", "slurm", "--slurm", "partition"], "--slurm: 'partition' is not KEY=VALUE, such as partition=gpu"),
-        (["--executor", "slurm"], "--device: 'auto' is not accepted; accepted: cuda, cpu"),
+        (
+            ["--executor", "slurm"],
+            "--device: 'auto' looks at this machine, not at the cluster's; accepted with --executor slurm: cuda, cpu",
+        ),
         (["--executor", "slurm", "--device", "cuda"], "--precision: auto looks at this machine, not at the cluster's"),
     ],
 )
