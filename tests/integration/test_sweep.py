@@ -114,7 +114,7 @@ def test_runs_that_are_jobs_give_the_same_sweep(swept: Path, tmp_path: Path) -> 
         (["--executor", "slurm", "--slurm", "partition"], "--slurm: 'partition' is not KEY=VALUE, such as partition=gpu"),
         (
             ["--executor", "slurm"],
-            "--device: 'auto' looks at this machine, not at the cluster's; accepted with --executor slurm: cuda, cpu",
+            "'auto' looks at this machine, not at the cluster's; accepted with --executor slurm: cuda, cpu",
         ),
         (["--executor", "slurm", "--device", "cuda"], "--precision: auto looks at this machine, not at the cluster's"),
     ],
