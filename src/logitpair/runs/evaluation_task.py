@@ -19,7 +19,7 @@ from logitpair.errors import InputError
 from logitpair.evaluation.evaluate import evaluate
 from logitpair.evaluation.result import Evaluation
 from logitpair.models import read_model
-from logitpair.models.inference import count_logits, device_of
+from logitpair.models.inference import count_logits, device_of, to_channels_last
 from logitpair.runs import run_directory
 from logitpair.runs.overwrite_guard import refuse_overwriting_evaluation
 from logitpair.runtime.distributed import ALONE, World
@@ -108,7 +108,9 @@ class EvaluationTask:
             mean=network.mean,
             std=network.std,
         ).to(device)
-        test = images.test(count_logits(model, images.first()))
+        first = images.first()
+        test = images.test(count_logits(model, first))
+        model = to_channels_last(model, first)
         data = DataSet(
             name=images.name,
             split="test",
