@@ -159,7 +159,7 @@ class AttackRun:
         return found
 
     def verified(self, model: nn.Module, batch: Batch, rows: Tensor, found: AttackResult) -> Batch:
-        """What is found by now, where ``found`` is what the attack found for these ``rows``: by a fresh forward, and in the threat model."""
+        """What is found by now, with what the attack ``found`` for these ``rows``: in the threat model, and by a fresh forward."""
         clean, was = batch.x[rows], batch.correct.top1
         inside = self.attack.threat.contains(found.x_adv, clean)
         x_adv = torch.where(inside[:, None, None, None], found.x_adv, clean)  # an image outside the threat model counts as unperturbed

@@ -30,7 +30,7 @@ from logitpair.runtime.precision import full_precision
 from logitpair.storage import model_fingerprint
 from logitpair.storage.ledger import FACTS, Columns, PartialLedger, merge, total
 from logitpair.storage.results import NO_CLASS, SCHEMA, EvaluationResults, Hardware
-from logitpair.validate import check_batch, check_model, check_seed, instance, warn_if_probabilities, whole
+from logitpair.validate import check_batch, check_model, check_seed, warn_if_probabilities, whole
 
 logger = logging.getLogger("logitpair")
 
@@ -94,7 +94,6 @@ def evaluate(
     whole("curve_examples", curve_examples, 1)
     whole("workers", workers, 0)
     check_seed("seed", seed)
-    instance("worst_case_only", worst_case_only, bool, "True or False")
     batch_size, seed = int(batch_size), int(seed)  # as they are written down, also of numpy's
     data_key = fingerprint(data) if folder or adversarial else None
     if (folder or adversarial) and data_key is None:
