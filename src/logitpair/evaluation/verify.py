@@ -166,7 +166,9 @@ class _Verifier:
             outside=outside,
         )
 
-    def tried(self, name: str, threat: Threat, position: NDArray[np.int64], images: Tensor) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
+    def tried(
+        self, name: str, threat: Threat, position: NDArray[np.int64], images: Tensor
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
         """Which of these images are classified right as they are and rounded to 8 bits, and how many lie outside the threat model."""
         again, eight_bit, start, outside = np.zeros(len(position), bool), np.zeros(len(position), bool), 0, 0
         for x, y in batches(select(self.data, position.tolist()), self.batch_size, device_of(self.model)) if len(position) else ():

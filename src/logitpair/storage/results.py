@@ -100,7 +100,7 @@ class BlackBox(WorstCase, frozen=True, kw_only=True):
 
 
 class CurvePoint(Accuracy, frozen=True, kw_only=True):
-    """An accuracy at one radius, and:"""
+    """An accuracy at one radius, where an image counts as broken if it was at any smaller one, and:"""
 
     eps: Amount  #: the radius; at 0 the unperturbed images
     attack: str  #: the first one of the suite, its steps scaled with the radius

@@ -51,7 +51,9 @@ def test_the_worst_case_is_that_of_the_whole_evaluation(model: nn.Module, sample
         assert entry["broken"] == alone["broken"]["first"]
         assert entry["parameters"] == alone["parameters"]
         assert entry["gradient_evaluations_per_example"] <= alone["gradient_evaluations_per_example"]
-    spent = [sum(each["gradient_evaluations_per_example"] for each in of.values()) for of in (only.results["in_turn"], whole.results["attacks"])]
+    spent = [
+        sum(each["gradient_evaluations_per_example"] for each in of.values()) for of in (only.results["in_turn"], whole.results["attacks"])
+    ]
     assert spent[0] < spent[1] or to_the_end, "top-5 is searched for to the end, where nearly every image is left"
 
 
