@@ -125,10 +125,17 @@ class EvaluationTask:
         return cls(model=model, test=chosen, attacks=named, batch_size=batch_size or 256, record=Task(network=network, data=data))
 
     def evaluate(
-        self, folder: Path, *, sources: Mapping[str, Path], seed: int = 0, keep_adversarial: bool = False, world: World = ALONE
+        self,
+        folder: Path,
+        *,
+        sources: Mapping[str, Path],
+        worst_case_only: bool = False,
+        seed: int = 0,
+        keep_adversarial: bool = False,
+        world: World = ALONE,
     ) -> Evaluation:
         """Evaluate, also on images made against the runs of ``sources``; work in progress and kept images are in ``folder``."""
-        refuse_overwriting_evaluation(folder, self, sources, keeps_images=keep_adversarial)
+        refuse_overwriting_evaluation(folder, self, sources, keeps_images=keep_adversarial, worst_case_only=worst_case_only)
         networks, known = load_sources(sources, self.model)
         evaluation = evaluate(
             self.model,
@@ -137,6 +144,7 @@ class EvaluationTask:
             sources=networks,
             curve=self.curve,
             curve_examples=self.curve_examples,
+            worst_case_only=worst_case_only,
             seed=seed,
             batch_size=self.batch_size,
             workers=self.workers,
@@ -145,7 +153,8 @@ class EvaluationTask:
             adversarial=folder / "adversarial" if keep_adversarial else None,
             world=world,
         )
-        return evaluation.with_task(msgspec.structs.replace(self.record, sources=known))
+        published = () if worst_case_only else self.record.published  # papers give the worst of the attacks, each run alone
+        return evaluation.with_task(msgspec.structs.replace(self.record, sources=known, published=published))
 
 
 def published(content: Mapping[str, Any], attacks: Mapping[str, Attack]) -> tuple[Published, ...]:
