@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from command_line import failing
+from PIL import Image
 
 import logitpair as lp
 from logitpair.cli.main import main
@@ -96,6 +97,22 @@ def test_one_that_says_less_is_not_written_over(certified: Path, capsys: pytest.
 )
 def test_bad_input_is_one_line(certified: Path, options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert said in failing(capsys, "certify", str(certified), *options)
+
+
+def test_after_a_network_of_one_s_own_no_run_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, grey in (("black", 0), ("white", 255)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        Image.new("RGB", (4, 4), (grey, grey, grey)).save(tmp_path / "photos" / name / "1.png")
+    (tmp_path / "flat.py").write_text("from torch import nn\n\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(48, 2))\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    network = ["--model", "flat:make", "--data-dir", "photos", "--size", "4", "--eps", "0.001", "--device", "cpu", "--out", "out"]
+    assert main(["certify", *network, "--method", "ibp"]) == 0
+    assert "Next: logitpair audit with --model and its options as here, and --out out" in capsys.readouterr().out
+    assert main(["audit", *network, "--budget", "5"]) == 0
+    assert "certified" in lp.Audit.load("out/audit").results
 
 
 def test_neither_run_nor_model_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

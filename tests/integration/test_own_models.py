@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from PIL import Image
 from torch import nn
 
 import logitpair as lp
+from logitpair import InputError
 from logitpair.cli.main import main
+from logitpair.cli.options import add_options
+from logitpair.cli.task import add_task, load_task
 from logitpair.runs.evaluation_task import EvaluationTask
 from logitpair.storage.results import Network
 
@@ -57,6 +61,19 @@ def test_a_torchscript_file(photos: Path, tmp_path: Path, capsys: pytest.Capture
     capsys.readouterr()
     assert main(["report", str(out)]) == 0
     assert "0-red" in (out / "report.html").read_text()
+
+
+def test_a_size_that_keeps_the_share_of_the_published_crop_is_said(photos: Path, recwarn: pytest.WarningsRecorder) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    add_task(parser)
+    add_options(parser, "attacks")
+    command = ["--model", "timm:test_resnet", "--weights", "w.pt", "--data-dir", str(photos), "--size", "32"]
+    for options, said in (([], True), (["--resize", "32"], False)):
+        recwarn.clear()
+        with pytest.raises(InputError, match="w.pt"):  # said before anything is loaded
+            load_task(parser.parse_args([*command, *options]), torch.device("cpu"))
+        line = "--size 32: photos are resized to 33 pixels and their centre cropped, as is noted of timm:test_resnet; for weights "
+        assert any(str(warning.message).startswith(line) for warning in recwarn) is said
 
 
 def test_an_onnx_file(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

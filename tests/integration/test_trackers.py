@@ -50,6 +50,17 @@ def test_mlflow_keeps_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert run.data.metrics["test/white_box"] == EVALUATION.white_box.top1
 
 
+def test_mlflow_takes_a_network_without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setattr(mlflow.MlflowClient, "__init__", _at(mlflow.MlflowClient.__init__, f"file://{tmp_path}/mlruns"))
+    (tmp_path / "net").mkdir()
+    tell(named(["mlflow"]), tmp_path / "net", EVALUATION)
+    client = mlflow.MlflowClient()
+    (run,) = client.search_runs([client.get_experiment_by_name("logitpair").experiment_id])
+    assert (run.data.params, run.data.metrics["test/white_box"]) == ({}, EVALUATION.white_box.top1)
+
+
 def _at(init: Any, uri: str) -> Any:
     return lambda self: init(self, tracking_uri=uri)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 from collections.abc import Generator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -125,6 +126,9 @@ def load_task(arguments: Namespace, device: torch.device) -> EvaluationTask:
     )
     cut = preprocessing(arguments.model, arguments.size)
     resize = cut.resize if arguments.resize is None else arguments.resize
+    if arguments.weights and arguments.size and arguments.resize is None and cut.resize:  # of published weights it is what they saw
+        cropped = f"photos are resized to {resize} pixels and their centre cropped, as is noted of {arguments.model}"
+        warnings.warn(f"--size {cut.size}: {cropped}; for weights that saw whole photos give --resize {cut.size} too", stacklevel=2)
     images = Photos(
         root=arguments.data_dir,
         size=cut.size,

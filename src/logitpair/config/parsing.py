@@ -52,8 +52,8 @@ def build(parsed: Namespace, *, data_dir: Path | None = None) -> Settings:
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one of dotted keys."""
-    if not isinstance(tree, dict) or not tree:
+    """Nested mappings as one of dotted keys; of no settings, none."""
+    if not isinstance(tree, dict) or (prefix and not tree):
         return {prefix.removesuffix("."): tree}
     return {key: value for name, part in tree.items() for key, value in flatten(part, f"{prefix}{name}.").items()}
 

@@ -128,3 +128,8 @@ def test_the_folder_of_the_data_goes_over_that_of_the_recipe(tmp_path: Path) -> 
     assert settings.config.data.root == tmp_path
     assert settings.values["data"]["init_args"]["root"] == str(tmp_path)
     assert settings.values["epochs"] == 1
+
+
+def test_settings_are_flat_by_their_dotted_names() -> None:
+    assert parsing.flatten({"a": {"b": 1, "c": {}}, "d": [2]}) == {"a.b": 1, "a.c": {}, "d": [2]}
+    assert parsing.flatten({}) == {}

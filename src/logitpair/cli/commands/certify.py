@@ -70,5 +70,8 @@ def _certify(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
         path = result.with_task(task.record).save(folder)
         print_rows(COLUMNS, result.rows())
         console.print(f"Wrote {path}")
-        print_next("logitpair", "audit", out)
+        if arguments.run is not None:
+            print_next("logitpair", "audit", out)
+        else:  # whose folder holds no network
+            console.print(f"Next: logitpair audit with --model and its options as here, and --out {out}")
         return path
