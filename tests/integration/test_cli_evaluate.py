@@ -22,6 +22,8 @@ from logitpair.cli.main import main
         (["--checkpoint", "first"], "accepted: last, best"),
         (["--examples", "0"], "--examples"),
         (["--examples", "-3"], "--examples"),
+        (["--batch-size", "0"], "--batch-size must be at least 1, not 0"),
+        (["--batch-size", "all"], "--batch-size: expected a whole number or auto, not 'all'"),
         (["--device", "tpu"], "--device"),
         (["--seed", "x"], "seed"),
     ],

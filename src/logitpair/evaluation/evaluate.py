@@ -67,7 +67,7 @@ def evaluate(
         curve: radii, in [0, 1] pixel scale, at which the first attack (scaled) is run for the accuracy-against-eps curve.
         curve_examples: how many examples the curve is measured on, drawn at random; the first of data that have no length.
         seed: of all randomness.
-        batch_size: images attacked together.
+        batch_size: images attacked together, and half as many once the memory is too small.
         workers: processes that load images; 0 for data held in memory.
         name: of the evaluation, in reports.
         folder: where each batch's chunk of the ledger is kept until ``Evaluation.save`` into it, so that the same call after an
@@ -136,7 +136,7 @@ def evaluate(
         **summarize(runs, columns, seconds, classes, images_kept=keeps_all),
         cache_key=cache_key if partial else None,
         seed=seed,
-        batch_size=batch_size,
+        batch_size=how.together,
         precision=str(columns["gallery/x"].dtype),
     )
     return Evaluation(record, columns)

@@ -157,3 +157,12 @@ def test_images_and_weights_of_two_precisions_are_named() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     with pytest.raises(lp.InputError, match=r"; convert the images \(torch.float64\) or the weights \(torch.float32\)$"):
         check_accepts("model", network, X.double())
+
+
+def test_too_little_memory_is_not_a_network_for_other_images() -> None:
+    class Full(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        check_accepts("model", Full(), torch.zeros(1, 1, 8, 8))

@@ -98,8 +98,9 @@ def _verify(arguments: Namespace, out: Path, folder: Path) -> None:
     evaluation = Evaluation.load(folder)
     arguments.checkpoint = arguments.checkpoint or evaluation.record.checkpoint
     arguments.examples = evaluation.record.examples
+    arguments.batch_size = None if arguments.batch_size == "auto" else arguments.batch_size  # forward passes of the usual ones fit
     task = load_task(arguments, device_of(arguments.device))
-    verification = verify(task.model, task.test, evaluation, folder / "adversarial", batch_size=arguments.batch_size or 256)
+    verification = verify(task.model, task.test, evaluation, folder / "adversarial", batch_size=task.batch_size)
     print_rows(COLUMNS, verification.rows())
     console.print(f"Wrote {verification.save(folder)}")
     if not verification.holds:
