@@ -46,6 +46,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "name": {"type": str},
     "norm": {"type": str | None, "default": None, "help": "of the radius: linf or l2 (default: the recipe's, or linf)"},
     "out": {"type": Path | None, "default": None},
+    "processes": {
+        "type": int | Literal["auto"],
+        "default": "auto",
+        "metavar": "N|auto",
+        "help": "on a CPU: processes that share the images; auto: one a core if the network is small and there is much to do, else one",
+    },
     "scale": {"type": str | None, "default": None, "help": "a smaller version of the recipe, where it has one: smoke, cpu"},
     "seed": {"type": int, "default": 0, "help": "of the attacks' randomness"},
     "tracker": {
@@ -108,7 +114,7 @@ def device_of(name: str) -> torch.device:
 
 def check_options(arguments: Namespace) -> None:
     """Refuse values of a task's options that no command accepts."""
-    for option, least in (("examples", 1), ("batch_size", 1), ("jobs", 1), ("seed", 0)):
+    for option, least in (("examples", 1), ("batch_size", 1), ("processes", 1), ("jobs", 1), ("seed", 0)):
         value = arguments.get(option)
         if isinstance(value, int) and value < least:
             raise InputError(f"{spelled(option)} must be at least {least}, not {value}")

@@ -50,7 +50,9 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], int | None], Names
         with refusals():
             if hasattr(command, "expand") and arguments[:1] not in (["-h"], ["--help"]):
                 arguments = command.expand(arguments)  # `train` puts its recipe's settings before the overrides
-            return command.run, parse_known(parser, arguments)
+            parsed = parse_known(parser, arguments)
+            parsed.command_line = list(argv)
+            return command.run, parsed
     except InputError as error:
         key, colon, reason = str(error).partition(": ")
         option = next((option for option in given if option[2:].replace("-", "_") == key), key)  # as it was given

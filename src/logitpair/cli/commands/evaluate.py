@@ -6,7 +6,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.gate import Gate
 from logitpair.cli.options import add_options, check_options, device_of, refuse_given
-from logitpair.cli.task import add_task, joined, load_task, parse_sources, results_folder
+from logitpair.cli.task import add_task, joined, load_task, parse_sources, results_folder, shared
 from logitpair.errors import InputError
 from logitpair.storage.result_files import read_record
 from logitpair.storage.results import EvaluationResults
@@ -67,12 +67,13 @@ def _evaluate(arguments: Namespace, out: Path) -> Path | None:
     trackers = named(arguments.tracker or ()) if is_main_process() else ()
     folder = out / "evaluation" / arguments.name
     sources = parse_sources(arguments.source)
-    with joined(arguments) as world:
-        if arguments.verify:
+    if arguments.verify:
+        with joined(arguments) as world:
             if world.is_main:
                 _verify(arguments, out, folder)
-            return None
-        evaluation = load_task(arguments, world.device).evaluate(
+        return None
+    with shared(arguments) as (task, world):
+        evaluation = task.evaluate(
             folder, sources=sources, seed=arguments.seed or 0, keep_adversarial=arguments.keep_adversarial, world=world
         )
         if not world.is_main:
