@@ -29,6 +29,7 @@ COMMANDS = {
     "push": "put a run's network on the Hugging Face hub, with a card of how robust it is",
     "sweep": "train and evaluate a recipe at every point of a grid of settings; the same command again resumes",
     "reproduce": "the paper's tables and figures, beside the paper's own numbers; the same command again resumes",
+    "bench": "how fast attacks are on this machine: ours, other libraries' and the network alone",
     "plan": "what training by a recipe will cost: operations, memory and hours on given GPUs",
 }
 
