@@ -28,6 +28,7 @@ from logitpair.cli.main import main
         (["--batch-size", "0"], "--batch-size must be at least 1, not 0"),
         (["--batch-size", "all"], "--batch-size: expected a whole number or auto, not 'all'"),
         (["--processes", "0"], "--processes must be at least 1, not 0"),
+        (["--verify", "--processes", "2"], "--processes goes with attacking"),
         (["--device", "tpu"], "--device"),
         (["--seed", "x"], "seed"),
     ],

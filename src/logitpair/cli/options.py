@@ -47,10 +47,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "norm": {"type": str | None, "default": None, "help": "of the radius: linf or l2 (default: the recipe's, or linf)"},
     "out": {"type": Path | None, "default": None},
     "processes": {
-        "type": int | Literal["auto"],
-        "default": "auto",
+        "type": int | Literal["auto"] | None,
+        "default": None,
         "metavar": "N|auto",
-        "help": "on a CPU: processes that share the images; auto: one a core if the network is small and there is much to do, else one",
+        "help": "on a CPU: processes that share the images; auto (default): one a core if the network is small and there is much to do",
     },
     "scale": {"type": str | None, "default": None, "help": "a smaller version of the recipe, where it has one: smoke, cpu"},
     "seed": {"type": int, "default": 0, "help": "of the attacks' randomness"},

@@ -112,7 +112,7 @@ def shared(arguments: Namespace) -> Generator[tuple[EvaluationTask, World]]:
         task = load_task(arguments, world.device)
         usual = arguments.get("budget", 0) / 10  # that an audit takes of its budget
         passes = usual or sum(getattr(attack, "steps", 1) * getattr(attack, "restarts", 1) for attack in task.attacks.values())
-        number = how_many(arguments.processes, task, passes, world)
+        number = how_many(arguments.processes or "auto", task, passes, world)
         with together(arguments.command_line, number, TIMEOUT) if number > 1 else contextlib.nullcontext(world) as world:
             yield task, world
 

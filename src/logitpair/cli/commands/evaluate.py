@@ -11,7 +11,7 @@ from logitpair.errors import InputError
 from logitpair.storage.result_files import read_record
 from logitpair.storage.results import EvaluationResults
 
-OF_ATTACKING = ("source", "attacks", "examples", "seed", "keep_adversarial", "tracker", "fail_under", "json", "junit")
+OF_ATTACKING = ("source", "attacks", "examples", "processes", "seed", "keep_adversarial", "tracker", "fail_under", "json", "junit")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
