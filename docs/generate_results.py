@@ -75,11 +75,19 @@ Rules that the numbers follow:
 - An adversarial example counts only after a fresh float32 forward in eval mode, and only if it is finite, within `eps` and within [0, 1];
   otherwise the unperturbed image is scored in its place.
 - An image whose logits are not finite counts as misclassified.
+- Within a radius of the curve an image is broken if it is within any smaller one, and is then not attacked again.
+- With `--worst-case-only` a white-box attack searches only the images that no attack before it broke. What is left of all is as without
+  it; what an attack alone would leave is not known, and is nowhere.
+- Forward passes are counted where they happen: the logits of the unperturbed images are computed once for all attacks on a network, and
+  counted for none of them where they are those of the clean accuracy.
 - Randomness belongs to the example (its position in the data), the setting, the attack's name and the seed.
 
 ## evaluation/NAME/ledger.npz
 
-NumPy arrays, loadable without pickle. One row per example, in the data's order; `<setting>` is `white_box` or the name of a source.
+NumPy arrays, loadable without pickle. One row per example, in the data's order; `<setting>` is `white_box` or the name of a source. With
+`--worst-case-only` of a white-box attack itself there is only what it cost. What all of them found together, for each example the image
+that was the first to break it, is there as that of an attack `union`: `prediction`, `distance`, `gallery/white_box/union`, and `top5`
+where every attack searches to its last step.
 
 | key | shape and type | what it is |
 |---|---|---|
@@ -91,9 +99,9 @@ NumPy arrays, loadable without pickle. One row per example, in the data's order;
 | `<setting>/<attack>/distance` | `[examples]` float32 | between the image and what was scored in its place |
 | `<setting>/<attack>/gradients`, `/forwards` | `[examples]` float64 | forward-and-backward passes, and forward passes alone, spent on the image |
 | `white_box/<attack>/restart`, `/step` | `[examples]` int64 | where the attack broke it: the restart, from 0, and the gradient steps taken in it; -1 for an image that was not broken, or by an attack that cannot tell |
-| `first/attack` | `[examples]` int64 | number, in the order of `attacks`, of the first white-box attack that broke it; -1: still correct, -2: misclassified without any attack |
+| `first/attack` | `[examples]` int64 | number, in the order of `attacks` (or `in_turn`), of the first white-box attack that broke it; -1: still correct, -2: misclassified without any attack |
 | `first/restart`, `first/step` | `[examples]` int64 | the same attack's restart and step |
-| `curve/<eps>/...` | likewise | the first attack at that radius of the curve; examples it was not tried on keep their clean prediction |
+| `curve/<eps>/...` | likewise | the first attack at that radius of the curve; examples it was not tried on keep their clean prediction, and those that a smaller radius broke the image found there, for no further cost; no `top5` |
 | `gallery/x` | `[up to 12, channels, height, width]` float32 | the first images |
 | `gallery/white_box/<attack>` | likewise | what the white-box attack made of them |
 

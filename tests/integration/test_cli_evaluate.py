@@ -50,6 +50,14 @@ def test_evaluate_takes_attacks_by_name(tmp_path: Path, capsys: pytest.CaptureFi
     assert set(results["attacks"]) == set(lp.attacks.paper_suite(eps=0.1, step_size=0.1, steps=1))
     sizes = results["attacks"]["pgd_ll"]["parameters"]["init_args"]
     assert (sizes["threat"]["init_args"]["eps"], sizes["steps"]) == (0.2, 40), "those of the recipe's attack"
+    assert main(["evaluate", run, "--examples", "5", "--attacks", "paper", "--name", "only", "--worst-case-only", "--json"]) == 0
+    only = json.loads(capsys.readouterr().out)
+    assert set(only["in_turn"]) == set(results["attacks"])
+    assert only["white_box_union"]["correct"] == results["white_box_union"]["correct"]
+    assert main(["report", run, "--out", str(tmp_path / "page.html")]) == 0
+    refused = failing(capsys, "evaluate", run, "--examples", "5", "--attacks", "paper", "--name", "paper", "--worst-case-only")
+    assert "holds an evaluation with what each attack leaves alone, which this one is without; give another --name" in refused
+    assert "--worst-case-only goes with attacking" in failing(capsys, "evaluate", run, "--name", "only", "--verify", "--worst-case-only")
     assert "--attacks: 'pgd': no such attack; accepted" in failing(capsys, "evaluate", run, "--attacks", "pgd")
     settings = {"threat": {"eps": 0.1}, "step_size": 0.1, "steps": 1, "loss": "os.system"}
     (tmp_path / "mine.yaml").write_text(json.dumps({"mine": {"class_path": "logitpair.attacks.PGD", "init_args": settings}}))

@@ -132,7 +132,7 @@ def test_a_run_that_diverges_leaves_the_others(reproduced: Path, tmp_path: Path)
     done = forked_sweeps.start_reproduction(tmp_path, {"figure": target}, "figure", *OPTIONS, str(reproduced)).wait()
     assert done.code == 3, done.stderr
     (line,) = done.stderr.splitlines()
-    assert line.startswith("logitpair: error: 1 of 2 runs failed: digits-plain/smoke/optimizer.lr=1e+30/seed-0: step")
+    assert line.startswith("logitpair: error: 1 of 4 steps failed: digits-plain/smoke/optimizer.lr=1e+30/seed-0: train: step")
     assert "not finite" not in done.stdout, "why is said once"
     text = (reproduced / "smoke" / "figure.md").read_text()
     assert "| diverging | – | – | – | not run |" in text  # noqa: RUF001

@@ -152,8 +152,8 @@ FAULTS = (
     Fault(
         "evaluation/attack_run.py",
         "success is taken on the attack's word",
-        "x_adv[rows[inside]] = found.x_adv[inside]",
-        "x_adv[rows] = found.x_adv",
+        "torch.where(inside[:, None, None, None], found.x_adv, clean)",
+        "found.x_adv",
     ),
     Fault(
         "evaluation/attack_run.py",
@@ -164,8 +164,20 @@ FAULTS = (
     Fault(
         "evaluation/attack_run.py",
         "an image wrong without an attack may become right by one",
-        "correct = batch.correct & Correctness.of(logits, batch.y)",
-        "correct = Correctness.of(logits, batch.y)",
+        "correct=batch.correct & Correctness.of(logits, batch.y)",
+        "correct=Correctness.of(logits, batch.y)",
+    ),
+    Fault(
+        "evaluation/attack_run.py",
+        "attacks in turn search all images",
+        "found if run.in_turn else batch",
+        "batch",
+    ),
+    Fault(
+        "evaluation/attack_run.py",
+        "remembered logits are counted as passes",
+        "(network.recalled - recalled)",
+        "0",
     ),
     Fault(
         "evaluation/aggregate.py",

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
+from logitpair.attacks.cpu_kernels import CPUKernels
 from logitpair.errors import InputError
 from logitpair.losses import Labels as Labels, Logits
 from logitpair.models.inference import Images as Images, frozen_eval
@@ -77,7 +78,7 @@ class Attack(ABC):
 
     def find_unchecked(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> AttackResult:
         """``find`` where the caller has checked model, images and labels, as evaluation, audit and training have."""
-        with torch.inference_mode(False), frozen_eval(model):
+        with torch.inference_mode(False), frozen_eval(model), CPUKernels():
             x, y = (part.clone() if part.is_inference() else part.detach() for part in (x, y))
             counted = QueryCounter(model)
             found = self.search(counted, x, y, generator) if len(x) else x.clone()

@@ -70,7 +70,7 @@ def judged(record: AuditResults | CertificateResults | EvaluationResults) -> tup
         return "robust accuracy", record.robust_accuracy
     if isinstance(record, CertificateResults):
         return "certified accuracy", record.certified
-    return "white-box worst case", record.white_box
+    return ("white-box worst case", record.white_box) if record.white_box else ("white box, any attack", record.white_box_union)
 
 
 def shortfall(accuracy: Accuracy, fail_under: float | None) -> str:

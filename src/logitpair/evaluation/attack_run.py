@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from logitpair.attacks import Attack, AttackResult, Unperturbed
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
+from logitpair.evaluation.recall import Recall
 from logitpair.evaluation.resumable import Chunk
 from logitpair.models.inference import logits_in_eval, predict
 from logitpair.rng import ExampleStreams, derive_seed
@@ -50,14 +51,24 @@ class Correctness:
 
 
 @dataclass(frozen=True)
-class CleanBatch:
-    """Images and labels, their positions in the data, and how the model classifies them unperturbed."""
+class Batch:
+    """Images and labels, their positions in the data, and the model's logits on the images; with what was found so far.
+
+    That is in the beginning the images themselves, and for a run that searches on what others left what they found.
+    """
 
     x: Tensor
     y: Tensor
     position: Tensor
+    logits: Tensor
+    x_adv: Tensor
     prediction: Tensor
     correct: Correctness
+
+    @classmethod
+    def clean(cls, x: Tensor, y: Tensor, position: Tensor, logits: Tensor) -> Batch:
+        """Before any attack; the logits are finite."""
+        return cls(x, y, position, logits, x, logits.argmax(1), Correctness.of(logits, y))
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,8 @@ class AttackRun:
     seed: int  # of its random numbers, with each example's position
     data: str | None = None  # the fingerprint of the examples, if known
     examples: tuple[int, ...] | None = None  # positions of those that are attacked; None for all
+    in_turn: bool = False  # whether it searches only what the runs of its setting before it left
+    tells_top5: bool = True  # whether top-5 is asked for, and attacked to the end where the attack does not stop early
 
     @property
     def column(self) -> str:
@@ -102,30 +115,26 @@ class AttackRun:
             "version": version("logitpair"),
         }
 
-    def run(self, model: nn.Module, batch: CleanBatch, images: AdversarialImages | None) -> Chunk:
-        """Attack the batch, verify on ``model`` by a fresh forward, and return the columns."""
+    def run(self, model: nn.Module, batch: Batch, network: Recall, images: AdversarialImages | None) -> tuple[Batch, Chunk]:
+        """Attack the batch, verify on ``model`` by a fresh forward, and return what is found by now, and the columns."""
         began = time.perf_counter()
         rows = self.attackable(batch)
-        clean = batch.x[rows]
-        found = self.find(clean, batch.y[rows], batch.position[rows.cpu()], images)
-        inside = self.attack.threat.contains(found.x_adv, clean)
-        x_adv = batch.x.clone()
-        x_adv[rows[inside]] = found.x_adv[inside]  # an image outside the threat model counts as unperturbed
-        logits = logits_in_eval(model, x_adv)
-        if x_adv.is_cuda:
-            torch.cuda.synchronize(x_adv.device)
+        found = self.find(network.on(rows), batch.x[rows], batch.y[rows], batch.position[rows.cpu()], images)
+        left = self.verified(model, batch, rows, found)
+        if batch.x.is_cuda:
+            torch.cuda.synchronize(batch.x.device)
         seconds = time.perf_counter() - began
-        columns = {f"{self.column}/{name}": values for name, values in self.columns(batch, rows, found, x_adv, logits).items()}
+        columns = {f"{self.column}/{name}": values for name, values in self.columns(batch, rows, found, left).items()}
         if self.setting == WHITE_BOX:
-            columns[f"gallery/{self.column}"] = gallery(x_adv, batch.position)
-        return {**columns, f"{FACTS}seconds/{self.column}": seconds}
+            columns[f"gallery/{self.column}"] = gallery(left.x_adv, batch.position)
+        return left, {**columns, f"{FACTS}seconds/{self.column}": seconds}
 
-    def attackable(self, batch: CleanBatch) -> Tensor:
+    def attackable(self, batch: Batch) -> Tensor:
         """Rows of the batch that are attacked: those still correct; all where the network is a source, which does not classify for them."""
         attacked = batch.correct.top1
         if not self.is_white_box:
             attacked = torch.ones_like(attacked)
-        elif not self.stops_early and batch.correct.top5 is not None:
+        elif self.tells_top5 and not self.stops_early and batch.correct.top5 is not None:
             attacked = attacked | batch.correct.top5
         if self.examples is not None:
             attacked = attacked & torch.isin(batch.position, torch.tensor(self.examples)).to(attacked.device)
@@ -135,32 +144,46 @@ class AttackRun:
         """The rows of its columns of so many examples that belong to those that are attacked."""
         return [row for row in (range(examples) if self.examples is None else self.examples) if row < examples]
 
-    def find(self, x: Tensor, y: Tensor, position: Tensor, images: AdversarialImages | None) -> AttackResult:
+    def find(self, network: Recall, x: Tensor, y: Tensor, position: Tensor, images: AdversarialImages | None) -> AttackResult:
         """What the attack finds for these examples, each with random numbers of its own, or what was kept of it."""
         if images and not self.is_white_box and (kept := images.read(self.cache_key, self.attack.threat, x, y, position)):
             return kept
+        recalled = network.recalled
         try:
-            found = self.attack.find_unchecked(self.network, x, y, ExampleStreams(self.seed, position))
+            found = self.attack.find_unchecked(network, x, y, ExampleStreams(self.seed, position))
         except InputError as error:
             raise InputError(f"attacks: {self.name}: {error}") from error
+        found = replace(found, forwards=(found.forwards - (network.recalled - recalled)).clamp(min=0))  # these cost nothing
         if images and self.setting != CURVE and not (self.is_white_box and images.sources_only):
             images.write(self.cache_key, x, y, position, found)
         return found
 
-    def columns(self, batch: CleanBatch, rows: Tensor, found: AttackResult, x_adv: Tensor, logits: Tensor) -> dict[str, Tensor]:
-        """The ledger's columns of the batch, of which ``rows`` were attacked, by the logits of ``x_adv``."""
-        correct = batch.correct & Correctness.of(logits, batch.y)  # misclassified when clean counts as broken, whatever the attack did
-        prediction = torch.where(batch.correct.top1, predict(logits), batch.prediction)
+    def verified(self, model: nn.Module, batch: Batch, rows: Tensor, found: AttackResult) -> Batch:
+        """What is found by now, with what the attack ``found`` for these ``rows``: in the threat model, and by a fresh forward."""
+        clean, was = batch.x[rows], batch.correct.top1
+        inside = self.attack.threat.contains(found.x_adv, clean)
+        x_adv = torch.where(inside[:, None, None, None], found.x_adv, clean)  # an image outside the threat model counts as unperturbed
+        logits = batch.logits.index_put((rows,), logits_in_eval(model, x_adv)) if len(rows) else batch.logits
+        broken_before = (~was & (batch.logits.argmax(1) == batch.y))[rows, None, None, None]
+        return replace(
+            batch,
+            x_adv=batch.x_adv.index_put((rows,), torch.where(broken_before, batch.x_adv[rows], x_adv)),
+            prediction=torch.where(was, predict(logits), batch.prediction),
+            correct=batch.correct & Correctness.of(logits, batch.y),  # misclassified when clean counts as broken, whatever the attack did
+        )
+
+    def columns(self, batch: Batch, rows: Tensor, found: AttackResult, left: Batch) -> dict[str, Tensor]:
+        """The ledger's columns of the batch, of which ``rows`` were attacked and came to what is ``left``."""
 
         def on_all(values: Tensor, others: float) -> Tensor:
-            return torch.full((len(x_adv),), others, dtype=values.dtype, device=x_adv.device).index_put((rows,), values)
+            return torch.full((len(batch.y),), others, dtype=values.dtype, device=batch.y.device).index_put((rows,), values)
 
-        columns = {"prediction": prediction, "distance": self.attack.threat.distance(x_adv, batch.x)}
+        columns = {"prediction": left.prediction, "distance": self.attack.threat.distance(left.x_adv, batch.x)}
         columns |= {name: on_all(getattr(found, name).double(), 0) for name in ("gradients", "forwards")}
-        if correct.top5 is not None:
-            columns["top5"] = correct.top5
+        if self.tells_top5 and left.correct.top5 is not None:
+            columns["top5"] = left.correct.top5
         if self.is_white_box:  # restart and step of a source's images say nothing about the model
-            broken = batch.correct.top1 & (prediction != batch.y)
+            broken = batch.correct.top1 & (left.prediction != batch.y)
             columns |= {name: on_all(getattr(found, name), UNKNOWN).where(broken, UNKNOWN) for name in ("restart", "step")}
         return columns
 
@@ -173,8 +196,12 @@ def plan(
     curve_examples: tuple[int, ...] | None,
     seed: int,
     data: str | None,
+    worst_case_only: bool,
 ) -> list[AttackRun]:
-    """Every attack on the model and on every source, and the first one at each radius of the curve, on the examples at these positions."""
+    """Every attack on the model and on every source, and the first one at each radius of the curve, on the examples at these positions.
+
+    What is broken within a radius is broken within every larger one, by the same image, and not attacked there.
+    """
     if not attacks:
         raise InputError("attacks is empty; it must name at least one attack")
     for eps in curve:
@@ -188,9 +215,14 @@ def plan(
         for name, one in attacks.items():
             one = one if setting == WHITE_BOX else one.without_early_stop()
             runs.append(AttackRun(setting, name, network, weights, one, derive_seed(seed, setting, name), data))
-    for eps in curve:
+    if worst_case_only:
+        white_box = [run for run in runs if run.setting == WHITE_BOX]
+        tells_top5 = not any(run.stops_early for run in white_box)  # or those stopped would be searched on for it
+        runs[: len(white_box)] = [replace(run, in_turn=True, tells_top5=tells_top5) for run in white_box]
+    for eps in sorted(curve):
         scaled = attack.scaled(eps / attack.threat.eps) if eps else Unperturbed()
-        runs.append(AttackRun(CURVE, repr(float(eps)), model, runs[0].weights, scaled, runs[0].seed, data, curve_examples))
+        of_radius = AttackRun(CURVE, repr(float(eps)), model, runs[0].weights, scaled, runs[0].seed, data, curve_examples)
+        runs.append(replace(of_radius, in_turn=True, tells_top5=False))
     return runs
 
 
@@ -209,11 +241,15 @@ def attack_batch(
     check_labels(y, logits.shape[1])
     if not bool(torch.isfinite(logits).all()):
         raise InputError(f"model: logits of {int((~torch.isfinite(logits).all(1)).sum())} of {len(x)} images are not finite")
-    batch = CleanBatch(x, y, position, logits.argmax(1), Correctness.of(logits, y))
+    batch = Batch.clean(x, y, position, logits)
     chunk: dict[str, Tensor | float] = {"y": y, "clean/prediction": batch.prediction}
     if batch.correct.top5 is not None:
         chunk["clean/top5"] = batch.correct.top5
     chunk |= {"gallery/x": gallery(x, position), f"{FACTS}classes": logits.shape[1]}
+    networks = {run.setting: Recall(run.network, x, logits if run.is_white_box else None) for run in runs}
+    left = dict.fromkeys(networks, batch)  # for runs in turn
     for run in runs:
-        chunk |= run.run(model, batch, images)
+        found, columns = run.run(model, left[run.setting], networks[run.setting], images)
+        chunk |= columns
+        left[run.setting] = found if run.in_turn else batch
     return chunk

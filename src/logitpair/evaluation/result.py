@@ -84,7 +84,8 @@ class Evaluation(Recorded[EvaluationResults]):
         record: the content of ``results.json``; its fields are described in ``docs/results.md``. Accuracies are fractions.
         ledger: arrays with one row an example: ``y``, ``clean/prediction``, ``<setting>/<attack>/prediction`` and ``/distance``,
             where the setting is ``white_box`` or a source's name; besides them the first few examples'
-            images, ``gallery/x`` and ``gallery/white_box/<attack>``.
+            images, ``gallery/x`` and ``gallery/white_box/<attack>``. With ``worst_case_only`` the white box has one ``<attack>``, which is
+            ``union``: the images that were the first to break theirs.
     """
 
     kind = EvaluationResults
@@ -95,7 +96,10 @@ class Evaluation(Recorded[EvaluationResults]):
         record = self.record
         rows = [_row("clean", "-", record.clean)]
         rows += [_row("white box", name, attack) for name, attack in record.attacks.items()]
-        rows += [_row("white box, worst", record.white_box.attack, record.white_box)]
+        rows += [
+            ("white box, in turn", f"{name}: broke {each.broken} of {each.attacked}", *["-"] * 4) for name, each in record.in_turn.items()
+        ]
+        rows += [_row("white box, worst", record.white_box.attack, record.white_box)] if record.white_box else []
         rows += [_row("white box, any attack", "union", record.white_box_union)]
         for source, suite in record.black_box.items():
             rows += [_row(f"black box from {source}", name, attack) for name, attack in suite.attacks.items()]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from logitpair.data import Data, batches, select
 from logitpair.errors import InputError
@@ -22,10 +22,11 @@ from logitpair.runtime.progress import Progress
 from logitpair.storage.ledger import POSITION, Columns
 from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.result_files import write_record
-from logitpair.storage.results import SCHEMA, AttackAccuracy, VerificationResults, VerifiedAttack
+from logitpair.storage.results import SCHEMA, UNION, AttackAccuracy, AttackInTurn, VerificationResults, VerifiedAttack
 from logitpair.threat import Threat
 from logitpair.validate import whole
 
+Kept = tuple[Threat, Iterable[Columns]]  # the images of one attack and the threat model that they lie in
 COLUMNS = ("threat", "attack", "recorded %", "again %", "8 bits %", "differing", "outside")
 
 
@@ -85,7 +86,9 @@ def verify(
     whole("batch_size", batch_size, 1)
     record, store = evaluation.record, AdversarialImages(Path(adversarial))
     settings = {WHITE_BOX: record.attacks, **{source: suite.attacks for source, suite in record.black_box.items()}}
-    kept = [(setting, name, attack) for setting, attacks in settings.items() for name, attack in attacks.items() if attack.images]
+    each = [(setting, name, {name: attack}) for setting, attacks in settings.items() for name, attack in attacks.items()]
+    each += [(WHITE_BOX, UNION, record.in_turn)] if record.in_turn else []
+    kept = [entry for entry in each if all(attack.images for attack in entry[2].values())]
     if not kept:
         raise InputError(f"'{adversarial}': this evaluation kept no adversarial images; evaluate again with --keep-adversarial")
     weights = weights_of(model)
@@ -98,14 +101,14 @@ def verify(
     with frozen_eval(model), torch.no_grad(), full_precision(device_of(model)), bar:
         verifier = _Verifier(model, data, evaluation, batch_size)
         clean = verifier.clean()
-        for setting, name, attack in kept:
-            images = store.chunks(attack.images.folder) if attack.images else ()
-            verified.append(verifier.attack(setting, name, _threat_of(name, attack), images, clean))
+        for setting, name, attacks in kept:
+            images = [(_threat_of(one, attack), store.chunks(attack.images.folder)) for one, attack in attacks.items() if attack.images]
+            verified.append(verifier.attack(setting, name, images, clean))
             bar.advance(record.examples)
     return Verification(tuple(verified), weights)
 
 
-def _threat_of(name: str, attack: AttackAccuracy) -> Threat:
+def _threat_of(name: str, attack: AttackAccuracy | AttackInTurn) -> Threat:
     """The threat model that an attack was recorded with."""
     settings = attack.parameters["init_args"]["threat"]
     try:
@@ -131,32 +134,25 @@ class _Verifier:
             raise InputError("data: not what was evaluated; its labels are of other examples")
         return np.concatenate([correct for _, correct in found])
 
-    def attack(self, setting: str, name: str, threat: Threat, chunks: Iterable[Columns], clean: NDArray[np.bool_]) -> VerifiedAttack:
-        """One attack's images tried again; an example without an image counts as it does unperturbed (``clean``)."""
+    def attack(self, setting: str, name: str, kept: Iterable[Kept], clean: NDArray[np.bool_]) -> VerifiedAttack:
+        """The images of an attack, or of several together, tried again; an example without any counts as unperturbed (``clean``)."""
         ledger = self.evaluation.ledger
         recorded = ledger[f"{setting}/{name}/prediction"] == ledger["y"]
-        again, eight_bit, seen, outside = clean.copy(), clean.copy(), np.zeros(len(clean), dtype=bool), 0
-        for chunk in chunks:
-            if (chunk[POSITION] >= len(recorded)).any():
-                raise InputError(f"adversarial images of '{name}' are of more examples than the evaluation has")
-            fresh = ~seen[chunk[POSITION]]  # after an interruption an example may have been kept twice
-            position, images = chunk[POSITION][fresh], torch.from_numpy(chunk["x_adv"][fresh])
-            seen[position] = True
-            start = 0
-            for x, y in batches(select(self.data, position.tolist()), self.batch_size, device_of(self.model)) if len(position) else ():
-                rows = slice(start, start + len(x))
-                start += len(x)
-                x_adv = images[rows].to(x)
-                if x_adv.shape != x.shape:
-                    raise InputError(f"data: not what was evaluated; the images of '{name}' are of other examples")
-                inside = threat.contains(x_adv, x)
-                outside += int((~inside).sum())
-                x_adv = torch.where(inside[:, None, None, None], x_adv, x)
-                rounded = threat.eight_bit(x_adv, x)  # of an image between multiples of 1/255 it may lie outside
-                rounded = torch.where(threat.contains(rounded, x)[:, None, None, None], rounded, x)
-                again[position[rows]] &= self.correct(x_adv, y)
-                eight_bit[position[rows]] &= self.correct(rounded, y)
-        missing = int((recorded & ~seen).sum())
+        again, eight_bit, complete, outside = clean.copy(), clean.copy(), np.ones(len(clean), dtype=bool), 0
+        for threat, chunks in kept:
+            seen = np.zeros(len(clean), dtype=bool)
+            for chunk in chunks:
+                if (chunk[POSITION] >= len(recorded)).any():
+                    raise InputError(f"adversarial images of '{name}' are of more examples than the evaluation has")
+                fresh = ~seen[chunk[POSITION]]  # after an interruption an example may have been kept twice
+                position, images = chunk[POSITION][fresh], torch.from_numpy(chunk["x_adv"][fresh])
+                seen[position] = True
+                as_kept, rounded, beyond = self.tried(name, threat, position, images)
+                again[position] &= as_kept
+                eight_bit[position] &= rounded
+                outside += beyond
+            complete &= seen
+        missing = int((recorded & ~complete).sum())
         if missing:
             raise InputError(f"adversarial images of '{name}' are missing for {missing} examples; evaluate again")
         return VerifiedAttack(
@@ -169,6 +165,25 @@ class _Verifier:
             differing=int((again != recorded).sum()),
             outside=outside,
         )
+
+    def tried(
+        self, name: str, threat: Threat, position: NDArray[np.int64], images: Tensor
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
+        """Which of these images are classified right as they are and rounded to 8 bits, and how many lie outside the threat model."""
+        again, eight_bit, start, outside = np.zeros(len(position), bool), np.zeros(len(position), bool), 0, 0
+        for x, y in batches(select(self.data, position.tolist()), self.batch_size, device_of(self.model)) if len(position) else ():
+            rows = slice(start, start + len(x))
+            start += len(x)
+            x_adv = images[rows].to(x)
+            if x_adv.shape != x.shape:
+                raise InputError(f"data: not what was evaluated; the images of '{name}' are of other examples")
+            inside = threat.contains(x_adv, x)
+            outside += int((~inside).sum())
+            x_adv = torch.where(inside[:, None, None, None], x_adv, x)
+            rounded = threat.eight_bit(x_adv, x)  # of an image between multiples of 1/255 it may lie outside
+            rounded = torch.where(threat.contains(rounded, x)[:, None, None, None], rounded, x)
+            again[rows], eight_bit[rows] = self.correct(x_adv, y), self.correct(rounded, y)
+        return again, eight_bit, outside
 
     def correct(self, x: torch.Tensor, y: torch.Tensor) -> NDArray[np.bool_]:
         """Which of these images are classified right."""

@@ -105,13 +105,30 @@ def count_logits(model: nn.Module, image: Tensor) -> int:
     Raises:
         InputError: if it does not take such images, one or several at a time, or returns no logits.
     """
-    image = image.to(device_of(model)).contiguous()
-    image = image.float() / 255 if image.dtype == torch.uint8 else image
-    _user_logits(model, image[None])
-    logits = _user_logits(model, torch.stack([image, image]))  # attacks run on the active examples alone: batches of any size
+    x = _one(model, image)
+    _user_logits(model, x)
+    logits = _user_logits(model, torch.cat([x, x]))  # attacks run on the active examples alone: batches of any size
     if not torch.isfinite(logits).all():
         raise InputError("--model: returns logits that are not finite; are these its weights, and is this its normalisation?")
     return logits.shape[1]
+
+
+def to_channels_last(model: nn.Module, image: Tensor) -> nn.Module:
+    """The model with its weights in ``channels_last``, in which convolutions are quicker, or as it was where it then does not run.
+
+    One that lays out activations anew by ``view`` may not. ``image`` is as of ``count_logits``, which has accepted it.
+    """
+    try:
+        _user_logits(model.to(memory_format=torch.channels_last), _one(model, image))  # type: ignore[call-overload]
+    except (InputError, RuntimeError):
+        model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return model
+
+
+def _one(model: nn.Module, image: Tensor) -> Images:
+    """The image as a batch of one, in [0, 1] and where the model's weights lie."""
+    image = image.to(device_of(model)).contiguous()[None]
+    return image.float() / 255 if image.dtype == torch.uint8 else image
 
 
 def _user_logits(model: nn.Module, x: Images) -> Tensor:

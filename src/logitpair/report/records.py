@@ -64,7 +64,7 @@ def load_run(folder: Path) -> Run:
         if not (folder / CONFIG).is_file():
             raise no_run(folder, "holds no evaluation, no audit and no metrics")
         raise InputError(f"RUN: '{folder}' holds no evaluation, no audit and no metrics; run `logitpair evaluate {folder}` first")
-    evaluations.sort(key=lambda pair: (pair[0].name != "test", -pair[0].examples, pair[0].white_box.top1, pair[0].name))
+    evaluations.sort(key=lambda pair: (pair[0].name != "test", -pair[0].examples, pair[0].worst_case.top1, pair[0].name))
     audit, audit_ledger = (audited.exists() and _read(audited, AuditResults, f"logitpair audit {folder}")) or (None, {})
     certificate, _ = (certified.exists() and _read(certified, CertificateResults, f"logitpair certify {folder}")) or (None, {})
     config = _config(folder / "config.yaml")
@@ -109,7 +109,8 @@ def _trouble(results: Results) -> str:
     if len(results.class_names) != results.classes:
         return f"{len(results.class_names)} class names for {results.classes} classes"
     if isinstance(results, EvaluationResults):
-        for worst, attacks in ((results.white_box, results.attacks), *((suite, suite.attacks) for suite in results.black_box.values())):
+        white_box = [(results.white_box, results.attacks)] if results.white_box else []
+        for worst, attacks in (*white_box, *((suite, suite.attacks) for suite in results.black_box.values())):
             if worst.attack not in attacks:
                 return f"the worst attack '{worst.attack}' is not among the attacks"
             if worst.confusion and {len(worst.confusion), *map(len, worst.confusion)} != {results.classes}:

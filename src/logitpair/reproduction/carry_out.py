@@ -1,4 +1,4 @@
-"""Carrying a plan out: run after run in processes that end with this one, by the commands of ``train``, ``evaluate`` and ``audit``."""
+"""Carrying a plan out: step after step in processes that end with this one, by the commands of ``train``, ``evaluate`` and ``audit``."""
 
 import contextlib
 import logging
@@ -30,11 +30,11 @@ def prepare(plan: Plan, device: torch.device) -> None:
 
 
 def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str, str]:
-    """Do what is left, ``jobs`` runs side by side; returns why runs failed, by their name. What needs a failed run is left out.
+    """Do what is left, ``jobs`` steps side by side; returns why steps failed, by their name. What needs a failed one is left out.
 
     Raises:
         InputError: for what a command refuses when it sees its data and its network.
-        KeyboardInterrupt: after SIGINT or SIGTERM; the runs under way are saved, and the same plan goes on.
+        KeyboardInterrupt: after SIGINT or SIGTERM; the steps under way are saved, and the same plan goes on.
     """
     refuse_torchrun("reproduce")
     prepare(plan, device)
@@ -44,14 +44,13 @@ def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str
     failed: dict[str, str] = {}
     with GracefulStop() as stop, Progress("steps", len(steps), done, unit=None) as bar:
         try:
-            for wave in plan.waves():
-                with contextlib.closing(run_all(wave, slots(jobs, device), lambda: stop.requested)) as outcomes:
-                    for name, outcome in outcomes:
-                        what = ", ".join(command[0] for command in wave[name])
-                        logger.info(f"{name}: {what} {'failed' if outcome.code else 'done'}")  # why is said at the end
-                        if outcome.code:
-                            failed[name] = outcome.message
-                        bar.advance(len(wave[name]))
+            ready = run_all(plan.ready(), slots(jobs, device), lambda: stop.requested, then=plan.ready)
+            with contextlib.closing(ready) as outcomes:
+                for name, outcome in outcomes:
+                    logger.info(f"{name} {'failed' if outcome.code else 'done'}")  # why is said at the end
+                    if outcome.code:
+                        failed[name] = outcome.message
+                    bar.advance()
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt("stopped; the same command again goes on") from error
     return failed

@@ -52,6 +52,10 @@ class Step:
     command: list[str]
     done: bool
 
+    def name(self, scale: str) -> str:
+        """What it is called among all steps."""
+        return f"{self.run.path(scale)}: {self.kind}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -121,17 +125,16 @@ class Plan:
             done = bool(trained and audit and audit.training)
             yield Step(run, "audit", self._audit(run, wanted), done)
 
-    def waves(self) -> Iterator[dict[str, Commands]]:
-        """The commands that are left, by run, in three waves, each found when those before are through: sources come first."""
-        for needs_sources in (False, True):
-            left = [step for step in self.steps() if step.kind == "train" and not step.done]
-            ready = [step for step in left if bool(step.run.static_sources) == needs_sources and self._trained(*step.run.static_sources)]
-            yield {str(step.run.path(self.scale)): [step.command] for step in ready}
-        wave: dict[str, list[list[str]]] = {}
-        for run, wanted in self.measurements.items():
-            if self._trained(run, *(source_of(run, recipe) for recipe in wanted.sources)):
-                wave[str(run.path(self.scale))] = [step.command for step in self._steps(run, wanted) if not step.done]
-        yield {name: commands for name, commands in wave.items() if commands}
+    def ready(self) -> dict[str, Commands]:
+        """The commands that are left and can begin now, each by its step's name: all that they need is trained."""
+        return {step.name(self.scale): [step.command] for step in self.steps() if not step.done and self._trained(*self._needs(step))}
+
+    def _needs(self, step: Step) -> list[Run]:
+        """The runs that have to be trained before the step."""
+        if step.kind == "train":
+            return step.run.static_sources
+        sources = self.measurements[step.run].sources if step.kind == "evaluate" else ()
+        return [step.run, *(source_of(step.run, recipe) for recipe in sources)]
 
     def _trained(self, *runs: Run) -> bool:
         return all(finished(self.folder(run), Training) for run in runs)

@@ -148,9 +148,10 @@ def accuracy(results: EvaluationResults, column: str, sources: tuple[str, ...]) 
     suites = [results.black_box[name] for name in sources if name in results.black_box]
     if setting == "black_box" and len(suites) < max(1, len(sources)):
         return None
-    found: list[Accuracy] = [results.clean] if setting == "clean" else [results.white_box] if setting == "white_box" else [*suites]
+    white_box = [results.white_box] if results.white_box else []
+    found: list[Accuracy] = [results.clean] if setting == "clean" else [*white_box] if setting == "white_box" else [*suites]
     if setting == column:
-        return min(found, key=lambda each: each.top1)
+        return min(found, key=lambda each: each.top1, default=None)
     shares = [each.top5 for each in found if each.top5 is not None]
     return of_share(min(shares), results.examples) if shares else None
 

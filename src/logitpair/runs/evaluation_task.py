@@ -19,7 +19,7 @@ from logitpair.errors import InputError
 from logitpair.evaluation.evaluate import evaluate
 from logitpair.evaluation.result import Evaluation
 from logitpair.models import read_model
-from logitpair.models.inference import count_logits, device_of
+from logitpair.models.inference import count_logits, device_of, to_channels_last
 from logitpair.runs import run_directory
 from logitpair.runs.overwrite_guard import refuse_overwriting_evaluation
 from logitpair.runtime.distributed import ALONE, World
@@ -113,7 +113,9 @@ class EvaluationTask:
             mean=network.mean,
             std=network.std,
         ).to(device)
-        test = images.test(count_logits(model, images.first()))
+        first = images.first()
+        test = images.test(count_logits(model, first))
+        model = to_channels_last(model, first)
         data = DataSet(
             name=images.name,
             split="test",
@@ -129,10 +131,17 @@ class EvaluationTask:
         return cls(model=model, test=chosen, attacks=named, batch_size=together, record=Task(network=network, data=data))
 
     def evaluate(
-        self, folder: Path, *, sources: Mapping[str, Path], seed: int = 0, keep_adversarial: bool = False, world: World = ALONE
+        self,
+        folder: Path,
+        *,
+        sources: Mapping[str, Path],
+        worst_case_only: bool = False,
+        seed: int = 0,
+        keep_adversarial: bool = False,
+        world: World = ALONE,
     ) -> Evaluation:
         """Evaluate, also on images made against the runs of ``sources``; work in progress and kept images are in ``folder``."""
-        refuse_overwriting_evaluation(folder, self, sources, keeps_images=keep_adversarial)
+        refuse_overwriting_evaluation(folder, self, sources, keeps_images=keep_adversarial, worst_case_only=worst_case_only)
         networks, known = load_sources(sources, self.model)
         evaluation = evaluate(
             self.model,
@@ -141,6 +150,7 @@ class EvaluationTask:
             sources=networks,
             curve=self.curve,
             curve_examples=self.curve_examples,
+            worst_case_only=worst_case_only,
             seed=seed,
             batch_size=self.batch_size,
             workers=self.workers,
@@ -149,7 +159,8 @@ class EvaluationTask:
             adversarial=folder / "adversarial" if keep_adversarial else None,
             world=world,
         )
-        return evaluation.with_task(msgspec.structs.replace(self.record, sources=known))
+        published = () if worst_case_only else self.record.published  # papers give the worst of the attacks, each run alone
+        return evaluation.with_task(msgspec.structs.replace(self.record, sources=known, published=published))
 
 
 def images_together(asked: BatchSize | None, usual: int, device: torch.device) -> int:

@@ -24,7 +24,9 @@ _Results = TypeVar("_Results", bound=Results)
 _InBall = TypeVar("_InBall", AuditResults, CertificateResults)
 
 
-def refuse_overwriting_evaluation(folder: Path, task: EvaluationTask, sources: Collection[str] = (), keeps_images: bool = False) -> None:
+def refuse_overwriting_evaluation(
+    folder: Path, task: EvaluationTask, sources: Collection[str] = (), keeps_images: bool = False, worst_case_only: bool = False
+) -> None:
     """Refuse a folder that holds an evaluation of more, or of another network or other images, than the ``task`` will write there."""
     before = _finished(folder, EvaluationResults, "delete the folder or give another --name or --out")
     if before is None:
@@ -37,9 +39,12 @@ def refuse_overwriting_evaluation(folder: Path, task: EvaluationTask, sources: C
     if examples is not None and before.examples > examples:
         raise InputError(f"--examples: {holds} of {before.examples:,} images, this one has {examples:,}; give another --name")
     attacks = {name: describe(attack) for name, attack in task.attacks.items()}
-    lost = [f"attack '{name}'" for name, entry in before.attacks.items() if attacks.get(name) != entry.parameters]
+    lost = [f"attack '{name}'" for name, parameters in before.parameters.items() if attacks.get(name) != parameters]
+    lost += ["what each attack leaves alone"] if worst_case_only and before.attacks else []
     lost += [f"source '{name}'" for name in before.black_box if name not in sources]
-    lost += ["--keep-adversarial"] if not keeps_images and any(entry.images for entry in before.attacks.values()) else []
+    lost += (
+        ["--keep-adversarial"] if not keeps_images and any(entry.images for entry in (before.in_turn or before.attacks).values()) else []
+    )
     if lost:
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
         raise InputError(f"--name: {holds} with {lost[0]}{more}, which this one is without; give another --name")

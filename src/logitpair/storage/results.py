@@ -8,10 +8,12 @@ is left out of the file.
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 SCHEMA = 2  # changes when a key changes its meaning or goes away
 BUDGET = 200.0  # gradients that an audit spends on an image on average, where nothing else is said
 CERTIFICATE_METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")  # in the order in which they are tried, by their cost
+UNION = "union"  # in the place of an attack's name: all of them together
 NO_CLASS = -1  # the prediction of an image whose logits are not finite
 
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -71,6 +73,18 @@ class AttackAccuracy(Accuracy, frozen=True, kw_only=True):
     images: KeptImages | None = None  #: where its adversarial images were kept
 
 
+class AttackInTurn(Record, frozen=True, kw_only=True):
+    """An attack that searched only the images that no attack before it broke; what it would have left of all is not known."""
+
+    parameters: Settings  #: the attack as a recipe writes it
+    attacked: Count  #: images classified right when clean that no attack before it broke
+    broken: Count  #: how many of these it broke
+    gradient_evaluations_per_example: Amount  #: forward-and-backward passes of single images, divided by `examples`
+    forward_evaluations_per_example: Amount  #: forward passes of single images without a gradient, divided by `examples`
+    seconds: Amount  #: spent in the attack, by all processes together
+    images: KeptImages | None = None  #: where its adversarial images were kept
+
+
 class WorstCase(Accuracy, frozen=True, kw_only=True):
     """The lowest accuracy under any attack, the paper's worst case; `top5` is the lowest of any attack."""
 
@@ -86,7 +100,7 @@ class BlackBox(WorstCase, frozen=True, kw_only=True):
 
 
 class CurvePoint(Accuracy, frozen=True, kw_only=True):
-    """An accuracy at one radius, and:"""
+    """An accuracy at one radius, where an image counts as broken if it was at any smaller one, and:"""
 
     eps: Amount  #: the radius; at 0 the unperturbed images
     attack: str  #: the first one of the suite, its steps scaled with the radius
@@ -200,13 +214,24 @@ class Results(Task, frozen=True, kw_only=True):
 class EvaluationResults(Results, frozen=True, kw_only=True, tag_field="kind", tag="evaluation"):
     """`evaluation/NAME/results.json`"""
 
-    attacks: dict[str, AttackAccuracy]  #: white box
-    white_box: WorstCase  #: the attack with the lowest accuracy
+    attacks: dict[str, AttackAccuracy]  #: white box; empty with `--worst-case-only`
+    white_box: WorstCase | None = None  #: the attack with the lowest accuracy; absent with `--worst-case-only`
     white_box_union: Accuracy  #: an example counts as correct only if it is correct under every attack
+    in_turn: dict[str, AttackInTurn] = {}  #: with `--worst-case-only`, the white box in the order of its attacks
     black_box: dict[str, BlackBox]  #: the worst case against each source
     curve: tuple[CurvePoint, ...] = ()  #: accuracy against eps
     batch_size: Count  #: images attacked together; no result depends on it
     transfer: bool = False  #: whether it is one of several networks evaluated on each other's images (`logitpair transfer`)
+
+    @property
+    def worst_case(self) -> WorstCase:
+        """The number that stands for the white box: that of the worst attack, or where none was run alone that of all, the ``union``."""
+        return self.white_box or WorstCase(**asdict(self.white_box_union), attack=UNION)
+
+    @property
+    def parameters(self) -> dict[str, Settings]:
+        """The white-box attacks as a recipe writes them, by name."""
+        return {name: attack.parameters for name, attack in (self.in_turn or self.attacks).items()}
 
 
 class Finding(Record, frozen=True, kw_only=True):

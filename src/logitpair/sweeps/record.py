@@ -21,11 +21,11 @@ def finished(run: SweepRun, folder: Path) -> SweepRun:
     """The run with the numbers in the files of its ``folder``, refused where it is not trained and evaluated."""
     training = read_record(folder / "training.json", schema.Training, "logitpair sweep")
     results = read_record(folder / "evaluation" / "test" / "results.json", schema.EvaluationResults, "logitpair sweep")
-    worst = results.white_box
+    worst = results.worst_case
     try:
         last = [line for line in read_json_lines(folder / "metrics.jsonl") if "validation_white_box" in line][-1]
         clean, white_box = last["validation_clean"], last["validation_white_box"]
-        parameters = results.attacks[worst.attack].parameters
+        parameters = results.parameters[worst.attack]
     except LookupError as error:
         raise InputError(f"'{folder}' holds a damaged or unfinished run; delete it and start the sweep again") from error
     return replace(

@@ -49,12 +49,18 @@ def environments(jobs: int, *, threads: int, gpus: Sequence[str]) -> list[dict[s
 
 
 def run_all(
-    runs: Mapping[str, Commands], jobs: Sequence[Mapping[str, str]], stop: Callable[[], bool], *, shown: bool = False
+    runs: Mapping[str, Commands],
+    jobs: Sequence[Mapping[str, str]],
+    stop: Callable[[], bool],
+    *,
+    then: Callable[[], Mapping[str, Commands]] = dict,
+    shown: bool = False,
 ) -> Generator[tuple[str, Outcome]]:
     """Carry out the commands of all runs, as many side by side as there are environments of ``jobs``; yield each run's as it ends.
 
-    What a run warns of is logged, each warning once, and with ``shown`` runs write what they log to standard output, after their names.
-    However this ends, the processes are asked to save and to end.
+    After each, ``then`` names those that can begin now; a name that has begun is not begun again. What a run warns of is logged, each
+    warning once, and with ``shown`` runs write what they log to standard output, after their names. However this ends, the processes
+    are asked to save and to end.
 
     Raises:
         InputError: for what a command refuses.
@@ -74,7 +80,7 @@ def run_all(
             idle.put(environment)
 
     with ThreadPoolExecutor(len(jobs)) as pool:
-        pending = {pool.submit(run, name, commands): name for name, commands in runs.items()}
+        begun, pending = dict(runs), {pool.submit(run, name, commands): name for name, commands in runs.items()}
         try:
             while pending:
                 ended, _ = wait(pending, timeout=POLL, return_when=FIRST_COMPLETED)
@@ -84,6 +90,9 @@ def run_all(
                     name, outcome = pending.pop(future), future.result()
                     heed(name, outcome, warned)
                     yield name, outcome
+                    new = {name: commands for name, commands in then().items() if name not in begun}
+                    begun |= new
+                    pending |= {pool.submit(run, name, commands): name for name, commands in new.items()}
         finally:
             try:
                 signals.append(signal.SIGTERM)

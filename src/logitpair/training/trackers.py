@@ -229,7 +229,8 @@ def _accuracies(record: EvaluationResults | AuditResults) -> dict[str, Accuracy]
     # no name is the beginning of another one: MLflow would have a folder and a file of it
     attacks = {f"attacks/{name}": accuracy for name, accuracy in record.attacks.items()}
     black_box = {f"black_box/{source}": accuracy for source, accuracy in record.black_box.items()}
-    return {"clean": record.clean, "white_box": record.white_box} | attacks | black_box
+    white_box = {"white_box": record.white_box} if record.white_box else {"white_box_union": record.white_box_union}
+    return {"clean": record.clean} | white_box | attacks | black_box
 
 
 def _library(name: str, holds: str) -> Any:

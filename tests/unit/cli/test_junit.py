@@ -99,6 +99,12 @@ def test_an_evaluation() -> None:
     assert set(map(outcome, read(handmade_runs.suite()).values())) == {"skipped"}
 
 
+def test_of_the_worst_case_alone_there_is_one_case() -> None:
+    cases = read(handmade_runs.in_turn(), fail_under=0.5)
+    assert {name: outcome(case) for name, case in cases.items()} == {"white box, any attack": "failure"}
+    assert "90 of 200 images" in message(cases["white box, any attack"])
+
+
 def test_a_shortfall_is_never_nothing() -> None:
     nearly = Accuracy(top1=0.499999, correct=499_999, total=1_000_000, ci95=(0.49902, 0.50098))
     said = message(read(handmade_audits.audit(0, robust_accuracy=nearly), fail_under=0.5)["robust accuracy"])

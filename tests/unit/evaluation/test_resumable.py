@@ -128,7 +128,7 @@ def test_a_damaged_part_is_done_again(model: nn.Module, sample: Pair, tmp_path: 
     same(whole, evaluate(model, sample, tmp_path))
 
 
-@pytest.mark.parametrize("change", ["weights", "seed", "attack", "images", "labels", "fewer", "source", "setting", "loss"])
+@pytest.mark.parametrize("change", ["weights", "seed", "attack", "images", "labels", "fewer", "source", "setting", "loss", "in turn"])
 def test_parts_of_another_evaluation_are_neither_taken_nor_deleted(
     model: nn.Module, other: nn.Module, sample: Pair, tmp_path: Path, change: str
 ) -> None:
@@ -155,6 +155,8 @@ def test_parts_of_another_evaluation_are_neither_taken_nor_deleted(
         model.temperature = 1000.0
     elif change == "loss":
         options["attacks"] = {"pgd": replace(ATTACK, loss=lambda logits, y: lp.losses.cross_entropy(logits, y))}
+    elif change == "in turn":
+        options["worst_case_only"] = True
     elif change == "fewer":
         sample = (sample[0][:30], sample[1][:30])
     else:

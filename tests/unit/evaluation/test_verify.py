@@ -69,6 +69,25 @@ def test_kept_images_do_again_what_the_evaluation_says(model: nn.Module, other: 
     assert written["weights"] == evaluation.results["weights"]
 
 
+def test_images_found_in_turn_do_together_what_the_evaluation_says(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    evaluation = evaluate(model, sample, tmp_path, worst_case_only=True)
+    verification = verify(model, sample, evaluation, tmp_path)
+    (union,) = verification.attacks
+    assert verification.holds
+    assert (union.setting, union.attack) == ("white_box", "union")
+    assert union.recorded == union.again == evaluation.results["white_box_union"]["correct"] < evaluation.results["clean"]["correct"]
+    in_turn = evaluation.results["in_turn"]
+    assert in_turn["pgd"]["broken"]
+    for path in (tmp_path / in_turn["pgd"]["images"]["folder"]).glob("*.npz"):
+        kept = dict(np.load(path))
+        np.savez(path, **kept | {"x_adv": sample[0][kept["position"]].numpy()})  # which break nothing
+    assert verify(model, sample, evaluation, tmp_path).attacks[0].differing == in_turn["pgd"]["broken"]
+    for path in (tmp_path / in_turn["bim"]["images"]["folder"]).glob("*.npz"):
+        path.unlink()
+    with pytest.raises(InputError, match=f"of 'union' are missing for {union.recorded} examples"):
+        verify(model, sample, evaluation, tmp_path)
+
+
 def test_images_of_an_l2_ball_are_held_to_it(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
     suite = {"pgd": PGD(lp.L2(1.2), step_size=0.4, steps=6)}
     evaluation = evaluate(model, sample, tmp_path, attacks=suite, curve=[0, 0.6, 1.2])

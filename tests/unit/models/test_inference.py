@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import logitpair as lp
 from logitpair.attacks import PGD
 from logitpair.models import compute_logits, frozen_eval
-from logitpair.models.inference import check_accepts, count_logits, logits_in_eval
+from logitpair.models.inference import check_accepts, count_logits, logits_in_eval, to_channels_last
 
 X = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -166,3 +166,29 @@ def test_too_little_memory_is_not_a_network_for_other_images() -> None:
 
     with pytest.raises(torch.OutOfMemoryError):
         check_accepts("model", Full(), torch.zeros(1, 1, 8, 8))
+
+
+class Viewed(nn.Module):
+    """One that lays out its activations anew, which only PyTorch's default memory format allows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.logits = nn.Conv2d(2, 3, 3), nn.Linear(27, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits(self.conv(x).view(len(x), -1))
+
+
+def test_a_network_is_in_channels_last_where_it_runs_so() -> None:
+    torch.manual_seed(0)
+    image = torch.randint(0, 256, (2, 5, 5), dtype=torch.uint8)
+    x = image[None] / 255
+    conv = nn.Conv2d(2, 3, 3)
+    model = nn.Sequential(conv, nn.Flatten(), nn.Linear(27, 4))
+    logits = model(x)
+    torch.testing.assert_close(to_channels_last(model, image)(x), logits)
+    assert conv.weight.is_contiguous(memory_format=torch.channels_last)
+    viewed = Viewed()
+    logits = viewed(x)
+    assert torch.equal(to_channels_last(viewed, image)(x), logits)
+    assert viewed.conv.weight.is_contiguous()

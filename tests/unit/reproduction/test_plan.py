@@ -51,15 +51,25 @@ def test_black_box_images_of_imagenet_come_from_three_networks_of_another_seed(t
 
 def test_ensemble_training_waits_for_its_static_sources(tmp_path: Path) -> None:
     of = plan(tmp_path, "transfer")
-    waves = [list(wave) for wave in of.waves()]
-    assert f"{ENSEMBLE.recipe}/smoke/seed-0" not in waves[0]
-    assert waves[1:] == [[], []], "nothing, as long as its static sources are not trained"
+    ensemble = f"{ENSEMBLE.recipe}/smoke/seed-0: train"
+    assert ensemble not in of.ready()
+    assert all(name.endswith(": train") for name in of.ready()), "nothing is trained that could be measured"
     for recipe in (PLAIN, SMOOTHING):
         write_record(of.folder(Run(recipe, (), 0)) / FILES[Training], TRAINING)
-    assert list(of.waves())[1].keys() == {f"{ENSEMBLE.recipe}/smoke/seed-0"}
+    assert ensemble in of.ready()
     (command,) = (step.command for step in of.steps() if step.kind == "train" and step.run.recipe == ENSEMBLE.recipe)
     (sources,) = (word for word in command if word.startswith("--objective.sources="))
     assert [str(tmp_path / "runs" / name / "smoke" / "seed-0") in sources for name in (PLAIN, SMOOTHING)] == [True, True]
+
+
+def test_an_audit_waits_for_its_run_and_an_evaluation_for_the_sources_too(tmp_path: Path) -> None:
+    of = plan(tmp_path, "table1")
+    name, source = "mnist-alp/smoke/seed-0", Run("mnist-alp", (), 1)
+    write_record(of.folder(Run("mnist-alp", (), 0)) / FILES[Training], TRAINING)
+    assert {f"{name}: {kind}" in of.ready() for kind in ("train", "evaluate")} == {False}
+    assert of.ready()[f"{name}: audit"][0][0] == "audit"
+    write_record(of.folder(source) / FILES[Training], TRAINING)
+    assert f"{name}: evaluate" in of.ready()
 
 
 def finish(plan: Plan, run: Run, results: EvaluationResults = EVALUATION) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from handmade_results import AUDIT, EVALUATION, TRAINING
+from handmade_runs import in_turn
 from msgspec.structs import replace
 
 from logitpair.evaluation.confidence import wilson
@@ -31,6 +32,11 @@ def test_black_box_is_the_worst_of_all_sources_and_nothing_without_one(tmp_path:
     assert found.top1 == 0.25
     assert accuracy(results, "black_box", ("a", "d")) is None
     assert accuracy(results, "black_box", ()) is None
+
+
+def test_what_attacks_in_turn_leave_is_not_the_papers_measure() -> None:
+    for column in ("white_box", "white_box_top5"):
+        assert accuracy(in_turn(), column, ()) is None
 
 
 def test_top5_is_the_lowest_of_any_attack_as_an_accuracy_of_its_own() -> None:

@@ -18,11 +18,12 @@ from logitpair.runs.overwrite_guard import refuse_overwriting_audit, refuse_over
 from logitpair.runtime import environment
 from logitpair.storage.class_path import describe
 from logitpair.storage.model_fingerprint import fingerprint, weights_of
-from logitpair.storage.result_files import write_record
+from logitpair.storage.result_files import read_record, write_record
 from logitpair.storage.results import (
     SCHEMA,
     Accuracy,
     AttackAccuracy,
+    AttackInTurn,
     AuditResults,
     DataSet,
     EvaluationResults,
@@ -85,6 +86,20 @@ def test_one_that_says_less_is_refused(tmp_path: Path) -> None:
         refuse_overwriting_evaluation(evaluated(tmp_path), fewer)
     with pytest.raises(InputError, match="holds an evaluation with attack 'pgd', which this one is without"):
         refuse_overwriting_evaluation(evaluated(tmp_path), task().under({"pgd": PGD.scaled(2)}))
+
+
+def test_the_worst_case_alone_is_not_written_over_what_each_attack_leaves(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds an evaluation with what each attack leaves alone, which this one is without"):
+        refuse_overwriting_evaluation(evaluated(tmp_path), task(), worst_case_only=True)
+    entry = AttackInTurn(parameters=describe(PGD), attacked=10, broken=0, seconds=1.0, images=KeptImages(folder="x", eps=0.1), **COST)
+    results = read_record(tmp_path / "results.json", EvaluationResults, "")
+    write_record(tmp_path / "results.json", replace(results, attacks={}, white_box=None, in_turn={"pgd": entry}))
+    for only in (True, False):
+        refuse_overwriting_evaluation(tmp_path, task(), keeps_images=True, worst_case_only=only)
+    with pytest.raises(InputError, match="with --keep-adversarial, which"):
+        refuse_overwriting_evaluation(tmp_path, task(), worst_case_only=True)
+    with pytest.raises(InputError, match="with attack 'pgd', which"):
+        refuse_overwriting_evaluation(tmp_path, task().under({"pgd": PGD.scaled(2)}), keeps_images=True, worst_case_only=True)
 
 
 def test_another_checkpoint_is_not_written_over_one(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from command_line import failing
+from handmade_runs import in_turn
 
 from logitpair import InputError
 from logitpair.cli.main import main
@@ -24,7 +25,7 @@ from logitpair.storage.result_files import read_record
 from logitpair.storage.results import AuditResults, EvaluationResults
 from logitpair.training.metrics import RunLog
 from logitpair.training.process_team import ProcessTeam
-from logitpair.training.trackers import TRACKERS, named
+from logitpair.training.trackers import TRACKERS, named, tell
 from logitpair.training.train import train
 from logitpair.training.train_state import initial_state
 
@@ -177,6 +178,12 @@ def test_evaluations_and_audits_are_told_as_the_run_that_was_trained(
     numbers = {"clean": audit.clean, "reference": audit.reference, "robust_accuracy": audit.robust_accuracy}
     assert audited.told[1] == ("summarize", {f"audit/{name}": number.top1 for name, number in numbers.items()})
     assert "--tracker: summarize raised ConnectionError: no way to summarize; all goes on without it" in caplog.text
+
+
+def test_of_attacks_in_turn_trackers_are_told_what_they_leave_together(tmp_path: Path) -> None:
+    recorder = Recorder()
+    tell([recorder], tmp_path, in_turn(black_box={}))
+    assert recorder.told[1] == ("summarize", {"test/clean": 0.965, "test/white_box_union": 0.45})
 
 
 @pytest.mark.parametrize("name", TRACKERS)

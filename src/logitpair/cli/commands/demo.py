@@ -90,6 +90,6 @@ def _print(folders: Iterable[Path]) -> None:
     rows: list[tuple[str, ...]] = []
     for folder in folders:
         record = read_record(folder / "evaluation" / "test" / "results.json", EvaluationResults, "logitpair demo")
-        interval, black_box = " - ".join(map(percent, record.white_box.ci95)), min(each.top1 for each in record.black_box.values())
-        rows.append((folder.name, percent(record.clean.top1), percent(record.white_box.top1), interval, percent(black_box)))
+        interval, black_box = " - ".join(map(percent, record.worst_case.ci95)), min(each.top1 for each in record.black_box.values())
+        rows.append((folder.name, percent(record.clean.top1), percent(record.worst_case.top1), interval, percent(black_box)))
     print_rows(COLUMNS, rows, title="accuracy on the test images")

@@ -65,7 +65,7 @@ def run(arguments: Namespace) -> None:
             console.print(f"Wrote {path}")
     if failed:
         why = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise ArithmeticError(f"{len(failed)} of {len(plan.runs)} runs failed: {why}")
+        raise ArithmeticError(f"{len(failed)} of {len(plan.steps())} steps failed: {why}")
 
 
 def _targets(given: Sequence[str], scale: str) -> list[str]:

@@ -18,7 +18,7 @@ def evaluation_figures(evaluation: EvaluationResults) -> dict[str, Figure]:
     """The figures of ``Evaluation.plots``, each with title and legend."""
     plots = {
         "attacks": attack_bars(evaluation, width=WIDE[0]),
-        "eps": eps_plot([(next(iter(evaluation.attacks)), "bad", evaluation)]),
+        "eps": eps_plot([(next(iter(evaluation.parameters)), "bad", evaluation)]),
         "steps": search_plot(evaluation, "steps", size=WIDE),
         "restarts": search_plot(evaluation, "restarts", size=WIDE),
     }

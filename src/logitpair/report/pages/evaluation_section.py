@@ -10,7 +10,7 @@ from logitpair.report.pages.elements import DASH, Cell, details, facts, figure, 
 from logitpair.report.pages.gallery import gallery
 from logitpair.report.text.format import balls, call, duration, percent, span
 from logitpair.storage.result_files import Ledger
-from logitpair.storage.results import Accuracy, AttackAccuracy, BlackBox, EvaluationResults
+from logitpair.storage.results import Accuracy, AttackAccuracy, AttackInTurn, BlackBox, EvaluationResults
 
 _STILL = "Images still classified right after so many"
 _LONGER = "A curve that still falls at its end means that a longer attack would find more."
@@ -19,7 +19,7 @@ _MEASURES = ("clean", "white_box", "white_box_top5", "black_box", "black_box_top
 
 def evaluation_blocks(evaluation: EvaluationResults, ledger: Ledger, training: Sequence[Markup]) -> list[Markup]:
     """Published numbers, images, figures (followed by those of the training) and every attack of an evaluation."""
-    attack, names = evaluation.white_box.attack, evaluation.class_names
+    attack, names = evaluation.worst_case.attack, evaluation.class_names
     columns = f"gallery/white_box/{attack}", f"white_box/{attack}/prediction"
     panels = [
         *plot_figure(attack_bars(evaluation), "White box. The fine line at the end of a bar is the 95% interval."),
@@ -30,7 +30,7 @@ def evaluation_blocks(evaluation: EvaluationResults, ledger: Ledger, training: S
     ]
     return [
         *_published(evaluation),
-        *gallery("The first test images, attacked", ledger, *columns, names, attack, balls(evaluation)),
+        *gallery("The first test images, attacked", ledger, *columns, names, _called(attack, evaluation), balls(evaluation)),
         tag("div", *panels, *training, class_="panels"),
         _every_attack(evaluation),
     ]
@@ -70,7 +70,8 @@ def _ours(evaluation: EvaluationResults, measure: str) -> tuple[str, Accuracy | 
         attacks = [(origin, attack) for origin, suite in suites.items() for attack in suite.attacks.values()]
         found = [(origin, _top5(attack, attack.top5)) for origin, attack in attacks if attack.top5 is not None]
     else:
-        found = [(origin, suite if isinstance(suite, BlackBox) else suite.white_box) for origin, suite in suites.items()]
+        worst = [(origin, suite if isinstance(suite, BlackBox) else suite.white_box) for origin, suite in suites.items()]
+        found = [(origin, accuracy) for origin, accuracy in worst if accuracy]
     return min(found, key=lambda pair: pair[1].top1, default=("", None))
 
 
@@ -91,14 +92,19 @@ def _broken(evaluation: EvaluationResults) -> list[Markup]:
         f"Of the {evaluation.clean.correct:,} images classified right when clean: how many each attack broke, how many it was the first of "
         "the suite to break, and how many no other attack broke. Without an attack that broke 0 alone the suite would have found the same."
     )
-    shown = table(title, ["Attack", "Broken", "First", "Alone"], rows, numbers=range(1, 4), style="tight")
+    head = ["Attack", "Broken", "First", "Alone"]
+    if evaluation.in_turn:
+        rows = [[name, f"{each.attacked:,}", f"{each.broken:,}"] for name, each in evaluation.in_turn.items()]
+        note = "Each attack searched only the images that no attack before it broke: how many there were, and how many of them it broke."
+        head = ["Attack", "Attacked", "Broken"]
+    shown = table(title, head, rows, numbers=range(1, len(head)), style="tight")
     return [figure(title, shown, note=note)] if rows else []
 
 
 def _confusion(evaluation: EvaluationResults) -> list[Markup]:
-    names, attack = evaluation.class_names, evaluation.white_box.attack
+    names, attack = evaluation.class_names, evaluation.worst_case.attack
     rows: list[list[str | Cell]] = []
-    for true, counts in enumerate(evaluation.white_box.confusion or ()):
+    for true, counts in enumerate(evaluation.worst_case.confusion or ()):
         total = sum(counts) or 1
         cells = [Cell(str(n or ""), "right" if i == true else "wrong", strength=n / total) for i, n in enumerate(counts)]
         rows.append([Cell(names[true], title=names[true]), *cells])
@@ -114,6 +120,9 @@ def _confusion(evaluation: EvaluationResults) -> list[Markup]:
 
 def _every_attack(evaluation: EvaluationResults) -> Markup:
     rows = [_row("clean", "none", evaluation.clean), *_rows("white box", evaluation.attacks, evaluation.white_box_union)]
+    if evaluation.in_turn:
+        rows += [["white box, in turn", name, *[DASH] * 4, *_cost(each)] for name, each in evaluation.in_turn.items()]
+        rows += [_row("white box", "any of them", evaluation.white_box_union)]
     for source, suite in evaluation.black_box.items():
         rows += _rows(f"black box from {source}", suite.attacks, suite.union)
     head = ["Threat", "Attack", "Accuracy", "95% interval", "Correct", "Top-5", "Gradients|per image", "Time"]
@@ -121,7 +130,7 @@ def _every_attack(evaluation: EvaluationResults) -> Markup:
         "Black-box images are made by the same attacks, searching to their last step. Top-5 accuracy marked ≤ is an upper bound: the "
         "search stopped once the first guess was wrong."
     )
-    parameters = facts((name, tag("code", call(attack.parameters))) for name, attack in evaluation.attacks.items())
+    parameters = facts((name, tag("code", call(attack))) for name, attack in evaluation.parameters.items())
     shown = table("Every attack", head, rows, numbers=range(2, 8))
     return details("Every attack: accuracy, parameters and cost", shown, parameters, text(note))
 
@@ -134,8 +143,14 @@ def _rows(threat: str, attacks: dict[str, AttackAccuracy], union: Accuracy) -> I
 
 def _row(threat: str, attack: str, accuracy: Accuracy) -> list[str]:
     top5 = DASH if accuracy.top5 is None else "≤ " * bool(accuracy.top5_is_upper_bound) + percent(accuracy.top5)
-    cost = [DASH, DASH]
-    if isinstance(accuracy, AttackAccuracy):
-        cost = [f"{accuracy.gradient_evaluations_per_example:,.1f}", duration(accuracy.seconds)]
+    cost = _cost(accuracy) if isinstance(accuracy, AttackAccuracy) else [DASH, DASH]
     counts = f"{accuracy.correct:,} / {accuracy.total:,}"
     return [threat, attack, percent(accuracy.top1), span(accuracy.ci95), counts, top5, *cost]
+
+
+def _cost(attack: AttackAccuracy | AttackInTurn) -> list[str]:
+    return [f"{attack.gradient_evaluations_per_example:,.1f}", duration(attack.seconds)]
+
+
+def _called(attack: str, evaluation: EvaluationResults) -> str:
+    return attack if evaluation.white_box else "any attack"

@@ -109,7 +109,7 @@ class Section:
         if self.target.transfer:
             yield from self._transfer(self.target.transfer)
         for method, measured in self.measured.items():
-            white, audited = mean([each.white_box for each in measured.evaluations]), _audited(measured)
+            white, audited = mean([each.white_box for each in measured.evaluations if each.white_box]), _audited(measured)
             if white and audited and not self.target.figure:
                 verdicts = ", ".join(dict.fromkeys(audit.verdict for audit in measured.audits))
                 images = "the same" if audited.total == white.total else f"the first {audited.total:,}"

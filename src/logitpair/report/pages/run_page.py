@@ -57,7 +57,7 @@ def _comparison(runs: Sequence[Run]) -> list[Markup]:
             continue
         cells: list[Accuracy | str] = [_certified(run, either.weights)] * bool(certified)
         cells += [run.audit.robust_accuracy if run.audit else "not audited"] * audited
-        cells += [either.clean, *([main.white_box, main.white_box_union] if main else [html.DASH] * 2) * evaluated]
+        cells += [either.clean, *([main.white_box or html.DASH, main.white_box_union] if main else [html.DASH] * 2) * evaluated]
         cells += [main.black_box.get(source, html.DASH) if main else html.DASH for source in sources]
         verdict = Markup("<br>") + html.badge(run.audit.verdict) if run.audit else ""
         shown = [html.Cell(cell, "none") if isinstance(cell, str) else html.Cell(html.bar(cell), _colour(i)) for cell in cells]

@@ -34,9 +34,9 @@ def _train(run: Run) -> str:
 
 
 def _evaluate(run: Run, evaluation: EvaluationResults) -> str:
-    used = {name: attack.parameters for name, attack in evaluation.attacks.items()}
+    used = evaluation.parameters
     own = {} if evaluation.network else used  # a network trained elsewhere has no recipe that would name them
-    words = _attacks(used, run.settings.get("evaluation", {}).get("attacks", own))
+    words = _attacks(used, run.settings.get("evaluation", {}).get("attacks", own)) + ["--worst-case-only"] * bool(evaluation.in_turn)
     return _command("evaluate", run, evaluation, words if evaluation.name == "test" else [*words, "--name", evaluation.name])
 
 

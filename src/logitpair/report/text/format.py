@@ -124,7 +124,7 @@ class Ball:
 
 def balls(evaluation: EvaluationResults) -> list[Ball]:
     """Those of the white-box attacks, without repetition."""
-    found = [Ball.of(arguments(attack.parameters).get("threat")) for attack in evaluation.attacks.values()]
+    found = [Ball.of(arguments(attack).get("threat")) for attack in evaluation.parameters.values()]
     return list(dict.fromkeys(ball for ball in found if ball is not None))
 
 

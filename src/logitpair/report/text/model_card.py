@@ -72,7 +72,7 @@ def _rows(run: Run) -> Iterator[str]:
         yield _row("clean", run.main.clean, "")
         for name, attack in run.main.attacks.items():
             yield _row(f"white box, {name}", attack, f"`{call(attack.parameters)}`")
-        if len(run.main.attacks) > 1:
+        if len(run.main.parameters) > 1 or run.main.in_turn:
             yield _row("white box, any attack", run.main.white_box_union, "an image counts where none of them broke it")
         for name, black_box in run.main.black_box.items():
             yield _row(f"black box, images made against {name}", black_box, f"the worst of {len(black_box.attacks)}: {black_box.attack}")

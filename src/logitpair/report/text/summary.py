@@ -31,7 +31,7 @@ class Summary:
 
 def summarize(runs: Sequence[Run]) -> Summary:
     """The head of the page about these runs."""
-    evaluated = sorted(((run.name, run.main) for run in runs if run.main), key=lambda pair: pair[1].white_box.top1, reverse=True)
+    evaluated = sorted(((run.name, run.main) for run in runs if run.main), key=lambda pair: pair[1].worst_case.top1, reverse=True)
     audited = sorted(((run.name, run.audit) for run in runs if run.audit), key=lambda pair: pair[1].robust_accuracy.top1, reverse=True)
     pending = [run.name for run in runs if not run.main and not run.audit]
     if len(pending) == len(runs):
@@ -56,7 +56,8 @@ def differences(results: Sequence[EvaluationResults] | Sequence[AuditResults]) -
         "data": {record.data and record.data.name for record in results},
         "number of images": {record.examples for record in results},
         "eps": {tuple(balls(record)) if isinstance(record, EvaluationResults) else Ball.of(record.threat) for record in results},
-        "attacks": {repr([(name, attack.parameters) for name, attack in record.attacks.items()]) for record in evaluations},
+        "attacks": {repr(list(record.parameters.items())) for record in evaluations},
+        "whether attacks were run in turn": {bool(record.in_turn) for record in evaluations},
     }
     return [name for name, values in facets.items() if len(values) > 1]
 
@@ -80,24 +81,24 @@ def _ranking(ranked: Sequence[Evaluated]) -> tuple[str, str]:
     """Headline and paragraph about runs that compare, the best first."""
     (name, best), *others = ranked
     paragraph = (
-        f"Of {_images(best)}, {name} classifies {percent(best.white_box.top1)} correctly "
+        f"Of {_images(best)}, {name} classifies {percent(best.worst_case.top1)} correctly "
         f"{change_within(balls(best)) if balls(best) else 'under attack'} "
-        f"(95% interval {interval(best.white_box)}), and {percent(best.clean.top1)} when nothing is changed."
+        f"(95% interval {interval(best.worst_case)}), and {percent(best.clean.top1)} when nothing is changed."
     )
     if not others:
-        return f"{name} keeps {percent(best.white_box.top1)} of its answers right under attack", paragraph
-    next_name, second = others[0][0], others[0][1].white_box
-    points, low, high = (100 * value for value in lead(best.white_box, second))
+        return f"{name} keeps {percent(best.worst_case.top1)} of its answers right under attack", paragraph
+    next_name, second = others[0][0], others[0][1].worst_case
+    points, low, high = (100 * value for value in lead(best.worst_case, second))
     chance = f"95% interval {low:.1f} to {high:.1f}".replace("-", "\N{MINUS SIGN}")
     if low > 0:
-        headline = f"{name} is most robust to the attack: {percent(best.white_box.top1)}, {points:.1f} points ahead of {next_name}"
+        headline = f"{name} is most robust to the attack: {percent(best.worst_case.top1)}, {points:.1f} points ahead of {next_name}"
         paragraph += f" Next comes {next_name} with {percent(second.top1)}: a lead of {points:.1f} percentage points ({chance})."
     else:
         headline = f"{name} and {next_name} are about equally robust to the attack"
         paragraph += (
             f" {next_name} keeps {percent(second.top1)}; the difference of {points:.1f} percentage points ({chance}) may be chance."
         )
-    if rest := [f"{other} keeps {percent(evaluation.white_box.top1)}" for other, evaluation in others[1:]]:
+    if rest := [f"{other} keeps {percent(evaluation.worst_case.top1)}" for other, evaluation in others[1:]]:
         paragraph += f" Under the same attack {listing(rest)}."
     return headline, paragraph
 
@@ -107,13 +108,13 @@ def _unlike(ranked: Sequence[Evaluated], differing: list[str]) -> tuple[str, str
     each: list[str] = []
     for name, results in ranked:
         eps = f" at eps = {listing(list(map(str, balls(results))))}" if balls(results) else ""
-        each.append(f"{name} keeps {percent(results.white_box.top1)} under attack{eps} and {percent(results.clean.top1)} without")
+        each.append(f"{name} keeps {percent(results.worst_case.top1)} under attack{eps} and {percent(results.clean.top1)} without")
     paragraph = f"These evaluations differ in {listing(differing)}, so their numbers do not rank the runs. {'; '.join(each)}."
     return f"{len(ranked)} runs, evaluated under different conditions", paragraph
 
 
 def _caution(evaluations: Sequence[EvaluationResults]) -> str:
-    attacks = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.attacks))
+    attacks = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.parameters))
     return (
         f"Robust accuracy is only an upper bound. An image counts as robust when the attack{'s' if len(attacks) > 1 else ''} used here "
         f"({listing(attacks)}) found no way to fool the network, so a stronger attack can only lower the number. The intervals tell what "
@@ -123,7 +124,7 @@ def _caution(evaluations: Sequence[EvaluationResults]) -> str:
 
 def _doubts(name: str, evaluation: EvaluationResults) -> list[str]:
     """Signs that the white-box attack was too weak, which a true robust accuracy cannot show."""
-    white_box = evaluation.white_box.top1
+    white_box = evaluation.worst_case.top1
     doubts = [
         f"{name}: images made against {source} fool it more often ({percent(black_box.top1)} left) than images made against "
         f"itself ({percent(white_box)} left). The white-box attack misses what exists: try a stronger one."
@@ -146,7 +147,9 @@ def _audits(audited: Sequence[Audited], unaudited: Sequence[Evaluated]) -> tuple
     if differing:
         paragraph += f" These audits differ in {listing(differing)}, so their numbers do not rank the runs."
     if unaudited:
-        kept = listing([f"{name} keeps {percent(evaluation.white_box.top1)} under its worst attack" for name, evaluation in unaudited])
+        kept = listing(
+            [f"{name} keeps {percent(evaluation.worst_case.top1)} under {_all_or_worst(evaluation)}" for name, evaluation in unaudited]
+        )
         numbers = "these numbers" if len(unaudited) > 1 else "this number"
         paragraph += f" Not audited: {kept}. An audit may lower {numbers}, so do not rank audited runs and others against each other."
     overestimated = [(name, audit) for name, audit in audited if audit.verdict == "overestimated"]
@@ -161,6 +164,10 @@ def _audits(audited: Sequence[Audited], unaudited: Sequence[Evaluated]) -> tuple
         each += [f"{listing(names)} {'are' if len(names) > 1 else 'is'} not audited"] if names else []
         return "; ".join(each), paragraph
     return _most_robust(audited), paragraph
+
+
+def _all_or_worst(evaluation: EvaluationResults) -> str:
+    return "its worst attack" if evaluation.white_box else "all its attacks"
 
 
 def _most_robust(audited: Sequence[Audited]) -> str:

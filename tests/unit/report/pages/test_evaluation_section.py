@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from handmade_runs import CLASSES, X, accuracy, attack, black_box, evaluation, make_run, page_of, suite, tables
+from handmade_runs import CLASSES, X, accuracy, add_evaluation, attack, black_box, evaluation, in_turn, make_run, page_of, suite, tables
 
 from logitpair.report.pages.evaluation_section import published_rows
 from logitpair.report.pages.gallery import gallery
@@ -22,6 +22,24 @@ def test_who_broke_what_is_a_table(tmp_path: Path) -> None:
     (rows,) = tables(page, "tight")
     assert rows == [["Attack", "Broken", "First", "Alone"], ["pgd", "83", "83", "60"], ["step", "43", "20", "7"]]
     assert "Of the 193 images classified right when clean" in page
+
+
+def test_of_attacks_in_turn_is_shown_what_they_add_and_not_what_they_leave(tmp_path: Path) -> None:
+    columns = {"white_box__union__prediction": [0, 1, 0], "gallery__white_box__union": X}
+    page = page_of([add_evaluation(make_run(tmp_path / "run", in_turn()), in_turn(), **columns)], tmp_path)
+    (rows,) = tables(page, "tight")
+    assert rows == [["Attack", "Attacked", "Broken"], ["pgd", "193", "83"], ["step", "110", "20"]]
+    every = next(rows for rows in tables(page, "") if rows[0][:2] == ["Threat", "Attack"])
+    assert [row[:3] for row in every[1:4]] == [
+        ["clean", "none", "96.5%"],
+        ["white box, in turn", "pgd", DASH],
+        ["white box, in turn", "step", DASH],
+    ]
+    assert every[2][3:] == [DASH, DASH, DASH, "31.5", "12 s"]
+    assert every[4][:3] == ["white box", "any of them", "45.0%"]
+    assert "the image under any attack at eps = 0.2" in page
+    assert "Accuracy under each attack" not in page
+    assert "What images are taken for under attack" not in page
 
 
 def test_published_numbers_are_beside_ours(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from handmade_audits import add_audit
 from handmade_results import CERTIFICATE
-from handmade_runs import ATTACK, CLASSES, add_evaluation, damage, evaluation, make_run
+from handmade_runs import ATTACK, CLASSES, add_evaluation, damage, evaluation, in_turn, make_run, tables
 from msgspec.structs import replace
 
 from logitpair.certification.result import Certificate
@@ -64,6 +64,16 @@ def test_commands_name_recipe_scale_seeds_and_sources(tmp_path: Path) -> None:
         "logitpair evaluate runs/pets-alp --source other=runs/other --examples 200 --seed 7",
         "logitpair report runs/pets-alp --out runs/page.html",
     ]
+
+
+def test_the_worst_case_alone_is_compared_by_what_all_attacks_leave(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", in_turn())
+    page = page_of([folder], tmp_path)
+    ((_, row),) = tables(page, "comparison")
+    assert [cell.partition("%")[0] for cell in row[1:4]] == ["96.5", "\N{EN DASH}", "45.0"]
+    assert commands([load_run(folder)], tmp_path / "page.html")[1] == (
+        "logitpair evaluate runs/run --source other=runs/other --attacks ATTACKS.yaml --worst-case-only --examples 200 --seed 7"
+    )
 
 
 def test_a_custom_network_is_evaluated_again_by_its_own_options(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from handmade_audits import audit
 from handmade_results import CERTIFICATE
-from handmade_runs import accuracy, evaluation, suite
+from handmade_runs import accuracy, evaluation, in_turn, suite
 from msgspec.structs import replace
 
 from logitpair import InputError
@@ -31,6 +31,12 @@ def rows(card: str) -> dict[str, list[str]]:
     """The table's cells by the first of each row."""
     lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in card.splitlines() if line.startswith("| ")]
     return {cells[0]: cells[1:] for cells in lines[1:]}
+
+
+def test_of_attacks_in_turn_the_card_says_what_they_leave_together() -> None:
+    table = rows(model_card(run_of(evaluations=(replace(in_turn(), weights="0123"),)), "me/net", "0123"))
+    assert [name for name in table if "white box" in name] == ["white box, any attack"]
+    assert table["white box, any attack"][0] == "45.0%"
 
 
 def test_every_measure_stands_with_its_interval_its_threat_model_and_its_hash() -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from handmade_audits import audit
-from handmade_runs import CLASSES, accuracy, attack, curve, evaluation
+from handmade_runs import CLASSES, accuracy, attack, curve, evaluation, in_turn, suite
 
 from logitpair.report.records import Run
 from logitpair.report.text.summary import Summary, lead, summarize
-from logitpair.storage.results import AuditResults, DataSet, EvaluationResults
+from logitpair.storage.results import AttackAccuracy, AuditResults, DataSet, EvaluationResults
 
 
 def head(**runs: Any) -> Summary:
@@ -45,6 +45,18 @@ def test_runs_under_other_conditions_are_not_ranked() -> None:
     summary = head(here=evaluation(), there=evaluation(data=DataSet(name="cars", split="test", class_names=CLASSES)))
     assert "different conditions" in summary.headline
     assert "differ in data" in summary.paragraph
+
+
+def test_the_worst_case_alone_is_what_all_attacks_leave_and_ranks_no_other() -> None:
+    only = head(only=in_turn())
+    assert only.headline == "only keeps 45.0% of its answers right under attack"
+    assert "the attacks used here (pgd and step)" in only.caution
+    assert "differ in whether attacks were run in turn" in head(only=in_turn(), whole=suite(attacks=two())).paragraph
+    assert "only keeps 45.0% under all its attacks" in head(only=in_turn(), audited=audit(110)).paragraph
+
+
+def two() -> dict[str, AttackAccuracy]:
+    return {"pgd": attack(110), "step": attack(150)}
 
 
 def test_the_norm_is_said_where_it_is_not_of_single_pixels() -> None:

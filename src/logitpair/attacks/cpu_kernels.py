@@ -1,0 +1,102 @@
+"""Quicker forms of two operations on a CPU, for the passes of an attack: same values, and gradients equal but for rounding."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor  # type: ignore[import-untyped]
+from torch.overrides import TorchFunctionMode
+
+ENGINE = "LOGITPAIR_ENGINE"  # "eager" leaves every operation to PyTorch; processes that are started inherit it
+IMAGE_CHANNELS = 4  # up to so many, a vector of the processor is mostly empty in PyTorch's gradient of the image
+COLUMNS = 4e6  # floats of the columns made at once, so that they stay in the cache
+
+
+class CPUKernels(TorchFunctionMode):
+    """Within it a frozen first convolution gives the image's gradient by a matrix product, and max pooling runs along the channels.
+
+    PyTorch 2.13 computes both one element at a time, in PyTorch's default memory format a third of a small network's time. Every other
+    operation, weights that are trained, other types than float32, other devices and forward passes alone are left as they are; so is
+    everything where the environment says ``LOGITPAIR_ENGINE=eager``.
+
+    Source: ours; the matrix product is im2col's transpose (Chellapilla et al. 2006).
+    """
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        form = _FORMS.get(func)
+        if form and _searched(args[0] if args else kwargs["input"]) and os.environ.get(ENGINE) != "eager":
+            return form(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _searched(x: Any) -> bool:
+    """Whether these are a batch's float32 activations on a CPU, through which a gradient is asked for."""
+    plain = type(x) is Tensor and x.ndim == 4 and x.device.type == "cpu" and x.dtype == torch.float32 and x.requires_grad
+    return plain and not torch.is_autocast_enabled("cpu") and not is_functorch_wrapped_tensor(x)
+
+
+def _conv2d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Tensor:
+    frozen = not weight.requires_grad and (bias is None or not bias.requires_grad)
+    if groups == 1 and weight.shape[1] <= IMAGE_CHANNELS and frozen and not isinstance(padding, str):
+        return ImageConvolution.apply(input, weight, bias, stride, padding, dilation)
+    return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
+
+
+def _max_pool2d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    settings = kernel_size, kernel_size if stride is None else stride, padding, dilation, ceil_mode
+    if not return_indices and input.is_contiguous() and input.shape[1] > IMAGE_CHANNELS:
+        return ChannelwiseMaximum.apply(input, *settings)
+    return F.max_pool2d(input, *settings, return_indices=return_indices)  # type: ignore[call-overload]
+
+
+_FORMS: dict[Callable[..., Any], Callable[..., Any]] = {torch.conv2d: _conv2d, F.max_pool2d: _max_pool2d}
+
+
+class ImageConvolution(torch.autograd.Function):
+    """PyTorch's convolution; its gradient for the image is each pixel's share of every window, added up where the windows lie."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.fold = {"output_size": x.shape[2:], "kernel_size": weight.shape[2:], "dilation": dilation, "padding": padding, "stride": stride}
+        return torch.conv2d(x, weight, bias, stride, padding, dilation)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (weight,) = ctx.saved_tensors
+        window = weight.flatten(1).t()
+        images = max(1, int(COLUMNS // (len(window) * gradients[0].shape[2:].numel())))
+        parts = [F.fold(window @ part.flatten(2), **ctx.fold) for part in gradients[0].contiguous().split(images)]
+        return torch.cat(parts), None, None, None, None, None
+
+
+class ChannelwiseMaximum(torch.autograd.Function):
+    """PyTorch's max pooling of ``[batch, channels, height, width]`` in ``channels_last``, where it takes many channels at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *settings: Any) -> Tensor:
+        largest, where = F.max_pool2d_with_indices(x.contiguous(memory_format=torch.channels_last), *settings)
+        ctx.save_for_backward(where.contiguous())
+        ctx.size, ctx.settings = x.shape, settings
+        return largest.contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (where,) = ctx.saved_tensors
+        unkept = gradients[0].new_empty(()).expand(ctx.size)  # of the input its size alone is looked at
+        gradient = torch.ops.aten.max_pool2d_with_indices_backward(gradients[0].contiguous(), unkept, *ctx.settings, where)
+        return gradient, None, None, None, None, None

@@ -1,0 +1,115 @@
+"""The quicker forms of a CPU against PyTorch's own: equal where only elements are chosen, equal but for rounding where they are summed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import logitpair as lp
+from logitpair.attacks import cpu_kernels
+from logitpair.attacks.cpu_kernels import CPUKernels
+
+
+def gradients(function: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The value, the gradient of its square, and the gradient of that gradient's square."""
+    x = x.detach().clone().requires_grad_()
+    value = function(x)
+    (first,) = torch.autograd.grad(value.square().sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), x)
+    return value.detach(), first.detach(), second
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kernel_size": 2},
+        {"kernel_size": 2, "stride": (2, 1), "ceil_mode": True},
+        {"kernel_size": 3, "stride": 2, "padding": 1},
+        {"kernel_size": (3, 2), "stride": 1, "dilation": 2},
+    ],
+)
+def test_max_pooling_and_its_gradient_are_equal_ties_included(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    x = F.relu(torch.randn(5, 8, 11, 9, generator=torch.Generator().manual_seed(0)))  # half of it zeros, so that many windows tie
+    expected = gradients(partial(F.max_pool2d, **settings), x)
+    spied = spy(monkeypatch, cpu_kernels.ChannelwiseMaximum)
+    with CPUKernels():
+        got = gradients(nn.MaxPool2d(**settings), x)
+    assert spied == [1]
+    for one, other in zip(got, expected, strict=True):
+        assert torch.equal(one, other)
+        assert one.stride() == other.stride()  # a network that reshapes by view() sees no difference
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kernel_size": 5, "padding": 2},
+        {"kernel_size": 7, "stride": 2, "padding": 3, "bias": False},
+        {"kernel_size": (3, 2), "stride": (1, 2), "padding": (0, 1), "dilation": 2},
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_image_gradient_of_a_convolution(settings: dict[str, Any], channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(channels, 6, **settings).requires_grad_(False)
+    x = torch.randn(5, channels, 12, 13)
+    expected = gradients(layer, x)
+    monkeypatch.setattr(cpu_kernels, "COLUMNS", 2.5 * channels * layer.weight[0, 0].numel() * expected[0][0, 0].numel())  # 2, 2 and 1
+    spied = spy(monkeypatch, cpu_kernels.ImageConvolution)
+    with CPUKernels():
+        got = gradients(layer, x)
+    assert spied == [1]
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
+        assert one.stride() == other.stride()
+
+
+def test_weights_that_are_trained_have_their_gradient() -> None:
+    layer = nn.Conv2d(1, 2, 3)
+    x = torch.rand(2, 1, 5, 5, requires_grad=True)
+    with CPUKernels():
+        layer(x).sum().backward()
+    assert layer.weight.grad is not None
+
+
+def test_left_alone_without_a_gradient_in_float64_and_where_the_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    spied = spy(monkeypatch, cpu_kernels.ImageConvolution)
+    layer = nn.Conv2d(1, 2, 3).requires_grad_(False)
+    x = torch.rand(2, 1, 5, 5)
+    with CPUKernels():
+        layer(x)
+        layer.double()(x.double().requires_grad_())
+        layer.float()
+        monkeypatch.setenv(cpu_kernels.ENGINE, "eager")
+        layer(x.requires_grad_())
+    assert not spied
+
+
+def test_attacks_use_them_and_find_what_they_find_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model, x, y = lp.models.LeNet(filters=8), torch.rand(3, 1, 28, 28), torch.tensor([1, 2, 3])
+    attack = lp.attacks.PGD(lp.L2(1.0), step_size=0.1, steps=5, random_start=False, early_stop=False)
+    spied = spy(monkeypatch, cpu_kernels.ImageConvolution)
+    with_kernels = attack(model, x, y)
+    assert len(spied) == 5
+    monkeypatch.setenv(cpu_kernels.ENGINE, "eager")
+    torch.testing.assert_close(attack(model, x, y), with_kernels, rtol=0, atol=1e-5)
+    assert len(spied) == 5
+
+
+def spy(monkeypatch: pytest.MonkeyPatch, form: Any) -> list[int]:
+    """A list that grows by one whenever this form is taken."""
+    calls: list[int] = []
+    apply = form.apply
+
+    def counted(*args: Any) -> Any:
+        calls.append(1)
+        return apply(*args)
+
+    monkeypatch.setattr(form, "apply", counted)
+    return calls
