@@ -52,7 +52,7 @@ mutants: $(VENV)/dev.stamp ## plant faults in the core, one at a time, and recor
 	@$(BIN)/python -m tests.mutation
 
 bench: $(VENV)/dev.stamp ## measure our speed beside other libraries and beside the network alone
-	@$(BIN)/python benchmarks/attack.py
+	@$(BIN)/logitpair bench --out results/benchmarks
 
 clean: ## delete the environment, caches, builds and the demo (never runs/)
 	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist demo

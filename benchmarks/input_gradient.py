@@ -37,9 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=15, help="times that each form is measured")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument(
-        "--without-compile", action="store_true", help="leave out torch.compile, which takes half a minute a network"
-    )
+    parser.add_argument("--without-compile", action="store_true", help="leave out torch.compile, which takes half a minute a network")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/input_gradient.json"))
     arguments = parser.parse_args()
     device = torch.device(arguments.device)

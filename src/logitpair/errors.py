@@ -1,6 +1,7 @@
 """The exception for bad input."""
 
-_OUT_OF_MEMORY = ("can't allocate memory", "could not create a primitive")  # of PyTorch's allocator, and of oneDNN
+# of PyTorch's allocator, of oneDNN, and of cuBLAS and cuDNN
+_OUT_OF_MEMORY = ("can't allocate memory", "could not create a primitive", "STATUS_ALLOC_FAILED")
 
 
 class InputError(ValueError):

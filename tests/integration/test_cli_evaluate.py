@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,10 @@ from logitpair.cli.main import main
         (["--checkpoint", "first"], "accepted: last, best"),
         (["--examples", "0"], "--examples"),
         (["--examples", "-3"], "--examples"),
+        (["--batch-size", "0"], "--batch-size must be at least 1, not 0"),
+        (["--batch-size", "all"], "--batch-size: expected a whole number or auto, not 'all'"),
+        (["--processes", "0"], "--processes must be at least 1, not 0"),
+        (["--verify", "--processes", "2"], "--processes goes with attacking"),
         (["--device", "tpu"], "--device"),
         (["--seed", "x"], "seed"),
     ],
@@ -57,3 +64,22 @@ def test_evaluate_takes_attacks_by_name(tmp_path: Path, capsys: pytest.CaptureFi
     line = failing(capsys, "evaluate", run, "--attacks", str(tmp_path / "mine.yaml"), "--examples", "20", "--name", "mine")
     assert "error: attacks: mine: loss: " in line
     assert "system cannot be called with logits and labels" in line
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert main(["train", "digits-plain", "--epochs", "0.2", "--validation.examples", "10", "--out", str(run)]) == 0
+    attack = ["--examples", "10", "--attacks", "pgd_25_5_3", "--batch-size", "3", "--json", "--fail-under", "1"]
+    # by itself, since what checks shapes in tests makes other code of the losses, which the processes would not take for the same
+    command = [sys.executable, "-m", "logitpair", "evaluate", str(run), "--name", "two", "--processes", "2", *attack]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.count("logitpair: failed: ") == done.stderr.count("Wrote ") == 1, "each process speaks"
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--name", "one", *attack]) == 4
+    two, one = json.loads(done.stdout), json.loads(capsys.readouterr().out)
+    assert (one["hardware"].get("processes"), two["hardware"]["processes"], two["hardware"]["threads"]) == (None, 2, 1)
+    assert one["white_box"] == two["white_box"]
+    ledgers = [run / "evaluation" / name / "ledger.npz" for name in ("one", "two")]
+    assert ledgers[0].read_bytes() == ledgers[1].read_bytes()

@@ -28,6 +28,7 @@ WINGS = (
     ("runs",),
     ("sweeps",),
     ("reproduction",),
+    ("benchmark",),
     ("report",),  # beside the road: it reads files only
     ("cli",),
 )

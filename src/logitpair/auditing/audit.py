@@ -77,7 +77,7 @@ def audit(
         certificate: what ``lp.certify`` gave for this model on the same examples, in this ball or a larger one: certified examples are
             not searched, and bound the robust accuracy from below.
         seed: of all randomness.
-        batch_size: images attacked together.
+        batch_size: images attacked together, and half as many once the memory is too small.
         workers: processes that load images; 0 for data held in memory.
         precision: of the searches; what they find is verified in float32.
         folder: where the work in progress is kept until ``Audit.save`` into it, so that the same call after an interruption resumes.

@@ -64,7 +64,7 @@ def certify(
         method: the most expensive method.
         iterations: of the slopes' ascent in ``alpha-crown``.
         seed: of the attack's randomness.
-        batch_size: images worked on together; memory is bounded besides.
+        batch_size: images worked on together, and half as many once the memory is too small; that of bounds is limited besides.
         workers: processes that load images; 0 for data held in memory.
         folder: where the work in progress is kept until ``Certificate.save`` into it, so that the same call after an interruption resumes.
         world: the processes that share the work; they need a ``folder`` that all of them see.

@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "attacks": {"type": str | None, "default": None},
-    "batch-size": {"type": int | None, "default": None, "help": "images attacked together (no result depends on it)"},
+    "batch-size": {
+        "type": int | Literal["auto"] | None,
+        "default": None,
+        "metavar": "N|auto",
+        "help": "images attacked together, and half of them once memory is too small; auto: the most that fit (no result depends on it)",
+    },
     "checkpoint": {"type": str | None, "default": None},
     "data-dir": {"type": Path | None, "default": None, "help": "folder of the data set, instead of the recipe's"},
     "device": {"type": str, "default": "auto", "help": "auto (a GPU where there is one), cpu, cuda or cuda:1"},
@@ -41,6 +46,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "name": {"type": str},
     "norm": {"type": str | None, "default": None, "help": "of the radius: linf or l2 (default: the recipe's, or linf)"},
     "out": {"type": Path | None, "default": None},
+    "processes": {
+        "type": int | Literal["auto"] | None,
+        "default": None,
+        "metavar": "N|auto",
+        "help": "on a CPU: processes that share the images; auto (default): one a core if the network is small and there is much to do",
+    },
     "scale": {"type": str | None, "default": None, "help": "a smaller version of the recipe, where it has one: smoke, cpu"},
     "seed": {"type": int, "default": 0, "help": "of the attacks' randomness"},
     "tracker": {
@@ -103,9 +114,9 @@ def device_of(name: str) -> torch.device:
 
 def check_options(arguments: Namespace) -> None:
     """Refuse values of a task's options that no command accepts."""
-    for option, least in (("examples", 1), ("batch_size", 1), ("jobs", 1), ("seed", 0)):
+    for option, least in (("examples", 1), ("batch_size", 1), ("processes", 1), ("repeats", 1), ("jobs", 1), ("seed", 0)):
         value = arguments.get(option)
-        if value is not None and value < least:
+        if isinstance(value, int) and value < least:
             raise InputError(f"{spelled(option)} must be at least {least}, not {value}")
     for option in ("budget", "minutes"):
         value = arguments.get(option)

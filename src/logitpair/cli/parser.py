@@ -29,6 +29,7 @@ COMMANDS = {
     "push": "put a run's network on the Hugging Face hub, with a card of how robust it is",
     "sweep": "train and evaluate a recipe at every point of a grid of settings; the same command again resumes",
     "reproduce": "the paper's tables and figures, beside the paper's own numbers; the same command again resumes",
+    "bench": "how fast attacks are on this machine: ours, other libraries' and the network alone",
     "plan": "what training by a recipe will cost: operations, memory and hours on given GPUs",
 }
 
@@ -50,7 +51,9 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], int | None], Names
         with refusals():
             if hasattr(command, "expand") and arguments[:1] not in (["-h"], ["--help"]):
                 arguments = command.expand(arguments)  # `train` puts its recipe's settings before the overrides
-            return command.run, parse_known(parser, arguments)
+            parsed = parse_known(parser, arguments)
+            parsed.command_line = list(argv)
+            return command.run, parsed
     except InputError as error:
         key, colon, reason = str(error).partition(": ")
         option = next((option for option in given if option[2:].replace("-", "_") == key), key)  # as it was given

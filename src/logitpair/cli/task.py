@@ -50,7 +50,7 @@ def add_task(parser: ArgumentParser, *, sources: bool = True) -> None:
     parser.add_argument("--grey", action="store_true", help="with --model: photos in one channel of grey, for a network that takes one")
     parser.add_argument("--pretrained", action="store_true", help="with --model timm:NAME: the published weights, which are downloaded")
     add_options(parser, "out", help="with --model: folder of the results; runs/MODEL by default")
-    add_options(parser, *(["source"] if sources else []), "data-dir", "examples", "batch-size", "device")
+    add_options(parser, *(["source"] if sources else []), "data-dir", "examples", "batch-size", "processes", "device")
 
 
 def results_folder(arguments: Namespace) -> Path:
@@ -102,6 +102,20 @@ def joined(arguments: Namespace) -> Generator[World]:
         if arguments.get("model") is None or is_out_of_memory(error):
             raise
         raise InputError(f"--model: {arguments.model} {raised(error)}") from error
+
+
+@contextlib.contextmanager
+def shared(arguments: Namespace) -> Generator[tuple[EvaluationTask, World]]:
+    """What the options name, and the processes that share the work on it: those of ``torchrun``, or as many as ``--processes`` starts."""
+    from logitpair.cli.processes import how_many, together
+
+    with joined(arguments) as world:
+        task = load_task(arguments, world.device)
+        usual = arguments.get("budget", 0) / 10  # that an audit takes of its budget
+        passes = usual or sum(getattr(attack, "steps", 1) * getattr(attack, "restarts", 1) for attack in task.attacks.values())
+        number = how_many(arguments.processes or "auto", task, passes, world)
+        with together(arguments.command_line, number, TIMEOUT) if number > 1 else contextlib.nullcontext(world) as world:
+            yield task, world
 
 
 def load_task(arguments: Namespace, device: torch.device) -> EvaluationTask:

@@ -66,7 +66,8 @@ def one_line(error: BaseException) -> str:
     reason = _first_line(said)
     keys = re.findall(r'Parser key "([\w.]+)":', whole.partition(reason)[0])
     if wrong_type := re.match(r"Expected an? <class '(?:\w+\.)*(\w+)'>(.*)", reason):
-        reason = f"expected {_ACCEPTED.get(wrong_type[1], f'a {wrong_type[1]}')}{wrong_type[2]}"
+        words = re.findall(r"Literal\['(\w+)'\]", whole.partition("Errors:")[0])  # a word that is accepted besides
+        reason = f"expected {' or '.join([_ACCEPTED.get(wrong_type[1], f'a {wrong_type[1]}'), *words])}{wrong_type[2]}"
     elif choice := re.match(r"Expected a (?:typing\.)?Literal\[(.*)\]", reason):
         reason = f"expected {choice[1]}"
     elif path := re.match(r"Expected a dot import path string: (.*)", reason):

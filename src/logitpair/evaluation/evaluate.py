@@ -71,7 +71,7 @@ def evaluate(
             no attack before it broke. ``white_box_union`` is as without it; what an attack alone leaves stays unknown. The order given
             is cheapest where strong attacks, and of equally strong ones the cheaper, come first.
         seed: of all randomness.
-        batch_size: images attacked together.
+        batch_size: images attacked together, and half as many once the memory is too small.
         workers: processes that load images; 0 for data held in memory.
         name: of the evaluation, in reports.
         folder: where each batch's chunk of the ledger is kept until ``Evaluation.save`` into it, so that the same call after an
@@ -141,7 +141,7 @@ def evaluate(
         **summarize(runs, columns, seconds, classes, images_kept=keeps_all),
         cache_key=cache_key if partial else None,
         seed=seed,
-        batch_size=batch_size,
+        batch_size=how.together,
         precision=str(columns["gallery/x"].dtype),
     )
     return Evaluation(record, columns)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from logitpair.errors import InputError, first_line
+from logitpair.errors import InputError, first_line, is_out_of_memory
 from logitpair.storage.results import NO_CLASS
 from logitpair.validate import check_logits
 
@@ -88,6 +88,8 @@ def check_accepts(name: str, model: nn.Module, x: Images) -> Float[Tensor, "1 cl
         except InputError:
             raise
         except (RuntimeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
             weights = next((parameter.dtype for parameter in model.parameters()), x.dtype)
             hint = f"; convert the images ({x.dtype}) or the weights ({weights})" if weights != x.dtype else ""
             raise InputError(f"{name} cannot take images of {list(x.shape[1:])}: {first_line(error)}{hint}") from error

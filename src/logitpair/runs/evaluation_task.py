@@ -28,6 +28,11 @@ from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.result_files import read_record
 from logitpair.storage.results import DataSet, Network, Published, SourceRun, Task, Training
 
+BatchSize = int | Literal["auto"]
+"""Images attacked together; ``auto`` for as many as are of use and fit."""
+
+MANY = 1024  # images that keep any GPU busy; where they do not fit, evaluation halves them
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationTask:
@@ -58,7 +63,7 @@ class EvaluationTask:
         attacks: str | None = None,
         data_dir: Path | None = None,
         examples: int | None = None,
-        batch_size: int | None = None,
+        batch_size: BatchSize | None = None,
     ) -> Self:
         """A run on the first ``examples`` of its data set's test images, by its recipe's attacks unless others are named."""
         content, config = run_directory.load_config(run, data_dir=data_dir)
@@ -75,7 +80,7 @@ class EvaluationTask:
             attacks=chosen,
             curve=settings.curve if next(iter(chosen.values())).threat.eps else (),  # eps 0 cannot be scaled
             curve_examples=min(settings.curve_examples, examples or settings.curve_examples),
-            batch_size=batch_size or settings.batch_size,
+            batch_size=images_together(batch_size, settings.batch_size, device),
             workers=config.workers,
             record=Task(
                 recipe=content["recipe"],
@@ -97,7 +102,7 @@ class EvaluationTask:
         device: torch.device,
         attacks: str | None = None,
         examples: int | None = None,
-        batch_size: int | None = None,
+        batch_size: BatchSize | None = None,
     ) -> Self:
         """A network that was trained elsewhere, on the first ``examples`` of a folder of images, in the order of the classes' folders."""
         model = read_model(
@@ -122,7 +127,8 @@ class EvaluationTask:
         )
         named = {} if attacks is None else read_attacks(attacks)
         chosen = first_examples(test, examples, len(set(known_labels(test))))
-        return cls(model=model, test=chosen, attacks=named, batch_size=batch_size or 256, record=Task(network=network, data=data))
+        together = images_together(batch_size, 256, device)
+        return cls(model=model, test=chosen, attacks=named, batch_size=together, record=Task(network=network, data=data))
 
     def evaluate(
         self,
@@ -155,6 +161,13 @@ class EvaluationTask:
         )
         published = () if worst_case_only else self.record.published  # papers give the worst of the attacks, each run alone
         return evaluation.with_task(msgspec.structs.replace(self.record, sources=known, published=published))
+
+
+def images_together(asked: BatchSize | None, usual: int, device: torch.device) -> int:
+    """Images attacked together: more than usual are no faster on a CPU."""
+    if asked == "auto":
+        return max(usual, MANY) if device.type == "cuda" else usual
+    return asked or usual
 
 
 def published(content: Mapping[str, Any], attacks: Mapping[str, Attack]) -> tuple[Published, ...]:

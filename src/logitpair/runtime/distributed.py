@@ -51,6 +51,7 @@ def join(device: torch.device, timeout: timedelta | None = None) -> Generator[Wo
     # torchrun keeps its store when it restarts processes: without a prefix of their own they would read where those before them listened
     store, rank, size = next(dist.rendezvous("env://"))  # pyright: ignore[reportPrivateImportUsage]
     store = dist.PrefixStore(f"restart-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)  # pyright: ignore[reportPrivateImportUsage]
+    store.set(f"came-{rank}", "")
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
@@ -103,6 +104,11 @@ def mean(value: Tensor, world: World) -> Tensor:
 def store(host: str, timeout: timedelta) -> Any:
     """A store of this process, at a free ``port``, for others that reach ``host``; ``RuntimeError`` if that is another machine's name."""
     return dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=timeout)  # pyright: ignore[reportPrivateImportUsage]
+
+
+def have_come(others: Any, size: int) -> bool:
+    """Whether all processes but the first are joining those of this ``store``."""
+    return others.check([f"restart-0/came-{rank}" for rank in range(1, size)])
 
 
 @contextmanager

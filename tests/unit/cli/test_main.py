@@ -62,7 +62,7 @@ def test_an_unknown_option_gives_a_near_match(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("audit run --batch-size x", "--batch-size: expected a whole number, not 'x'"),
+        ("audit run --batch-size x", "--batch-size: expected a whole number or auto, not 'x'"),
         ("audit run --minutes=x", "--minutes: expected a number, not 'x'"),
         ("audit run --minutes 0", "--minutes must be above 0, not 0"),
         ("audit run --budget inf", "--budget: expected a number, not 'inf'"),

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import logitpair as lp
 from logitpair import InputError
 from logitpair.attacks import PGD, Attack, AttackResult
+from logitpair.evaluation.resumable import Execution, resumable_map
 from logitpair.runtime.distributed import World
 
 BALL = lp.Linf(0.1)
@@ -189,6 +190,74 @@ def test_processes_share_the_work_and_come_to_what_one_does(
         assert CALLS.images > before
     assert CALLS.images == images
     same(alone, shared)
+
+
+class Limited(nn.Module):
+    """A network for which memory is too small from so many images on; counts how often."""
+
+    def __init__(self, network: nn.Module, most: int, error: BaseException) -> None:
+        super().__init__()
+        self.network, self.most, self.error, self.failed = network, most, error, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > self.most:
+            self.failed += 1
+            raise self.error
+        return self.network(x)
+
+
+CPU_FULL = RuntimeError(
+    "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"
+)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), CPU_FULL, RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")])
+@pytest.mark.parametrize("kept", [True, False])
+def test_where_memory_is_too_small_half_as_many_images_go_on(
+    model: nn.Module, sample: Pair, tmp_path: Path, error: BaseException, kept: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = evaluate(model, sample)
+    limited = Limited(model, 6, error)
+    with caplog.at_level("INFO", "logitpair"):
+        halved = evaluate(limited, sample, tmp_path if kept else None, batch_size=32)
+    assert limited.failed == 3, "32, 16 and 8 images: what has failed once is not tried again"
+    assert halved.results["batch_size"] == 4
+    assert "too small for 8 images at a time; going on with 4" in caplog.messages[-1]
+    assert halved.ledger.keys() == whole.ledger.keys()
+    for key in whole.ledger:
+        np.testing.assert_array_equal(halved.ledger[key], whole.ledger[key], err_msg=key)
+
+
+def test_fewer_images_than_a_batch_are_halved_and_one_image_is_the_end(model: nn.Module, sample: Pair) -> None:
+    limited = Limited(model, 2, torch.OutOfMemoryError("full"))
+    assert evaluate(limited, (sample[0][:6], sample[1][:6]), batch_size=1000).results["batch_size"] == 1
+    assert limited.failed == 2, "6 images and 3, not 500"
+    with pytest.raises(torch.OutOfMemoryError):
+        evaluate(Limited(model, 0, torch.OutOfMemoryError("full")), sample)
+    with pytest.raises(RuntimeError, match="another"):
+        evaluate(Limited(model, 2, RuntimeError("another")), sample)
+
+
+def test_a_process_short_of_memory_keeps_to_its_own_share(sample: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logitpair.runtime.distributed.dist.barrier", lambda: None)
+    monkeypatch.setattr("logitpair.evaluation.resumable._check_complete", lambda *found: None)  # each sees its own share here
+    done: list[int] = []
+    for rank, most in enumerate((8, 3)):
+        sizes: set[int] = set()
+
+        def work(x: Tensor, y: Tensor, position: Tensor, most: int = most, sizes: set[int] = sizes) -> dict[str, Tensor]:
+            if len(x) > most:
+                raise MemoryError
+            sizes.add(len(x))
+            return {}
+
+        how = Execution(sample[0].device, 8, 0, World(rank, 2, sample[0].device), progress=False)
+        for positions in (np.arange(40), np.arange(20)):  # the second time it is known how many fit
+            done += [
+                int(each) for chunk in resumable_map(work, sample, "", how, note="", positions=positions) for each in chunk["position"]
+            ]
+        assert sizes == ({8, 4} if rank == 0 else {2})
+    assert sorted(done) == sorted([*range(40), *range(20)])
 
 
 def test_several_processes_need_a_folder(model: nn.Module, sample: Pair) -> None:

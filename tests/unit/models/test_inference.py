@@ -159,6 +159,15 @@ def test_images_and_weights_of_two_precisions_are_named() -> None:
         check_accepts("model", network, X.double())
 
 
+def test_too_little_memory_is_not_a_network_for_other_images() -> None:
+    class Full(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        check_accepts("model", Full(), torch.zeros(1, 1, 8, 8))
+
+
 class Viewed(nn.Module):
     """One that lays out its activations anew, which only PyTorch's default memory format allows."""
 

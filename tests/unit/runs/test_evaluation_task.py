@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 
 import logitpair as lp
 from logitpair.config import parsing, recipes
-from logitpair.runs.evaluation_task import EvaluationTask, first_examples, published
+from logitpair.runs.evaluation_task import EvaluationTask, first_examples, images_together, published
 from logitpair.storage.results import Published, Task
 
 PGD = lp.attacks.PGD(lp.Linf(0.1), step_size=0.05, steps=2)
@@ -51,3 +52,19 @@ def test_a_run_on_the_first_photos_of_some_classes_alone_is_warned_about(tmp_pat
         first_examples(folder.test(), None, 4)
         first_examples(folder.validation(), 2, 3)  # in a random order
         first_examples(lp.data.Digits().test(), 2, 10)
+
+
+@pytest.mark.parametrize(
+    ("asked", "usual", "device", "together"),
+    [
+        (None, 64, "cuda", 64),
+        (7, 64, "cuda", 7),
+        ("auto", 64, "cuda", 1024),
+        ("auto", 2048, "cuda", 2048),
+        ("auto", 64, "cpu", 64),
+    ],
+)
+def test_the_most_images_that_are_of_use_are_attacked_together(
+    asked: int | Literal["auto"] | None, usual: int, device: str, together: int
+) -> None:
+    assert images_together(asked, usual, torch.device(device)) == together

@@ -6,7 +6,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.gate import Gate
 from logitpair.cli.options import add_options, check_choice, check_options, parse_radius
-from logitpair.cli.task import add_task, joined, load_task, parse_sources, results_folder
+from logitpair.cli.task import add_task, parse_sources, results_folder, shared
 from logitpair.errors import InputError
 from logitpair.storage.result_files import read_record
 from logitpair.storage.results import BUDGET, AuditResults
@@ -66,8 +66,7 @@ def _audit(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
     trackers = named(arguments.tracker or ()) if is_main_process() else ()
     folder = out / "audit"
     sources = parse_sources(arguments.source)
-    with joined(arguments) as world:
-        task = load_task(arguments, world.device)
+    with shared(arguments) as (task, world):
         reference = reference_of(task, eps, NORMS.get(arguments.norm))
         refuse_overwriting_audit(folder, task, reference.threat)
         networks, known = load_sources(sources, task.model)

@@ -6,7 +6,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.gate import Gate
 from logitpair.cli.options import add_options, check_choice, check_options, parse_radius
-from logitpair.cli.task import add_task, joined, load_task, results_folder
+from logitpair.cli.task import add_task, results_folder, shared
 from logitpair.errors import InputError
 from logitpair.storage.result_files import read_record
 from logitpair.storage.results import CERTIFICATE_METHODS, CertificateResults
@@ -50,8 +50,7 @@ def _certify(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
     from logitpair.runs.overwrite_guard import refuse_overwriting_certificate
 
     folder, arguments.attacks = out / "certificate", None
-    with joined(arguments) as world:
-        task = load_task(arguments, world.device)
+    with shared(arguments) as (task, world):
         threat = threat_of(task, eps, NORMS.get(arguments.norm))
         refuse_overwriting_certificate(folder, task, threat, arguments.method)
         result = certify(

@@ -6,12 +6,15 @@ from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.gate import Gate
 from logitpair.cli.options import add_options, check_options, device_of, refuse_given
-from logitpair.cli.task import add_task, joined, load_task, parse_sources, results_folder
+from logitpair.cli.task import add_task, joined, load_task, parse_sources, results_folder, shared
 from logitpair.errors import InputError
 from logitpair.storage.result_files import read_record
 from logitpair.storage.results import EvaluationResults
 
-OF_ATTACKING = ("source", "attacks", "worst_case_only", "examples", "seed", "keep_adversarial", "tracker", "fail_under", "json", "junit")
+OF_ATTACKING = (
+    *("source", "attacks", "worst_case_only", "examples", "processes", "seed"),
+    *("keep_adversarial", "tracker", "fail_under", "json", "junit"),
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -76,12 +79,13 @@ def _evaluate(arguments: Namespace, out: Path) -> Path | None:
     trackers = named(arguments.tracker or ()) if is_main_process() else ()
     folder = out / "evaluation" / arguments.name
     sources = parse_sources(arguments.source)
-    with joined(arguments) as world:
-        if arguments.verify:
+    if arguments.verify:
+        with joined(arguments) as world:
             if world.is_main:
                 _verify(arguments, out, folder)
-            return None
-        evaluation = load_task(arguments, world.device).evaluate(
+        return None
+    with shared(arguments) as (task, world):
+        evaluation = task.evaluate(
             folder,
             sources=sources,
             worst_case_only=arguments.worst_case_only,
@@ -112,8 +116,9 @@ def _verify(arguments: Namespace, out: Path, folder: Path) -> None:
     evaluation = Evaluation.load(folder)
     arguments.checkpoint = arguments.checkpoint or evaluation.record.checkpoint
     arguments.examples = evaluation.record.examples
+    arguments.batch_size = None if arguments.batch_size == "auto" else arguments.batch_size  # forward passes of the usual ones fit
     task = load_task(arguments, device_of(arguments.device))
-    verification = verify(task.model, task.test, evaluation, folder / "adversarial", batch_size=arguments.batch_size or 256)
+    verification = verify(task.model, task.test, evaluation, folder / "adversarial", batch_size=task.batch_size)
     print_rows(COLUMNS, verification.rows())
     console.print(f"Wrote {verification.save(folder)}")
     if not verification.holds:

@@ -1,0 +1,111 @@
+"""PGD as several libraries run it on one batch, and the network alone: what ``attack_speed`` times."""
+
+import copy
+import importlib
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from logitpair.attacks import PGD
+from logitpair.threat import Linf
+
+EPS, STEP_SIZE = 0.3, 0.01
+ALONE, ALONE_FAST = "network alone", "network alone, channels_last"
+Run = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is attacked."""
+
+    model: nn.Module  # in eval mode, in PyTorch's default memory format
+    x: Tensor
+    y: Tensor
+    steps: int
+
+
+def contenders(batch: Batch) -> tuple[dict[str, Run], list[str]]:
+    """What attacks the whole batch once a call, by name, and the names of the libraries that are not installed.
+
+    All take every step from a random start, in float32. The network alone does as many forward passes and gradients and nothing else, the
+    least that any such attack does. Peers run as their users run them, in PyTorch's default memory format; ours also in channels_last,
+    which the networks of runs are in.
+    """
+    model, x, y = batch.model, batch.x, batch.y
+    fast = copy.deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    attack = PGD(Linf(EPS), step_size=STEP_SIZE, steps=batch.steps, early_stop=False)
+    generator = torch.Generator(x.device).manual_seed(0)
+    found: dict[str, Run] = {
+        ALONE: lambda: _alone(model, batch),
+        ALONE_FAST: lambda: _alone(fast, batch),
+        "logitpair": lambda: attack(model, x, y, generator=generator),
+        "logitpair, channels_last": lambda: attack(fast, x, y, generator=generator),
+    }
+    absent: list[str] = []
+    for name, (module, prepare) in PEERS.items():
+        try:
+            library = importlib.import_module(module)
+        except ImportError:
+            absent.append(name)
+        else:
+            found[name] = prepare(library, batch)
+    return found, absent
+
+
+def _alone(model: nn.Module, batch: Batch) -> None:
+    frozen = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    for _step in range(batch.steps):
+        leaf = batch.x.detach().requires_grad_()
+        torch.autograd.grad(model(leaf).logsumexp(1).sum(), leaf)
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+
+
+def _foolbox(foolbox: Any, batch: Batch) -> Run:
+    attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP_SIZE, steps=batch.steps, random_start=True)
+    model = foolbox.PyTorchModel(batch.model, bounds=(0, 1), device=batch.x.device)
+    return lambda: attack(model, batch.x, batch.y, epsilons=EPS)[1]
+
+
+def _torchattacks(torchattacks: Any, batch: Batch) -> Run:
+    attack = torchattacks.PGD(batch.model, eps=EPS, alpha=STEP_SIZE, steps=batch.steps, random_start=True)
+    return lambda: attack(batch.x, batch.y)
+
+
+def _art(evasion: Any, batch: Batch) -> Run:
+    estimators = importlib.import_module("art.estimators.classification")
+    labels = batch.y.cpu().numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = estimators.PyTorchClassifier(
+            batch.model,
+            nn.CrossEntropyLoss(),
+            batch.x.shape[1:],
+            int(labels.max()) + 1,
+            clip_values=(0, 1),
+            device_type="gpu" if batch.x.is_cuda else "cpu",
+        )
+    attack = evasion.ProjectedGradientDescentPyTorch(
+        model, eps=EPS, eps_step=STEP_SIZE, max_iter=batch.steps, num_random_init=1, batch_size=len(labels), verbose=False
+    )
+    images = batch.x.cpu().numpy()
+    return lambda: torch.from_numpy(attack.generate(images, labels)).to(batch.x)
+
+
+def _adversarial_library(attacks: Any, batch: Batch) -> Run:
+    return lambda: attacks.pgd_linf(batch.model, batch.x, batch.y, EPS, steps=batch.steps, relative_step_size=STEP_SIZE / EPS)
+
+
+PEERS: dict[str, tuple[str, Callable[[Any, Batch], Run]]] = {
+    "foolbox": ("foolbox", _foolbox),
+    "torchattacks": ("torchattacks", _torchattacks),
+    "adversarial-robustness-toolbox": ("art.attacks.evasion", _art),
+    "adversarial-library": ("adv_lib.attacks", _adversarial_library),
+}
+"""Libraries by the names that they are installed by: the module that is used, and what makes its attack."""

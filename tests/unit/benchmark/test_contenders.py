@@ -1,0 +1,58 @@
+"""What is timed does the work that it is compared by: every step on every image."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from logitpair.benchmark import contenders as module
+from logitpair.benchmark.contenders import ALONE, EPS, PEERS, STEP_SIZE, Batch, contenders
+
+STEPS = 5
+
+
+class Counting(nn.Module):
+    """A linear network; counts images over all copies of it."""
+
+    passes: list[int] = []  # noqa: RUF012  (copies share it)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes.append(len(x))
+        return self.layer(x.flatten(1))
+
+
+@pytest.fixture
+def batch() -> Batch:
+    torch.manual_seed(0)
+    Counting.passes.clear()
+    return Batch(Counting().eval(), torch.rand(4, 3, 2, 2), torch.arange(4) % 3, STEPS)
+
+
+def test_all_take_every_step_on_every_image(batch: Batch) -> None:
+    runs, absent = contenders(batch)
+    assert {name for name in runs if name in PEERS} | set(absent) == set(PEERS)
+    assert len(runs) > 4, "no other library is here"
+    for name, run in runs.items():
+        Counting.passes.clear()
+        x_adv = run()
+        assert STEPS <= len(Counting.passes) <= STEPS + (2 if name in PEERS else 0), name  # a library may look at what came of it
+        assert set(Counting.passes) == {4}, name
+        if name.startswith(ALONE):
+            continue
+        assert isinstance(x_adv, Tensor), name
+        moved = (x_adv - batch.x).abs()
+        assert moved.max() <= EPS + 1e-6, name
+        assert moved.max() > STEPS * STEP_SIZE, f"{name} began at the images"
+    assert all(parameter.requires_grad for parameter in batch.model.parameters())
+
+
+def test_what_is_not_installed_is_named(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PEERS", {"nothing": ("nothing_of_this_name", PEERS["foolbox"][1])})
+    runs, absent = contenders(batch)
+    assert absent == ["nothing"]
+    assert len(runs) == 4
