@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.options import add_options, check_folder, device_of, refuse_given
+from logitpair.cli.options import add_options, check_folder, device_of, refuse_given, use_engine
 from logitpair.errors import InputError, is_out_of_memory, raised
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def add_task(parser: ArgumentParser, *, sources: bool = True) -> None:
     parser.add_argument("--grey", action="store_true", help="with --model: photos in one channel of grey, for a network that takes one")
     parser.add_argument("--pretrained", action="store_true", help="with --model timm:NAME: the published weights, which are downloaded")
     add_options(parser, "out", help="with --model: folder of the results; runs/MODEL by default")
-    add_options(parser, *(["source"] if sources else []), "data-dir", "examples", "batch-size", "processes", "device")
+    add_options(parser, *(["source"] if sources else []), "data-dir", "examples", "batch-size", "processes", "device", "engine")
 
 
 def results_folder(arguments: Namespace) -> Path:
@@ -93,6 +93,7 @@ def joined(arguments: Namespace) -> Generator[World]:
     """The processes that share the work, on the device of ``--device``; what the network of ``--model`` raises meanwhile is one line."""
     from logitpair.runtime import distributed
 
+    use_engine(arguments.get("engine", "auto"))
     try:
         with distributed.join(device_of(arguments.device), timeout=TIMEOUT) as world:
             yield world

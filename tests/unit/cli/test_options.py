@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from jsonargparse import Namespace
 
 from logitpair import InputError
-from logitpair.cli.options import check_options
+from logitpair.attacks.cpu_kernels import ENGINE
+from logitpair.cli.options import check_options, use_engine
 from logitpair.evaluation.attack_run import check_name
 
 
@@ -16,3 +19,14 @@ def test_what_is_no_name_of_a_folder_is_refused(name: str) -> None:
         check_options(Namespace(name=name))
     with pytest.raises(InputError, match="^--source: "):
         check_name("--source", name)
+
+
+def test_an_engine_holds_for_processes_too_and_others_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ENGINE, raising=False)
+    use_engine("auto")
+    assert ENGINE not in os.environ
+    monkeypatch.setenv(ENGINE, "auto")  # which undoes what follows
+    use_engine("eager")
+    assert os.environ[ENGINE] == "eager"
+    with pytest.raises(InputError, match="^--engine: 'compiled' is not accepted; accepted: auto, eager$"):
+        use_engine("compiled")

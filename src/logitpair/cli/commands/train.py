@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.options import add_options, add_recipe, check_folder, device_of, recipe_first
+from logitpair.cli.options import add_options, add_recipe, check_folder, device_of, recipe_first, use_engine
 from logitpair.cli.terminal import console, print_next
 from logitpair.config import recipes
 from logitpair.config.parsing import add_settings, build
@@ -18,7 +18,7 @@ from logitpair.training.train import train
 def add_arguments(parser: ArgumentParser) -> None:
     add_recipe(parser)
     add_options(parser, "out", help="run directory; runs/RECIPE by default")
-    add_options(parser, "device", "tracker")
+    add_options(parser, "device", "engine", "tracker")
     add_settings(parser)
 
 
@@ -30,6 +30,7 @@ def run(arguments: Namespace) -> None:
     """Train, or resume."""
     name = recipes.load(arguments.recipe).name
     device = device_of(arguments.device)
+    use_engine(arguments.engine)
     arguments.precision = name_of(arguments.precision, device)  # resuming elsewhere must not change it
     settings = build(arguments, data_dir=arguments.data_dir)
     out = arguments.out or Path("runs") / name
