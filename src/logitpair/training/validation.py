@@ -29,7 +29,7 @@ def check_classes(model: nn.Module, x: Images, config: RunConfig) -> None:
 def validate(state: TrainState, held_out: Any, config: RunConfig, run: Path, world: World) -> dict[str, float]:
     """Clean and white-box accuracy on held-out images, which several processes share by way of a folder.
 
-    ``state.best`` follows; that it is far above is warned of.
+    ``state.best`` follows; that it is far above is warned of where training attacks. Elsewhere robust accuracy falls as a rule.
     """
     shared = run / "validation"
     evaluation = evaluate(
@@ -46,11 +46,12 @@ def validate(state: TrainState, held_out: Any, config: RunConfig, run: Path, wor
     if world.is_main:
         shutil.rmtree(shared, ignore_errors=True)
     clean, white_box = (evaluation.results[part]["top1"] for part in ("clean", "white_box"))
-    if world.is_main and white_box < COLLAPSE * state.best:
+    attacks = getattr(config.objective, "attack", None) is not None
+    if world.is_main and attacks and white_box < COLLAPSE * state.best:
         logger.warning(
             f"step {state.step}: {white_box:.1%} of the held-out images are right under the validation's attack, after {state.best:.1%} "
-            "before: training may have overfitted to its own attack (catastrophic overfitting, arXiv 2001.03994), which more of its steps "
-            "or more noise prevent; `--checkpoint best` takes the weights from before"
+            "before: training may have overfitted to its own attack (catastrophic overfitting, arXiv 2001.03994), against which more of "
+            "its steps or more noise may help; `--checkpoint best` takes the weights from before"
         )
     state.best = max(state.best, white_box)
     return {"validation_clean": clean, "validation_white_box": white_box}
