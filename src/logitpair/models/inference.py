@@ -105,9 +105,9 @@ def count_logits(model: nn.Module, image: Tensor) -> int:
     Raises:
         InputError: if it does not take such images, one or several at a time, or returns no logits.
     """
-    x = _one(model, image)
-    _user_logits(model, x)
-    logits = _user_logits(model, torch.cat([x, x]))  # attacks run on the active examples alone: batches of any size
+    x = _two(model, image)
+    _user_logits(model, x[:1])
+    logits = _user_logits(model, x)  # attacks run on the active examples alone: batches of any size
     if not torch.isfinite(logits).all():
         raise InputError("--model: returns logits that are not finite; are these its weights, and is this its normalisation?")
     return logits.shape[1]
@@ -119,16 +119,17 @@ def to_channels_last(model: nn.Module, image: Tensor) -> nn.Module:
     One that lays out activations anew by ``view`` may not. ``image`` is as of ``count_logits``, which has accepted it.
     """
     try:
-        _user_logits(model.to(memory_format=torch.channels_last), _one(model, image))  # type: ignore[call-overload]
+        _user_logits(model.to(memory_format=torch.channels_last), _two(model, image))  # type: ignore[call-overload]
     except (InputError, RuntimeError):
         model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return model
 
 
-def _one(model: nn.Module, image: Tensor) -> Images:
-    """The image as a batch of one, in [0, 1] and where the model's weights lie."""
-    image = image.to(device_of(model)).contiguous()[None]
-    return image.float() / 255 if image.dtype == torch.uint8 else image
+def _two(model: nn.Module, image: Tensor) -> Images:
+    """The image twice as a batch, in [0, 1] and where the model's weights lie."""
+    image = image.to(device_of(model)).contiguous()
+    image = image.float() / 255 if image.dtype == torch.uint8 else image
+    return torch.stack([image, image])
 
 
 def _user_logits(model: nn.Module, x: Images) -> Tensor:

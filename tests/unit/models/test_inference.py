@@ -179,6 +179,14 @@ class Viewed(nn.Module):
         return self.logits(self.conv(x).view(len(x), -1))
 
 
+class ViewedByChannel(Viewed):
+    """One whose layout in memory one image alone would not betray."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels = self.conv(x)
+        return self.logits(channels.view(3 * len(x), 3, 3).reshape(len(x), -1))
+
+
 def test_a_network_is_in_channels_last_where_it_runs_so() -> None:
     torch.manual_seed(0)
     image = torch.randint(0, 256, (2, 5, 5), dtype=torch.uint8)
@@ -188,7 +196,8 @@ def test_a_network_is_in_channels_last_where_it_runs_so() -> None:
     logits = model(x)
     torch.testing.assert_close(to_channels_last(model, image)(x), logits)
     assert conv.weight.is_contiguous(memory_format=torch.channels_last)
-    viewed = Viewed()
-    logits = viewed(x)
-    assert torch.equal(to_channels_last(viewed, image)(x), logits)
-    assert viewed.conv.weight.is_contiguous()
+    batch = torch.cat([x, x])
+    for viewed in (Viewed(), ViewedByChannel()):
+        logits = viewed(batch)
+        assert torch.equal(to_channels_last(viewed, image)(batch), logits)
+        assert viewed.conv.weight.is_contiguous()
