@@ -32,7 +32,7 @@ def model(trained: nn.Module) -> nn.Module:
     return network.double().eval()
 
 
-@pytest.mark.parametrize(("suite", "batch_size"), [(SUITE, 7), (FULL, 40), ({"strong": STRONG, **FULL}, 40)])
+@pytest.mark.parametrize(("suite", "batch_size"), [(SUITE, 7), (FULL, 40), ({**FULL, "strong": STRONG}, 40)])
 def test_the_worst_case_is_that_of_the_whole_evaluation(model: nn.Module, sample: Pair, suite: dict[str, Attack], batch_size: int) -> None:
     whole = evaluate(model, sample, attacks=suite)
     only = evaluate(model, sample, attacks=suite, worst_case_only=True, batch_size=batch_size)
