@@ -29,6 +29,7 @@ from logitpair.cli.main import main
         (["--batch-size", "all"], "--batch-size: expected a whole number or auto, not 'all'"),
         (["--processes", "0"], "--processes must be at least 1, not 0"),
         (["--verify", "--processes", "2"], "--processes goes with attacking"),
+        (["--verify", "--engine", "eager"], "--engine goes with attacking"),
         (["--device", "tpu"], "--device"),
         (["--seed", "x"], "seed"),
     ],

@@ -26,16 +26,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "type": int | Literal["auto"] | None,
         "default": None,
         "metavar": "N|auto",
-        "help": "images attacked together, and half of them once memory is too small; auto: the most that fit (no result depends on it)",
+        "help": "images attacked together, and half of them once memory is too small; auto: 1024 or more on GPUs (no result depends on it)",
     },
     "checkpoint": {"type": str | None, "default": None},
     "data-dir": {"type": Path | None, "default": None, "help": "folder of the data set, instead of the recipe's"},
     "device": {"type": str, "default": "auto", "help": "auto (a GPU where there is one), cpu, cuda or cuda:1"},
     "engine": {
-        "type": str,
-        "default": "auto",
+        "type": str | None,
+        "default": None,
         "metavar": "auto|eager",
-        "help": "eager: every operation of an attack by PyTorch's own; auto: two by quicker forms on a CPU (equal but for rounding)",
+        "help": "eager: an attack's operations are all PyTorch's; auto (default): two by quicker forms on a CPU (equal but for rounding)",
     },
     "eps": {"type": str | None, "default": None, "help": "radius in [0, 1] pixel scale, also 8/255 (default: the recipe's)"},
     "examples": {"type": int | None, "default": None, "help": "the first N test images only"},
@@ -56,7 +56,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "type": int | Literal["auto"] | None,
         "default": None,
         "metavar": "N|auto",
-        "help": "on a CPU: processes that share the images; auto (default): one a core if the network is small and there is much to do",
+        "help": "on a CPU: processes that share the images; auto (default): up to one a core for a small network with much to do",
     },
     "scale": {"type": str | None, "default": None, "help": "a smaller version of the recipe, where it has one: smoke, cpu"},
     "seed": {"type": int, "default": 0, "help": "of the attacks' randomness"},
@@ -118,12 +118,12 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def use_engine(name: str) -> None:
-    """Run attacks as ``--engine`` says, in this process and in those that it starts."""
+def use_engine(name: str | None) -> None:
+    """Run attacks as ``--engine`` says, in this process and in those that it starts; None leaves it to the environment."""
     from logitpair.attacks.cpu_kernels import ENGINE
 
     check_choice("engine", name, ("auto", "eager"))
-    if name == "eager":
+    if name is not None:
         os.environ[ENGINE] = name
 
 

@@ -93,7 +93,7 @@ def joined(arguments: Namespace) -> Generator[World]:
     """The processes that share the work, on the device of ``--device``; what the network of ``--model`` raises meanwhile is one line."""
     from logitpair.runtime import distributed
 
-    use_engine(arguments.get("engine", "auto"))
+    use_engine(arguments.get("engine"))
     try:
         with distributed.join(device_of(arguments.device), timeout=TIMEOUT) as world:
             yield world

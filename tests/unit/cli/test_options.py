@@ -22,11 +22,9 @@ def test_what_is_no_name_of_a_folder_is_refused(name: str) -> None:
 
 
 def test_an_engine_holds_for_processes_too_and_others_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(ENGINE, raising=False)
-    use_engine("auto")
-    assert ENGINE not in os.environ
-    monkeypatch.setenv(ENGINE, "auto")  # which undoes what follows
-    use_engine("eager")
-    assert os.environ[ENGINE] == "eager"
+    monkeypatch.setenv(ENGINE, "eager")
+    for name, holds in ((None, "eager"), ("auto", "auto"), ("eager", "eager")):
+        use_engine(name)
+        assert os.environ[ENGINE] == holds, "what is given goes over the environment"
     with pytest.raises(InputError, match="^--engine: 'compiled' is not accepted; accepted: auto, eager$"):
         use_engine("compiled")

@@ -1,7 +1,6 @@
 """``logitpair bench``"""
 
 import json
-from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -50,4 +49,4 @@ def run(arguments: Namespace) -> None:
     if arguments.out is not None:
         for name, content in (("bench.json", json.dumps(measured.record, indent=2) + "\n"), ("bench.png", speed_figure(measured.record))):
             atomic_write(arguments.out / name, content)
-            console.print(f"Wrote {Path(arguments.out / name)}")
+            console.print(f"Wrote {arguments.out / name}")

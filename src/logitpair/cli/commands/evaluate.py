@@ -12,7 +12,7 @@ from logitpair.storage.result_files import read_record
 from logitpair.storage.results import EvaluationResults
 
 OF_ATTACKING = (
-    *("source", "attacks", "worst_case_only", "examples", "processes", "seed"),
+    *("source", "attacks", "worst_case_only", "examples", "processes", "engine", "seed"),
     *("keep_adversarial", "tracker", "fail_under", "json", "junit"),
 )
 
