@@ -31,9 +31,9 @@ class Batch:
 def contenders(batch: Batch) -> tuple[dict[str, Run], list[str]]:
     """What attacks the whole batch once a call, by name, and the names of the libraries that are not installed.
 
-    All take every step from a random start, in float32. The network alone does as many forward passes and gradients and nothing else, the
-    least that any such attack does. Peers run as their users run them, in PyTorch's default memory format; ours also in channels_last,
-    which the networks of runs are in.
+    All take every step from a random start, in float32. The network alone does as many forward passes and gradients by PyTorch's own
+    operations and nothing else, the least that a peer does; on a CPU ours may do less (``attacks.cpu_kernels``). Peers run as their users
+    run them, in PyTorch's default memory format; ours also in channels_last, which the networks of runs are in.
     """
     model, x, y = batch.model, batch.x, batch.y
     fast = copy.deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
