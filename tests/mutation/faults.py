@@ -176,7 +176,7 @@ FAULTS = (
     Fault(
         "evaluation/attack_run.py",
         "remembered logits are counted as passes",
-        "(network.recalled - recalled)",
+        "(network.hits - hits)",
         "0",
     ),
     Fault(

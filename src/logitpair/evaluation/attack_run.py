@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from logitpair.attacks import Attack, AttackResult, Unperturbed
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
-from logitpair.evaluation.recall import Recall
+from logitpair.evaluation.cached_logits import CachedLogits
 from logitpair.evaluation.resumable import Chunk
 from logitpair.models.inference import logits_in_eval, predict
 from logitpair.rng import ExampleStreams, derive_seed
@@ -115,7 +115,7 @@ class AttackRun:
             "version": version("logitpair"),
         }
 
-    def run(self, model: nn.Module, batch: Batch, network: Recall, images: AdversarialImages | None) -> tuple[Batch, Chunk]:
+    def run(self, model: nn.Module, batch: Batch, network: CachedLogits, images: AdversarialImages | None) -> tuple[Batch, Chunk]:
         """Attack the batch, verify on ``model`` by a fresh forward, and return what is found by now, and the columns."""
         began = time.perf_counter()
         rows = self.attackable(batch)
@@ -144,16 +144,16 @@ class AttackRun:
         """The rows of its columns of so many examples that belong to those that are attacked."""
         return [row for row in (range(examples) if self.examples is None else self.examples) if row < examples]
 
-    def find(self, network: Recall, x: Tensor, y: Tensor, position: Tensor, images: AdversarialImages | None) -> AttackResult:
+    def find(self, network: CachedLogits, x: Tensor, y: Tensor, position: Tensor, images: AdversarialImages | None) -> AttackResult:
         """What the attack finds for these examples, each with random numbers of its own, or what was kept of it."""
         if images and not self.is_white_box and (kept := images.read(self.cache_key, self.attack.threat, x, y, position)):
             return kept
-        recalled = network.recalled
+        hits = network.hits
         try:
             found = self.attack.find_unchecked(network, x, y, ExampleStreams(self.seed, position))
         except InputError as error:
             raise InputError(f"attacks: {self.name}: {error}") from error
-        found = replace(found, forwards=(found.forwards - (network.recalled - recalled)).clamp(min=0))  # these cost nothing
+        found = replace(found, forwards=(found.forwards - (network.hits - hits)).clamp(min=0))  # these cost nothing
         if images and self.setting != CURVE and not (self.is_white_box and images.sources_only):
             images.write(self.cache_key, x, y, position, found)
         return found
@@ -246,7 +246,7 @@ def attack_batch(
     if batch.correct.top5 is not None:
         chunk["clean/top5"] = batch.correct.top5
     chunk |= {"gallery/x": gallery(x, position), f"{FACTS}classes": logits.shape[1]}
-    networks = {run.setting: Recall(run.network, x, logits if run.is_white_box else None) for run in runs}
+    networks = {run.setting: CachedLogits(run.network, x, logits if run.is_white_box else None) for run in runs}
     left = dict.fromkeys(networks, batch)  # for runs in turn
     for run in runs:
         found, columns = run.run(model, left[run.setting], networks[run.setting], images)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from logitpair.models.inference import Images
 
 
-class Recall(nn.Module):
-    """The network, which remembers its logits on the clean images ``x`` and counts in ``recalled`` how often it gave them from memory.
+class CachedLogits(nn.Module):
+    """The network, which remembers its logits on the clean images ``x`` and counts in ``hits`` how often it gave them from memory.
 
     Anything but these very images, all of them, and anything that a gradient is asked of goes through the network.
 
@@ -23,12 +23,14 @@ class Recall(nn.Module):
 
     def __init__(self, model: nn.Module, x: Images, logits: Tensor | None = None) -> None:
         super().__init__()
-        self.model, self.x, self.logits, self.recalled = model, x, logits, 0
+        self.model, self.x, self.logits, self.hits = model, x, logits, 0
         self.training = model.training
 
-    def on(self, rows: Tensor) -> Recall:
+    def on(self, rows: Tensor) -> CachedLogits:
         """Of these rows of the images alone; what it remembers later is kept where they are all."""
-        return self if len(rows) == len(self.x) else Recall(self.model, self.x[rows], None if self.logits is None else self.logits[rows])
+        if len(rows) == len(self.x):
+            return self
+        return CachedLogits(self.model, self.x[rows], None if self.logits is None else self.logits[rows])
 
     def forward(self, x: Tensor) -> Tensor:
         if x.requires_grad or (x.shape, x.dtype, x.device) != (self.x.shape, self.x.dtype, self.x.device) or not torch.equal(x, self.x):
@@ -36,7 +38,7 @@ class Recall(nn.Module):
         if self.logits is None:
             self.logits = self.model(x).detach()
         else:
-            self.recalled += 1
+            self.hits += 1
         return self.logits.clone()
 
     def train(self, mode: bool = True) -> Self:

@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from logitpair.evaluation.recall import Recall
+from logitpair.evaluation.cached_logits import CachedLogits
 from logitpair.models.inference import frozen_eval
 
 X = torch.rand(5, 1, 2, 2, generator=torch.Generator().manual_seed(0))
@@ -31,32 +31,32 @@ class Counting(nn.Module):
 
 def test_the_clean_images_pass_once_and_anything_else_every_time() -> None:
     model = Counting()
-    recall = Recall(model, X)
+    cached = CachedLogits(model, X)
     for _ in range(3):
-        assert torch.equal(recall(X.clone()), Counting()(X))
-    assert (model.images, recall.recalled) == (5, 2)
+        assert torch.equal(cached(X.clone()), Counting()(X))
+    assert (model.images, cached.hits) == (5, 2)
     others = [X[:4], X.flip(0), X.double(), X + 1e-7]
     for other in others:
-        assert torch.equal(recall(other), Counting()(other))
-    assert recall(X.clone().requires_grad_()).requires_grad
-    assert (model.images, recall.recalled) == (5 + 4 + 5 * 4, 2)
+        assert torch.equal(cached(other), Counting()(other))
+    assert cached(X.clone().requires_grad_()).requires_grad
+    assert (model.images, cached.hits) == (5 + 4 + 5 * 4, 2)
 
 
 def test_what_it_gives_may_be_changed_in_place() -> None:
-    recall = Recall(Counting(), X)
+    cached = CachedLogits(Counting(), X)
     for _ in range(3):
-        recall(X).zero_()
-    assert torch.equal(recall(X), Counting()(X))
+        cached(X).zero_()
+    assert torch.equal(cached(X), Counting()(X))
 
 
 def test_of_some_rows_it_knows_what_it_was_told_of_all() -> None:
     model = Counting()
-    told = Recall(model, X, Counting()(X))
+    told = CachedLogits(model, X, Counting()(X))
     rows = torch.tensor([3, 1])
     some = told.on(rows)
     assert torch.equal(some(X[rows]), Counting()(X[rows]))
-    assert (model.images, some.recalled) == (0, 1)
-    untold = Recall(model, X)
+    assert (model.images, some.hits) == (0, 1)
+    untold = CachedLogits(model, X)
     assert untold.on(torch.arange(5)) is untold
     assert torch.equal(untold.on(rows)(X[rows]), Counting()(X[rows]))
     assert model.images == 2
@@ -64,7 +64,7 @@ def test_of_some_rows_it_knows_what_it_was_told_of_all() -> None:
 
 def test_a_network_that_overrides_eval_is_put_into_eval_mode_by_it_and_left_as_it_was() -> None:
     model = Counting().train()
-    with frozen_eval(Recall(model, X)):
+    with frozen_eval(CachedLogits(model, X)):
         assert model.own_eval
         assert not model.training
     assert model.training
