@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor  # type: ignore[import-untyped]
+from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
 ENGINE = "LOGITPAIR_ENGINE"  # "eager" leaves every operation to PyTorch; processes that are started inherit it
@@ -35,15 +35,27 @@ class CPUKernels(TorchFunctionMode):
 
 def _searched(x: Any) -> bool:
     """Whether these are a batch's float32 activations on a CPU, through which a gradient is asked for."""
-    plain = type(x) is Tensor and x.ndim == 4 and x.device.type == "cpu" and x.dtype == torch.float32 and x.requires_grad
-    return plain and not torch.is_autocast_enabled("cpu") and not is_functorch_wrapped_tensor(x)
+    batch = _plain(x) and x.ndim == 4 and x.device.type == "cpu" and x.dtype == torch.float32 and x.requires_grad
+    # what is left of gradients by torch.func and forward-mode AD asks more of a Function than a backward
+    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage]
+    return batch and not transformed and not torch.is_autocast_enabled("cpu")
+
+
+def _plain(x: Any) -> bool:
+    """Whether it is a dense tensor of PyTorch's own, no subclass with operations of its own."""
+    return type(x) in (Tensor, nn.Parameter) and x.layout == torch.strided
+
+
+def _paired(setting: Any) -> bool:
+    """Whether ``fold`` takes the setting of a convolution as it stands: one number or two, no list of one and no word."""
+    return isinstance(setting, int) or len(setting) == 2
 
 
 def _conv2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Tensor:
-    frozen = not weight.requires_grad and (bias is None or not bias.requires_grad)
-    if groups == 1 and weight.shape[1] <= IMAGE_CHANNELS and frozen and not isinstance(padding, str):
+    frozen = all(part is None or (_plain(part) and not part.requires_grad) for part in (weight, bias))
+    if groups == 1 and frozen and weight.shape[1] <= IMAGE_CHANNELS and all(map(_paired, (stride, padding, dilation))):
         return ImageConvolution.apply(input, weight, bias, stride, padding, dilation)
     return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 import logitpair as lp
 from logitpair.attacks import cpu_kernels
@@ -88,6 +89,46 @@ def test_left_alone_without_a_gradient_in_float64_and_where_the_environment_says
         monkeypatch.setenv(cpu_kernels.ENGINE, "eager")
         layer(x.requires_grad_())
     assert not spied
+
+
+def ensemble(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """As networks of one form run together, their weights in a stack, over images that are no such stack."""
+    return torch.func.vmap(lambda weight: F.max_pool2d(F.conv2d(x, weight), 2))(torch.stack([layer.weight, -layer.weight])).sum(0)
+
+
+def along_a_direction(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    with forward_ad.dual_level():
+        value, tangent = forward_ad.unpack_dual(F.max_pool2d(layer(forward_ad.make_dual(x, torch.ones_like(x))), 2))
+        assert tangent is not None
+        return value * tangent
+
+
+def settings_of_one_number(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    return F.conv2d(x, layer.weight, None, (2,), (1,), (1,))
+
+
+class Scaled(Tensor):
+    """Weights with a convolution of their own, as quantized ones have."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {})) * (2 if func is F.conv2d else 1)
+
+
+def weights_of_a_subclass(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    return F.conv2d(x, layer.weight.detach().as_subclass(Scaled))
+
+
+@pytest.mark.parametrize("network", [ensemble, along_a_direction, settings_of_one_number, weights_of_a_subclass])
+def test_what_asks_more_of_an_operation_than_a_gradient_is_left_to_pytorch(network: Any) -> None:
+    torch.manual_seed(0)
+    function, x = partial(network, nn.Conv2d(3, 8, 3).requires_grad_(False)), torch.randn(2, 3, 9, 9)
+    expected = gradients(function, x)
+    with CPUKernels():
+        got = gradients(function, x)
+    for one, other in zip(got, expected, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_attacks_use_them_and_find_what_they_find_without(monkeypatch: pytest.MonkeyPatch) -> None:
