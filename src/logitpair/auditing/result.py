@@ -41,12 +41,17 @@ class Audit(Recorded[AuditResults]):
         return self.record.robust_accuracy.top1
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The lines of the table as text, under ``COLUMNS``: clean, the reference attack, and what was still correct after each round."""
+        """The lines of the table as text, under ``COLUMNS``: clean, the reference attack, and what was still correct after the rounds."""
         record, reference = self.record, self.record.reference
         rows = [_row("clean", record.clean, None), _row("reference attack", reference, reference.gradient_evaluations_per_example)]
+        first = 1
         for number, done in enumerate(record.rounds, 1):
+            if not any(entry.broken for entry in record.rounds[number - 1 : number + 1]) and number < len(record.rounds):
+                continue  # rounds in a row that broke none share the line of the last of them
+            which = f"{number}: {done.strategy}" if first == number else f"{first} to {number}, which broke none"
             left, correct = percent(done.still_correct / record.examples), f"{done.still_correct} / {record.examples}"
-            rows.append((f"after {number}: {done.strategy}", left, "-", correct, f"{done.gradients_per_example:.1f}"))
+            rows.append((f"after {which}", left, "-", correct, f"{done.gradients_per_example:.1f}"))
+            first = number + 1
         certified = [_row("certified", record.certified, None)] if record.certified else []
         return [*rows, _row("audit", record.robust_accuracy, record.gradient_evaluations_per_example), *certified]
 

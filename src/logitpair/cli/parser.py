@@ -11,6 +11,7 @@ from importlib import import_module
 from jsonargparse import ArgumentParser, Namespace
 
 from logitpair import __version__
+from logitpair.cli.help import HelpFormatter
 from logitpair.cli.options import suggestion
 from logitpair.config.refusals import parse_known, refusals
 from logitpair.errors import InputError
@@ -40,7 +41,9 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], int | None], Names
     if chosen not in COMMANDS:
         _about(chosen)
     command = import_module(f"logitpair.cli.commands.{chosen}")
-    parser = ArgumentParser(prog=f"logitpair {chosen}", description=COMMANDS[chosen], exit_on_error=False, allow_abbrev=False)
+    parser = ArgumentParser(
+        prog=f"logitpair {chosen}", description=COMMANDS[chosen], exit_on_error=False, allow_abbrev=False, formatter_class=HelpFormatter
+    )
     command.add_arguments(parser)
     for option, value in zip(arguments, [*arguments[1:], None], strict=False):
         name, equals, rest = option.partition("=")
