@@ -21,7 +21,7 @@ from logitpair.sweeps.runner import BAD_INPUT, POLL, run_commands
 
 SPEED = 3e10  # floating-point operations that a core does in a second for a small network
 WORTH = 20.0  # seconds of work that are worth a process, which takes some to start
-GRACE = 5.0  # seconds in which a process that is lost has ended
+GRACE = 30.0  # seconds in which a process that is lost has ended, on a busy machine too
 
 
 def how_many(asked: int | Literal["auto"], task: EvaluationTask, passes: float, world: World) -> int:
