@@ -20,7 +20,9 @@ ROOT = Path(__file__).parents[1]
 RECORDS, PLAN, PAGE = ROOT / "results", ROOT / "results" / "plan.json", ROOT / "docs" / "reproduction.md"
 GPU = "h200"
 DATA = {"MNIST": (55_000, "1x28x28"), "SVHN": (65_931, "3x32x32"), "ImageNet": (1_268_355, None)}  # training images, and their shape
-_OLD = "Seed 1 of ALP was recorded by version 0.1, as `mnist-alp-cpu`, with a rate warmed up from 0 instead of a hundredth, and has no audit."
+_OLD = (
+    "Seed 1 of ALP was recorded by version 0.1, as `mnist-alp-cpu`, with a rate warmed up from 0 instead of a hundredth, and has no audit."
+)
 _AUDITS = "The audits were recorded by version 0.1, with that version's searches and rules of the verdict."
 _SMALL = """\
 What disagrees at scale cpu, and why: ALP's lead over M-PGD under the paper's suite, 24 points there, is 1.5 here and within the interval of one

@@ -16,11 +16,11 @@ COLUMNS = 4e6  # floats of the columns made at once, so that they stay in the ca
 
 
 class CPUKernels(TorchFunctionMode):
-    """Within it a frozen first convolution gives the image's gradient by a matrix product, and max pooling runs along the channels.
+    """Within it a frozen convolution of few channels gives the image's gradient by a matrix product; max pooling runs along the channels.
 
-    PyTorch 2.13 computes both one element at a time, in PyTorch's default memory format a third of a small network's time. Every other
-    operation, weights that are trained, other types than float32, other devices and forward passes alone are left as they are; so is
-    everything where the environment says ``LOGITPAIR_ENGINE=eager``.
+    PyTorch 2.13 computes both one element at a time, pooling in its default memory format. Every other operation, weights that are
+    trained, other types than float32, other devices and forward passes alone are left as they are; so is everything where the environment
+    says ``LOGITPAIR_ENGINE=eager``.
 
     Source: ours; the matrix product is im2col's transpose (Chellapilla et al. 2006).
     """
