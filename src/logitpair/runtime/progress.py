@@ -1,5 +1,6 @@
 """How far a work has come, for people at a terminal."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -12,7 +13,16 @@ from rich.console import Console
 Item = TypeVar("Item")
 EVERY = 30.0  # seconds between two lines where there is no terminal to draw a bar on
 
-console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)  # a path may hold [brackets] and :colons:
+
+class WorkGoesOn(Console):
+    """A console on which, once nobody reads it any more (``| head``), nothing is shown and the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter would complain when it ends
+
+
+console = WorkGoesOn(highlight=False, soft_wrap=True, markup=False, emoji=False)  # a path may hold [brackets] and :colons:
 
 
 class Progress:

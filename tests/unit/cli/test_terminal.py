@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import shlex
+import subprocess
 import sys
 
 import pytest
@@ -58,3 +60,11 @@ def test_what_the_encoding_lacks_is_replaced(monkeypatch: pytest.MonkeyPatch, en
     sys.stdout.flush()
     assert "digits-alp" in (text := raw.getvalue().decode(encoding))
     assert "?t?" in text
+
+
+def test_a_command_ends_well_where_nobody_reads_on() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-m", "logitpair", "recipes"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -11,24 +11,10 @@ from torch import Tensor, nn
 
 import logitpair as lp
 from logitpair.attacks import APGD, PGD, Attack, DiversifiedPGD, External, IteratedLocalSearch, Square
+from logitpair.attacks.base import QueryCounter
 from logitpair.evaluation.attack_run import Correctness, attack_batch, plan
 
 BALL = lp.Linf(0.1)
-
-
-class Counting(nn.Module):
-    """A network that counts the images that pass with and without a gradient."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model, self.gradients, self.forwards = model, 0, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.requires_grad:
-            self.gradients += len(x)
-        else:
-            self.forwards += len(x)
-        return self.model(x)
 
 
 def test_logits_that_are_not_finite_are_never_right() -> None:
@@ -75,7 +61,7 @@ SEARCHES = {
 
 @pytest.mark.parametrize("worst_case_only", [False, True])
 def test_passes_are_counted_as_often_as_they_happen(trained: nn.Module, worst_case_only: bool) -> None:
-    model, source = Counting(trained), Counting(lp.models.SmallConvNet(width=4).eval())
+    model, source = QueryCounter(trained), QueryCounter(lp.models.SmallConvNet(width=4).eval())
     x, y = digits(24)
     curve = (0.0, 0.05, 0.1)
     runs = plan(model, SEARCHES, {"other": source}, curve, None, 0, None, worst_case_only)
