@@ -11,16 +11,15 @@ from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
 ENGINE = "LOGITPAIR_ENGINE"  # "eager" leaves every operation to PyTorch; processes that are started inherit it
-IMAGE_CHANNELS = 4  # up to so many, a vector of the processor is mostly empty in PyTorch's gradient of the image
+IMAGE_CHANNELS = 4  # of images; more fill a vector of the processor
 COLUMNS = 4e6  # floats of the columns made at once, so that they stay in the cache
 
 
 class CPUKernels(TorchFunctionMode):
     """Within it a frozen convolution of few channels gives the image's gradient by a matrix product; max pooling runs along the channels.
 
-    PyTorch 2.13 computes both one element at a time, pooling in its default memory format. Every other operation, weights that are
-    trained, other types than float32, other devices and forward passes alone are left as they are; so is everything where the environment
-    says ``LOGITPAIR_ENGINE=eager``.
+    ``benchmarks/input_gradient.py`` measures what that brings. Every other operation, weights that are trained, other types than float32,
+    other devices and forward passes alone are left as they are; so is everything where the environment says ``LOGITPAIR_ENGINE=eager``.
 
     Source: ours; the matrix product is im2col's transpose (Chellapilla et al. 2006).
     """
