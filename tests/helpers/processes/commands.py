@@ -56,7 +56,7 @@ class Started:
     def running(self) -> bool:
         return all(process.is_alive() for process in self.processes)
 
-    def wait(self, seconds: float = 200) -> Done:
+    def wait(self, seconds: float = 600) -> Done:
         """Until all have ended; those that take longer are killed, which their exit codes show."""
         deadline = time.monotonic() + seconds
         for process in self.processes:
