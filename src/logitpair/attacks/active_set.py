@@ -32,12 +32,15 @@ class ActiveSet:
     def offer(
         self, rows: Labels, x_adv: Images, logits: Tensor, step: Labels, is_higher: Callable[[Tensor, Tensor], Tensor] = torch.gt
     ) -> None:
-        """Keep those of these rows' images that are nearer to misclassification than all before; non-finite logits count as that."""
+        """Keep those of these rows' images that are nearer to misclassification than all before; non-finite logits count as that.
+
+        Nothing is selected by a mask, for whose length the host would wait.
+        """
         margin = losses.misclassification_margin(logits, self.y[rows]).nan_to_num(nan=torch.finfo(logits.dtype).max)
         higher = is_higher(margin, self.margin[rows])
-        kept = rows[higher]
-        self.best.x_adv[kept], self.margin[kept] = x_adv[higher], margin[higher]
-        self.best.restart[kept], self.best.step[kept] = self.restart, step[higher]
+        best, restart = self.best, torch.full_like(step, self.restart)
+        for kept, offered in ((best.x_adv, x_adv), (best.restart, restart), (best.step, step), (self.margin, margin)):
+            kept[rows] = torch.where(higher.view(-1, *[1] * (kept.ndim - 1)), offered, kept[rows])
 
     def end_restart(self, model: nn.Module, x_adv: Images, taken: Labels, *, steps: int, early_stop: bool) -> None:
         """Score the last iterates of the active examples, after ``taken`` of ``steps``; with ``early_stop`` the correct stay active."""
