@@ -13,24 +13,19 @@ from logitpair.config import RunConfig, parsing, recipes
 from logitpair.models import ResNetV2_50
 from logitpair.training.train_state import initial_state
 
-EVERY_SCALE = [(name, scale) for name in recipes.names() for scale in dict.fromkeys(["paper", *recipes.load(name).scales])]
-
-
-@pytest.mark.parametrize(("name", "scale"), EVERY_SCALE)
-def test_every_recipe_parses_at_every_scale(name: str, scale: str) -> None:
-    config = parsing.resolve(recipes.load(name).at_scale(scale)).config
-    assert isinstance(config, RunConfig)
-    assert config.evaluation.attacks
-
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_a_resolved_recipe_resolves_to_itself(name: str) -> None:
-    settings = parsing.resolve(recipes.load(name).run)
-    again = parsing.resolve(settings.values)
-    assert again.values == settings.values
-    if "sources" not in settings.values["objective"]["init_args"]:  # networks are equal only to themselves
-        assert again.config.objective == settings.config.objective
-    assert again.config.evaluation == settings.config.evaluation
+def test_a_recipe_parses_at_every_scale_and_resolved_to_itself(name: str) -> None:
+    recipe = recipes.load(name)
+    every = {scale: parsing.resolve(recipe.at_scale(scale)) for scale in ("paper", *recipe.scales)}
+    for settings in every.values():
+        assert isinstance(settings.config, RunConfig)
+        assert settings.config.evaluation.attacks
+    paper, again = every["paper"], parsing.resolve(every["paper"].values)
+    assert again.values == paper.values
+    if "sources" not in paper.values["objective"]["init_args"]:  # networks are equal only to themselves
+        assert again.config.objective == paper.config.objective
+    assert again.config.evaluation == paper.config.evaluation
 
 
 def test_every_recipe_says_what_it_is() -> None:
