@@ -91,7 +91,7 @@ class ImageConvolution(torch.autograd.Function):
         (weight,) = ctx.saved_tensors
         window = weight.flatten(1).t()
         images = max(1, int(COLUMNS // (len(window) * gradients[0].shape[2:].numel())))
-        parts = [F.fold(window @ part.flatten(2), **ctx.fold) for part in gradients[0].contiguous().split(images)]
+        parts = [F.fold(window @ part.view(*part.shape[:2], -1), **ctx.fold) for part in gradients[0].contiguous().split(images)]
         return torch.cat(parts), None, None, None, None, None
 
 

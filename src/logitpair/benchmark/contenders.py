@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from logitpair.attacks import PGD
 from logitpair.threat import Linf
@@ -102,10 +103,19 @@ def _adversarial_library(attacks: Any, batch: Batch) -> Run:
     return lambda: attacks.pgd_linf(batch.model, batch.x, batch.y, EPS, steps=batch.steps, relative_step_size=STEP_SIZE / EPS)
 
 
+def _secml_torch(evasion: Any, batch: Batch) -> Run:
+    """By its own loop; that of its default backend is foolbox's."""
+    model = importlib.import_module("secmlt.models.pytorch.base_pytorch_nn").BasePyTorchClassifier(batch.model)
+    attack = evasion.PGD("linf", EPS, num_steps=batch.steps, step_size=STEP_SIZE, random_start=True, backend="native")
+    images = DataLoader(TensorDataset(batch.x, batch.y), batch_size=len(batch.x))
+    return lambda: next(iter(attack(model, images)))[0]
+
+
 PEERS: dict[str, tuple[str, Callable[[Any, Batch], Run]]] = {
     "foolbox": ("foolbox", _foolbox),
     "torchattacks": ("torchattacks", _torchattacks),
     "adversarial-robustness-toolbox": ("art.attacks.evasion", _art),
-    "adversarial-library": ("adv_lib.attacks", _adversarial_library),
+    "adv-lib": ("adv_lib.attacks", _adversarial_library),
+    "secml-torch": ("secmlt.adv.evasion.pgd", _secml_torch),
 }
 """Libraries by the names that they are installed by: the module that is used, and what makes its attack."""

@@ -131,6 +131,21 @@ def test_what_asks_more_of_an_operation_than_a_gradient_is_left_to_pytorch(netwo
         assert torch.equal(one, other)
 
 
+def test_gradients_of_many_outputs_at_once() -> None:
+    """As a network takes them that looks at its own Jacobian."""
+    torch.manual_seed(0)
+    layer, x = nn.Conv2d(1, 8, 3).requires_grad_(False), torch.randn(2, 1, 9, 9, requires_grad=True)
+
+    def jacobian() -> Tensor:
+        out = F.max_pool2d(layer(x), 2).sum((2, 3))
+        rows = torch.eye(8)[:, None].expand(8, 2, 8)
+        return torch.autograd.grad(out, x, rows, is_grads_batched=True)[0]
+
+    expected = jacobian()
+    with CPUKernels():
+        torch.testing.assert_close(jacobian(), expected)
+
+
 def test_attacks_use_them_and_find_what_they_find_without(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model, x, y = lp.models.LeNet(filters=8), torch.rand(3, 1, 28, 28), torch.tensor([1, 2, 3])
