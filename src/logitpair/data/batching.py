@@ -49,7 +49,7 @@ def to_pixels(images: Tensor, device: torch.device) -> Float[Tensor, "batch chan
     """
     images = images.to(device, non_blocking=True).contiguous()
     if images.dtype == torch.uint8:
-        return images.float() / 255
+        return images.float().div_(255)
     if not images.is_floating_point():
         return images
     inside = images.clamp(0, 1)

@@ -125,7 +125,7 @@ def _rgb(image: Image.Image, tags: Mapping[int, Any], name: object) -> Image.Ima
         image = _eight_bits(np.asarray(image).astype(np.int64), tags, name)
     if image.mode == "P":  # a palette may hold transparency, which only RGBA can take
         image = image.convert("RGBA")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bits(grey: np.ndarray, tags: Mapping[int, Any], name: object) -> Image.Image:
