@@ -21,10 +21,10 @@ class Matched(NamedTuple):
     names: list[str]
 
 
-def match_classes(folders: Sequence[str], logits: int, labels: Path | None = None) -> Matched:
+def match_classes(folders: Sequence[str], logits: int, labels: Path | str | None = None) -> Matched:
     """Match the sorted folders of classes with so many logits, as ``Photos.test`` says."""
     if labels is not None:
-        return _by_file(folders, logits, labels)
+        return _by_file(folders, logits, Path(labels))
     if logits == IMAGENET and all(WNID.fullmatch(folder) for folder in folders):
         imagenet = _imagenet_names()
         wnids = list(imagenet)

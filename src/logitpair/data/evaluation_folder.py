@@ -44,7 +44,7 @@ class Photos:
     size: int = 224
     resize: int | None = None
     interpolation: str = "bilinear"
-    labels: Path | None = None
+    labels: Path | str | None = None
     grey: bool = False
     name = "photos"
 

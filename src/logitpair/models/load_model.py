@@ -34,7 +34,7 @@ FILES = (".pt", ".pth", ".pt2", ".ts", ".torchscript", ".jit", ".bin", ".ckpt", 
 def read_model(
     name: str,
     *,
-    weights: Path | None = None,
+    weights: Path | str | None = None,
     classes: int | None = None,
     pretrained: bool = False,
     mean: Sequence[float] | None = None,
@@ -69,7 +69,7 @@ def read_model(
         raise InputError(f"--classes must be at least 2, not {classes}")
     folder = package_folder(name)
     packaged = None if weights is None else package_folder(str(weights), "--weights")
-    weights = weights_file(packaged) if packaged else weights
+    weights = None if weights is None else weights_file(packaged) if packaged else Path(weights)
     _check_normalisation(name, of_timm or of_zoo or folder is not None, mean, std)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # what stays random is the same every time

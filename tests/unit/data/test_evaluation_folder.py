@@ -284,6 +284,7 @@ def test_labels_give_each_folder_its_logit(tmp_path: Path) -> None:
     test = data.Photos(root=tmp_path / "photos", size=8, labels=labels).test(4)
     assert [label for _, label in test] == [2, 2, 0, 0]
     assert list(test.classes) == ["owl", "ground beetle", "cat", "ground beetle"]
+    assert data.Photos(root=str(tmp_path / "photos"), size=8, labels=str(labels)).test(4).classes == test.classes
     assert match_classes(["cat", "owl"], 4, labels).labels == [2, 0]
 
 

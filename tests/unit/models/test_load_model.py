@@ -213,7 +213,8 @@ def test_import_paths_from_the_current_folder(here: Path) -> None:
     made = read_model("my_package.my_module:make_net")
     torch.save(made.state_dict(), here / "w.pt")
     for name in ("my_package.my_module.MyNet", "my_package.my_module:MyNet", "my_package.my_module:Outer.Inner"):
-        assert torch.equal(read_model(name, weights=here / "w.pt")(x), made(x)), name
+        for weights in (here / "w.pt", "w.pt"):
+            assert torch.equal(read_model(name, weights=weights)(x), made(x)), name
     for name in ("my_package.my_module.make_net", "my_package.my_module.ready"):
         model = read_model(name)
         torch.testing.assert_close(model[1].weight, torch.ones(3, 48))

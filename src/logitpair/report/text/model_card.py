@@ -17,6 +17,10 @@ CAUTION = (
     "break more. The intervals tell what another draw of test images could change."
 )
 PROVEN = "Certified accuracy is a lower bound: of so many images it is proven that no change within the threat model misleads the network."
+OVERRIDDEN = (
+    "A recipe's settings may have been overridden in training. A YAML file of these lines, given to `logitpair train` in place of the "
+    "recipe's name, trains with exactly those that were used:"
+)
 
 
 def model_card(run: Run, repository: str, weights: str) -> str:
@@ -43,7 +47,7 @@ def model_card(run: Run, repository: str, weights: str) -> str:
         f"{CAUTION} {PROVEN if _certified(run) else ''}",
         f"```python\nimport logitpair as lp\n\nmodel = lp.models.read_model('hf:{repository}')  # images in [0, 1] to logits\n```",
         "Made by\n\n```sh\n" + "\n".join(commands([run], Path("report.html"))) + "\n```",
-        f"A recipe's settings may have been overridden in training; these were used:\n\n```yaml\n{settings_text(run.settings)}```",
+        f"{OVERRIDDEN}\n\n```yaml\n{settings_text({'run': run.settings})}```",
         f"SHA-256 of the parameters and buffers: `{weights}`. " + " ".join(_ledgers(results)),
     ]
     return "\n\n".join(line.strip() for line in lines) + "\n"

@@ -12,6 +12,7 @@ from command_line import failing
 
 import logitpair as lp
 from logitpair.cli.main import main
+from logitpair.config import parsing, recipes
 from logitpair.models import read_model
 
 
@@ -36,6 +37,9 @@ def test_what_was_pushed_is_read_from_there(run: Path, tmp_path: Path, monkeypat
     for part in ("# me/digits", "| clean |", "| white box, fgsm_25.5 |", "Linf(eps=0.1)", "hf:me/digits", "logitpair train digits-plain"):
         assert part in card
     assert "hf_secret" not in card
+    Path("again.yaml").write_text(card.partition("```yaml\n")[2].partition("```")[0])
+    again, trained = (parsing.resolve(recipes.load(str(recipe)).run).values for recipe in ("again.yaml", run / "config.yaml"))
+    assert again == trained
 
 
 def test_a_dry_run_sends_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def test_every_measure_stands_with_its_interval_its_threat_model_and_its_hash() 
 def test_the_settings_that_were_used_stand_there_whatever_the_recipe_says() -> None:
     settings = {"epochs": 1.5, "objective": {"init_args": {"weight": 123.0}}}
     card = model_card(run_of(settings=settings), "me/net", "0123")
-    assert yaml.safe_load(card.partition("```yaml\n")[2].partition("```")[0]) == settings
+    assert yaml.safe_load(card.partition("```yaml\n")[2].partition("```")[0]) == {"run": settings}
 
 
 def test_the_certificate_of_an_audit_counts_where_the_run_has_none_of_its_own() -> None:
