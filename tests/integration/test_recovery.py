@@ -18,6 +18,7 @@ PGD = {"class_path": "logitpair.attacks.PGD", "init_args": {"threat": {"eps": 0.
 MISLEADING = {"class_path": "misleading.Misleading", "init_args": {"threat": {"eps": 1.0}}}
 STEPS = 152  # 8 epochs of 19, of which the first three train by PGD, and the attack misleads from then on
 OPTIONS = [
+    *("--objective", "logitpair.objectives.AdversarialTraining", "--objective.clean_weight=0"),
     *("--objective.attack", json.dumps(MISLEADING), "--objective.warmup=3", "--validation.recovery", json.dumps([MISLEADING, PGD])),
     *("--validation.attack.threat.eps=0.1", "--validation.attack.steps=2", "--validation.examples=50", "--validation.every=1"),
     *("--epochs=8", "--model.width=4", "--optimizer.lr=1e-2", "--ema=0.9", "--checkpoint_every=7", "--schedule.warmup=0"),
@@ -54,12 +55,11 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_goes_back_as_often_as_there_are_attacks_and_learns_by_the_last(unbroken: Path) -> None:
     lines = validated(unbroken)
-    for line in lines: print(line)
     back = [line for line in lines if "validation_back_to_step" in line]
     for line in back:
         assert line["validation_collapsed"] < line["validation_white_box"] / 2
     assert len(back) == 2
-    assert lines[-1]["validation_white_box"] >= back[-1]["validation_white_box"]
+    assert lines[-1]["validation_white_box"] > 0.5
     recoveries = json.loads((unbroken / "training.json").read_text())["recoveries"]
     assert [each["attack"]["class_path"] for each in recoveries] == ["misleading.Misleading", "logitpair.attacks.PGD"]
     assert [(each["step"], each["back_to_step"]) for each in recoveries] == [

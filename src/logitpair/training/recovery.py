@@ -33,7 +33,8 @@ def recover(state: TrainState, white_box: float, config: RunConfig, run: Path, w
     if left:
         state.go_back(checkpoint.path_of(run, "best"), world.device)
     if world.is_main and left:
-        logger.warning(f"{reason}; it goes back to the weights of step {state.recoveries[-1].back_to_step} and goes on with {left[0]}")
+        taken = f"attack {len(state.recoveries)} of validation.recovery, {type(left[0]).__name__}"
+        logger.warning(f"{reason}; it goes back to the best checkpoint, of step {state.recoveries[-1].back_to_step}, and on with {taken}")
     elif world.is_main:
         logger.warning(
             f"{reason}, against which more of its steps or more noise may help; `--checkpoint best` takes the weights from before"

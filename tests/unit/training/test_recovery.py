@@ -14,7 +14,7 @@ import logitpair as lp
 from logitpair.attacks import NFGSM, PGD
 from logitpair.config import recipes
 from logitpair.config.parsing import resolve
-from logitpair.config.run_config import RunConfig
+from logitpair.config.run_config import ElasticConfig, RunConfig
 from logitpair.errors import InputError
 from logitpair.runtime.distributed import ALONE
 from logitpair.storage import checkpoint
@@ -57,7 +57,8 @@ def test_each_fall_goes_back_to_the_best_and_on_with_the_next_attack(tmp_path: P
         assert state.optimizer.param_groups[0]["lr"] == 0.123
         assert state.recoveries == [Recovery(step=10, back_to_step=4)] * number
         assert objective_of(state, config) == replace(config.objective, attack=attack)  # type: ignore[call-arg]
-        assert f"goes back to the weights of step 4 and goes on with {attack}" in caplog.text
+        told = f"goes back to the best checkpoint, of step 4, and on with attack {number} of validation.recovery, {type(attack).__name__}"
+        assert told in caplog.text
 
 
 def test_a_fall_without_an_attack_that_is_left_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -106,14 +107,14 @@ def test_a_checkpoint_holds_the_recoveries_and_one_of_before_none(tmp_path: Path
     [
         ("digits-plain", "validation.recovery is given but StandardTraining has no attack to take another for"),
         ("digits-onestep", "validation.recovery is given but OneStepAdversarialTraining has no attack to take another for"),
-        ("digits-trades", "validation.recovery: attack must be a logitpair.attacks.PGD, not"),
+        ("digits-trades", "validation.recovery: attack must have no target, no loss and 1 restart"),
     ],
 )
 def test_attacks_that_the_defense_cannot_take_are_refused(recipe: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        config_of(recipe)
+        config_of(recipe, (PGD(lp.Linf(0.2), step_size=0.1, steps=3, restarts=2),))
 
 
 def test_elastic_workers_are_refused() -> None:
     with pytest.raises(InputError, match=r"validation\.recovery is given beside elastic\.workers"):
-        config_of(elastic=lp.config.run_config.ElasticConfig(workers=2))
+        config_of(elastic=ElasticConfig(workers=2))
