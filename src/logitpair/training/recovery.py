@@ -6,6 +6,7 @@ from pathlib import Path
 
 from logitpair.config.run_config import RunConfig
 from logitpair.objectives import Objective
+from logitpair.runtime import distributed
 from logitpair.runtime.distributed import World
 from logitpair.storage import checkpoint
 from logitpair.training.train_state import TrainState
@@ -32,6 +33,7 @@ def recover(state: TrainState, white_box: float, config: RunConfig, run: Path, w
     )
     if left:
         state.go_back(checkpoint.path_of(run, "best"), world.device)
+        distributed.barrier(world)  # the files that processes validate by are those of one validation at a time
     if world.is_main and left:
         taken = f"attack {len(state.recoveries)} of validation.recovery, {type(left[0]).__name__}"
         logger.warning(f"{reason}; it goes back to the best checkpoint, of step {state.recoveries[-1].back_to_step}, and on with {taken}")
