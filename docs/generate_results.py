@@ -170,6 +170,7 @@ was killed and resumed holds every step once.
 | `images_per_second` | training images, over the same steps |
 | `lr` | the learning rate |
 | `validation_clean`, `validation_white_box` | accuracies on held-out training images, on the lines where they were measured |
+| `validation_back_to_step`, `validation_collapsed` | where training went back (`validation.recovery`): the step whose weights it took, which the line's accuracies are of, and what the white-box accuracy had fallen to |
 
 ## training.json
 
@@ -186,6 +187,8 @@ Read with `torch.load(path, weights_only=True)`; nothing in them runs code. `lp.
 | `model`, `optimizer`, `scaler` | state dicts |
 | `ema` | state dict of the weights' moving average, where the run keeps one; evaluation uses it |
 | `best` | best `validation_white_box` so far; -1 before the first |
+| `collapsed` | whether the last validation found less than half of that |
+| `recoveries` | where training went back: `step` and `back_to_step` of each time |
 | `seconds` | training time so far |
 
 ## Records

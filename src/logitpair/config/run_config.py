@@ -1,7 +1,7 @@
 """The settings of a run, as frozen dataclasses: what a recipe fills in and a command line overrides."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from torch import nn
@@ -24,11 +24,15 @@ class Validation:
         attack: the white-box attack.
         every: epochs between two validations.
         examples: how many held-out images, from the first.
+        recovery: attacks that training goes on with, in turn, each time that its robust accuracy falls below half of the best so far
+            (catastrophic overfitting, arXiv 2001.03994): it goes back to the weights of the ``best`` checkpoint and takes the next in
+            the place of ``objective.attack``, at the step that it has come to. With none that is left it warns and goes on.
     """
 
     attack: Attack
     every: float = 1.0
     examples: int = 500
+    recovery: tuple[Attack, ...] = ()
 
     def __post_init__(self) -> None:
         positive("validation.every", self.every)
@@ -177,5 +181,20 @@ class RunConfig:
         at_least("workers", self.workers, 0)
         at_least("checkpoint_every", self.checkpoint_every, 1)
         at_least("checkpoints_kept", self.checkpoints_kept, 1)
+        if self.validation.recovery:
+            self._check_recovery()
         if self.ema is not None:
             fraction("ema", self.ema, zero=False, one=False)
+
+    def _check_recovery(self) -> None:
+        """Refuse attacks to recover with that the defense cannot take, and workers that each validate by themselves."""
+        if self.elastic.workers is not None:
+            raise InputError("validation.recovery is given beside elastic.workers, which may not agree on it; accepted: one of them")
+        if "attack" not in {each.name for each in fields(self.objective)} or self.objective.attack is None:  # type: ignore[attr-defined]
+            name = type(self.objective).__name__
+            raise InputError(f"validation.recovery is given but {name} has no attack to take another for; accepted: []")
+        for attack in self.validation.recovery:
+            try:
+                replace(self.objective, attack=attack)  # type: ignore[call-arg]
+            except InputError as error:
+                raise InputError(f"validation.recovery: {error}") from error

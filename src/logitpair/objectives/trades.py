@@ -14,6 +14,7 @@ from logitpair.objectives.warmup import AttackWarmup, WeightWarmup
 from logitpair.rng import RandomSource, normal_like
 from logitpair.runtime import precision
 from logitpair.runtime.distributed import unwrap_model
+from logitpair.validate import instance
 
 START = 1e-3  # standard deviation of the noise that the search begins with: at the image itself the divergence is flat
 
@@ -40,6 +41,7 @@ class TRADES(AttackWarmup, WeightWarmup):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        instance("attack", self.attack, PGD, "a logitpair.attacks.PGD")
         if (self.attack.target, self.attack.restarts, self.attack.loss) != (None, 1, losses.cross_entropy):
             raise InputError("attack must have no target, no loss and 1 restart: TRADES ascends the divergence from the clean prediction")
 

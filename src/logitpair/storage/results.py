@@ -117,12 +117,21 @@ class Hardware(Record, frozen=True, kw_only=True):
     processes: Count | None = None  #: where several shared the work
 
 
+class Recovery(Record, frozen=True, kw_only=True):
+    """That training went back after catastrophic overfitting (arXiv 2001.03994), by `validation.recovery`."""
+
+    step: Count  #: of the optimizer, after which it went back; steps go on from there
+    back_to_step: Count  #: whose weights it took
+    attack: Settings  #: that it went on with
+
+
 class Training(Record, frozen=True, kw_only=True):
     """`training.json`, written when training ends."""
 
     steps: Count  #: of the optimizer
     seconds: Amount  #: of an interrupted training all runs together, without what a kill lost
     processes: Count  #: that took part
+    recoveries: tuple[Recovery, ...] = ()  #: the times that it went back
     precision: str  #: of forward and backward passes
     versions: dict[str, str]  #: `logitpair`, `torch`, `python`, `platform`
     hardware: Hardware  #: what it ran on

@@ -29,6 +29,7 @@ SHOWN = {
     "mixed_accuracy": "mixed {:.1%}",
     "validation_clean": "held-out clean {:.1%}",
     "validation_white_box": "held-out white box {:.1%}",
+    "validation_back_to_step": "back to step {:.0f}",
     "images_per_second": "{:,.0f} img/s",
 }
 

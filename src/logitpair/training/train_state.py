@@ -1,6 +1,6 @@
 """What training changes from step to step, and its way to and from a checkpoint."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,14 @@ from logitpair.optim import decayed_apart, moving_average
 from logitpair.storage import checkpoint, weights
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """That training went back: at which step, and to the weights of which."""
+
+    step: int
+    back_to_step: int
+
+
 @dataclass
 class TrainState:
     """Everything that training changes, and so everything a checkpoint holds."""
@@ -27,11 +35,14 @@ class TrainState:
     step: int = 0
     best: float = -1.0
     seconds: float = 0.0
+    collapsed: bool = False  # whether the last validation found robust accuracy far below the best
+    recoveries: list[Recovery] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
         """All of it, as tensors and plain values."""
         values: dict[str, Any] = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         values |= {"scaler": self.scaler.state_dict(), "step": self.step, "best": self.best, "seconds": self.seconds}
+        values |= {"collapsed": self.collapsed, "recoveries": [asdict(recovery) for recovery in self.recoveries]}
         return values if self.ema is None else values | {"ema": self.ema.state_dict()}
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
@@ -42,6 +53,8 @@ class TrainState:
             self.ema.load_state_dict(values["ema"])
         self.scaler.load_state_dict(values["scaler"])
         self.step, self.best, self.seconds = values["step"], values["best"], values["seconds"]
+        self.collapsed = values.get("collapsed", False)  # a checkpoint of 0.1 knows neither
+        self.recoveries = [Recovery(**recovery) for recovery in values.get("recoveries", [])]
 
     def load(self, path: Path, device: torch.device) -> None:
         """Continue from a checkpoint, refused if it is damaged or belongs to another network."""
@@ -50,6 +63,16 @@ class TrainState:
             self.load_state_dict(values)
         except (RuntimeError, KeyError, ValueError) as error:
             raise InputError(f"checkpoint: '{path}' does not fit this run's network ({first_line(error)})") from error
+
+    def go_back(self, path: Path, device: torch.device) -> None:
+        """Take what was learned from a checkpoint; steps, time and the learning rate go on."""
+        step, seconds, recoveries = self.step, self.seconds, self.recoveries
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.load(path, device)
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        self.recoveries = [*recoveries, Recovery(step=step, back_to_step=self.step)]
+        self.step, self.seconds = step, seconds
 
     @property
     def evaluated(self) -> nn.Module:

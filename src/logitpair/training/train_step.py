@@ -16,6 +16,7 @@ from logitpair.runtime import distributed, precision
 from logitpair.storage import checkpoint
 from logitpair.training.local_batches import LocalBatch, micro_count
 from logitpair.training.process_team import Measures, ProcessTeam
+from logitpair.training.recovery import objective_of
 from logitpair.training.train_state import TrainState
 
 
@@ -58,7 +59,7 @@ def train_step(
 
 def backward(config: RunConfig, state: TrainState, model: nn.Module, batch: LocalBatch, epoch: float, team: ProcessTeam) -> Measures:
     """Add up the gradients of this process's micro-batches, and what they measured; a standby, which has no images, has none."""
-    objective, device = config.objective.at(epoch), team.world.device
+    objective, device = objective_of(state, config).at(epoch), team.world.device
     seed = derive_seed(config.seed, "step", state.step)
     micro_batches = batch.micro_batches(micro_count(config, batch.global_size, team.size))
     measures: Measures = {}

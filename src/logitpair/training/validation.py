@@ -1,6 +1,5 @@
 """What training looks at besides the loss: whether network and data fit, and robust accuracy on held-out images."""
 
-import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,8 @@ from logitpair.errors import InputError
 from logitpair.evaluation.evaluate import evaluate
 from logitpair.models.inference import Images, check_accepts
 from logitpair.runtime.distributed import World
+from logitpair.training.recovery import recover
 from logitpair.training.train_state import TrainState
-
-logger = logging.getLogger("logitpair")
-COLLAPSE = 0.5  # of the best robust accuracy so far; one that oscillates stays above, catastrophic overfitting ends near 0
 
 
 def check_classes(model: nn.Module, x: Images, config: RunConfig) -> None:
@@ -27,10 +24,18 @@ def check_classes(model: nn.Module, x: Images, config: RunConfig) -> None:
 
 
 def validate(state: TrainState, held_out: Any, config: RunConfig, run: Path, world: World) -> dict[str, float]:
-    """Clean and white-box accuracy on held-out images, which several processes share by way of a folder.
+    """Accuracies of the weights that training goes on with, which are those of the best checkpoint where robust accuracy collapsed."""
+    found = measure(state, held_out, config, run, world)
+    collapsed = found["validation_white_box"]
+    back = recover(state, collapsed, config, run, world)
+    if back is not None:
+        found = measure(state, held_out, config, run, world) | {"validation_collapsed": collapsed, "validation_back_to_step": back}
+    state.best = max(state.best, found["validation_white_box"])
+    return found
 
-    ``state.best`` follows; that it is far above is warned of where training attacks. Elsewhere robust accuracy falls as a rule.
-    """
+
+def measure(state: TrainState, held_out: Any, config: RunConfig, run: Path, world: World) -> dict[str, float]:
+    """Clean and white-box accuracy on held-out images, which several processes share by way of a folder."""
     shared = run / "validation"
     evaluation = evaluate(
         state.evaluated,
@@ -46,12 +51,4 @@ def validate(state: TrainState, held_out: Any, config: RunConfig, run: Path, wor
     if world.is_main:
         shutil.rmtree(shared, ignore_errors=True)
     clean, white_box = (evaluation.results[part]["top1"] for part in ("clean", "white_box"))
-    attacks = getattr(config.objective, "attack", None) is not None
-    if world.is_main and attacks and white_box < COLLAPSE * state.best:
-        logger.warning(
-            f"step {state.step}: {white_box:.1%} of the held-out images are right under the validation's attack, after {state.best:.1%} "
-            "before: training may have overfitted to its own attack (catastrophic overfitting, arXiv 2001.03994), against which more of "
-            "its steps or more noise may help; `--checkpoint best` takes the weights from before"
-        )
-    state.best = max(state.best, white_box)
     return {"validation_clean": clean, "validation_white_box": white_box}

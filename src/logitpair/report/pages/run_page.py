@@ -135,6 +135,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     if done := run.training:
         processes = f"{done.processes} process{'es' if done.processes > 1 else ''}"
         found.append(("Training", f"{done.steps} steps in {duration(done.seconds)}, {done.precision}, {processes}"))
+        found += [("Went back", f"step {r.step} to {r.back_to_step}, then by {class_name(r.attack)}") for r in done.recoveries]
         found.append(("Trained on", _machine(done)))
     for results in (*run.evaluations, run.audit, run.certificate):
         if results is None:
