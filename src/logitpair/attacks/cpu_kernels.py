@@ -34,10 +34,13 @@ class CPUKernels(TorchFunctionMode):
 
 def _searched(x: Any) -> bool:
     """Whether these are a batch's float32 activations on a CPU, through which a gradient is asked for."""
-    batch = _plain(x) and x.ndim == 4 and x.device.type == "cpu" and x.dtype == torch.float32 and x.requires_grad
+    batch = _plain(x) and x.ndim == 4 and len(x) and x.device.type == "cpu" and x.dtype == torch.float32 and x.requires_grad
     # what is left of gradients by torch.func and forward-mode AD asks more of a Function than a backward
     transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage]
-    return batch and not transformed and not torch.is_autocast_enabled("cpu")
+    # what torch.utils.checkpoint recomputes has to be what was computed, and torch.autograd.grad(loss, x) recomputes without this mode
+    hooks: Any = torch._C._autograd  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    recomputed = hooks._top_saved_tensors_default_hooks(False) is not None
+    return bool(batch) and not transformed and not recomputed and not torch.is_autocast_enabled("cpu")
 
 
 def _plain(x: Any) -> bool:
@@ -46,8 +49,8 @@ def _plain(x: Any) -> bool:
 
 
 def _paired(setting: Any) -> bool:
-    """Whether ``fold`` takes the setting of a convolution as it stands: one number or two, no list of one and no word."""
-    return isinstance(setting, int) or len(setting) == 2
+    """Whether every operation takes the setting as it stands: one number or two, no list of one, no word, and no number of NumPy's."""
+    return isinstance(setting, int) or (isinstance(setting, tuple | list) and len(setting) == 2)
 
 
 def _conv2d(
@@ -69,7 +72,7 @@ def _max_pool2d(
     return_indices: bool = False,
 ) -> Any:
     settings = kernel_size, kernel_size if stride is None else stride, padding, dilation, ceil_mode
-    if not return_indices and input.is_contiguous() and input.shape[1] > IMAGE_CHANNELS:
+    if not return_indices and input.is_contiguous() and input.shape[1] > IMAGE_CHANNELS and all(map(_paired, settings)):
         return ChannelwiseMaximum.apply(input, *settings)
     return F.max_pool2d(input, *settings, return_indices=return_indices)  # type: ignore[call-overload]
 

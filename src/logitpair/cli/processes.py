@@ -69,7 +69,8 @@ def together(command: Sequence[str], number: int, timeout: timedelta) -> Generat
     before, ends = dict(os.environ), list[signal.Signals]()
 
     with threads.restored(), ThreadPoolExecutor(number - 1) as pool:
-        commands = [[*command, "--processes", "auto"]]
+        end = [*command, "--"].index("--")  # of the options
+        commands = [[*command[:end], "--processes", "auto", *command[end:]]]
         others = [pool.submit(run_commands, None, commands, {**place, "RANK": str(rank)}, ends) for rank in range(1, number)]
         os.environ |= {**place, "RANK": "0"}
         torch.set_num_threads(int(place["OMP_NUM_THREADS"]))

@@ -114,14 +114,25 @@ def count_logits(model: nn.Module, image: Tensor) -> int:
 
 
 def to_channels_last(model: nn.Module, image: Tensor) -> nn.Module:
-    """The model with its weights in ``channels_last``, in which convolutions are quicker, or as it was where it then does not run.
+    """The model with its weights in ``channels_last``, in which convolutions are quicker, or as it was where its logits are then others.
 
-    One that lays out activations anew by ``view`` may not. ``image`` is as of ``count_logits``, which has accepted it.
+    One that lays out activations anew by ``view`` or ``as_strided`` may then not run, give other logits, or give no gradient. ``image`` is
+    as of ``count_logits``, which has accepted it.
     """
+    x = _two(model, image)
+    logits = _user_logits(model, x)
     try:
-        _user_logits(model.to(memory_format=torch.channels_last), _two(model, image))  # type: ignore[call-overload]
-    except (InputError, RuntimeError):
-        model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        nn.Module.to(model, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with frozen_eval(model):
+            leaf = x.clone().requires_grad_()
+            again = compute_logits(model, leaf)
+            if again.requires_grad:
+                torch.autograd.grad(again.sum(), leaf, allow_unused=True)
+        same = torch.allclose(again.detach(), logits, rtol=0, atol=1e-3 * float(logits.abs().max()))  # more than kernels differ by
+    except Exception:  # the network is the user's and may raise anything
+        same = False
+    if not same:
+        nn.Module.to(model, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return model
 
 

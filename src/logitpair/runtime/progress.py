@@ -15,11 +15,12 @@ EVERY = 30.0  # seconds between two lines where there is no terminal to draw a b
 
 
 class WorkGoesOn(Console):
-    """A console on which, once nobody reads it any more (``| head``), nothing is shown and the work goes on."""
+    """A console on which, once nobody reads a stream any more (``| head``), nothing is shown there and the work goes on."""
 
     def on_broken_pipe(self) -> None:
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter would complain when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())  # the other stream may have its reader
+        with self.capture():  # which ends by forgetting what could not be written; it would come next on the other stream
+            pass
 
 
 console = WorkGoesOn(highlight=False, soft_wrap=True, markup=False, emoji=False)  # a path may hold [brackets] and :colons:

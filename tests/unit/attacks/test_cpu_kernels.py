@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.utils.checkpoint import checkpoint
 
 import logitpair as lp
 from logitpair.attacks import cpu_kernels
@@ -107,6 +109,19 @@ def settings_of_one_number(layer: nn.Conv2d, x: Tensor) -> Tensor:
     return F.conv2d(x, layer.weight, None, (2,), (1,), (1,))
 
 
+def settings_of_numpy(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    return F.max_pool2d(F.conv2d(x, layer.weight, None, np.int64(2)), np.int64(2))  # type: ignore[call-overload]
+
+
+def no_images(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """As a branch has them that none of the images takes."""
+    return x.square() + F.max_pool2d(layer(x[:0]), 2).sum()
+
+
+def computed_again(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    return checkpoint(lambda images: F.max_pool2d(layer(images), 2), x, use_reentrant=False)
+
+
 class Scaled(Tensor):
     """Weights with a convolution of their own, as quantized ones have."""
 
@@ -120,7 +135,12 @@ def weights_of_a_subclass(layer: nn.Conv2d, x: Tensor) -> Tensor:
     return F.conv2d(x, layer.weight.detach().as_subclass(Scaled))
 
 
-@pytest.mark.parametrize("network", [ensemble, along_a_direction, settings_of_one_number, weights_of_a_subclass])
+@pytest.mark.parametrize(
+    "network",
+    [
+        *(ensemble, along_a_direction, settings_of_one_number, settings_of_numpy, no_images, computed_again, weights_of_a_subclass),
+    ],
+)
 def test_what_asks_more_of_an_operation_than_a_gradient_is_left_to_pytorch(network: Any) -> None:
     torch.manual_seed(0)
     function, x = partial(network, nn.Conv2d(3, 8, 3).requires_grad_(False)), torch.randn(2, 3, 9, 9)

@@ -76,9 +76,9 @@ def peer(environment: dict[str, str], lives: bool) -> None:
         time.sleep(60)
 
 
-def play(monkeypatch: pytest.MonkeyPatch, lives: bool) -> list[list[str]]:
-    """Have ``peer`` take the place of the command; the list is of the commands that it was given."""
-    given: list[list[str]] = []
+def play(monkeypatch: pytest.MonkeyPatch, lives: bool) -> tuple[list[list[str]], list[int | None]]:
+    """Have ``peer`` take the place of the command; the lists are of the commands that it was given, and of its exit codes."""
+    given, codes = list[list[str]](), list[int | None]()
 
     def run(name: None, commands: Sequence[list[str]], environment: dict[str, str], signals: list[signal.Signals]) -> Outcome:
         given.extend(commands)
@@ -88,21 +88,21 @@ def play(monkeypatch: pytest.MonkeyPatch, lives: bool) -> list[list[str]]:
             for number in signals:
                 os.kill(process.pid or 0, number)
             process.join(0.1)
+        codes.append(process.exitcode)
         return Outcome(process.exitcode or 0, "it ended by itself")
 
     monkeypatch.setattr(processes, "run_commands", run)
-    return given
+    return given, codes
 
 
 def test_they_share_the_cores_and_end_with_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    given, before, threads = play(monkeypatch, lives=True), dict(os.environ), torch.get_num_threads()
-    began = time.monotonic()
-    with together(["evaluate", "run"], 3, TIMEOUT) as world:
+    (given, codes), before, threads = play(monkeypatch, lives=True), dict(os.environ), torch.get_num_threads()
+    with together(["evaluate", "--", "run"], 3, TIMEOUT) as world:
         assert (world.rank, world.size) == (0, 3)
         assert (os.environ["RANK"], os.environ["OMP_NUM_THREADS"], torch.get_num_threads()) == ("0", "2", 2)
         distributed.barrier(world)
-    assert time.monotonic() - began < 50, "they slept"
-    assert given == [["evaluate", "run", "--processes", "auto"]] * 2
+    assert codes == [-signal.SIGKILL] * 2, "they slept to their end"
+    assert given == [["evaluate", "--processes", "auto", "--", "run"]] * 2
     assert dict(os.environ) == before
     assert torch.get_num_threads() == threads
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shlex
@@ -12,7 +13,7 @@ import pytest
 
 from logitpair.cli.main import main
 from logitpair.cli.terminal import print_next, print_rows
-from logitpair.runtime.progress import console
+from logitpair.runtime.progress import WorkGoesOn, console
 
 
 def test_a_table_in_a_file_is_as_wide_as_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,3 +69,13 @@ def test_a_command_ends_well_where_nobody_reads_on() -> None:
     done = subprocess.run([sys.executable, "-m", "logitpair", "recipes"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_results_reach_their_reader_where_nobody_reads_all_else(capsys: pytest.CaptureFixture[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    shown = WorkGoesOn()
+    with open(writing, "w") as unread, contextlib.redirect_stdout(unread):
+        shown.print("a line\n" * 10_000)  # more than a buffer holds
+    shown.print("{}")
+    assert capsys.readouterr().out == "{}\n"

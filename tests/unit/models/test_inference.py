@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import pytest
 import torch
@@ -201,3 +201,44 @@ def test_a_network_is_in_channels_last_where_it_runs_so() -> None:
         logits = viewed(batch)
         assert torch.equal(to_channels_last(viewed, image)(batch), logits)
         assert viewed.conv.weight.is_contiguous()
+
+
+class GradientAsView(torch.autograd.Function):
+    """What it is given, whose gradient it lays out anew."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.shape = x.shape
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0].view(len(gradients[0]), -1).view(ctx.shape)
+
+
+def every_third(x: Tensor) -> Tensor:
+    """Every third pixel, of activations that lie channel after channel."""
+    images, channels, height, width = x.shape
+    return x.as_strided((images, channels, 3, 3), (channels * height * width, height * width, 3 * width, 3))
+
+
+@pytest.mark.parametrize("between", [every_third, GradientAsView.apply])
+def test_a_network_with_other_logits_or_no_gradient_in_channels_last_stays_as_it_was(between: Any) -> None:
+    class Custom(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(between(self.first(x))).mean((2, 3))
+
+        def to(self, device: torch.device) -> Self:  # type: ignore[override]
+            return super().to(device)
+
+    torch.manual_seed(0)
+    model, image = Custom().eval(), torch.rand(3, 12, 12)
+    batch = torch.stack([image, image]).requires_grad_()
+    logits = model(batch)
+    again = to_channels_last(model, image)(batch)
+    assert torch.equal(again, logits)
+    again.sum().backward()
