@@ -65,7 +65,7 @@ class AttackSpeed:
     """What was measured, and what of it is written down."""
 
     cases: list[Case]
-    absent: list[str]  # libraries that are not installed
+    absent: list[str]  # libraries that cannot be imported
     record: dict[str, Any]
 
 

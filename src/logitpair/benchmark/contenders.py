@@ -30,7 +30,7 @@ class Batch:
 
 
 def contenders(batch: Batch) -> tuple[dict[str, Run], list[str]]:
-    """What attacks the whole batch once a call, by name, and the names of the libraries that are not installed.
+    """What attacks the whole batch once a call, by name, and the names of the libraries that cannot be imported.
 
     All take every step from a random start, in float32. The network alone does as many forward passes and gradients by PyTorch's own
     operations and nothing else, the least that a peer does; on a CPU ours may do less (``attacks.cpu_kernels``). Peers run as their users
@@ -50,7 +50,7 @@ def contenders(batch: Batch) -> tuple[dict[str, Run], list[str]]:
     for name, (module, prepare) in PEERS.items():
         try:
             library = importlib.import_module(module)
-        except ImportError:
+        except Exception:  # a library that does not fit the others raises whatever it comes to first
             absent.append(name)
         else:
             found[name] = prepare(library, batch)

@@ -45,7 +45,7 @@ def run(arguments: Namespace) -> None:
     threads = f", {hardware['threads']} threads" if "threads" in hardware else ""
     console.print(f"Seconds of an attack on {hardware['name']} ({hardware['device']}{threads}), in float32, without early stopping")
     if measured.absent:
-        console.print(f"Not installed, and left out: {', '.join(measured.absent)}")
+        console.print(f"Not installed or not to be imported, and left out: {', '.join(measured.absent)}")
     if arguments.out is not None:
         for name, content in (("bench.json", json.dumps(measured.record, indent=2) + "\n"), ("bench.png", speed_figure(measured.record))):
             atomic_write(arguments.out / name, content)

@@ -50,7 +50,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="end with exit code 4 if the white-box worst case is below it, from 0 to 1 (with --worst-case-only what all attacks leave)",
     )
     add_options(parser, "json")
-    add_options(parser, "junit", help="write JUnit XML: a test case for each white-box attack and one for the worst of them")
+    add_options(parser, "junit", help="write JUnit XML: a test case for each white-box attack, if each is measured, and for all together")
 
 
 def run(arguments: Namespace) -> int:
