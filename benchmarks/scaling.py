@@ -1,4 +1,4 @@
-"""How the cost of PGD grows with steps, images and processes, and its memory with steps: ``docs/images/scaling.svg``.
+"""How the cost of PGD grows with steps, images and processes, and its memory with steps: a record and a figure.
 
     python benchmarks/scaling.py runs/mnist-alp --data-dir data/mnist
 
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--draw", action="store_true", help="draw what --out holds")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/scaling.json"))
-    parser.add_argument("--figure", type=Path, default=Path("docs/images/scaling.svg"))
+    parser.add_argument("--figure", type=Path, default=Path("results/benchmarks/scaling.svg"))
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)  # steps whose memory is measured, in the process that is
     arguments = parser.parse_args()
     torch.set_num_threads(1)
