@@ -32,5 +32,5 @@ class HelpFormatter(DefaultHelpFormatter):
         if listed:
             names = [name for name in classes.rstrip(")").split(", ") if TO_CHOOSE.fullmatch(name) and name not in NOT_TO_CHOOSE]
             text += f"{listed}{', '.join(names)})"
-        text = re.sub(r"(, )?default: (null|False(?=\)))", "", text).replace("(, ", "(").removesuffix(" ()")
+        text = re.sub(r"(, )?default: (null|\(\)(?=,)|False(?=\)))", "", text).replace("(, ", "(").removesuffix(" ()")
         return text.replace("(required", "(by default the recipe's") if action.option_strings else text.removesuffix(" (required)")

@@ -57,7 +57,7 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: Settings) -> No
             )
     elif foreign:
         raise InputError(f"--out: {run} is not empty and holds no run; give a new folder")
-    content = recipes.to_yaml({"recipe": recipe, "scale": scale or "paper", "run": settings.values})
+    content = recipes.to_yaml({"recipe": recipe, "run": settings.values, "scale": scale or "paper"})  # last, or a cut might not show
     with run_lock.held(run, shared=settings.config.elastic.workers is not None):  # several elastic workers write the same
         if not path.exists() or path.read_text(encoding="utf-8") != content:  # a finished run may be kept read-only
             atomic_write(path, content)

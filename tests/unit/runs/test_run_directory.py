@@ -139,7 +139,8 @@ def test_a_config_that_was_cut_short_is_called_damaged_wherever_the_cut_is(tmp_p
     runs.prepare(tmp_path, "digits-plain", None, parsing.resolve(recipes.load("digits-plain").run))
     path = tmp_path / "config.yaml"
     content = path.read_text()
-    for end in range(0, len(content) - 200, 37):
+    lines = [end + 1 for end, letter in enumerate(content[:-1]) if letter == "\n"]  # after which what is left may be whole YAML
+    for end in (*range(0, len(content), 37), *lines[-12:]):
         path.write_text(content[:end])
         with pytest.raises(InputError, match=f"^'?{path}'? is (damaged|not YAML)"):
             runs.load_config(tmp_path)
