@@ -188,7 +188,7 @@ Read with `torch.load(path, weights_only=True)`; nothing in them runs code. `lp.
 | `ema` | state dict of the weights' moving average, where the run keeps one; evaluation uses it |
 | `best` | best `validation_white_box` so far; -1 before the first |
 | `collapsed` | whether the last validation found less than half of that |
-| `recoveries` | where training went back: `step` and `back_to_step` of each time |
+| `recoveries` | where training went back: `step`, `back_to_step` and `attack` of each time |
 | `seconds` | training time so far |
 
 ## Records

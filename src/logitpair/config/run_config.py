@@ -36,6 +36,8 @@ class Validation:
 
     def __post_init__(self) -> None:
         positive("validation.every", self.every)
+        for attack in self.recovery:
+            instance("validation.recovery", attack, Attack, "a list of attacks such as logitpair.attacks.PGD")
         at_least("validation.examples", self.examples, 1)
 
 

@@ -2,14 +2,14 @@
 
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
+
+from msgspec import to_builtins
 
 from logitpair.config.run_config import RunConfig
 from logitpair.runtime import environment, precision
 from logitpair.storage import checkpoint
 from logitpair.storage.atomic_files import atomic_write
-from logitpair.storage.class_path import describe
 from logitpair.training.process_team import ProcessTeam
 
 
@@ -38,10 +38,7 @@ class Checkpoints:
             "steps": self._team.state.step,
             "seconds": round(self._team.state.seconds, 1),
             "processes": self._team.size,
-            "recoveries": [
-                asdict(recovery) | {"attack": describe(attack)}
-                for recovery, attack in zip(self._team.state.recoveries, self._config.validation.recovery, strict=False)
-            ],
+            "recoveries": to_builtins(self._team.state.recoveries),
             "precision": precision.name_of(self._config.precision, device),
             "versions": environment.versions(),
             "hardware": environment.hardware(device),

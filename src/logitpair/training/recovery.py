@@ -32,7 +32,7 @@ def recover(state: TrainState, white_box: float, config: RunConfig, run: Path, w
         "before: training may have overfitted to its own attack (catastrophic overfitting, arXiv 2001.03994)"
     )
     if left:
-        state.go_back(checkpoint.path_of(run, "best"), world.device)
+        state.go_back(checkpoint.path_of(run, "best"), world.device, left[0])
         distributed.barrier(world)  # the files that processes validate by are those of one validation at a time
     if world.is_main and left:
         taken = f"attack {len(state.recoveries)} of validation.recovery, {type(left[0]).__name__}"

@@ -1,27 +1,23 @@
 """What training changes from step to step, and its way to and from a checkpoint."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from msgspec import convert, to_builtins
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from logitpair.attacks import Attack
 from logitpair.config.old_names import modernized_optimizer
 from logitpair.config.run_config import FineTuning, RunConfig
 from logitpair.errors import InputError, first_line
 from logitpair.optim import decayed_apart, moving_average
 from logitpair.storage import checkpoint, weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recovery:
-    """That training went back: at which step, and to the weights of which."""
-
-    step: int
-    back_to_step: int
+from logitpair.storage.class_path import describe
+from logitpair.storage.results import Recovery
 
 
 @dataclass
@@ -42,7 +38,7 @@ class TrainState:
         """All of it, as tensors and plain values."""
         values: dict[str, Any] = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         values |= {"scaler": self.scaler.state_dict(), "step": self.step, "best": self.best, "seconds": self.seconds}
-        values |= {"collapsed": self.collapsed, "recoveries": [asdict(recovery) for recovery in self.recoveries]}
+        values |= {"collapsed": self.collapsed, "recoveries": to_builtins(self.recoveries)}
         return values if self.ema is None else values | {"ema": self.ema.state_dict()}
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
@@ -54,7 +50,7 @@ class TrainState:
         self.scaler.load_state_dict(values["scaler"])
         self.step, self.best, self.seconds = values["step"], values["best"], values["seconds"]
         self.collapsed = values.get("collapsed", False)  # a checkpoint of 0.1 knows neither
-        self.recoveries = [Recovery(**recovery) for recovery in values.get("recoveries", [])]
+        self.recoveries = convert(values.get("recoveries", []), list[Recovery])
 
     def load(self, path: Path, device: torch.device) -> None:
         """Continue from a checkpoint, refused if it is damaged or belongs to another network."""
@@ -64,14 +60,14 @@ class TrainState:
         except (RuntimeError, KeyError, ValueError) as error:
             raise InputError(f"checkpoint: '{path}' does not fit this run's network ({first_line(error)})") from error
 
-    def go_back(self, path: Path, device: torch.device) -> None:
-        """Take what was learned from a checkpoint; steps, time and the learning rate go on."""
+    def go_back(self, path: Path, device: torch.device, attack: Attack) -> None:
+        """Take what was learned from a checkpoint, to go on with another attack; steps, time and the learning rate go on."""
         step, seconds, recoveries = self.step, self.seconds, self.recoveries
         rates = [group["lr"] for group in self.optimizer.param_groups]
         self.load(path, device)
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
-        self.recoveries = [*recoveries, Recovery(step=step, back_to_step=self.step)]
+        self.recoveries = [*recoveries, Recovery(step=step, back_to_step=self.step, attack=describe(attack))]
         self.step, self.seconds = step, seconds
 
     @property

@@ -18,8 +18,10 @@ from logitpair.config.run_config import ElasticConfig, RunConfig
 from logitpair.errors import InputError
 from logitpair.runtime.distributed import ALONE
 from logitpair.storage import checkpoint
+from logitpair.storage.class_path import describe
+from logitpair.storage.results import Recovery
 from logitpair.training.recovery import objective_of, recover
-from logitpair.training.train_state import Recovery, TrainState, initial_state
+from logitpair.training.train_state import TrainState, initial_state
 
 LADDER = (NFGSM(lp.Linf(0.6)), PGD(lp.Linf(0.2), step_size=0.1, steps=3))
 
@@ -55,7 +57,7 @@ def test_each_fall_goes_back_to_the_best_and_on_with_the_next_attack(tmp_path: P
         assert all(torch.equal(value, best["ema"][name]) for name, value in state.ema.state_dict().items())
         assert (state.step, state.seconds, state.best, state.collapsed) == (10, 3.0, 0.6, False)
         assert state.optimizer.param_groups[0]["lr"] == 0.123
-        assert state.recoveries == [Recovery(step=10, back_to_step=4)] * number
+        assert state.recoveries == [Recovery(step=10, back_to_step=4, attack=describe(taken)) for taken in LADDER[:number]]
         assert objective_of(state, config) == replace(config.objective, attack=attack)  # type: ignore[call-arg]
         told = f"goes back to the best checkpoint, of step 4, and on with attack {number} of validation.recovery, {type(attack).__name__}"
         assert told in caplog.text
@@ -94,7 +96,7 @@ def test_a_checkpoint_holds_the_recoveries_and_one_of_before_none(tmp_path: Path
     recover(state, 0.1, config, tmp_path, ALONE)
     resumed = initial_state(config, torch.device("cpu"), resuming=True)
     resumed.load(checkpoint.save(tmp_path / "checkpoints", state.state_dict(), state.step, keep=2), torch.device("cpu"))
-    assert resumed.recoveries == [Recovery(step=10, back_to_step=4)]
+    assert resumed.recoveries == [Recovery(step=10, back_to_step=4, attack=describe(LADDER[0]))]
     assert objective_of(resumed, config) == objective_of(state, config)
     old = state.state_dict()
     del old["recoveries"], old["collapsed"]
@@ -118,3 +120,16 @@ def test_attacks_that_the_defense_cannot_take_are_refused(recipe: str, message: 
 def test_elastic_workers_are_refused() -> None:
     with pytest.raises(InputError, match=r"validation\.recovery is given beside elastic\.workers"):
         config_of(elastic=ElasticConfig(workers=2))
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize(
+    ("recipe", "given", "message"),
+    [
+        ("digits-alp", 3, "validation.recovery must be a list of attacks such as logitpair.attacks.PGD, not 3"),
+        ("digits-trades", NFGSM(lp.Linf(0.2)), "validation.recovery: attack must be a logitpair.attacks.PGD, not a NFGSM"),
+    ],
+)
+def test_what_is_no_attack_or_not_the_defense_s_kind_is_refused(recipe: str, given: Any, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
+        config_of(recipe, (given,))
