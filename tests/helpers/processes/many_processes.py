@@ -7,8 +7,10 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from logitpair.cli.main import main
 from logitpair.config.run_config import EvaluationSettings, RunConfig, Validation
 from logitpair.data import ImageData
 from logitpair.optim import Exponential
+from logitpair.runtime import distributed
 from logitpair.training.train import Interrupted, train
 
 EXAMPLES, BATCH = 52, 16  # 4 steps an epoch, the last of 4 images
@@ -118,6 +121,16 @@ def command(arguments: Sequence[str]) -> None:
     """What ``logitpair`` does with these arguments, which must succeed."""
     sys.path.insert(0, str(Path(__file__).parent))
     assert main(arguments) == 0
+
+
+def peer(environment: dict[str, str], lives: bool) -> None:
+    """Another process of a command, which says what it was given and waits; or which ends in the middle of the work."""
+    os.environ |= environment
+    with distributed.join(torch.device("cpu"), timedelta(seconds=60)) as world:
+        distributed.barrier(world)
+        if not lives:
+            os._exit(3)
+        time.sleep(60)
 
 
 FORKED = multiprocessing.get_context("forkserver")

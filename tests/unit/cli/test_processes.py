@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from multiprocessing import connection, forkserver
 
 import pytest
 import torch
-from many_processes import FORKED
+from many_processes import FORKED, peer
 from torch import nn
 
 from logitpair import InputError
@@ -66,29 +68,21 @@ def test_what_else_is_at_work_keeps_it_to_one(monkeypatch: pytest.MonkeyPatch) -
             how_many(3, task(), HOUR, world)
 
 
-def peer(environment: dict[str, str], lives: bool) -> None:
-    """Another process, which says what it was given and waits; or which ends in the middle of the work."""
-    os.environ |= environment
-    with distributed.join(torch.device("cpu"), TIMEOUT) as world:
-        distributed.barrier(world)
-        if not lives:
-            os._exit(3)
-        time.sleep(60)
-
-
 def play(monkeypatch: pytest.MonkeyPatch, lives: bool) -> tuple[list[list[str]], list[int | None]]:
     """Have ``peer`` take the place of the command; the lists are of the commands that it was given, and of its exit codes."""
-    given, codes = list[list[str]](), list[int | None]()
+    given, codes, lock = list[list[str]](), list[int | None](), threading.Lock()
+    forkserver.ensure_running()  # a program that starts while another thread changes the environment may find none
 
     def run(name: None, commands: Sequence[list[str]], environment: dict[str, str], signals: list[signal.Signals]) -> Outcome:
         given.extend(commands)
-        process = FORKED.Process(target=peer, args=(environment, lives))
-        process.start()
-        while process.is_alive():
+        with lock:  # starting one reads how the others ended, which only one thread may do
+            process = FORKED.Process(target=peer, args=(environment, lives))
+            process.start()
+        while not connection.wait([process.sentinel], 0.1):
             for number in signals:
                 os.kill(process.pid or 0, number)
-            process.join(0.1)
-        codes.append(process.exitcode)
+        with lock:
+            codes.append(process.exitcode)
         return Outcome(process.exitcode or 0, "it ended by itself")
 
     monkeypatch.setattr(processes, "run_commands", run)
