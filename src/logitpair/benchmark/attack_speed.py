@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from logitpair.benchmark.contenders import ALONE, EPS, PEERS, STEP_SIZE, Batch, Run, contenders
+from logitpair.benchmark.contenders import ALONE, EPS, PEERS, STEP_SIZE, Batch, Run, contenders, installed
 from logitpair.models import LeNet, Timm
 from logitpair.runtime import environment
 from logitpair.runtime.progress import tracked
@@ -81,16 +81,16 @@ def measure_attacks(
         repeats: rounds, besides one that warms up.
         device: to run on.
     """
-    cases, absent = list[Case](), list[str]()
+    cases, libraries = list[Case](), installed()
     for network in networks:
         images, generator = batch_size or network.batch_size, torch.Generator().manual_seed(0)
         model = network.build(device)
         x = torch.rand((images, *network.shape), generator=generator).to(device)
         y = torch.arange(images, device=device) % CLASSES
         for number in steps:
-            runs, absent = contenders(Batch(model, x, y, number))
+            runs = contenders(Batch(model, x, y, number), libraries)
             cases.append(Case(network.name, number, images, _rounds(runs, repeats, device, f"{network.name}, {number} steps")))
-    libraries = [name for name in PEERS if name not in absent]
+    absent = [name for name in PEERS if name not in libraries]
     record = {
         "benchmark": "attack",
         "settings": {"eps": EPS, "step_size": STEP_SIZE, "repeats": repeats, "precision": "float32"},

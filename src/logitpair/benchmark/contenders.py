@@ -1,9 +1,10 @@
 """PGD as several libraries run it on one batch, and the network alone: what ``attack_speed`` times."""
 
+import contextlib
 import copy
 import importlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +30,17 @@ class Batch:
     steps: int
 
 
-def contenders(batch: Batch) -> tuple[dict[str, Run], list[str]]:
-    """What attacks the whole batch once a call, by name, and the names of the libraries that cannot be imported.
+def installed() -> dict[str, Any]:
+    """The modules of ``PEERS`` that can be imported, each by its library's name."""
+    found = dict[str, Any]()
+    for name, (module, _) in PEERS.items():
+        with contextlib.suppress(Exception):  # a library that does not fit the others raises whatever it comes to first
+            found[name] = importlib.import_module(module)
+    return found
+
+
+def contenders(batch: Batch, libraries: Mapping[str, Any]) -> dict[str, Run]:
+    """What attacks the whole batch once a call, by name: the network alone, ours and the ``libraries``, as ``installed`` gives them.
 
     All take every step from a random start, in float32. The network alone does as many forward passes and gradients by PyTorch's own
     operations and nothing else, the least that a peer does; on a CPU ours may do less (``attacks.cpu_kernels``). Peers run as their users
@@ -40,21 +50,13 @@ def contenders(batch: Batch) -> tuple[dict[str, Run], list[str]]:
     fast = copy.deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     attack = PGD(Linf(EPS), step_size=STEP_SIZE, steps=batch.steps, early_stop=False)
     generator = torch.Generator(x.device).manual_seed(0)
-    found: dict[str, Run] = {
+    return {
         ALONE: lambda: _alone(model, batch),
         ALONE_FAST: lambda: _alone(fast, batch),
         "logitpair": lambda: attack(model, x, y, generator=generator),
         "logitpair, channels_last": lambda: attack(fast, x, y, generator=generator),
+        **{name: PEERS[name][1](library, batch) for name, library in libraries.items()},
     }
-    absent: list[str] = []
-    for name, (module, prepare) in PEERS.items():
-        try:
-            library = importlib.import_module(module)
-        except Exception:  # a library that does not fit the others raises whatever it comes to first
-            absent.append(name)
-        else:
-            found[name] = prepare(library, batch)
-    return found, absent
 
 
 def _alone(model: nn.Module, batch: Batch) -> None:

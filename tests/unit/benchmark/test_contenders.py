@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from unittest.mock import Mock
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from logitpair.benchmark import contenders as module
-from logitpair.benchmark.contenders import ALONE, EPS, PEERS, STEP_SIZE, Batch, contenders
+from logitpair.benchmark import attack_speed, contenders as module
+from logitpair.benchmark.contenders import ALONE, EPS, PEERS, STEP_SIZE, Batch, contenders, installed
 
 STEPS = 5
 
@@ -34,8 +37,8 @@ def batch() -> Batch:
 
 
 def test_all_take_every_step_on_every_image(batch: Batch) -> None:
-    runs, absent = contenders(batch)
-    assert {name for name in runs if name in PEERS} | set(absent) == set(PEERS)
+    runs = contenders(batch, libraries := installed())
+    assert {name for name in runs if name in PEERS} == set(libraries)
     assert len(runs) > 4, "no other library is here"
     for name, run in runs.items():
         Counting.passes.clear()
@@ -51,8 +54,14 @@ def test_all_take_every_step_on_every_image(batch: Batch) -> None:
     assert all(parameter.requires_grad for parameter in batch.model.parameters())
 
 
-def test_what_is_not_installed_is_named(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_cannot_be_imported_is_left_out_of_every_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only of the first: what it imported before it failed is there when it is tried again."""
     monkeypatch.setattr(module, "PEERS", {"nothing": ("nothing_of_this_name", PEERS["foolbox"][1])})
-    runs, absent = contenders(batch)
-    assert absent == ["nothing"]
-    assert len(runs) == 4
+    monkeypatch.setattr(attack_speed, "PEERS", module.PEERS)
+    tried = Mock(side_effect=[AttributeError, SimpleNamespace()])
+    monkeypatch.setattr(module, "importlib", SimpleNamespace(import_module=tried))
+    networks = [attack_speed.Network("LeNet", (1, 28, 28), 2)] * 2
+    measured = attack_speed.measure_attacks(networks, [1], batch_size=2, repeats=1, device=torch.device("cpu"))
+    assert measured.absent == measured.record["absent"] == ["nothing"]
+    assert [len(case.seconds) for case in measured.cases] == [4, 4]
+    assert tried.call_count == 1
