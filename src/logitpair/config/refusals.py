@@ -43,6 +43,9 @@ def parse_known(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         if unknown is None:
             raise
         options = [option for action in parser._actions for option in action.option_strings]  # pyright: ignore[reportPrivateUsage]
+        unnamed = arguments[arguments.index("--") + 1 :] if "--" in arguments else []
+        if misplaced := [each for each in unnamed if each.partition("=")[0] in options]:
+            raise InputError(f"{misplaced[0]} stands after --; options stand before it") from error
         near, is_option = nearest(unknown[1], options), unknown[1].startswith("-")
         found = f"no option {unknown[1]}" if is_option else f"'{unknown[1]}' is one argument too many"
         raise InputError(f"{found}; {f'did you mean {near}?' if near and is_option else 'see --help'}") from error

@@ -46,6 +46,9 @@ def test_an_unknown_command_gives_a_near_match(capsys: pytest.CaptureFixture[str
     [
         ("evaluate run --atacks fgsm_1", "no option --atacks; did you mean --attacks?"),
         ("evaluate run --atacks=fgsm_1", "no option --atacks; did you mean --attacks?"),
+        ("evaluate -- run --batch-size=3", "--batch-size=3 stands after --; options stand before it"),
+        ("train digits-plain -- --epochs 1", "--epochs stands after --; options stand before it"),
+        ("evaluate -- run two", "'two' is one argument too many; see --help"),
         ("recipes --zzz", "no option --zzz; see --help"),
         ("recipes digits-alp", "'digits-alp' is one argument too many; see --help"),
         ("audit run --example 5", "no option --example; did you mean --examples?"),  # argparse would take it for the whole name
