@@ -66,7 +66,7 @@ def test_an_exported_network_gives_the_same_numbers(folder: Path, format: str, n
 
 def test_export_refuses_in_one_line(folder: Path) -> None:
     for arguments, message in (
-        (("run", "--format", "onnx"), "--format: 'onnx' is not accepted; accepted: safetensors, torch-export"),
+        (("run", "--format", "keras"), "--format: 'keras' is not accepted; accepted: safetensors, torch-export, onnx, robustbench"),
         (("run", "--data-dir", "photos"), "Without the data set give --shape"),
         (("run", "--shape", "3x32"), "--shape: '3x32' is none"),
         (("nowhere",), "RUN: no folder 'nowhere'"),

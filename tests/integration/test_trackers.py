@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 from handmade_results import EVALUATION
+from msgspec.structs import replace
 
 from logitpair.config import parsing, recipes
+from logitpair.storage.results import Network
 from logitpair.training.trackers import named, tell
 from logitpair.training.train import train
 
@@ -50,15 +52,17 @@ def test_mlflow_keeps_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert run.data.metrics["test/white_box"] == EVALUATION.white_box.top1
 
 
-def test_mlflow_takes_a_network_without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_takes_a_network_without_settings_by_what_its_results_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setattr(mlflow.MlflowClient, "__init__", _at(mlflow.MlflowClient.__init__, f"file://{tmp_path}/mlruns"))
     (tmp_path / "net").mkdir()
-    tell(named(["mlflow"]), tmp_path / "net", EVALUATION)
+    record = replace(EVALUATION, network=Network(name="timm:resnet18"))
+    tell(named(["mlflow"]), tmp_path / "net", record)
     client = mlflow.MlflowClient()
     (run,) = client.search_runs([client.get_experiment_by_name("logitpair").experiment_id])
-    assert (run.data.params, run.data.metrics["test/white_box"]) == ({}, EVALUATION.white_box.top1)
+    assert run.data.params["network.name"] == "timm:resnet18"
+    assert run.data.metrics["test/white_box"] == EVALUATION.white_box.top1
 
 
 def _at(init: Any, uri: str) -> Any:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 import msgspec
 import numpy as np
 
-from logitpair.errors import InputError
 from logitpair.evaluation.confidence import percent
+from logitpair.runtime.lazy_imports import import_optional
 from logitpair.storage.ledger import PARTS, PartialLedger
 from logitpair.storage.result_files import read_ledger, read_record, write_results
 from logitpair.storage.results import Accuracy, EvaluationResults, Results, Task
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = ("threat", "attack", "accuracy %", "95% interval", "correct", "top-5 %")
+OF_FEW_IMAGES = ("gallery/", "surface/position")  # how ledger names begin that are no columns, also where there are as few examples
 Kind = TypeVar("Kind", bound=Results)
 
 
@@ -65,6 +66,17 @@ class Recorded(Generic[Kind]):
         record: Any = read_record(Path(folder) / "results.json", cls.kind, cls.writer)
         ledger = read_ledger(Path(folder) / "ledger.npz", record, cls.writer)
         return cls(msgspec.structs.replace(record, ledger_sha256=None), ledger)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The ledger's columns as a table with one row an example, by its position in the data; without images and what figures need.
+
+        Raises:
+            InputError: if pandas is not installed.
+        """
+        pandas = import_optional("pandas", "DataFrame", needed_by="to_pandas", extra="pandas")
+        shape = self.ledger["y"].shape
+        kept = {name: column for name, column in self.ledger.items() if column.shape == shape and not name.startswith(OF_FEW_IMAGES)}
+        return pandas.DataFrame(kept, index=pandas.RangeIndex(len(self.ledger["y"]), name="example"))
 
     def table(self) -> str:
         """The result as Markdown."""
@@ -126,20 +138,6 @@ class Evaluation(Recorded[EvaluationResults]):
         from logitpair.report.figures.evaluation_figures import evaluation_figures  # here, because importing matplotlib takes time
 
         return evaluation_figures(self.record)
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """The ledger's columns as a table with one row an example, by its position in the data; without the gallery's images.
-
-        Raises:
-            InputError: if pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError as error:
-            raise InputError("pandas is not installed; run `pip install pandas`") from error
-
-        columns = {name: column for name, column in self.ledger.items() if not name.startswith("gallery/") and column.ndim == 1}
-        return pandas.DataFrame(columns, index=pandas.RangeIndex(len(self.ledger["y"]), name="example"))
 
 
 def numbers_of(accuracy: Accuracy) -> tuple[str, str, str]:

@@ -1,5 +1,6 @@
 """How a network is run: frozen and in eval mode, to logits that are checked for shape."""
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -153,6 +154,7 @@ def _user_logits(model: nn.Module, x: Images) -> Tensor:
         # TorchScript begins with a traceback, and ends with what is wrong
         line = str(error).strip().splitlines()[-1].strip() if "TorchScript" in first_line(error) else first_line(error)
         hint = "; with --grey photos have 1" if "to have 1 channels" in line else ""
+        hint = "; --size gives another" if re.search(r"\.size\(\)\[[23]\]", line) else hint
         raise InputError(f"--model: does not take images {shape} (batch, channels, height, width): {line}{hint}") from error
     try:
         return check_logits(logits, x)

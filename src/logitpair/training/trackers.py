@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import msgspec
+
 from logitpair.config import recipes
 from logitpair.config.parsing import flatten
 from logitpair.errors import InputError, raised
@@ -18,6 +20,7 @@ from logitpair.storage.results import Accuracy, AuditResults, EvaluationResults
 
 logger = logging.getLogger("logitpair")
 PROJECT = "logitpair"  # where a tracker's own environment names no project
+DESCRIBED = ("network", "data", "threat", "examples", "seed")  # of results, what makes their numbers mean something
 WITHOUT = "all goes on without it, and the run directory has the numbers"
 
 
@@ -33,7 +36,7 @@ class Tracker(Protocol):
     def start(self, run: Path, config: Mapping[str, Any], begun: str | None) -> str:
         """Begin to track the run in ``run``, or go on with what ``begun`` names; returns the name by which it is gone on with.
 
-        ``config`` are the settings as ``config.yaml`` holds them, nested and plain; none for a run without one.
+        ``config`` are the settings as ``config.yaml`` holds them, nested and plain; of a network without a run, what its results say it is.
         """
         ...
 
@@ -59,8 +62,8 @@ class Trackers:
     def __init__(self, trackers: Sequence[Tracker] = ()) -> None:
         self._given, self._active = trackers, list[Tracker]()
 
-    def start(self, run: Path, *, resuming: bool) -> None:
-        """Begin, or go on with what a run that is resumed from a checkpoint was tracked as.
+    def start(self, run: Path, *, resuming: bool, described: Mapping[str, Any] | None = None) -> None:
+        """Begin, or go on with what a run that is resumed from a checkpoint was tracked as; ``described`` is for one without settings.
 
         Raises:
             InputError: for a tracker that cannot begin with a new run.
@@ -68,7 +71,7 @@ class Trackers:
         if not self._given:
             return
         path, settings = run / "trackers.json", run / "config.yaml"
-        config = recipes.read_yaml(settings)["run"] if settings.exists() else {}
+        config = recipes.read_yaml(settings)["run"] if settings.exists() else described or {}
         begun: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if resuming and path.exists() else {}
         for tracker in self._given:
             try:
@@ -210,14 +213,16 @@ def named(texts: Sequence[str]) -> list[Tracker]:
     names = dict.fromkeys(name.strip() for text in texts for name in text.split(","))
     for name in names:
         if name not in TRACKERS:
-            raise InputError(f"--tracker: '{name}' is none; accepted: {', '.join(TRACKERS)}")
+            events = "; a training's TensorBoard events are in RUN/tensorboard without it" if name == "tensorboard" else ""
+            raise InputError(f"--tracker: '{name}' is none; accepted: {', '.join(TRACKERS)}{events}")
     return [TRACKERS[name]() for name in names]
 
 
 def tell(trackers: Sequence[Tracker], run: Path, record: EvaluationResults | AuditResults) -> None:
     """Tell trackers an evaluation's or an audit's accuracies, after its name, as the run that they tracked before or as a new one."""
     told = Trackers(trackers)
-    told.start(run, resuming=True)
+    described = {key: value for key, value in msgspec.to_builtins(record).items() if key in DESCRIBED}
+    told.start(run, resuming=True, described=described)
     told.summarize({f"{record.name}/{name}": accuracy.top1 for name, accuracy in _accuracies(record).items()})
     told.end(finished=True)
 

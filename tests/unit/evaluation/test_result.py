@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from handmade_results import AUDIT
 from small_evaluations import BALL, STRONG, SUITE, WEAK, Pair, evaluate, same_ledger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
@@ -275,3 +277,19 @@ def test_a_network_without_gradients_is_warned_about_once(model: nn.Module, samp
 def test_logits_of_whole_numbers_are_refused(sample: Pair) -> None:
     with pytest.raises(InputError, match="model: must return logits .* in floating point .* not int64"):
         evaluate(Silent("int"), sample)
+
+
+def test_a_ledger_as_a_table_has_a_row_an_example_and_no_pictures() -> None:
+    pytest.importorskip("pandas")
+    columns = {"y": np.arange(3), "prediction": np.array([0, 1, 0]), "restarts/pgd/prediction": np.arange(3)}  # of a source of that name
+    of_few = {"surface/position": np.arange(3), "restarts/margin": np.zeros((5, 3)), "gallery/x": np.zeros((3, 1, 8, 8))}
+    table = lp.Audit(AUDIT, columns | of_few).to_pandas()
+    assert table.columns.tolist() == list(columns)
+    assert table.index.name == "example"
+    assert table["prediction"].tolist() == [0, 1, 0]
+
+
+def test_without_pandas_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(InputError, match=r"^to_pandas needs pandas, .*: pip install 'logitpair\[pandas\]'$"):
+        lp.Audit(AUDIT, {"y": np.arange(3)}).to_pandas()

@@ -146,6 +146,15 @@ def test_a_program_for_one_batch_size_is_refused(tmp_path: Path, x: Tensor) -> N
     with pytest.raises(InputError, match=r"^--model: does not take images 2 x 3 x 32 x 32") as caught:
         count_logits(read_model(str(tmp_path / "one.pt2")), x[0])
     one_line(caught)
+    assert "--size" not in str(caught.value)
+
+
+def test_a_program_for_images_of_one_size_names_the_option(tmp_path: Path, x: Tensor) -> None:
+    program = torch.export.export(small_net(), (x[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    torch.export.save(program, tmp_path / "net.pt2")
+    with pytest.raises(InputError, match=r"^--model: does not take images .* 64 x 64 .*; --size gives another$") as caught:
+        count_logits(read_model(str(tmp_path / "net.pt2")), torch.rand(3, 64, 64))
+    one_line(caught)
 
 
 def test_the_error_of_a_scripted_network_is_its_last_line(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 import torch
 from command_line import failing
+from handmade_results import AUDIT
 from handmade_runs import in_turn
+from msgspec.structs import replace
 
 from logitpair import InputError
 from logitpair.cli.main import main
@@ -22,7 +24,7 @@ from logitpair.config import parsing, recipes
 from logitpair.runtime.distributed import World
 from logitpair.storage import checkpoint
 from logitpair.storage.result_files import read_record
-from logitpair.storage.results import AuditResults, EvaluationResults
+from logitpair.storage.results import AuditResults, EvaluationResults, Network
 from logitpair.training.metrics import RunLog
 from logitpair.training.process_team import ProcessTeam
 from logitpair.training.trackers import TRACKERS, named, tell
@@ -46,6 +48,7 @@ class Recorder:
 
     def start(self, run: Path, config: Mapping[str, Any], begun: str | None) -> str:
         self._note("start", run.name, config.get("batch_size"), begun)
+        self.settings = config
         return begun or "abc"
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -186,6 +189,14 @@ def test_of_attacks_in_turn_trackers_are_told_what_they_leave_together(tmp_path:
     assert recorder.told[1] == ("summarize", {"test/clean": 0.965, "test/white_box_union": 0.45})
 
 
+def test_of_a_network_without_a_run_trackers_are_told_what_was_measured(tmp_path: Path) -> None:
+    recorder = Recorder()
+    tell([recorder], tmp_path, replace(AUDIT, network=Network(name="timm:resnet18")))
+    assert (recorder.settings["network"], recorder.settings["examples"]) == ({"name": "timm:resnet18"}, AUDIT.examples)
+    assert recorder.settings["threat"] == AUDIT.threat
+    assert "robust_accuracy" not in recorder.settings
+
+
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_library_that_is_missing_is_one_line_that_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
@@ -206,6 +217,8 @@ def test_names_come_one_by_one_or_with_commas_and_only_known_ones(monkeypatch: p
     for text in ("d", "a,", ""):
         with pytest.raises(InputError, match="^--tracker: .* accepted: a, b, c$"):
             named([text])
+    with pytest.raises(InputError, match="^--tracker: 'tensorboard' is none; .* are in RUN/tensorboard without it$"):
+        named(["tensorboard"])
 
 
 def test_weights_and_biases_gets_its_own_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ def run(arguments: Namespace) -> None:
         return
     out = write(arguments)
     console.print(f"Wrote {out}, whose logits on {COMPARED} images are those of the run")
-    print_next("logitpair", "audit", "--model", out, "--data-dir", "PHOTOS", "--eps", "EPS")
+    size = ("--size", "SIZE") if arguments.format == "torch-export" else ()  # the other two say it
+    print_next("logitpair", "audit", "--model", out, *size, "--data-dir", "PHOTOS", "--eps", "EPS")
 
 
 def write(arguments: Namespace) -> Path:

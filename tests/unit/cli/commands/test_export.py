@@ -47,3 +47,9 @@ def test_what_does_not_go_with_a_record_is_refused(run: Path, capsys: pytest.Cap
     assert "accepted: safetensors, torch-export, onnx, robustbench" in failing(capsys, "export", "run", "--format", "keras")
     shutil.rmtree(run / "audit")
     assert "has no audit; run `logitpair audit run` first" in failing(capsys, "export", "run", *FORMAT)
+
+
+def test_the_command_that_follows_names_a_size_where_the_file_does_not(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for format, size in (("safetensors", ""), ("torch-export", "--size SIZE ")):
+        assert main(["export", "run", "--format", format]) == 0
+        assert f" {size}--data-dir PHOTOS --eps EPS" in capsys.readouterr().out.replace("\n", " ")
