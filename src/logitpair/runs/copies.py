@@ -20,7 +20,9 @@ def upload(folder: Path, url: str) -> int:
     Raises:
         InputError: for a folder without files or that a training holds, and whatever the file system at the URL raises.
     """
-    names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    # rglob would leave out what lies behind a link
+    found = (Path(parent, name) for parent, _, files in os.walk(folder, followlinks=True) for name in files)
+    names = [path.relative_to(folder) for path in found if path.is_file()]
     names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
     if not names:
         raise InputError(f"SOURCE: '{folder}' is no folder with files; accepted: a run directory")

@@ -49,6 +49,15 @@ def test_a_copy_there_and_back_holds_the_same_files(run: Path, there: str, tmp_p
     assert content(tmp_path / "back") == {name: (run / name).read_bytes() for name in NAMES}
 
 
+def test_what_lies_behind_a_link_is_copied_too(run: Path, there: str, tmp_path: Path) -> None:
+    expected = {name: (run / name).read_bytes() for name in NAMES}
+    (run / "checkpoints").rename(tmp_path / "scratch")
+    (run / "checkpoints").symlink_to(tmp_path / "scratch")
+    assert main(["copy", str(run), there]) == 0
+    assert main(["copy", there, str(tmp_path / "back")]) == 0
+    assert content(tmp_path / "back") == expected
+
+
 def test_results_come_last_and_a_copy_that_fails_is_marked_until_it_is_whole(
     run: Path, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
