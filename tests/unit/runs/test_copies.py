@@ -103,6 +103,18 @@ def test_what_cannot_be_copied_is_refused(run: Path, there: str, tmp_path: Path,
     assert "exists; accepted: a new folder" in failing(capsys, "copy", there, str(run))
 
 
+def test_a_run_is_not_copied_into_itself_and_stays_as_it_is(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = content(run)
+    (tmp_path / "link").symlink_to(run)
+    for url in (f"file://{run}", f"file://{run}/evaluation/copy", f"file://{tmp_path}/link"):
+        assert "or lies in it; accepted: another place" in failing(capsys, "copy", str(run), url)
+    assert content(run) == before
+
+
+def test_what_was_never_begun_is_not_called_a_copy(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert failing(capsys, "copy", str(run), "nosuch://bucket/run").endswith("raised ValueError: Protocol not known: nosuch")
+
+
 @pytest.mark.parametrize("name", ["../evil", "", "//evil"])
 def test_names_that_lead_elsewhere_are_refused(
     there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
