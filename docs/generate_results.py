@@ -96,7 +96,7 @@ where every attack searches to its last step.
 | `clean/top5` | `[examples]` bool | whether the true class is among the five largest logits; only with more than 5 classes |
 | `<setting>/<attack>/prediction` | `[examples]` int64 | the same for the attacked image; -1 where its logits are not finite |
 | `<setting>/<attack>/top5` | `[examples]` bool | the same |
-| `<setting>/<attack>/distance` | `[examples]` float32 | between the image and what was scored in its place |
+| `<setting>/<attack>/distance` | `[examples]` float32 | between the image and what was scored in its place, in the attack's norm; of `union` in that of the attack that broke it |
 | `<setting>/<attack>/gradients`, `/forwards` | `[examples]` float64 | forward-and-backward passes, and forward passes alone, spent on the image |
 | `white_box/<attack>/restart`, `/step` | `[examples]` int64 | where the attack broke it: the restart, from 0, and the gradient steps taken in it; -1 for an image that was not broken, or by an attack that cannot tell |
 | `first/attack` | `[examples]` int64 | number, in the order of `attacks` (or `in_turn`), of the first white-box attack that broke it; -1: still correct, -2: misclassified without any attack |

@@ -15,7 +15,7 @@ from logitpair.errors import InputError
 from logitpair.models.inference import compute_logits
 from logitpair.rng import uniform_number
 from logitpair.threat import AnyThreat
-from logitpair.validate import check_labels, kind_of, type_name
+from logitpair.validate import check_labels, dense, kind_of, type_name
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,14 @@ class External(Attack):
     """Whatever a function finds: one of foolbox, torchattacks, AutoAttack, ART, or your own.
 
     What it returns is brought into the ball and the box, and counts only if the network misclassifies that. Its gradients and forwards
-    are counted. Random numbers come from the global generators of PyTorch, numpy and Python, which are seeded from ``generator`` and put
-    back; unlike with the attacks of this package they depend on which images share a batch.
+    are counted. Whatever it does to the network is undone, and a function that changes its weights is refused. Random numbers come from
+    the global generators of PyTorch, numpy and Python, which are seeded from ``generator`` and put back; unlike with the attacks of this
+    package they depend on which images share a batch.
 
     Args:
         threat: the ball.
-        attack: ``attack(model, x, y, threat)`` returns the images that it found, of the shape of ``x``, as a tensor or an array. The
-            model is frozen and in eval mode. A recipe gives the function by its import path.
+        attack: ``attack(model, x, y, threat)`` returns the images that it found, of the shape of ``x`` and in floating point, as a tensor
+            or an array. The model is frozen and in eval mode. A recipe gives the function by its import path.
 
     Raises:
         InputError: when called, for a function that returns anything else.
@@ -47,13 +48,35 @@ class External(Attack):
     def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> Images:
         with torch.no_grad():
             check_labels(y, compute_logits(model, x[:1]).shape[1])
-        with _seeded(int(uniform_number(generator) * 2**31), x.device), torch.enable_grad():
+        with _seeded(int(uniform_number(generator) * 2**31), x.device), _unchanged(model), torch.enable_grad():
             found = self.attack(model, x.clone(), y.clone(), self.threat)
-        if not isinstance(found, Tensor | np.ndarray) or tuple(found.shape) != tuple(x.shape):
-            shape = f" of shape {list(found.shape)}" if isinstance(found, Tensor | np.ndarray) else ""
-            raise InputError(f"attack: returned {type_name(found)}{shape}; accepted: images of shape {list(x.shape)}")
-        x_adv = torch.as_tensor(found).detach().to(x)
+        if isinstance(found, np.ndarray) and found.dtype.kind == "f":
+            found = torch.from_numpy(np.ascontiguousarray(found, np.float64))
+        if not isinstance(found, Tensor) or tuple(found.shape) != tuple(x.shape) or not found.is_floating_point():
+            kind = f" of {found.dtype}, of shape {list(found.shape)}" if isinstance(found, Tensor | np.ndarray) else ""
+            raise InputError(f"attack: returned {type_name(found)}{kind}; accepted: images of floating point, of shape {list(x.shape)}")
+        dense("attack: what it returns", found, "images")
+        x_adv = found.detach().to(x)
         return torch.where(x_adv.isfinite(), x_adv, x)
+
+
+@contextmanager
+def _unchanged(model: nn.Module) -> Generator[None]:
+    """The network's weights and their gradients are afterwards as they were; that the weights are not so by themselves is refused."""
+    before = [(parameter, parameter.grad, parameter.detach().clone()) for parameter in model.parameters()]
+    try:
+        for parameter, *_ in before:
+            parameter.grad = None  # to which the function may add in place
+        yield
+    finally:
+        changed = False
+        for parameter, gradient, value in before:
+            parameter.grad = gradient
+            if not torch.equal(parameter, value):
+                changed = True
+                parameter.data.copy_(value)
+    if changed:
+        raise InputError("attack: changed the network's weights; accepted: a function that leaves them as they are")
 
 
 @contextmanager

@@ -158,8 +158,11 @@ class CIFAR10(ImageData):
             with tarfile.open(path) as archive:
                 for member in archive:
                     inside = PurePosixPath(member.name)
-                    if inside.name in wanted and inside.parent.name == folder and (content := archive.extractfile(member)):
+                    named = inside.name in wanted and inside.parent.name == folder and member.isfile()
+                    if named and (content := archive.extractfile(member)):
                         yield inside.name, content.read()
+                while archive.fileobj and archive.fileobj.read(2**20):
+                    pass  # to the end, where gzip's checksum is
         except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise

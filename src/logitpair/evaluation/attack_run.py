@@ -54,7 +54,8 @@ class Correctness:
 class Batch:
     """Images and labels, their positions in the data, and the model's logits on the images; with what was found so far.
 
-    That is in the beginning the images themselves, and for a run that searches on what others left what they found.
+    That is in the beginning the images themselves, and for a run that searches on what others left what they found. The distance is in the
+    norm of the attack that found the image.
     """
 
     x: Tensor
@@ -62,13 +63,14 @@ class Batch:
     position: Tensor
     logits: Tensor
     x_adv: Tensor
+    distance: Tensor
     prediction: Tensor
     correct: Correctness
 
     @classmethod
     def clean(cls, x: Tensor, y: Tensor, position: Tensor, logits: Tensor) -> Batch:
         """Before any attack; the logits are finite."""
-        return cls(x, y, position, logits, x, logits.argmax(1), Correctness.of(logits, y))
+        return cls(x, y, position, logits, x, x.new_zeros(len(x)), logits.argmax(1), Correctness.of(logits, y))
 
 
 @dataclass(frozen=True)
@@ -164,10 +166,11 @@ class AttackRun:
         inside = self.attack.threat.contains(found.x_adv, clean)
         x_adv = torch.where(inside[:, None, None, None], found.x_adv, clean)  # an image outside the threat model counts as unperturbed
         logits = batch.logits.index_put((rows,), logits_in_eval(model, x_adv)) if len(rows) else batch.logits
-        broken_before = (~was & (batch.logits.argmax(1) == batch.y))[rows, None, None, None]
+        new = ~(~was & (batch.logits.argmax(1) == batch.y))[rows]  # what an attack before this one broke is kept as that left it
         return replace(
             batch,
-            x_adv=batch.x_adv.index_put((rows,), torch.where(broken_before, batch.x_adv[rows], x_adv)),
+            x_adv=batch.x_adv.index_put((rows[new],), x_adv[new]),
+            distance=batch.distance.index_put((rows[new],), self.attack.threat.distance(x_adv, clean)[new]),
             prediction=torch.where(was, predict(logits), batch.prediction),
             correct=batch.correct & Correctness.of(logits, batch.y),  # misclassified when clean counts as broken, whatever the attack did
         )
@@ -178,7 +181,7 @@ class AttackRun:
         def on_all(values: Tensor, others: float) -> Tensor:
             return torch.full((len(batch.y),), others, dtype=values.dtype, device=batch.y.device).index_put((rows,), values)
 
-        columns = {"prediction": left.prediction, "distance": self.attack.threat.distance(left.x_adv, batch.x)}
+        columns = {"prediction": left.prediction, "distance": left.distance}
         columns |= {name: on_all(getattr(found, name).double(), 0) for name in ("gradients", "forwards")}
         if self.tells_top5 and left.correct.top5 is not None:
             columns["top5"] = left.correct.top5

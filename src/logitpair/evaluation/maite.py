@@ -17,6 +17,7 @@ from logitpair.data import Data, batches, count, select
 from logitpair.errors import InputError
 from logitpair.models.inference import compute_logits, device_of, frozen_eval
 from logitpair.rng import ExampleStreams
+from logitpair.validate import check_batch
 
 Batch = tuple[Sequence[ArrayLike], Sequence[ArrayLike], Sequence[Mapping[str, Any]]]
 
@@ -37,7 +38,7 @@ class MaiteModel:
         """The probabilities of each image.
 
         Raises:
-            InputError: for images that are not all of one shape.
+            InputError: for images that are not all of one shape, or not in [0, 1].
         """
         with torch.no_grad(), frozen_eval(self.model):
             return list(compute_logits(self.model, _stacked(batch_input, self.model)).softmax(1).float().cpu().numpy())
@@ -52,7 +53,7 @@ class MaiteDataset:
         classes: their names, in the order of the labels.
 
     Raises:
-        InputError: for data without a length.
+        InputError: for data without a length, and of an example whose label is none of the classes.
     """
 
     def __init__(self, data: Data, id: str, classes: Sequence[str]) -> None:
@@ -67,6 +68,8 @@ class MaiteDataset:
     def __getitem__(self, ind: int, /) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[str, Any]]:
         position = range(self.examples)[ind]  # IndexError ends an iteration
         x, y = next(batches(select(self.data, [position]), 1, torch.device("cpu")))
+        if not 0 <= int(y) < self.classes:  # an IndexError of the target would pass for the end
+            raise InputError(f"data: label {int(y)} of example {position} is none of {self.classes} classes")
         return x[0].float().numpy(), np.eye(self.classes, dtype=np.float32)[int(y)], {"id": position}
 
 
@@ -106,8 +109,10 @@ def _stacked(images: Sequence[ArrayLike], model: nn.Module) -> Tensor:
     arrays = [np.asarray(image, np.float32) for image in images]
     if len(shapes := {array.shape for array in arrays}) != 1:
         raise InputError(f"batch: images of {len(shapes)} shapes; accepted: one or more, all of the same")
-    return torch.from_numpy(np.stack(arrays)).to(device_of(model))
+    x = torch.from_numpy(np.stack(arrays)).to(device_of(model))
+    check_batch(x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
+    return x
 
 
-def _position(id: int | str) -> int:
-    return id if isinstance(id, int) else int.from_bytes(hashlib.sha256(id.encode()).digest()[:7], "big")
+def _position(id: Any) -> int:
+    return int(id) if isinstance(id, int | np.integer) else int.from_bytes(hashlib.sha256(id.encode()).digest()[:7], "big")

@@ -106,7 +106,7 @@ def preprocessing(name: str, size: int | None = None) -> Preprocessing:
     """What is noted of a network of timm, a zoo or a folder, for images of ``size`` or of the size noted; for any other network 224 pixels.
 
     Raises:
-        InputError: for a name that timm does not know.
+        InputError: for a name that timm does not know, and a folder that notes no such size.
     """
     if name.startswith(TIMM):
         timm = require_timm(name.removeprefix(TIMM), "--model")
@@ -121,8 +121,10 @@ def preprocessing(name: str, size: int | None = None) -> Preprocessing:
     else:
         folder = package_folder(name)
         noted = published_config(read_config(folder)) if folder else {}
-    seen: int = noted.get("input_size", [224])[-1] if size is None else size
-    kept: float = noted.get("crop_pct", 1.0)
+    shape, kept = noted.get("input_size") or [224], noted.get("crop_pct") or 1.0
+    seen = size or (shape[-1] if isinstance(shape, list | tuple) else 0)
+    if not (isinstance(seen, int) and seen > 0 and isinstance(kept, int | float) and kept > 0):
+        raise InputError(f"--model: {name} notes input_size {shape} and crop_pct {kept}; accepted: pixels, and a fraction above 0")
     mode = "border" if kept > 1 else noted.get("crop_mode", "center")
     if mode != "center":
         warnings.warn(f"--model: timm cuts images for {name} by '{mode}'; here their centre is cropped", stacklevel=2)

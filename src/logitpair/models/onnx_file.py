@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from logitpair.errors import InputError, first_line
-from logitpair.models.onnx_operators import OPERATORS
+from logitpair.models.onnx_operators import DTYPES, OPERATORS
 from logitpair.runtime.lazy_imports import import_optional
 from logitpair.storage.weights import not_what_was_meant
 
@@ -59,7 +59,8 @@ class OnnxFile(nn.Module):
         path: the file; tensors that it keeps beside it are read too.
 
     Raises:
-        InputError: where the library ``onnx`` is not installed, for what is no such file, and operators or attributes that are not read.
+        InputError: where the library ``onnx`` is not installed, for what is no such file, an input of integers, and operators or attributes
+            that are not read.
     """
 
     digest: Tensor
@@ -72,7 +73,11 @@ class OnnxFile(nn.Module):
         self._parameter_names: dict[str, str] = {}
         for tensor in graph.initializer:
             self._keep(tensor.name, _tensor(tensor))
-        self._input, self._output = _only(graph.input, path, "input", besides=self._names()), _only(graph.output, path, "output")
+        images, logits = _only(graph.input, path, "input", besides=self._names()), _only(graph.output, path, "output")
+        self._input, self._output = images.name, logits.name
+        kind = images.type.tensor_type.elem_type
+        if kind and not DTYPES.get(kind, torch.int64).is_floating_point:  # 0: not said
+            raise InputError(f"--model: '{path}' takes integers, as pixels of 0 to 255 are; accepted: floating point, images in [0, 1]")
         if unknown := sorted({_operator(node) for node in graph.node} - OPERATORS.keys() - {"Constant"}):
             raise InputError(f"--model: '{path}' has operators that are not read: {', '.join(unknown[:5])}")
         self._steps: list[Step] = []
@@ -88,6 +93,11 @@ class OnnxFile(nn.Module):
                 except (TypeError, ValueError) as error:
                     raise InputError(f"--model: '{path}': {node.op_type} is not read as it is there ({first_line(error)})") from error
             self._steps.append(replace(step, function=self._as_layer(node.op_type, step)))
+        made = {None, self._input, *self._names()}
+        for inputs, outputs in (*((step.inputs, step.outputs) for step in self._steps), ((self._output,), ())):
+            if unknown := [name for name in inputs if name not in made]:
+                raise InputError(f"--model: '{path}' is damaged: nothing in it makes '{unknown[0]}' before it is used")
+            made.update(outputs)
         # two files of the same tensors may hold other operators
         content = hashlib.sha256(model.SerializeToString(deterministic=True)).digest()
         self.register_buffer("digest", torch.tensor(list(content), dtype=torch.uint8))
@@ -150,11 +160,12 @@ def _load(path: Path) -> Any:
         raise InputError(f"--model: '{path}' {what}") from error
 
 
-def _only(values: Any, path: Path, what: str, besides: set[str] | None = None) -> str:
-    names = [value.name for value in values if value.name not in (besides or ())]  # old files list their weights among the inputs
-    if len(names) != 1:
-        raise InputError(f"--model: '{path}' has the {what}s {', '.join(names)}; accepted: one {what}, images to logits")
-    return names[0]
+def _only(values: Any, path: Path, what: str, besides: Collection[str] = ()) -> Any:
+    found = [value for value in values if value.name not in besides]  # old files list their weights among the inputs
+    if len(found) != 1:
+        names = ", ".join(value.name for value in found)
+        raise InputError(f"--model: '{path}' has the {what}s {names}; accepted: one {what}, images to logits")
+    return found[0]
 
 
 def _operator(node: Any) -> str:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from logitpair.errors import InputError
 
-DTYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 10: torch.float16, 11: torch.float64, 16: torch.bfloat16}
+INTEGERS = {2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32, 7: torch.int64}
+DTYPES = INTEGERS | {1: torch.float32, 9: torch.bool, 10: torch.float16, 11: torch.float64, 16: torch.bfloat16}
 NO_PADS, ONES = (0, 0, 0, 0), (1, 1)
 
 
@@ -114,6 +115,16 @@ def _gemm(
     return product if c is None else product + beta * c
 
 
+def _cast(x: Tensor, *, to: int, saturate: int = 1) -> Tensor:
+    _require(to in DTYPES, "Cast", f"type {to}")
+    return x.to(DTYPES[to])
+
+
+def _dropout(x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None, *, seed: int = 0) -> Tensor:
+    _require(training is None or not training, "Dropout", "training_mode")
+    return x
+
+
 def _divide(a: Any, b: Tensor) -> Tensor:
     integers = isinstance(a, Tensor) and not a.is_floating_point()  # what torch.fx traces by is no tensor
     return torch.div(a, b, rounding_mode="trunc") if integers else a / b
@@ -192,14 +203,14 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "And": torch.logical_and,
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
-    "Cast": lambda x, *, to, saturate=1: x.to(DTYPES[to]),
+    "Cast": _cast,
     "Ceil": torch.ceil,
     "Clip": _clip,
     "Concat": lambda *x, axis: torch.cat(x, axis),
     "ConstantOfShape": lambda shape, *, value=torch.zeros(1): torch.full(shape.tolist(), value.item(), dtype=value.dtype),  # noqa: B008
     "Conv": _conv,
     "Div": _divide,
-    "Dropout": lambda x, ratio=None, training=None, *, seed=0: x,
+    "Dropout": _dropout,
     "Einsum": lambda *x, equation: torch.einsum(equation, *x),
     "Elu": lambda x, *, alpha=1.0: F.elu(x, alpha),
     "Equal": torch.eq,

@@ -28,8 +28,8 @@ class Architecture(NamedTuple):
     init_args: Mapping[str, Any]
 
 
-def write_package(folder: Path, architecture: Architecture, model: nn.Module, shape: tuple[int, ...]) -> None:
-    """Write the two files into a folder, which is made; ``shape`` is that of an image.
+def write_package(folder: Path, architecture: Architecture, model: nn.Module, shape: tuple[int, ...], crop_pct: float = 1.0) -> None:
+    """Write the two files into a folder, which is made; ``shape`` is that of an image, ``crop_pct`` how much of a photo is in it.
 
     Raises:
         InputError: for a network whose class is none of ``logitpair.models``, by which no folder is read.
@@ -39,7 +39,7 @@ def write_package(folder: Path, architecture: Architecture, model: nn.Module, sh
         raise InputError(f"--format safetensors: {why}; accepted: torch-export, onnx")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = {"library_name": "logitpair", "logitpair_version": logitpair.__version__, **architecture._asdict()}
-    content["pretrained_cfg"] = {"input_size": list(shape), "crop_pct": 1.0, "interpolation": "bilinear"}  # as timm notes it
+    content["pretrained_cfg"] = {"input_size": list(shape), "crop_pct": crop_pct, "interpolation": "bilinear"}  # as timm notes it
     atomic_write(folder / WEIGHTS[0], safetensors.torch.save(tensors, metadata={"format": "pt"}))
     atomic_write(folder / CONFIG, json.dumps(content, indent=2) + "\n")
 
@@ -129,7 +129,7 @@ def _of_timm(config: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:
     try:  # arguments of the factory's own are left out, which may read or fetch weights
         kept = {key: value for key, value in arguments.items() if key not in inspect.signature(timm.create_model).parameters}
         network = timm.create_model(name, **kept | {"num_classes": classes})
+        noted = network.default_cfg | published
+        return Normalized(network, noted["mean"], noted["std"]), network
     except Exception as error:  # arguments of another version, or of no kind that the network takes
         raise InputError(f"--model: timm's {name} by {CONFIG} {raised(error)}") from error
-    noted = network.default_cfg | published
-    return Normalized(network, noted["mean"], noted["std"]), network

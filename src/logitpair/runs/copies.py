@@ -18,18 +18,25 @@ def upload(folder: Path, url: str) -> int:
     ``INCOMPLETE`` lies there meanwhile, and stays where the copy fails; the same call again copies all.
 
     Raises:
-        InputError: for a folder without files or that a training holds, and whatever the file system at the URL raises.
+        InputError: for a folder without files or that a training holds, a URL within it, and whatever the file system at the URL raises.
     """
-    names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    # rglob would leave out what lies behind a link
+    found = (Path(parent, name) for parent, _, files in os.walk(folder, followlinks=True) for name in files)
+    names = [path.relative_to(folder) for path in found if path.is_file()]
     names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
     if not names:
         raise InputError(f"SOURCE: '{folder}' is no folder with files; accepted: a run directory")
+    local = remote.place(url)
+    if isinstance(local, Path) and local.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"DESTINATION: '{url}' is '{folder}' or lies in it; accepted: another place")
     names.sort(key=lambda name: (name.suffix in LAST, name))
+    begun = False
     with run_lock.held(folder):
         try:
             with remote.reached(url, "DESTINATION") as (files, there):
                 for place in {there, *(f"{there}/{name.parent.as_posix()}" for name in names)}:
                     files.makedirs(place, exist_ok=True)
+                begun = True
                 files.pipe_file(f"{there}/{MARK}", b"This copy has not ended. The same command again copies all.\n")
                 for name in tracked(names, "copying"):
                     files.put_file(str(folder / name), f"{there}/{name.as_posix()}")
@@ -38,7 +45,8 @@ def upload(folder: Path, url: str) -> int:
                     _check_size(name, files.info(f"{there}/{name.as_posix()}")["size"], (folder / name).stat().st_size)
                 files.rm_file(f"{there}/{MARK}")
         except InputError as error:
-            raise InputError(f"{error}; the copy there is not whole, and the same command again copies all") from error
+            whole = "; the copy there is not whole, and the same command again copies all" if begun else ""
+            raise InputError(f"{error}{whole}") from error
     return len(names)
 
 

@@ -45,7 +45,8 @@ def export_run(run: Path, format: Format, x: Images, *, out: Path | None = None,
     if format == "safetensors":
         network = content["run"]["model"]
         arguments = {key: value for key, value in (network.get("init_args") or {}).items() if key != "pretrained"}
-        write_package(out, Architecture(network["class_path"], arguments), model, tuple(x.shape[1:]))
+        crop_pct = getattr(config.data, "crop_pct", 1.0)  # of data sets whose images are cut out of photos
+        write_package(out, Architecture(network["class_path"], arguments), model, tuple(x.shape[1:]), crop_pct)
     else:
         atomic_write(out, _program(model, x, format))
     _compare(model, _AsOnnxRuns(out) if format == "onnx" else read_model(str(out)), x, out)

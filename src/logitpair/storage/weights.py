@@ -130,6 +130,6 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path, fresh
             raise InputError(f"weights: '{name}' is {list(value.shape)} in '{path}' and {list(own.shape)} in the model")
         if own.is_floating_point() and not value.is_floating_point():  # integers are what rounding left of weights
             raise InputError(f"weights: '{name}' is {value.dtype} in '{path}' and {own.dtype} in the model")
-        if not torch.isfinite(value).all():
+        if not torch.isfinite(value.to(own.dtype) if own.is_floating_point() else value).all():  # as the model holds it
             raise InputError(f"weights: '{name}' in '{path}' is not finite")
     model.load_state_dict(loaded, strict=False)

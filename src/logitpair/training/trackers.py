@@ -13,7 +13,7 @@ import msgspec
 
 from logitpair.config import recipes
 from logitpair.config.parsing import flatten
-from logitpair.errors import InputError, raised
+from logitpair.errors import InputError, first_line, raised
 from logitpair.runtime.lazy_imports import import_optional
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.storage.results import Accuracy, AuditResults, EvaluationResults
@@ -72,7 +72,7 @@ class Trackers:
             return
         path, settings = run / "trackers.json", run / "config.yaml"
         config = recipes.read_yaml(settings)["run"] if settings.exists() else described or {}
-        begun: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if resuming and path.exists() else {}
+        begun = _begun(path) if resuming and path.exists() else {}
         for tracker in self._given:
             try:
                 begun[tracker.name] = tracker.start(run, config, begun.get(tracker.name))
@@ -81,7 +81,8 @@ class Trackers:
                 if not resuming:
                     raise InputError(_line(tracker, error)) from error
                 logger.warning(f"{_line(tracker, error)}; {WITHOUT}")
-        atomic_write(path, json.dumps(begun, indent=2) + "\n")
+        if begun:
+            atomic_write(path, json.dumps(begun, indent=2) + "\n")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Tell all."""
@@ -102,6 +103,14 @@ class Trackers:
             except Exception as error:  # whatever its library raises
                 self._active.remove(tracker)
                 logger.warning(f"{_line(tracker, error)}; {WITHOUT}")
+
+
+def _begun(path: Path) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+    except (msgspec.DecodeError, OSError) as error:
+        logger.warning(f"--tracker: '{path}' is damaged ({first_line(error)}); the run is tracked as a new one")
+        return {}
 
 
 def _line(tracker: Tracker, error: Exception) -> str:

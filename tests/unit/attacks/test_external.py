@@ -67,13 +67,48 @@ def test_an_evaluation_counts_what_the_network_misclassifies(trained: nn.Module,
     ("returned", "message"),
     [
         (None, "returned None"),
+        (torch.zeros(5, 1, 8, 8, dtype=torch.uint8), "of torch.uint8, .*; accepted: images of floating point"),
+        (np.zeros((5, 1, 8, 8), dtype=object), "of object, .*; accepted: images of floating point"),
+        (torch.zeros(5, 1, 8, 8).to_sparse(), "must be images, dense, not sparse_coo"),
         (torch.zeros(5, 64), r"of shape \[5, 64\]"),
-        (torch.zeros(4, 1, 8, 8), r"accepted: images of shape \[5, 1, 8, 8\]"),
+        (torch.zeros(4, 1, 8, 8), r"floating point, of shape \[5, 1, 8, 8\]"),
     ],
 )
 def test_what_is_no_batch_of_images_is_refused(trained: nn.Module, digits: tuple[Tensor, Tensor], returned: object, message: str) -> None:
     with pytest.raises(InputError, match=f"^attack: .*{message}"):
         External(BALL, attack=lambda *arguments: returned)(trained, digits[0][:5], digits[1][:5])
+
+
+def test_arrays_of_any_layout_are_read(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+    x, y = digits[0][:5], digits[1][:5]
+    for found in (x.numpy()[:, :, ::-1], x.flip(2).numpy().astype(">f8")):
+        assert torch.equal(External(lp.Linf(1.0), attack=lambda *arguments, found=found: found)(trained, x, y), x.flip(2))
+
+
+def test_the_network_is_left_as_it_was_and_its_weights_may_not_be_changed(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+    x, y = digits[0][:5], digits[1][:5]
+    parameters = list(trained.parameters())
+    parameters[0].grad = torch.ones_like(parameters[0])
+
+    def gradients(model: nn.Module, x: Tensor, y: Tensor, threat: lp.Linf) -> Tensor:
+        for parameter in model.train().parameters():
+            parameter.requires_grad_()
+        model(x).sum().backward()
+        return x
+
+    def weights(model: nn.Module, x: Tensor, y: Tensor, threat: lp.Linf) -> Tensor:
+        next(model.parameters()).data.add_(1)
+        return x
+
+    before = [parameter.clone() for parameter in parameters]
+    External(BALL, attack=gradients)(trained, x, y)
+    assert not any(module.training for module in trained.modules())
+    with pytest.raises(InputError, match="^attack: changed the network's weights"):
+        External(BALL, attack=weights)(trained, x, y)
+    assert all(torch.equal(parameter, value) for parameter, value in zip(parameters, before, strict=True))
+    assert torch.equal(parameters[0].grad, torch.ones_like(parameters[0]))
+    assert all(parameter.grad is None for parameter in parameters[1:])
+    parameters[0].grad = None
 
 
 def test_what_is_no_function_is_refused(no_shape_checks: None) -> None:

@@ -137,6 +137,27 @@ def test_truncated_archives_are_refused_in_one_line(archive: Path, fraction: flo
         data.CIFAR10(root=archive).train()
 
 
+@pytest.mark.parametrize("cut", [1, 9])
+def test_an_archive_whose_checksum_is_missing_or_another_is_refused(archive: Path, cut: int) -> None:
+    whole = archive.read_bytes()
+    middle = len(whole) // 2  # of pixels that are stored as they are, since noise cannot be compressed
+    for damaged in (whole[:-cut], whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]):
+        archive.write_bytes(damaged)
+        with pytest.raises(InputError, match="is truncated or not cifar-10-python.tar.gz$"):
+            data.CIFAR10(root=archive).train()
+
+
+def test_a_link_in_an_archive_is_no_file(archive: Path) -> None:
+    with tarfile.open(archive, "w:gz") as tar:
+        for name, to in (("test_batch", "nowhere"), ("data_batch_1", "data_batch_1")):
+            link = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, to
+            tar.addfile(link)
+    for split in ("test", "validation"):
+        with pytest.raises(InputError, match="^--data-dir: no (test_batch|data_batch_1) "):
+            getattr(data.CIFAR10(root=archive), split)()
+
+
 def test_missing_files_and_bad_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match="^--data-dir: no test_batch in '.*'; it must be cifar-10-python.tar.gz .*or a folder with train/CLASS/"

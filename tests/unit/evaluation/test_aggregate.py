@@ -79,6 +79,20 @@ def test_the_image_of_the_union_is_the_one_that_was_the_first_to_break_it(model:
     assert np.array_equal(model(torch.from_numpy(shown)).argmax(1).numpy(), only.ledger["white_box/union/prediction"][: len(shown)])
 
 
+@pytest.mark.parametrize(("euclidean_first", "eps"), [(True, 0.25), (False, 0.5)])
+def test_each_distance_of_the_union_is_in_the_norm_of_the_attack_that_broke_it(
+    model: nn.Module, sample: Pair, euclidean_first: bool, eps: float
+) -> None:
+    attacks = {"strong": STRONG, "l2": PGD(lp.L2(eps), step_size=0.2, steps=5, random_start=False)}
+    attacks = dict(reversed(attacks.items())) if euclidean_first else attacks
+    only, whole = (evaluate(model, sample, attacks=attacks, worst_case_only=value) for value in (True, False))
+    first = only.ledger["first/attack"]
+    assert {0, 1} < set(first.tolist())
+    for number, name in enumerate(attacks):
+        rows = first == number
+        assert np.array_equal(only.ledger["white_box/union/distance"][rows], whole.ledger[f"white_box/{name}/distance"][rows])
+
+
 def test_nothing_is_recorded_or_shown_of_what_one_attack_leaves(model: nn.Module, sample: Pair) -> None:
     source = lp.models.SmallConvNet(width=4).double()
     only = evaluate(model, sample, worst_case_only=True, sources={"other": source}, curve=(0.05, 0.1))

@@ -37,7 +37,7 @@ def test_predictions_are_the_networks_probabilities(dataset: MaiteDataset, train
     assert model.metadata["id"] == "net"
 
 
-@pytest.mark.parametrize("named", [int, str])
+@pytest.mark.parametrize("named", [int, str, np.int64])
 def test_an_attack_breaks_as_many_as_in_an_evaluation_in_whichever_batches(
     dataset: MaiteDataset, trained: nn.Module, digits: tuple[Tensor, Tensor], named: type
 ) -> None:
@@ -58,6 +58,13 @@ def test_what_makes_no_batch_and_has_no_order_is_refused(trained: nn.Module, dat
     for images in ([], [np.zeros((1, 8, 8)), np.zeros((1, 9, 9))]):
         with pytest.raises(InputError, match=f"^batch: images of {len(images)} shapes"):
             MaiteModel(trained, "net")(images)
+
+    for image in (np.full((1, 8, 8), 255, np.uint8), np.full((1, 8, 8), np.nan)):
+        with pytest.raises(InputError, match=r"^x: pixels must lie in \[0, 1\]"):
+            MaiteModel(trained, "net")([image])
+    for label in (10, -1):
+        with pytest.raises(InputError, match=f"^data: label {label} of example 1 is none of 10 classes"):
+            list(MaiteDataset((torch.zeros(2, 1, 8, 8), torch.tensor([1, label])), "digits", NAMES))
 
     class Endless(torch.utils.data.IterableDataset):
         def __iter__(self):

@@ -171,6 +171,10 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         "tensors of object such as 'text' are not read": (NETWORK, {"text": np.array(["a"], dtype=object)}),
         "has the inputs x, z; accepted: one input": ([("Add", "x z", "y", {})], {"inputs": ("x", "z")}),
         "has the outputs y, e; accepted: one output": (NETWORK, {"outputs": ("y", "e")}),
+        "takes integers, as pixels of 0 to 255": ([("Cast", "x", "y", {"to": 1})], {"kind": onnx.TensorProto.UINT8}),
+        "nothing in it makes 'gone' before": ([("Add", "x gone", "y", {})], {}),
+        "nothing in it makes 'a' before": ([("Relu", "a", "y", {}), ("Relu", "x", "a", {})], {}),
+        "nothing in it makes 'z' before": ([("Relu", "x", "y", {})], {"outputs": ("z",)}),
     }
     for message, (nodes, options) in cases.items():
         text = {"text": options.pop("text")} if "text" in options else {}

@@ -14,6 +14,7 @@ from logitpair.models.onnx_operators import OPERATORS
 
 pytest.importorskip("onnx")
 
+import onnx
 import onnx_graphs
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
@@ -156,6 +157,8 @@ def test_shapes_are_computed_with(tmp_path: Path) -> None:
         ("Conv", (floats(4, 4, 3, 3),), {"auto_pad": "SAME_UPPER"}, "auto_pad SAME_UPPER"),
         ("AveragePool", (), {"kernel_shape": [2, 2], "dilations": [2, 2]}, "AveragePool with dilations"),
         ("BatchNormalization", (*FOUR, *FOUR), {"training_mode": 1}, "training_mode"),
+        ("Dropout", (number(0.5), np.array(True)), {}, "Dropout with training_mode"),
+        ("Cast", (), {"to": onnx.TensorProto.UINT16}, "Cast with type 4"),
         ("Slice", (integers(-1), integers(-4), integers(2), integers(-1)), {}, "steps backwards"),
     ],
 )

@@ -89,6 +89,10 @@ def test_a_class_of_somebody_elses_is_not_written(tmp_path: Path) -> None:
         ({"class_path": "logitpair.models.WideResNet", "init_args": {"depth": 10, "width": 2}}, r"model.safetensors'? "),
         ({"architecture": "test_resnet"}, "no num_classes"),
         ({"architecture": "no_such_net", "num_classes": 3}, "timm has no 'no_such_net'"),
+        (
+            {"architecture": "test_resnet", "num_classes": 3, "pretrained_cfg": {"mean": None}},
+            "^--model: timm's test_resnet by .* mean must",
+        ),
     ],
 )
 def test_foreign_and_damaged_folders_are_refused_in_one_line(folder: Path, config: Any, message: str, no_shape_checks: None) -> None:
@@ -96,6 +100,14 @@ def test_foreign_and_damaged_folders_are_refused_in_one_line(folder: Path, confi
     with pytest.raises(InputError, match=message) as refused:
         read_model(str(folder))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("noted", [{"input_size": "big"}, {"input_size": [3, 0]}, {"input_size": 9}, {"crop_pct": -1}, {"crop_pct": "all"}])
+def test_a_size_that_is_none_is_refused_in_one_line(folder: Path, noted: dict[str, Any]) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"pretrained_cfg": config["pretrained_cfg"] | noted}))
+    with pytest.raises(InputError, match="^--model: .* notes input_size .* and crop_pct .*; accepted: pixels"):
+        preprocessing(str(folder))
 
 
 def test_options_that_exclude_the_folders_own_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -49,6 +49,15 @@ def test_a_copy_there_and_back_holds_the_same_files(run: Path, there: str, tmp_p
     assert content(tmp_path / "back") == {name: (run / name).read_bytes() for name in NAMES}
 
 
+def test_what_lies_behind_a_link_is_copied_too(run: Path, there: str, tmp_path: Path) -> None:
+    expected = {name: (run / name).read_bytes() for name in NAMES}
+    (run / "checkpoints").rename(tmp_path / "scratch")
+    (run / "checkpoints").symlink_to(tmp_path / "scratch")
+    assert main(["copy", str(run), there]) == 0
+    assert main(["copy", there, str(tmp_path / "back")]) == 0
+    assert content(tmp_path / "back") == expected
+
+
 def test_results_come_last_and_a_copy_that_fails_is_marked_until_it_is_whole(
     run: Path, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +101,18 @@ def test_what_cannot_be_copied_is_refused(run: Path, there: str, tmp_path: Path,
     assert "holds no copy of a run" in failing(capsys, "copy", there, str(tmp_path / "back"))
     assert main(["copy", str(run), there]) == 0
     assert "exists; accepted: a new folder" in failing(capsys, "copy", there, str(run))
+
+
+def test_a_run_is_not_copied_into_itself_and_stays_as_it_is(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = content(run)
+    (tmp_path / "link").symlink_to(run)
+    for url in (f"file://{run}", f"file://{run}/evaluation/copy", f"file://{tmp_path}/link"):
+        assert "or lies in it; accepted: another place" in failing(capsys, "copy", str(run), url)
+    assert content(run) == before
+
+
+def test_what_was_never_begun_is_not_called_a_copy(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert failing(capsys, "copy", str(run), "nosuch://bucket/run").endswith("raised ValueError: Protocol not known: nosuch")
 
 
 @pytest.mark.parametrize("name", ["../evil", "", "//evil"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import torch
 
 import logitpair as lp
 from logitpair import InputError
-from logitpair.models import read_model
+from logitpair.data import Folder
+from logitpair.models import preprocessing, read_model
 from logitpair.runs import export as module
 from logitpair.runs.export import export_run
 
@@ -32,6 +34,13 @@ def test_what_was_written_gives_the_logits_of_the_run(run: Path, format: module.
     assert out == run / name
     more = torch.rand(7, 1, 8, 8)
     torch.testing.assert_close(read_model(str(out))(more), lp.load(run)(more), rtol=1e-5, atol=1e-5)
+
+
+def test_photos_are_cut_for_what_was_written_as_for_the_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, config = module.run_directory.load_config(run)
+    config = replace(config, data=Folder(root=run, size=8, crop_pct=0.5))
+    monkeypatch.setattr(module.run_directory, "load_config", lambda path: (content, config))
+    assert preprocessing(str(export_run(run, "safetensors", X))) == (8, 16, "bilinear")
 
 
 @pytest.mark.parametrize("format", ["safetensors", "torch-export"])

@@ -68,6 +68,13 @@ def test_wrappers_of_single_layers_and_averages_are_taken_off() -> None:
     load_weights(compiled, compiled.state_dict(), Path("w.pt"))
 
 
+def test_weights_of_eight_bits_are_read() -> None:
+    state, model = network(1).state_dict(), network(0)
+    eight = {name: value.to(torch.float8_e4m3fn) if value.is_floating_point() else value for name, value in state.items()}
+    load_weights(model, eight, Path("weights.safetensors"))
+    assert same(model.state_dict(), {name: value.to(state[name].dtype) for name, value in eight.items()})
+
+
 def test_a_network_whose_layers_wait_for_their_sizes_takes_weights() -> None:
     model = nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d(), nn.LazyLinear(2))
     load_weights(model, network(1).state_dict(), Path("w.pt"))
@@ -179,6 +186,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
         (lambda state: state.update({"3.bias": torch.ones(2)}), "the model has no '3.bias'"),
         (lambda state: state.update({"2.bias": torch.ones(5)}), r"'2.bias' is \[5\] .* and \[2\] in the model"),
         (lambda state: state["2.bias"].fill_(float("nan")), "'2.bias' .* is not finite"),
+        (lambda state: state.update({"2.bias": torch.full((2,), 1e300, dtype=torch.float64)}), "'2.bias' .* is not finite"),
         (
             lambda state: state.update({"2.bias": torch.ones(2, dtype=torch.int64)}),
             "'2.bias' is torch.int64 .* and torch.float32 in the model",
@@ -186,7 +194,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
         (lambda state: state.update({"2.bias": torch.ones(2).to_sparse()}), "'2.bias' in .* must be a tensor, dense, not sparse_coo"),
         (lambda state: state.update({"2.bias": torch.ones(2, device="meta")}), "'2.bias' in .* must be a tensor, dense, not on the meta"),
     ],
-    ids=["missing", "left_over", "shape", "nan", "integers", "sparse", "meta"],
+    ids=["missing", "left_over", "shape", "nan", "too_large", "integers", "sparse", "meta"],
 )
 def test_weights_that_do_not_fit_are_refused_and_change_nothing(change, reason: str) -> None:
     state = network(1).state_dict()

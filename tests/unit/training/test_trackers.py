@@ -139,6 +139,22 @@ def test_a_tracker_that_cannot_begin_is_refused_for_a_new_run_alone(tmp_path: Pa
     assert checkpoint.load(tmp_path / "checkpoints" / "last.pt")["step"] == STEPS
 
 
+def test_a_tracker_that_never_began_leaves_no_record_of_it(tmp_path: Path) -> None:
+    tell([Recorder("start")], tmp_path, in_turn(black_box={}))
+    assert not (tmp_path / "trackers.json").exists()
+    tell([Recorder("start"), Recorder()], tmp_path, in_turn(black_box={}))
+    assert json.loads((tmp_path / "trackers.json").read_text()) == {"recorder": "abc"}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"recorder": 3}'])
+def test_a_damaged_record_of_trackers_is_warned_of_and_all_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str) -> None:
+    (tmp_path / "trackers.json").write_text(content)
+    recorder = Recorder()
+    tell([recorder], tmp_path, in_turn(black_box={}))
+    assert recorder.told[0][-1] is None, "as a new run"
+    assert "trackers.json' is damaged" in caplog.text
+
+
 def test_only_the_process_that_writes_files_tells_trackers(tmp_path: Path) -> None:
     recorder = Recorder()
     cpu = torch.device("cpu")
