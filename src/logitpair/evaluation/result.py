@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 
 from logitpair.evaluation.confidence import percent
-from logitpair.runtime.lazy_imports import import_optional
 from logitpair.storage.ledger import PARTS, PartialLedger
 from logitpair.storage.result_files import read_ledger, read_record, write_results
 from logitpair.storage.results import Accuracy, EvaluationResults, Results, Task
@@ -73,6 +72,8 @@ class Recorded(Generic[Kind]):
         Raises:
             InputError: if pandas is not installed.
         """
+        from logitpair.runtime.lazy_imports import import_optional  # with torch
+
         pandas = import_optional("pandas", "DataFrame", needed_by="to_pandas", extra="pandas")
         shape = self.ledger["y"].shape
         kept = {name: column for name, column in self.ledger.items() if column.shape == shape and not name.startswith(OF_FEW_IMAGES)}

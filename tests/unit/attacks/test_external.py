@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 
 import foreign_attacks
@@ -86,7 +87,8 @@ def test_arrays_of_any_layout_are_read(trained: nn.Module, digits: tuple[Tensor,
 
 
 def test_the_network_is_left_as_it_was_and_its_weights_may_not_be_changed(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
-    x, y = digits[0][:5], digits[1][:5]
+    trained, (x, y) = copy.deepcopy(trained), (digits[0][:5], digits[1][:5])
+    trained.zero_grad()
     parameters = list(trained.parameters())
     parameters[0].grad = torch.ones_like(parameters[0])
 
