@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Generator
 from pathlib import Path, PurePath, PurePosixPath
 
 from logitpair.errors import InputError
@@ -20,9 +21,7 @@ def upload(folder: Path, url: str) -> int:
     Raises:
         InputError: for a folder without files or that a training holds, a URL within it, and whatever the file system at the URL raises.
     """
-    # rglob would leave out what lies behind a link
-    found = (Path(parent, name) for parent, _, files in os.walk(folder, followlinks=True) for name in files)
-    names = [path.relative_to(folder) for path in found if path.is_file()]
+    names = [path.relative_to(folder) for path in _files(folder)]
     names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
     if not names:
         raise InputError(f"SOURCE: '{folder}' is no folder with files; accepted: a run directory")
@@ -48,6 +47,14 @@ def upload(folder: Path, url: str) -> int:
             whole = "; the copy there is not whole, and the same command again copies all" if begun else ""
             raise InputError(f"{error}{whole}") from error
     return len(names)
+
+
+def _files(folder: Path) -> Generator[Path]:
+    """Its files, also behind links, which ``rglob`` leaves out; a link to a folder that it lies in leads to nothing new."""
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        here = Path(parent).resolve()
+        folders[:] = [name for name in folders if not here.is_relative_to(Path(parent, name).resolve())]
+        yield from (path for name in files if (path := Path(parent, name)).is_file())
 
 
 def download(url: str, folder: Path) -> int:

@@ -53,6 +53,7 @@ def test_what_lies_behind_a_link_is_copied_too(run: Path, there: str, tmp_path: 
     expected = {name: (run / name).read_bytes() for name in NAMES}
     (run / "checkpoints").rename(tmp_path / "scratch")
     (run / "checkpoints").symlink_to(tmp_path / "scratch")
+    (run / "evaluation" / "up").symlink_to(run)  # nothing new
     assert main(["copy", str(run), there]) == 0
     assert main(["copy", there, str(tmp_path / "back")]) == 0
     assert content(tmp_path / "back") == expected
