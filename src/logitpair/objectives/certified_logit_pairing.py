@@ -12,7 +12,7 @@ from logitpair.bounds.ball import Ball
 from logitpair.bounds.interval import intervals
 from logitpair.objectives.base import Images, Labels, LossTerms, RandomSource, forward_together, mean_of
 from logitpair.objectives.interval_bound_propagation import IntervalBoundPropagation, batch_statistics, graph_of, worst_logits
-from logitpair.objectives.warmup import WeightWarmup, grown
+from logitpair.objectives.warmup import WeightWarmup, grown, smooth_ramp
 from logitpair.runtime.distributed import unwrap_model
 from logitpair.validate import fraction
 
@@ -46,7 +46,7 @@ class CertifiedLogitPairing(WeightWarmup, IntervalBoundPropagation):
         fraction("bound_share", self.bound_share, zero=False)
 
     def at(self, epoch: float) -> Self:
-        return replace(super().at(epoch), attack=None if self.attack is None else grown(self.attack, epoch, self.warmup))
+        return replace(super().at(epoch), attack=None if self.attack is None else grown(self.attack, smooth_ramp(epoch, self.warmup)))
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
         network = unwrap_model(model)

@@ -17,7 +17,7 @@ from logitpair.bounds.linear import lower_bounds
 from logitpair.bounds.operations import Interval
 from logitpair.bounds.read_graph import read_graph
 from logitpair.objectives.base import Images, Labels, LossTerms, Objective, RandomSource, forward_together
-from logitpair.objectives.warmup import ramp
+from logitpair.objectives.warmup import smooth_ramp
 from logitpair.runtime.distributed import unwrap_model
 from logitpair.threat import AnyThreat, check_threat
 from logitpair.validate import at_least, fraction
@@ -38,12 +38,12 @@ class IntervalBoundPropagation(Objective):
     Args:
         threat: the ball, often larger than the one to be certified later (MNIST 0.4 for 0.3).
         clean_weight: weight of the clean cross-entropy at the end of the warm-up, in [0, 1]; it falls there from 1.
-        warmup: epochs over which eps grows linearly from 0; 0 starts at full size.
+        warmup: epochs over which eps grows from 0, by ``smooth_ramp``; 0 starts at full size.
         regularization: weight at the beginning of what keeps bounds tight and both sides of the ReLUs in balance, at least 0; it falls
             to 0 over the warm-up.
 
-    Sources: arXiv 1810.12715, section 3; the treatment of BatchNorm and the regularisers, arXiv 2103.17268, sections 3.2 and 3.3. The
-    eps there does not grow linearly from its first step on.
+    Sources: arXiv 1810.12715, section 3; the treatment of BatchNorm and the regularisers, arXiv 2103.17268, sections 3.2 and 3.3, and the
+    growth of eps.
     """
 
     threat: AnyThreat
@@ -60,7 +60,7 @@ class IntervalBoundPropagation(Objective):
         at_least("regularization", self.regularization, 0)
 
     def at(self, epoch: float) -> Self:
-        grown = ramp(epoch, self.warmup)
+        grown = smooth_ramp(epoch, self.warmup)
         return replace(
             super().at(epoch),
             threat=self.threat.scaled(grown),

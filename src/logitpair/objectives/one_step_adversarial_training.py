@@ -9,7 +9,7 @@ from torch import nn
 from logitpair.attacks import PGD, LeastLikely
 from logitpair.attacks.targets import Target
 from logitpair.objectives.base import Images, Labels, LossTerms, Objective, forward_together
-from logitpair.objectives.warmup import grown
+from logitpair.objectives.warmup import grown, ramp
 from logitpair.rng import ExampleStreams, RandomSource, uniform_like
 from logitpair.runtime.distributed import unwrap_model
 from logitpair.threat import AnyThreat
@@ -57,7 +57,7 @@ class OneStepAdversarialTraining(Objective):
         return PGD(self.threat, step_size=self.threat.eps, steps=1, random_start=False, target=self.target, early_stop=False)
 
     def at(self, epoch: float) -> Self:
-        return replace(self, threat=grown(self.attack, epoch, self.warmup).threat)
+        return replace(self, threat=grown(self.attack, ramp(epoch, self.warmup)).threat)
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
         replaced = max(1, round(self.adversarial_share * len(x)))

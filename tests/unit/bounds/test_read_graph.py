@@ -76,10 +76,11 @@ def test_operation_by_operation_it_is_the_network(kind: str) -> None:
         (lambda: lp.models.LeNet(filters=1), (1, 28, 28)),
         (lambda: lp.models.SmallConvNet(width=2), (1, 8, 8)),
         (lambda: lp.models.StridedConvNet(filters=(2, 2), hidden=4), (1, 28, 28)),
+        (lambda: lp.models.CNN6(width=1, channels=2, size=6), (2, 6, 6)),
         (lambda: lp.models.CNN7(width=1, channels=2, size=6), (2, 6, 6)),
         (lambda: lp.models.SmallResNetV2(width=8), (3, 8, 8)),
     ],
-    ids=["LeNet", "SmallConvNet", "StridedConvNet", "CNN7", "SmallResNetV2"],
+    ids=["LeNet", "SmallConvNet", "StridedConvNet", "CNN6", "CNN7", "SmallResNetV2"],
 )
 def test_the_packages_own_networks_can_be_read(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)

@@ -43,7 +43,18 @@ def test_cnn7() -> None:
     assert parameters(full) == 9 * (64 + 64 * 64 + 64 * 128 + 2 * 128 * 128) + 2 * (2 * 64 + 3 * 128 + 512) + 512 * 25088 + 5130
 
 
-@pytest.mark.parametrize("build", [lp.models.StridedConvNet, lambda: lp.models.CNN7(width=16)])
+def test_cnn6() -> None:
+    model = lp.models.CNN6(width=2, size=9, channels=3, classes=4)  # 9 pixels, then 5, then 3
+    assert model(torch.rand(2, 3, 9, 9)).shape == (2, 4)
+    full = lp.models.CNN6()
+    weights = [layer.weight for layer in full if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert [tuple(weight.shape) for weight in weights] == [
+        *((32, 1, 5, 5), (64, 32, 3, 3), (64, 64, 3, 3), (64, 64, 3, 3), (256, 64 * 7 * 7), (10, 256))
+    ]
+    assert parameters(full) == sum(weight.numel() for weight in weights) + 2 * (32 + 3 * 64 + 256) + 10
+
+
+@pytest.mark.parametrize("build", [lp.models.StridedConvNet, lp.models.CNN6, lambda: lp.models.CNN7(width=16)])
 def test_the_deviation_of_the_first_weights(build: type[nn.Module]) -> None:
     torch.manual_seed(0)
     for layer in build():
@@ -71,6 +82,7 @@ def test_intervals_keep_their_width_from_layer_to_layer() -> None:
         (lambda: lp.models.StridedConvNet(size=8), "filters: 2 convolutions of 5x5 and stride 2 are too many"),
         (lambda: lp.models.StridedConvNet(classes=1), "classes"),
         (lambda: lp.models.StridedConvNet(filters=(0,)), "filters"),
+        (lambda: lp.models.CNN6(width=0), "width"),
         (lambda: lp.models.CNN7(width=0), "width"),
         (lambda: lp.models.CNN7(classes=1), "classes"),
     ],

@@ -92,11 +92,12 @@ def test_the_attack_does_not_move_the_statistics() -> None:
 def test_the_warm_ups() -> None:
     objective = CertifiedLogitPairing(THREAT, warmup=4, weight=0.8, weight_warmup=2, attack=ATTACK, regularization=0.4)
     found = [objective.at(epoch) for epoch in (1, 2, 4, 9)]
-    assert [each.threat.eps for each in found] == pytest.approx([0.0125, 0.025, 0.05, 0.05])
-    assert [each.attack.threat.eps for each in found] == pytest.approx([0.0125, 0.025, 0.05, 0.05])
+    sizes = [0.05 / 13, 0.05 * 5 / 13, 0.05, 0.05]  # of the ball and of the attack alike
+    assert [each.threat.eps for each in found] == pytest.approx(sizes)
+    assert [each.attack.threat.eps for each in found] == pytest.approx(sizes)
     assert [each.weight for each in found] == pytest.approx([0.4, 0.8, 0.8, 0.8])
-    assert [each.clean_weight for each in found] == pytest.approx([0.75, 0.5, 0, 0])
-    assert [each.regularization for each in found] == pytest.approx([0.3, 0.2, 0, 0])
+    assert [each.clean_weight for each in found] == pytest.approx([12 / 13, 8 / 13, 0, 0])
+    assert [each.regularization for each in found] == pytest.approx([0.4 * 12 / 13, 0.4 * 8 / 13, 0, 0])
     assert CertifiedLogitPairing(THREAT, warmup=4).at(1).attack is None
 
 

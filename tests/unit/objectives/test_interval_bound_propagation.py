@@ -153,9 +153,9 @@ def test_statistics_are_those_that_a_forward_pass_normalises_by() -> None:
 def test_the_warm_up() -> None:
     objective = IntervalBoundPropagation(lp.Linf(0.4), clean_weight=0.2, warmup=4, regularization=0.8)
     found = [objective.at(epoch) for epoch in (0, 1, 2, 4, 9)]
-    assert [each.threat.eps for each in found] == pytest.approx([0, 0.1, 0.2, 0.4, 0.4])
-    assert [each.clean_weight for each in found] == pytest.approx([1, 0.8, 0.6, 0.2, 0.2])
-    assert [each.regularization for each in found] == pytest.approx([0.8, 0.6, 0.4, 0, 0])
+    assert [each.threat.eps for each in found] == pytest.approx([0, 0.4 / 13, 0.4 * 5 / 13, 0.4, 0.4])
+    assert [each.clean_weight for each in found] == pytest.approx([1, 1 - 0.8 / 13, 1 - 0.8 * 5 / 13, 0.2, 0.2])
+    assert [each.regularization for each in found] == pytest.approx([0.8, 0.8 * 12 / 13, 0.8 * 8 / 13, 0, 0])
     assert replace(objective, warmup=0).at(0).threat.eps == 0.4
     model, x, y = two_layers(), images(4), labels(4)
     start = objective.at(0)(model, x, y)
