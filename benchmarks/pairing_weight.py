@@ -3,6 +3,12 @@
     logitpair sweep digits-certified-alp --objective.weight 0,0.001,0.01,0.03,0.1,0.3 --seeds 3 --out runs/pairing
     python benchmarks/pairing_weight.py runs/pairing
 
+and of networks for MNIST, trained for less time than their recipe says:
+
+    logitpair sweep mnist-certified-alp --scale cpu --model logitpair.models.StridedConvNet --objective.threat.eps 0.35 --batch_size 256 \
+        --epochs 12 --objective.warmup 4 --objective.weight 0,0.01,0.1 --seeds 3 --data-dir DATA --out runs/pairing-mnist
+    python benchmarks/pairing_weight.py runs/pairing-mnist --out results/benchmarks/pairing_weight_mnist.json
+
 Weight 0 is IBP alone. Every network is certified on the images held out from its training and on its test images, at the radius of its
 evaluation's attack.
 """
@@ -31,8 +37,12 @@ def main() -> None:
         runs = [measured(run, arguments.method) for run in sorted(point.glob("seed-*"))]
         points.append({"weight": float(point.name.partition("=")[2]), "runs": runs})
         print(f"weight {points[-1]['weight']:g}: " + ", ".join(f"{key} {spread(runs, key)}" for key in runs[0] if key != "eps"))
-    content, _ = run_directory.load_config(run := next(arguments.sweep.glob("objective.weight=*/seed-*")))
-    settings = {"recipe": content["recipe"], "method": arguments.method, "hardware": environment.hardware(device_of(lp.load(run)))}
+    content, config = run_directory.load_config(run := next(arguments.sweep.glob("objective.weight=*/seed-*")))
+    model = lp.load(run)
+    settings = {
+        **{"recipe": content["recipe"], "model": type(model).__name__, "training_eps": config.objective.threat.eps, "epochs": config.epochs},
+        **{"method": arguments.method, "hardware": environment.hardware(device_of(model))},
+    }
     atomic_write(arguments.out, json.dumps({"settings": settings, "points": points}, indent=1) + "\n")
 
 
