@@ -40,8 +40,12 @@ def main() -> None:
     content, config = run_directory.load_config(run := next(arguments.sweep.glob("objective.weight=*/seed-*")))
     model = lp.load(run)
     settings = {
-        **{"recipe": content["recipe"], "model": type(model).__name__, "training_eps": config.objective.threat.eps, "epochs": config.epochs},
-        **{"method": arguments.method, "hardware": environment.hardware(device_of(model))},
+        "recipe": content["recipe"],
+        "model": type(model).__name__,
+        "training_eps": config.objective.threat.eps,
+        "epochs": config.epochs,
+        "method": arguments.method,
+        "hardware": environment.hardware(device_of(model)),
     }
     atomic_write(arguments.out, json.dumps({"settings": settings, "points": points}, indent=1) + "\n")
 

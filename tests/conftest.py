@@ -46,7 +46,7 @@ called: set[types.CodeType] = set()  # of the functions that this test has calle
 
 
 def first_call(checked: Callable | type | None = None, *, typechecker: Callable) -> Callable | type:
-    """``jaxtyped`` for the first call of a function in each test: to check every step of a loop takes more than a third of a test's time."""
+    """``jaxtyped`` for the first call of a function in each test: checks of every step of a loop took a third of the tests' time."""
     if checked is None:
         return functools.partial(first_call, typechecker=typechecker)
     if inspect.isclass(checked):
