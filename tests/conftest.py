@@ -8,7 +8,6 @@ import os
 import sys
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import is_dataclass
 from pathlib import Path
 
 import jaxtyping
@@ -41,39 +40,10 @@ def check_types(function: Callable) -> Callable:
     return unless_traced
 
 
-every_call = jaxtyping.jaxtyped
-called: set[types.CodeType] = set()  # of the functions that this test has called
-
-
-def first_call(checked: Callable | type | None = None, *, typechecker: Callable) -> Callable | type:
-    """``jaxtyped`` for the first call of a function in each test: checks of every step of a loop took a third of the tests' time."""
-    if checked is None:
-        return functools.partial(first_call, typechecker=typechecker)
-    if inspect.isclass(checked):
-        if is_dataclass(checked) and "__init__" in vars(checked):
-            checked.__init__ = first_call(checked.__init__, typechecker=typechecker)
-        return checked
-    function, with_checks = checked, functools.cache(lambda: every_call(checked, typechecker=typechecker))
-
-    @functools.wraps(function)
-    def call(*args: object, **kwargs: object) -> object:
-        if function.__code__ in called:
-            return function(*args, **kwargs)
-        called.add(function.__code__)
-        return with_checks()(*args, **kwargs)
-
-    return call
-
-
-def pytest_runtest_setup() -> None:
-    called.clear()
-
-
 if any(name == "logitpair" or name.startswith("logitpair.") for name in sys.modules):
     raise RuntimeError("logitpair was imported before the shape checks were installed")
 sys.modules["logitpair_type_check"] = types.ModuleType("logitpair_type_check")
 sys.modules["logitpair_type_check"].check = check_types  # type: ignore[attr-defined]
-jaxtyping.jaxtyped = first_call  # what the hook decorates with
 jaxtyping.install_import_hook("logitpair", "logitpair_type_check.check")
 
 import torch  # noqa: E402
