@@ -3,7 +3,8 @@
     logitpair sweep digits-certified-alp --objective.weight 0,0.001,0.01,0.03,0.1,0.3 --seeds 3 --out runs/pairing
     python benchmarks/pairing_weight.py runs/pairing
 
-and of networks for MNIST, trained for less time than their recipe says:
+and of networks for MNIST, trained for less time than their recipe says (the recorded ones one by one, by ``logitpair train`` with these
+settings, and weight 0.1 under two seeds only):
 
     logitpair sweep mnist-certified-alp --scale cpu --model logitpair.models.StridedConvNet --objective.threat.eps 0.35 --batch_size 256 \
         --epochs 12 --objective.warmup 4 --objective.weight 0,0.01,0.1 --seeds 3 --data-dir DATA --out runs/pairing-mnist

@@ -70,11 +70,10 @@ def smooth_ramp(epoch: float, warmup: float) -> float:
     """From 0 to 1 as ``ramp``, but as the fourth power of the epoch over the first quarter, then along its tangent (arXiv 2103.17268).
 
     For bounds: a deep network's intervals are wide before it has learnt anything, and an eps that grows linearly from its first step on
-    leaves it at one class for all images.
+    can leave it at one class for all images.
     """
-    passed, quarter = ramp(epoch, warmup), 0.25
-    factor = 1 / (quarter**3 * (4 - 3 * quarter))  # for which the two parts meet, and end in 1
-    return factor * passed**4 if passed < quarter else 1 - 4 * factor * quarter**3 * (1 - passed)
+    passed = ramp(epoch, warmup)
+    return (4 * passed) ** 4 / 13 if passed < 1 / 4 else 1 - 16 / 13 * (1 - passed)
 
 
 def grown(attack: Attack, part: float) -> Attack:
