@@ -33,12 +33,15 @@ def main() -> None:
     parser.add_argument("--method", choices=CERTIFICATE_METHODS, default="crown-ibp")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/pairing_weight.json"))
     arguments = parser.parse_args()
+    run = next(arguments.sweep.glob("objective.weight=*/seed-*"), None)
+    if run is None:
+        parser.error(f"sweep: no objective.weight=W/seed-N in '{arguments.sweep}'; accepted: the --out of such a logitpair sweep")
     points = []
     for point in sorted(arguments.sweep.glob("objective.weight=*"), key=lambda path: float(path.name.partition("=")[2])):
         runs = [measured(run, arguments.method) for run in sorted(point.glob("seed-*"))]
         points.append({"weight": float(point.name.partition("=")[2]), "runs": runs})
         print(f"weight {points[-1]['weight']:g}: " + ", ".join(f"{key} {spread(runs, key)}" for key in runs[0] if key != "eps"))
-    content, config = run_directory.load_config(run := next(arguments.sweep.glob("objective.weight=*/seed-*")))
+    content, config = run_directory.load_config(run)
     model = lp.load(run)
     settings = {
         "recipe": content["recipe"],
