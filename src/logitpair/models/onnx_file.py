@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ class ConvLayer(Layer, nn.Conv2d):
 class OnnxFile(nn.Module):
     """The network of an ONNX file, with one input, images in [0, 1], and one output; nothing in the file is code.
 
+    A file that is written for a fixed number of images, and computes something else or nothing with another, sees that many at a time.
+
     Args:
         path: the file; tensors that it keeps beside it are read too.
 
@@ -101,8 +103,33 @@ class OnnxFile(nn.Module):
         # two files of the same tensors may hold other operators
         content = hashlib.sha256(model.SerializeToString(deterministic=True)).digest()
         self.register_buffer("digest", torch.tensor(list(content), dtype=torch.uint8))
+        fixed = [dim.dim_value for dim in images.type.tensor_type.shape.dim]
+        self._images_at_once = self._fixed_batch(fixed, DTYPES.get(kind, torch.float32))
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Any:
+        if self._images_at_once is None:
+            return self._logits(x)
+        missing = -len(x) % self._images_at_once
+        whole = torch.cat([x, x[-1:].expand(missing, -1, -1, -1)])
+        return torch.cat([self._logits(images) for images in whole.split(self._images_at_once)])[: len(x)]
+
+    def _fixed_batch(self, shape: Sequence[int], dtype: torch.dtype) -> int | None:
+        """For how many images the file is written, unless it takes others as well; ``shape`` is its input's, 0 where that is left open."""
+        if len(shape) != 4 or not all(shape):
+            return None
+        batch, x = shape[0], torch.rand(2 * shape[0], *shape[1:], generator=torch.Generator().manual_seed(0), dtype=dtype)
+        with torch.no_grad():
+            try:
+                halves = torch.cat([self._logits(x[:batch]), self._logits(x[batch:])])
+            except Exception:  # whoever runs the network is told what is wrong
+                return None
+            try:
+                torch.testing.assert_close(self._logits(x), halves, rtol=1e-3, atol=1e-3)
+            except Exception:  # an operator may raise anything
+                return batch
+        return None
+
+    def _logits(self, x: Tensor) -> Any:
         values: dict[str | None, Any] = {None: None, self._input: x, **self._constants}
         values |= {name: getattr(self, parameter) for name, parameter in self._parameter_names.items()}
         for step in self._steps:

@@ -129,6 +129,24 @@ def test_the_size_of_the_images_is_the_file_s(path: Path, tmp_path: Path) -> Non
     assert preprocessing(str(tmp_path / "any.onnx")).size == preprocessing("onnx:nowhere").size == 224
 
 
+@pytest.mark.parametrize(("batch", "rows"), [(1, 1), (2, 2), (2, -1)], ids=["one", "two", "two, and any"])
+def test_a_file_for_a_fixed_number_of_images_takes_any(batch: int, rows: int, tmp_path: Path) -> None:
+    flat = (("Reshape", "x rows", "a", {}), ("Gemm", "a weight", "y", {"transB": 1}))
+    values = {"rows": np.array([rows, 3 * 8 * 8]), "weight": np.random.default_rng(0).normal(size=(5, 3 * 8 * 8)).astype(np.float32)}
+    onnx_graphs.write(tmp_path / "net.onnx", flat, values, shape=(batch, 3, 8, 8))
+    x = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    logits = read_model(str(tmp_path / "net.onnx"))(x)
+    weight = torch.from_numpy(values["weight"])
+    torch.testing.assert_close(logits, x.flatten(1) @ weight.T)
+    torch.testing.assert_close(torch.autograd.grad(logits.sum(), x)[0].flatten(1), weight.sum(0).expand(5, -1))
+
+
+def test_a_file_that_mixes_the_images_of_its_batch_sees_as_many_as_it_is_for(tmp_path: Path, x: Tensor) -> None:
+    mixed = (("ReduceMean", "x axes", "a", {"keepdims": 0}), ("Softmax", "a", "y", {"axis": 0}))
+    onnx_graphs.write(tmp_path / "net.onnx", mixed, {"axes": np.array([2, 3])}, shape=(1, 3, 8, 8))
+    torch.testing.assert_close(read_model(str(tmp_path / "net.onnx"))(x), torch.ones(3, 3))
+
+
 def test_old_files_are_converted(tmp_path: Path, x: Tensor) -> None:
     values = constants() | {"zero": np.zeros(5, dtype=np.float32), "high": np.array(0.3, dtype=np.float32)}
     last = ("Gemm", "g weight zero", "y", {"transB": 1})
