@@ -141,7 +141,7 @@ def gradient_of(total: Float[Tensor, ""], x: Images) -> Images:
     # of tensors instead of edges, the call would run without SmoothBackward, and so would what a network recomputes in it
     edges = [get_gradient_edge(total)], [get_gradient_edge(x)]
     try:
-        (gradient,) = cast(tuple[Tensor | None], torch.autograd.grad(*edges, grad_outputs=[torch.ones_like(total)], allow_unused=True))
+        (gradient,) = cast(tuple[Tensor | None], torch.autograd.grad(*edges, allow_unused=True))
     except RuntimeError as error:
         if "use_reentrant" in str(error):
             found = "model: recomputes activations by torch.utils.checkpoint in a way that gives no gradient of the images alone"

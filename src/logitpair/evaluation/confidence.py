@@ -1,5 +1,7 @@
 """Accuracies with their uncertainty, as numbers and as text. Imports no torch."""
 
+import math
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -7,13 +9,14 @@ from numpy.typing import NDArray
 
 from logitpair.storage.results import Spread
 
+Z = NormalDist().inv_cdf(0.975)  # standard deviations to either side that hold 95%
+
 
 def wilson(correct: int, total: int) -> tuple[float, float]:
     """The 95% confidence interval of a proportion (Wilson 1927): what the accuracy on all images could be, given ``total`` of them."""
-    from scipy.stats import binomtest  # here, because importing it takes a second
-
-    interval = binomtest(correct, total).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    centre, half = correct + Z**2 / 2, Z * math.sqrt(correct * (total - correct) / total + Z**2 / 4)
+    low, high = ((centre + side * half) / (total + Z**2) for side in (-1, 1))
+    return low if correct else 0.0, high if correct < total else 1.0
 
 
 def accuracy(correct: NDArray[np.bool_], top5: NDArray[np.bool_] | None = None) -> dict[str, Any]:

@@ -17,6 +17,11 @@ class CountedFlops(TorchDispatchMode):
         super().__init__()
         self.total = self.calls = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False, or the first operation would import all of ``torch._dynamo``, which takes two seconds."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)

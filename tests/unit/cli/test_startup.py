@@ -12,7 +12,18 @@ import logitpair as lp
 from logitpair.cli.parser import COMMANDS
 
 SETTINGS = ("train", "sweep", "plan")  # whose parsers know every class that a setting may name
-HEAVY = ("torch", "sklearn", "scipy", "matplotlib", "pandas", "timm")
+HEAVY = ("torch", "sklearn", "scipy", "matplotlib", "pandas", "timm", "torch._dynamo", "sympy", "scipy.stats")
+
+AUDIT = """
+import os
+os.environ.pop("OMP_NUM_THREADS", None)
+import torch
+import logitpair as lp
+model, x = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)), torch.rand(4, 1, 2, 2)
+lp.audit(model, (x, model(x).argmax(1)), threat=lp.Linf(1e-6), budget=9, progress=False)
+from logitpair.auditing.convergence import further_breaks
+further_breaks([(1, 1.0)], 9)
+"""
 
 
 def loaded(code: str) -> set[str]:
@@ -49,6 +60,10 @@ def test_the_report(tmp_path: Path) -> None:
     assert "torch" not in loaded(command("report", str(run)))
     assert "torch" not in loaded("import logitpair.report.pages.reproduction_page")
     assert (run / "report.html").exists()
+
+
+def test_an_audit_needs_neither_pytorch_s_compiler_nor_all_of_statistics() -> None:
+    assert loaded(AUDIT) == {"torch", "scipy"}
 
 
 def test_mistaken_options_are_refused_at_once() -> None:
