@@ -22,9 +22,13 @@ settings.register_profile("logitpair", derandomize=True, deadline=None)
 settings.load_profile("logitpair")
 
 
-def check_types(function: Callable) -> Callable:
+checked_in_this_test: list[Callable] = []
+
+
+def check_types(function: Callable, of: Callable | None = None) -> Callable:
     """beartype, except for functions annotated with ``Self``: jaxtyping hands it one method at a time, and it wants the class.
 
+    The function ``of`` is checked at its first call in each test: every step of a loop would take a third of the tests' time.
     Placeholders of ``torch.fx``, which traces a network by them, pass.
     """
     try:
@@ -34,16 +38,32 @@ def check_types(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def unless_traced(*args: object, **kwargs: object) -> object:
+        if of is not None:
+            of.__no_type_check__ = True  # which jaxtyping looks for at every call
+            checked_in_this_test.append(of)
         traced = any(isinstance(value, torch.fx.Proxy) for value in (*args, *kwargs.values()))
         return (function if traced else checked)(*args, **kwargs)
 
     return unless_traced
 
 
+def jaxtyped(function: Callable | type | None = None, *, typechecker: Callable, decorate: Callable = jaxtyping.jaxtyped) -> Callable | type:
+    """jaxtyping's decorator, which tells the check what function it is of."""
+    if function is None:
+        return functools.partial(jaxtyped, typechecker=typechecker)
+    return decorate(function, typechecker=functools.partial(typechecker, of=None if inspect.isclass(function) else function))
+
+
+def pytest_runtest_setup() -> None:
+    while checked_in_this_test:
+        vars(checked_in_this_test.pop()).pop("__no_type_check__", None)
+
+
 if any(name == "logitpair" or name.startswith("logitpair.") for name in sys.modules):
     raise RuntimeError("logitpair was imported before the shape checks were installed")
 sys.modules["logitpair_type_check"] = types.ModuleType("logitpair_type_check")
 sys.modules["logitpair_type_check"].check = check_types  # type: ignore[attr-defined]
+jaxtyping.jaxtyped = jaxtyped  # what the hook decorates with
 jaxtyping.install_import_hook("logitpair", "logitpair_type_check.check")
 
 import torch  # noqa: E402
@@ -157,7 +177,7 @@ def generator() -> torch.Generator:
 @pytest.fixture
 def conv() -> nn.Module:
     """An untrained convolutional network for 8x8 grey images, in eval mode."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # torch.manual_seed takes milliseconds: it notes the whole stack for a GPU that may come
     return lp.models.SmallConvNet(width=4).eval()
 
 
