@@ -78,7 +78,7 @@ class Attack(ABC):
 
     def find_unchecked(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> AttackResult:
         """``find`` where the caller has checked model, images and labels, as evaluation, audit and training have."""
-        with torch.inference_mode(False), frozen_eval(model), CPUKernels():
+        with torch.inference_mode(False), frozen_eval(model):
             x, y = (part.clone() if part.is_inference() else part.detach() for part in (x, y))
             counted = QueryCounter(model)
             found = self.search(counted, x, y, generator) if len(x) else x.clone()
@@ -121,11 +121,12 @@ class QueryCounter(nn.Module):
         self.model, self.gradients, self.forwards = model, 0, 0
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.requires_grad:
-            self.gradients += len(x)
-        else:
+        if not x.requires_grad:
             self.forwards += len(x)
-        return self.model(x)
+            return self.model(x)
+        self.gradients += len(x)
+        with CPUKernels():  # here and not around the search, whose every operation would pass through it
+            return self.model(x)
 
 
 def check_loss(loss: object) -> None:
