@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--radii", type=float, nargs="+", default=list(RADII))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the training and of the audit")
     parser.add_argument("--examples", type=int, default=150, help="the first N test images, at most 300")
-    parser.add_argument("--budget", type=float, default=2000, help="gradients an image may cost; Square is expensive on few")
+    parser.add_argument("--budget", type=float, default=1000, help="gradients an image may cost; Square is expensive on few")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/calibration.json"))
     arguments = parser.parse_args()
     settings = {name: getattr(arguments, name) for name in ("examples", "budget")}

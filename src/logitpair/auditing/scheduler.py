@@ -13,8 +13,9 @@ NEAREST, MIN_BATCH = 0.04, 64  # a round is for this fraction of the images stil
 GROW_AT = 0.25  # a round that breaks this fraction of its images is followed by one on twice as many
 PROBE = 0.2  # of what is spent, that a round may cost at the most
 MIN_AFFORDABLE = 8  # images that the budget must be enough for
+AT_ONCE = 256  # images that take hardly longer than a part of them: one batch
 ROUNDING = 1e-6  # of passes that are sums of parts
-RULES = (8, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, MIN_AFFORDABLE)
+RULES = (9, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, MIN_AFFORDABLE, AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def next_round(
 ) -> NextRound | Stop:
     """What comes next, or why nothing does; the budget is of gradients for each of the examples, ``late`` says why it must end now.
 
-    The strategy that promises most for its cost while it is worthwhile, else the one that has come to the least part of a pass; a last
-    resort when every other has come to a whole one.
+    The strategy that promises most for its cost while it is worthwhile, else the one that has come to the least part of a pass, and a
+    whole pass at once where few are left and the budget is enough for it; a last resort when every other has come to a whole pass.
     """
     if not searchable:
         return Stop("every image is broken or certified", converged=True, further_breaks=0.0)
@@ -92,6 +93,10 @@ def next_round(
 
     # of equal promise the one with the fewest rounds, of these the first
     chosen = max(within_budget, key=lambda strategy: (promise(strategy), -len(records[strategy.name])))
-    if EXTRA * spent * promise(chosen) < TOLERANCE * examples and rounds:
+    if EXTRA * spent * promise(chosen) >= TOLERANCE * examples or not rounds:
+        batch = batch_for(chosen, rounds, searchable)
+    else:
         chosen = min(within_budget, key=lambda strategy: (last[strategy.name][1], strategy.cost))
-    return NextRound(chosen, len(records[chosen.name]), min(batch_for(chosen, rounds, searchable), affordable(left, chosen)))
+        whole_pass = searchable <= min(AT_ONCE, affordable(left, chosen))
+        batch = searchable if whole_pass else batch_for(chosen, rounds, searchable)
+    return NextRound(chosen, len(records[chosen.name]), min(batch, affordable(left, chosen)))

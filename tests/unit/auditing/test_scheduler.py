@@ -107,6 +107,20 @@ def test_when_nothing_promises_much_the_strategy_that_is_known_least_comes_next(
     assert chosen(rounds, 900) == ("cheap", 2)
 
 
+def test_a_search_that_promises_little_takes_all_that_are_left_where_they_are_few_and_the_budget_is_enough() -> None:
+    def batch(left: int, budget: float) -> int:
+        rounds = [done(CHEAP, 1000, 1000 - left), done(CHEAP, left, 0), done(EXPENSIVE, 64, 0, of=left)]
+        found = next_round((CHEAP, EXPENSIVE), rounds, 1000, left, budget)
+        assert isinstance(found, NextRound)
+        assert found.strategy == EXPENSIVE
+        return found.batch
+
+    spent = (1000 + 256) * CHEAP.cost + 64 * EXPENSIVE.cost
+    assert batch(256, (spent + 256 * EXPENSIVE.cost) / 1000) == 256
+    assert batch(256, (spent + 255 * EXPENSIVE.cost) / 1000) == 63
+    assert batch(257, 1000) == 63
+
+
 def test_late_it_ends_and_says_why_and_what_is_left_to_find() -> None:
     found = next_round((CHEAP, EXPENSIVE), [done(CHEAP, 1000, 300)], 1000, 700, 1000.0, late="the 2 minutes are over")
     assert isinstance(found, Stop)
