@@ -12,10 +12,11 @@ EXTRA, TOLERANCE = 0.25, 1e-3  # worthwhile: so much more of what is spent is ex
 NEAREST, MIN_BATCH = 0.04, 64  # a round is for this fraction of the images still correct, and for at least so many
 GROW_AT = 0.25  # a round that breaks this fraction of its images is followed by one on twice as many
 PROBE = 0.2  # of what is spent, that a round may cost at the most
+RESORT = 0.5  # of what all others cost, that a last resort may cost before they have come to a whole pass
 MIN_AFFORDABLE = 8  # images that the budget must be enough for
 AT_ONCE = 256  # images that take hardly longer than a part of them: one batch
 ROUNDING = 1e-6  # of passes that are sums of parts
-RULES = (9, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, MIN_AFFORDABLE, AT_ONCE)
+RULES = (9, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, RESORT, MIN_AFFORDABLE, AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def next_round(
     """What comes next, or why nothing does; the budget is of gradients for each of the examples, ``late`` says why it must end now.
 
     The strategy that promises most for its cost while it is worthwhile, else the one that has come to the least part of a pass, and a
-    whole pass at once where few are left and the budget is enough for it; a last resort when every other has come to a whole pass.
+    whole pass at once where few are left and the budget is enough for it. A last resort has to wait until every other has come to a whole
+    pass, or has cost enough for ``RESORT``.
     """
     if not searchable:
         return Stop("every image is broken or certified", converged=True, further_breaks=0.0)
@@ -79,9 +81,18 @@ def next_round(
     spent = sum(done.cost for done in rounds)
     left = budget * examples - spent
     whole = all(last[strategy.name][1] > 1 - ROUNDING for strategy in usual)
-    within_budget = [
-        s for s in (available if whole else usual) if affordable(left, s) >= min(MIN_AFFORDABLE, batch_for(s, rounds, searchable))
-    ]
+    resorts = {strategy.name for strategy in strategies if strategy.last_resort}
+    by_resorts = sum(done.cost for done in rounds if done.record.strategy in resorts)
+
+    def is_due(strategy: SearchStrategy) -> bool:
+        """Whether it is no last resort, or one that need not wait any more."""
+        fewest = MIN_BATCH // 4 * strategy.cost
+        return not strategy.last_resort or whole or by_resorts + fewest <= RESORT * (spent - by_resorts)
+
+    def is_affordable(strategy: SearchStrategy) -> bool:
+        return affordable(left, strategy) >= min(MIN_AFFORDABLE, batch_for(strategy, rounds, searchable))
+
+    within_budget = [strategy for strategy in available if is_due(strategy) and is_affordable(strategy)]
     if late or not within_budget:
         why = late or f"the budget of {budget:g} gradients per image, a forward pass counting as a third, is spent"
         return Stop(f"{why}; {expected}", converged=False, further_breaks=more)

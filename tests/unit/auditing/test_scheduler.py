@@ -157,6 +157,17 @@ def test_a_last_resort_waits_for_a_whole_pass_of_every_other_and_is_not_counted(
     assert "all 2 searches" in found.reason
 
 
+def test_a_last_resort_does_not_wait_for_that_whole_pass_once_the_others_have_cost_twice_what_it_costs() -> None:
+    last = SearchStrategy("last", CHEAP.attack, 1000.0, last_resort=True)
+    choices = (CHEAP, EXPENSIVE, last)
+    rounds = [done(CHEAP, 1000, 100), done(CHEAP, 900, 0)]  # 19,000 gradients; 16 images of the last resort are 16,000
+    assert chosen([*rounds, done(EXPENSIVE, 259, 0, of=900)], 900, choices=choices)[0] == "expensive"
+    rounds.append(done(EXPENSIVE, 260, 0, of=900))
+    assert chosen(rounds, 900, choices=choices) == ("last", 0)
+    rounds.append(done(last, 16, 0, of=900))
+    assert chosen(rounds, 900, choices=choices)[0] == "expensive", "it has had its share"
+
+
 def test_of_equal_promise_the_strategy_with_fewer_rounds_comes_next() -> None:
     other = SearchStrategy("other", CHEAP.attack, CHEAP.cost)  # expected to break 5%, as much as a round that broke 10% leaves to expect
     assert chosen([done(CHEAP, 1000, 100)], 900, choices=(CHEAP, other)) == ("other", 0)
