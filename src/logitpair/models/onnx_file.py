@@ -117,14 +117,14 @@ class OnnxFile(nn.Module):
         """For how many images the file is written, unless it takes others as well; ``shape`` is its input's, 0 where that is left open."""
         if len(shape) != 4 or not all(shape):
             return None
-        batch, x = shape[0], torch.rand(2 * shape[0], *shape[1:], generator=torch.Generator().manual_seed(0), dtype=dtype)
+        batch, x = shape[0], torch.rand(shape[0] + 1, *shape[1:], generator=torch.Generator().manual_seed(0), dtype=dtype)
         with torch.no_grad():
             try:
-                halves = torch.cat([self._logits(x[:batch]), self._logits(x[batch:])])
+                expected = torch.cat([self._logits(x[:batch]), self._logits(x[1:])[-1:]])
             except Exception:  # whoever runs the network is told what is wrong
                 return None
             try:
-                torch.testing.assert_close(self._logits(x), halves, rtol=1e-3, atol=1e-3)
+                torch.testing.assert_close(self._logits(x), expected, rtol=1e-3, atol=1e-3, equal_nan=True)
             except Exception:  # an operator may raise anything
                 return batch
         return None
