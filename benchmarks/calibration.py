@@ -74,6 +74,7 @@ def main() -> None:
                 print(line(found["audits"][key]), flush=True)
     for count in ("masked", "trusted", "wrongly_trusted", "honest", "false_alarms"):
         print(f"{count:16} {found[count]}")
+    print(table(found["audits"].values()))
     sys.exit(bool(found["wrongly_trusted"] or found["false_alarms"]))
 
 
@@ -143,6 +144,23 @@ def line(audit: dict) -> str:
     mark = " <- WRONG" if wrong(audit) else ""
     where = f"{audit['network']:24} eps {audit['eps']:<5g} seed {audit['seed']}"
     return f"{where}  {audit['verdict']:13}  {numbers}  {audit['cpu_seconds']:5.1f} s  {', '.join(audit['failed'])}{mark}"
+
+
+def table(audits: Iterable[dict]) -> str:
+    """In Markdown a row a network and a column a radius: the first letter of each seed's verdict, in capitals where it is wrong."""
+    done = sorted(audits, key=lambda audit: (audit["honest"], audit["seed"]))
+    radii = sorted({audit["eps"] for audit in done})
+    letters: dict[str, dict[float, str]] = {}
+    for audit in done:
+        letter = audit["verdict"][0].upper() if wrong(audit) else audit["verdict"][0]
+        row = letters.setdefault(audit["network"], dict.fromkeys(radii, ""))
+        row[audit["eps"]] += letter
+    rows = [
+        ["network", *(f"eps {eps:g}" for eps in radii)],
+        ["---"] * (1 + len(radii)),
+        *([name, *row.values()] for name, row in letters.items()),
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def digits(images: lp.data.MemoryImages) -> Images:

@@ -12,7 +12,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 from torch import nn
 
-from logitpair.config.refusals import parse_known, refusals
+from logitpair.config.refusals import parse_known, refusals, whole_names
 from logitpair.config.run_config import RunConfig
 
 
@@ -43,7 +43,7 @@ def build(parsed: Namespace, *, data_dir: Path | None = None) -> Settings:
     if data_dir is not None:
         own["data.init_args.root"] = data_dir
     parser = _settings_parser()
-    with refusals():
+    with whole_names(flatten(own.as_dict())), refusals():
         built = parser.instantiate(own).as_dict()
         if isinstance(built["model"], nn.Module):  # of a function, such as torchvision.models.resnet18, which is to be called for each run
             built["model"] = functools.partial(pkgutil.resolve_name(own.model.class_path), **own.model.init_args)

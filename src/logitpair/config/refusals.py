@@ -6,7 +6,8 @@ import inspect
 import pkgutil
 import re
 from argparse import ArgumentError
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -32,6 +33,19 @@ def refusals() -> Generator[None]:
             cause = cause.__cause__ or cause.__context__
         reason = str(cause) if cause is not None else one_line(error)
         raise InputError(f"cannot be built from these settings: {reason}" if isinstance(error, RuntimeError) else reason) from error
+
+
+@contextlib.contextmanager
+def whole_names(settings: Mapping[str, Any]) -> Generator[None]:
+    """Name a setting that a class refuses, as ``eps must be at least 0, not -1``, by its whole dotted name, where one alone is meant."""
+    try:
+        yield
+    except InputError as error:
+        name, _, said = str(error).partition(" ")
+        meant = [key for key, value in settings.items() if key.rpartition(".")[2] == name and _says(said, value)]
+        if len(meant) != 1:
+            raise
+        raise InputError(f"{meant[0].replace('.init_args', '')} {said}") from error
 
 
 def parse_known(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
@@ -84,6 +98,12 @@ def one_line(error: BaseException) -> str:
     value = re.search(r"\. Got value: (.*)", said)
     found = f", not '{value[1]}'" if value and "Namespace(" not in value[1] else ""
     return ": ".join([*filter(None, [".".join(keys)]), reason + found])
+
+
+def _says(said: str, value: Any) -> bool:
+    """Whether this value is what was said not to be accepted."""
+    texts = {str(value), f"{value:g}" if isinstance(value, float) else repr(value)}
+    return any(re.search(rf", not {re.escape(text)}(?:;|$)", said) for text in texts)
 
 
 def _first_line(said: str) -> str:

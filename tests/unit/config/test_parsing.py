@@ -11,7 +11,7 @@ import logitpair as lp
 from logitpair import InputError
 from logitpair.attacks import LeastLikely
 from logitpair.config import attack_specs, parsing, recipes
-from logitpair.config.refusals import one_line, refusals
+from logitpair.config.refusals import one_line, refusals, whole_names
 
 ENSEMBLE = [
     *("--objective", "EnsembleAdversarialTraining", "--objective.attack", "PGD", "--objective.attack.threat.eps", "0.1"),
@@ -73,10 +73,22 @@ def test_a_radius_alone_is_of_the_l_infinity_ball_and_another_threat_model_has_i
 
 def test_what_a_class_in_a_union_refuses_keeps_its_own_words() -> None:
     message = "rank must be at least 2, not 1"
-    assert refused("--objective.attack.target.class_path", f"{__name__}.Picky") == message
+    assert refused("--objective.attack.target.class_path", f"{__name__}.Picky") == f"objective.attack.target.{message}"
     pgd = {"threat": {"eps": 0.1}, "step_size": 0.1, "steps": 1, "target": {"class_path": f"{__name__}.Picky"}}
     with pytest.raises(InputError, match=f"^{message}$"), refusals():
         attack_specs._named("a", {"class_path": "logitpair.attacks.PGD", "init_args": pgd})
+
+
+def test_what_a_class_refuses_has_the_settings_whole_name_where_one_alone_is_meant() -> None:
+    assert refused("--objective.attack.steps", "0") == "objective.attack.steps must be a whole number of at least 1, not 0"
+    assert refused("--objective.attack.threat.eps", "2").startswith("objective.attack.threat.eps must be at most 1, ")
+    with pytest.raises(InputError, match="^eps must be at least 0, not -1$"), whole_names({"a.eps": -1, "b.eps": -1.0}):
+        raise InputError("eps must be at least 0, not -1")
+    with (
+        pytest.raises(InputError, match="^b.eps must be at least 0, not -1$"),
+        whole_names({"a.eps": 1, "b.init_args.eps": -1.0, "eps2": -1}),
+    ):
+        raise InputError("eps must be at least 0, not -1")
 
 
 def test_a_source_that_cannot_be_built_is_one_line() -> None:
