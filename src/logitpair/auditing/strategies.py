@@ -12,7 +12,7 @@ from logitpair.threat import Threat
 QUERIES = 2000  # of Square
 FORWARD = 1 / 3  # of a gradient: a backward pass takes twice as long as a forward pass
 LOCAL = 15_600 + 607 * FORWARD  # what the local search costs on an example that is not broken
-AFFORDED = 100  # examples that the whole budget must be enough for, for a search as expensive as that one to be tried
+AFFORDED = 48  # examples that the whole budget must be enough for, for a search as expensive as that one to be tried: thrice a round's 16
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ def test_targets_go_round_all_other_classes() -> None:
     assert [attack.target_rank for attack in attacks if isinstance(attack, DiversifiedPGD)] == [1, 2, 3, 1, 2]
 
 
-def test_the_most_expensive_search_needs_a_budget_for_a_hundred_images() -> None:
+def test_the_most_expensive_search_needs_a_budget_for_some_images() -> None:
     def names(gradients: float) -> set[str]:
         return {strategy.name for strategy in strategies_for(lp.Linf(0.1), 10, {}, gradients)}
 
-    assert names(1.59e6) - names(1.57e6) == {"local_search"}
+    assert names(7.6e5) - names(7.5e5) == {"local_search"}
 
 
 @pytest.mark.slow
