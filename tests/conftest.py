@@ -22,7 +22,7 @@ settings.register_profile("logitpair", derandomize=True, deadline=None)
 settings.load_profile("logitpair")
 
 
-checked_in_this_test: list[Callable] = []
+checked_in_this_test: list[Callable] = []  # and not to be checked again in it
 
 
 def check_types(function: Callable, of: Callable | None = None) -> Callable:

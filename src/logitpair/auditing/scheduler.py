@@ -12,7 +12,7 @@ EXTRA, TOLERANCE = 0.25, 1e-3  # worthwhile: so much more of what is spent is ex
 NEAREST, MIN_BATCH = 0.04, 64  # a round is for this fraction of the images still correct, and for at least so many
 GROW_AT = 0.25  # a round that breaks this fraction of its images is followed by one on twice as many
 PROBE = 0.2  # of what is spent, that a round may cost at the most
-RESORT = 0.5  # of what all others cost, that a last resort may cost before they have come to a whole pass
+RESORT = 0.5  # of what all others cost: a last resort is due when its rounds and one more, of the fewest images, come to no more
 MIN_AFFORDABLE = 8  # images that the budget must be enough for
 AT_ONCE = 256  # images that take hardly longer than a part of them: one batch
 ROUNDING = 1e-6  # of passes that are sums of parts
@@ -65,8 +65,8 @@ def next_round(
     """What comes next, or why nothing does; the budget is of gradients for each of the examples, ``late`` says why it must end now.
 
     The strategy that promises most for its cost while it is worthwhile, else the one that has come to the least part of a pass, and a
-    whole pass at once where few are left and the budget is enough for it. A last resort has to wait until every other has come to a whole
-    pass, or has cost enough for ``RESORT``.
+    whole pass at once where few are left and the budget is enough for it. A last resort waits until every other has come to a whole pass,
+    or until ``RESORT`` says that it is due.
     """
     if not searchable:
         return Stop("every image is broken or certified", converged=True, further_breaks=0.0)
@@ -108,6 +108,6 @@ def next_round(
         batch = batch_for(chosen, rounds, searchable)
     else:
         chosen = min(within_budget, key=lambda strategy: (last[strategy.name][1], strategy.cost))
-        whole_pass = searchable <= min(AT_ONCE, affordable(left, chosen))
-        batch = searchable if whole_pass else batch_for(chosen, rounds, searchable)
+        at_once = searchable <= min(AT_ONCE, affordable(left, chosen)) and (whole or not chosen.last_resort)
+        batch = searchable if at_once else batch_for(chosen, rounds, searchable)
     return NextRound(chosen, len(records[chosen.name]), min(batch, affordable(left, chosen)))

@@ -35,10 +35,10 @@ def transfer_attack(threat: Threat) -> Attack:
 def strategies_for(threat: Threat, classes: int, sources: Mapping[str, nn.Module], gradients: float = 0.0) -> tuple[SearchStrategy, ...]:
     """Every strategy there is for so many classes, these other networks and so many ``gradients`` for all examples together.
 
-    ``smooth`` and ``smooth_long`` are for networks whose gradients point nowhere useful, ``margin`` to ``apgd_ce`` for honest ones,
+    ``smooth`` and ``smooth_long`` are for networks whose gradients point nowhere useful, ``margin`` to ``apgd_ce`` for honest ones, of
+    which ``local_search_short`` goes on from its chains' best images where restarts would begin anew,
     ``square`` for what no gradient shows, and ``local_search``, with a large budget only, for the last few. The ratio of logits is defined
-    from three classes on, with a target from four. That ``local_search_short`` restarts from the best image of its chain, where
-    independent restarts begin anew, breaks more of the nearest images for as many gradients.
+    from three classes on, with a target from four.
     """
 
     def diversified(**options: float) -> Callable[[int], Attack]:

@@ -166,6 +166,18 @@ def test_a_last_resort_does_not_wait_for_that_whole_pass_once_the_others_have_co
     assert chosen(rounds, 900, choices=choices) == ("last", 0)
     rounds.append(done(last, 16, 0, of=900))
     assert chosen(rounds, 900, choices=choices)[0] == "expensive", "it has had its share"
+    rounds += [done(CHEAP, 900, 0)] * 2  # the others have cost 50,000, and it 16,000; once more it needs 64,000 of theirs
+    assert chosen(rounds, 900, choices=choices)[0] == "expensive"
+    rounds += [done(CHEAP, 900, 0)] * 2
+    assert chosen(rounds, 900, choices=choices) == ("last", 1)
+
+
+def test_a_last_resort_that_is_due_before_that_whole_pass_does_not_take_all_that_are_left() -> None:
+    last = SearchStrategy("last", CHEAP.attack, 1000.0, last_resort=True)
+    rounds = [done(CHEAP, 1000, 800), *[done(CHEAP, 200, 0)] * 10, done(EXPENSIVE, 100, 0, of=200)]  # 35,000 gradients
+    found = next_round((CHEAP, EXPENSIVE, last), rounds, 1000, 200, 1000.0)
+    assert isinstance(found, NextRound)
+    assert (found.strategy, found.batch) == (last, 16)
 
 
 def test_of_equal_promise_the_strategy_with_fewer_rounds_comes_next() -> None:
