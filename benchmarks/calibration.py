@@ -57,8 +57,13 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=1000, help="gradients an image may cost; Square is expensive on few")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/calibration.json"))
     arguments = parser.parse_args()
+    if not all(0 < eps <= 1 for eps in arguments.radii):
+        parser.error(f"--radii: {' '.join(map(str, arguments.radii))}; accepted: numbers above 0 and at most 1")
     settings = {name: getattr(arguments, name) for name in ("examples", "budget")}
-    found = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    try:
+        found = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    except ValueError:
+        parser.error(f"--out: '{arguments.out}' is damaged; move it away, or name another file")
     if found.get("settings") != settings:
         found = {"settings": settings, "audits": {}}
     found |= {"versions": environment.versions(), "hardware": environment.hardware(torch.device("cpu"))}

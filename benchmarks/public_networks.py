@@ -94,6 +94,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/public_networks.json"))
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
+    try:  # before an hour's audit
+        found = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    except ValueError:
+        parser.error(f"--out: '{arguments.out}' is damaged; move it away, or name another file")
     for name in arguments.networks:
         eps, _, published = PUBLISHED[name]
         data = lp.data.first(images(name, arguments.folder, arguments.data_dir), arguments.examples or 10_000)
@@ -108,7 +112,6 @@ def main() -> None:
             folder=arguments.out.with_suffix("") / key.replace(", ", "-").replace(" ", "_"),
         )
         results = audit.results
-        found = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
         found[key] = {
             "published": published,
             "cpu_seconds": time.process_time() - cpu,
