@@ -102,6 +102,16 @@ def test_the_same_command_again_does_nothing_and_a_dry_run_says_so(reproduced: P
 
 
 @pytest.mark.usefixtures("targets")
+def test_what_is_recorded_is_not_done_again_elsewhere(reproduced: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["table", *OPTIONS, str(tmp_path / "out"), "--records", str(reproduced / "results")]
+    assert main(["reproduce", *words, "--dry-run"]) == 0
+    assert "2 of 2 runs are recorded" in " ".join(capsys.readouterr().out.split())
+    assert main(["reproduce", *words]) == 0
+    assert not (tmp_path / "out" / "runs").exists()
+    assert (tmp_path / "out" / "smoke" / "table.md").read_bytes() == (reproduced / "smoke" / "table.md").read_bytes()
+
+
+@pytest.mark.usefixtures("targets")
 def test_a_dry_run_takes_times_from_like_runs_and_writes_nothing(reproduced: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = set(reproduced.rglob("*"))
     assert main(["reproduce", "table", "--scale", "smoke", "--seeds", "3", "--out", str(reproduced), "--dry-run"]) == 0

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from logitpair.reproduction.paper import SUITE, TARGETS, Target
-from logitpair.reproduction.records import Run, finished, recipe_of
+from logitpair.reproduction.records import Run, finished, is_swept, recipe_of, recorded
 from logitpair.storage.results import AuditResults, EvaluationResults, Training
 from logitpair.sweeps.runner import Commands
 
@@ -41,6 +41,7 @@ class Measurement:
     reference: str | None
     sources: set[str] = field(default_factory=set[str])  # recipes; which run of each is ``source_of``'s to say
     audited: bool = False
+    swept: bool = False  # drawn with what its recipe's other settings give
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Plan:
         scale: of every recipe.
         seeds: how many, from 0 on.
         out: the run directories go to ``out/runs``.
+        records: the folder of what is recorded of runs; by default ``out/results``.
         data_dir: the folder of the data set, or of several by their names in ``FOLDERS``.
         device: to work on.
 
@@ -77,6 +79,7 @@ class Plan:
     scale: str
     seeds: int
     out: Path
+    records: Path | None = None
     data_dir: Path | None = None
     device: str = "auto"
     known: Mapping[str, Target] = field(default_factory=lambda: TARGETS)
@@ -94,12 +97,34 @@ class Plan:
                 wanted = found.setdefault(Run.of(row, seed), Measurement(target.attacks, target.reference))
                 wanted.sources |= set(target.sources_of(row))
                 wanted.audited |= not target.figure
+                wanted.swept |= target.figure
         return found
+
+    @cached_property
+    def recorded(self) -> list[Run]:
+        """The runs whose measurements are all recorded, and none is in a run directory: of these nothing is left to do."""
+        return [run for run, wanted in self.measurements.items() if self._is_recorded(run, wanted)]
+
+    def _is_recorded(self, run: Run, wanted: Measurement) -> bool:
+        if any(finished(self.folder(run), kind) for kind in (EvaluationResults, AuditResults)):
+            return False
+        folder = self.records_folder / run.path(self.scale)
+        evaluation, audit = recorded(folder, EvaluationResults), recorded(folder, AuditResults)
+        if not evaluation or not self._is_complete(run, wanted, evaluation):
+            return False
+        if wanted.audited and not (audit and audit.training):
+            return False
+        return not wanted.swept or is_swept(run, self.scale, self.records_folder)
+
+    @cached_property
+    def to_measure(self) -> dict[Run, Measurement]:
+        """What is measured of those that are not recorded."""
+        return {run: wanted for run, wanted in self.measurements.items() if run not in self.recorded}
 
     @cached_property
     def runs(self) -> list[Run]:
         """What is trained: static sources first, then what is measured and the sources of black-box images."""
-        measured = self.measurements
+        measured = self.to_measure
         runs = [*measured, *(source_of(run, recipe) for run, wanted in measured.items() for recipe in sorted(wanted.sources))]
         return list(dict.fromkeys([*(source for run in runs for source in run.static_sources), *runs]))
 
@@ -107,10 +132,14 @@ class Plan:
         """The run directory."""
         return self.out / "runs" / run.path(self.scale)
 
+    @property
+    def records_folder(self) -> Path:
+        """The folder that all records lie in."""
+        return self.records or self.out / "results"
+
     def steps(self) -> list[Step]:
-        """Every training, evaluation and audit, the finished ones too."""
-        measured = self.measurements
-        return [step for run in self.runs for step in self._steps(run, measured.get(run))]
+        """Every training, evaluation and audit, the finished ones too, but none of the recorded runs."""
+        return [step for run in self.runs for step in self._steps(run, self.to_measure.get(run))]
 
     def _steps(self, run: Run, wanted: Measurement | None) -> Iterator[Step]:
         folder = self.folder(run)
@@ -182,11 +211,18 @@ class Plan:
         return next((self.data_dir / name for name in FOLDERS.get(data_set, ()) if name in inside), self.data_dir)
 
     def seconds(self, step: Step) -> float | None:
-        """What the step takes, on the mean of the recipe's runs at this scale that have done it; None where none has."""
-        folders = sorted((self.out / "runs" / step.run.recipe / self.scale).glob("**/seed-*"))
-        known = [record for folder in folders if (record := finished(folder, RECORD_OF[step.kind]))]
-        times = [record.seconds if isinstance(record, Training) else record.wall_time_seconds for record in known]
-        return statistics.fmean(times) if times else None
+        """What the step takes: the mean of the recipe's runs at this scale that have done it, else of the recorded ones; None without."""
+        like = Path(step.run.recipe, self.scale)
+        here = [finished(folder, RECORD_OF[step.kind]) for folder in (self.out / "runs" / like).glob("**/seed-*")]
+        folders = [*(self.records_folder / like).glob("**/seed-*")]
+        evaluations, audits = [recorded(each, EvaluationResults) for each in folders], [recorded(each, AuditResults) for each in folders]
+        trainings = [evaluation and evaluation.training for evaluation in evaluations]
+        before = {"train": trainings, "evaluate": evaluations, "audit": audits}[step.kind]
+        for known in (here, before):
+            times = [record.seconds if isinstance(record, Training) else record.wall_time_seconds for record in known if record]
+            if times:
+                return statistics.fmean(times)
+        return None
 
 
 def source_of(run: Run, recipe: str) -> Run:

@@ -44,6 +44,7 @@ RECORDED: dict[type[EvaluationResults] | type[AuditResults] | type[CertificateRe
     CertificateResults: "certificate.json",
 }
 Kind = TypeVar("Kind", bound=Record)
+Measurements = TypeVar("Measurements", EvaluationResults, AuditResults)
 recipe_of = functools.cache(recipes.load)  # none is changed here
 
 
@@ -73,8 +74,17 @@ class Run:
 
 def finished(run_directory: Path, kind: type[Kind]) -> Kind | None:
     """What a run directory holds of a kind; None where that is not there or cannot be read."""
+    return _read(run_directory / FILES[kind], kind)
+
+
+def recorded(records: Path, kind: type[Measurements]) -> Measurements | None:
+    """Likewise what a folder of records holds of a run."""
+    return _read(records / RECORDED[kind], kind)
+
+
+def _read(path: Path, kind: type[Kind]) -> Kind | None:
     try:
-        return read_record(run_directory / FILES[kind], kind, WRITER)
+        return read_record(path, kind, WRITER)
     except InputError:
         return None
 
@@ -112,6 +122,13 @@ def keep_sweep(runs: Sequence[Run], scale: str, run_directories: Path, records: 
     )
     record.write(folder, head, entries.values())
     return folder
+
+
+def is_swept(run: Run, scale: str, records: Path) -> bool:
+    """Whether the sweep in the folder of records has the run, finished."""
+    folder, path = records / run.recipe / scale, str(run.path(scale))
+    entries = record.read(folder).runs if (folder / "sweep.json").exists() else ()
+    return any(path.endswith(f"/{entry.path}") and entry.status == "finished" for entry in entries)
 
 
 def sweeps_of(target: Target) -> list[str]:

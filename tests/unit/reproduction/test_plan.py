@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from handmade_results import EVALUATION, TRAINING
+from handmade_results import AUDIT, EVALUATION, TRAINING
 from msgspec.structs import replace
 
 from logitpair.errors import InputError
 from logitpair.reproduction.paper import ALP, ENSEMBLE, MPGD, PLAIN, SMOOTHING
 from logitpair.reproduction.plan import Plan, source_of
-from logitpair.reproduction.records import FILES, Run
+from logitpair.reproduction.records import FILES, Run, keep, keep_sweep
 from logitpair.storage.result_files import write_record
-from logitpair.storage.results import EvaluationResults, Training
+from logitpair.storage.results import AuditResults, EvaluationResults, Training
 
 
 def plan(out: Path, *targets: str, seeds: int = 1, scale: str = "smoke", data_dir: Path | None = None) -> Plan:
@@ -105,6 +105,60 @@ def test_times_are_those_of_like_runs(tmp_path: Path) -> None:
     assert left["mnist-alp", "evaluate"] == EVALUATION.wall_time_seconds
     assert left["mnist-alp", "audit"] is None
     assert left["mnist-mpgd", "train"] is None
+
+
+def record(of: Plan, run: Run, *, audit: AuditResults | None = AUDIT) -> None:
+    """Keep an evaluation with black-box images of the run's own recipe, and an audit, that were made in another folder."""
+    elsewhere = of.out.with_name("elsewhere") / run.path(of.scale)
+    (suite,) = EVALUATION.black_box.values()
+    write_record(elsewhere / FILES[EvaluationResults], replace(EVALUATION, black_box={run.recipe: suite}))
+    if audit:
+        write_record(elsewhere / FILES[AuditResults], audit)
+    keep(elsewhere, of.records_folder / run.path(of.scale))
+
+
+def test_of_a_recorded_run_nothing_is_left_but_to_train_it_as_a_source(tmp_path: Path) -> None:
+    first, second = (Run("mnist-alp", (), seed) for seed in (0, 1))
+
+    def left(seeds: int) -> set[str]:
+        return {step.name("smoke") for step in plan(tmp_path / "out", "table1", seeds=seeds).steps() if step.run.recipe == "mnist-alp"}
+
+    assert len(left(1)) == 4, "three steps, and a source to train"
+    record(plan(tmp_path / "out", "table1"), first)
+    assert left(1) == set()
+    assert left(2) == {*(f"mnist-alp/smoke/seed-1: {kind}" for kind in ("train", "evaluate", "audit")), "mnist-alp/smoke/seed-0: train"}
+    finish(plan(tmp_path / "out", "table1"), second)
+    write_record(plan(tmp_path / "out", "table1").folder(first) / FILES[Training], TRAINING)
+    assert left(1) == set(), "what was trained as a source is still recorded"
+    finish(plan(tmp_path / "out", "table1"), first)
+    assert len(left(1)) == 4, "what is measured in its run directory is newer than the record"
+
+
+@pytest.mark.parametrize("audit", [None, replace(AUDIT, training=None)])
+def test_a_record_that_lacks_something_counts_as_none(tmp_path: Path, audit: AuditResults | None) -> None:
+    of, run = plan(tmp_path / "out", "table1"), Run("mnist-alp", (), 0)
+    record(of, run, audit=audit)
+    assert run not in of.recorded
+    assert {step.kind for step in of.steps() if step.run == run} == {"train", "evaluate", "audit"}, "for it is another network"
+
+
+def test_a_recorded_run_of_a_figure_is_in_its_sweep(tmp_path: Path) -> None:
+    of = plan(tmp_path / "out", "figure1")
+    run = Run("mnist-clp", (("objective.weight", "0.5"),), 0)
+    record(of, run)
+    assert run not in of.recorded, "the curve could not be drawn"
+    elsewhere = tmp_path / "elsewhere"
+    write_record(elsewhere / run.path("smoke") / FILES[Training], TRAINING)
+    (elsewhere / run.path("smoke") / "metrics.jsonl").write_text('{"step": 1, "validation_clean": 0.9, "validation_white_box": 0.5}\n')
+    keep_sweep([run], "smoke", elsewhere, of.records_folder)
+    assert plan(tmp_path / "out", "figure1").recorded == [run]
+
+
+def test_times_are_those_of_recorded_runs_where_none_is_here(tmp_path: Path) -> None:
+    of = plan(tmp_path / "out", "table1", seeds=2)
+    record(of, Run("mnist-alp", (), 0))
+    left = {step.kind: of.seconds(step) for step in of.steps() if step.run.recipe == "mnist-alp"}
+    assert left == {"train": TRAINING.seconds, "evaluate": EVALUATION.wall_time_seconds, "audit": AUDIT.wall_time_seconds}
 
 
 def test_the_data_of_each_recipe_are_found_in_a_folder_of_several(tmp_path: Path) -> None:

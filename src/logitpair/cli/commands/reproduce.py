@@ -28,7 +28,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_options(parser, "scale")
     add_options(parser, "out", type=Path, default=Path("reproduce"), help="folder of the runs, which targets share, and of the pages")
     parser.add_argument(
-        "--records", type=Path | None, default=None, help="folder of what is recorded of the runs, without weights (default: OUT/results)"
+        "--records",
+        type=Path | None,
+        default=None,
+        help="folder of what is recorded of runs, without weights; nothing in it is done again (default: OUT/results)",
     )
     add_running(parser, seeds="trainings of each network, with seeds from 0 on")
     parser.add_argument("--dry-run", action="store_true", help="print what is left to do, and how long it takes as far as that is known")
@@ -50,13 +53,21 @@ def run(arguments: Namespace) -> None:
     from logitpair.reproduction.plan import Plan
     from logitpair.reproduction.records import keep, keep_sweep, sweeps_of
 
-    plan = Plan(targets=names, scale=scale, seeds=arguments.seeds, out=out, data_dir=arguments.data_dir, device=device.type)
+    plan = Plan(
+        targets=names,
+        scale=scale,
+        seeds=arguments.seeds,
+        out=out,
+        records=arguments.records,
+        data_dir=arguments.data_dir,
+        device=device.type,
+    )
     if arguments.dry_run:
         _print_left(plan)
         return
     failed = carry_out(plan, jobs=arguments.jobs, device=device)
-    records = arguments.records or out / "results"
-    for run in plan.measurements:
+    records = plan.records_folder
+    for run in plan.to_measure:
         keep(plan.folder(run), records / run.path(scale))
     for name in names:
         for recipe in sweeps_of(TARGETS[name]):
@@ -96,10 +107,12 @@ def _print_left(plan: Plan) -> None:
         return "finished" if step.done else f"goes on, {took} in all" if begun else took
 
     steps = plan.steps()
-    rows: dict[str, dict[str, str]] = {}
+    rows: dict[str, dict[str, str]] = {str(run.path(plan.scale)): dict.fromkeys(KINDS, "recorded") for run in plan.recorded}
     for step in steps:
         rows.setdefault(str(step.run.path(plan.scale)), dict.fromkeys(KINDS, "-"))[step.kind] = words(step)
     print_rows(("run", *KINDS), ([name, *cells.values()] for name, cells in rows.items()))
+    if plan.recorded:
+        console.print(f"{len(plan.recorded)} of {len(plan.measurements)} runs are recorded in {plan.records_folder}, not measured again.")
     left = [plan.seconds(step) for step in steps if not step.done]
     known = [seconds for seconds in left if seconds is not None]
     console.print(f"{len(steps) - len(left)} of {len(steps)} steps are finished; {len(left)} are left.")
