@@ -21,8 +21,8 @@ FOLDERS = {  # of a data set, in a folder of several
     "ImageNet": ("imagenet", "imagenette"),  # ten classes do for the scale smoke
     "TinyImageNet": ("tiny-imagenet-20",),
 }
-EXAMPLES = {"smoke": 40}  # test images of an evaluation, from the first, by scale; all at others
-AUDITED = {"smoke": 20, "cpu": 1000}  # likewise of an audit
+EXAMPLES = {"smoke": 8}  # test images of an evaluation, from the first, by scale; all at others
+AUDITED = {"smoke": 8, "cpu": 1000}  # likewise of an audit
 BUDGET = {"smoke": 20}  # of an audit; its own at other scales
 
 
