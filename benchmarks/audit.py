@@ -55,7 +55,7 @@ def main() -> None:
     for run in arguments.runs:
         task = EvaluationTask.from_run(run, device=device, data_dir=arguments.data_dir, examples=arguments.examples)
         for tool in arguments.tools:
-            key = f"{task.record.recipe}, {run.name}, step {task.record.step}, eps {arguments.eps:g}, {tool}"
+            key = f"{task.record.recipe}, {'/'.join(run.parts[-2:])}, step {task.record.step}, eps {arguments.eps:g}, {tool}"
             if tool == "audit":
                 audit(key, task, lp.Linf(arguments.eps), found, arguments.out)
             else:

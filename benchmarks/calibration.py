@@ -12,7 +12,8 @@ network, as whoever proposed the mask would claim it. Two counts must be 0:
 The reference number holds where it is less than 3 points above what is left by everything that is known: what the audit found and, of a
 masked network, images found on the network without its mask (or, where the mask was trained, on a plain one), of an honest network PGD with
 ten restarts of 50 steps. All of it is verified on the network itself. A mask may hide nothing at some radius: then it is rightly trusted.
-What is done is written at once, and the same command again goes on.
+Where the audit is ``inconclusive`` because its budget is spent, its advice is followed: it is repeated with ten times as much, and that
+verdict counts. What is done is written at once, and the same command again goes on.
 """
 
 from __future__ import annotations
@@ -91,7 +92,10 @@ def calibrate(name: str, eps: float, seed: int, examples: int, budget: float) ->
     began = time.process_time()
     torch.manual_seed(seed)  # of the masks that are random
     reference = PGD(threat, step_size=eps / 10, steps=40)
-    audit = lp.audit(model, (x, y), threat=threat, reference_attack=reference, budget=budget, seed=seed, progress=False).results
+    for allowed in (budget, 10 * budget):
+        audit = lp.audit(model, (x, y), threat=threat, reference_attack=reference, budget=allowed, seed=seed, progress=False).results
+        if not (audit["verdict"] == "inconclusive" and audit["stop_reason"] in audit["reason"]):
+            break
     seconds = time.process_time() - began
     claimed, audited = audit["reference"]["top1"], audit["robust_accuracy"]["top1"]
     known = min(audited, left_correct(model, x, y, threat, None if honest else plain(seed)))
@@ -99,6 +103,7 @@ def calibrate(name: str, eps: float, seed: int, examples: int, budget: float) ->
         "network": name,
         "eps": eps,
         "seed": seed,
+        "budget": audit["budget"],
         "honest": honest,
         "verdict": audit["verdict"],
         "reason": audit["reason"],
@@ -146,7 +151,7 @@ def wrong(audit: dict) -> bool:
 def line(audit: dict) -> str:
     """A row of the table."""
     numbers = "  ".join(f"{name} {100 * audit[name]:5.1f}" for name in ("claimed", "audited", "known"))
-    mark = " <- WRONG" if wrong(audit) else ""
+    mark = f", a budget of {audit['budget']:g}" + " <- WRONG" * wrong(audit)
     where = f"{audit['network']:24} eps {audit['eps']:<5g} seed {audit['seed']}"
     return f"{where}  {audit['verdict']:13}  {numbers}  {audit['cpu_seconds']:5.1f} s  {', '.join(audit['failed'])}{mark}"
 

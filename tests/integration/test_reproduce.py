@@ -144,6 +144,7 @@ def test_a_run_that_diverges_leaves_the_others(reproduced: Path, tmp_path: Path)
     (line,) = done.stderr.splitlines()
     assert line.startswith("logitpair: error: 1 of 4 steps failed: digits-plain/smoke/optimizer.lr=1e+30/seed-0: train: step")
     assert "not finite" not in done.stdout, "why is said once"
+    assert "optimizer.lr=0.002/seed-0: train begins" in done.stdout
     text = (reproduced / "smoke" / "figure.md").read_text()
     assert "| diverging | – | – | – | not run |" in text  # noqa: RUF001
     assert "| plain | – | – | " in text  # noqa: RUF001

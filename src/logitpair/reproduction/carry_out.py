@@ -42,9 +42,14 @@ def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str
     done = sum(step.done for step in steps)
     logger.info(f"{len(steps)} steps, {done} of them finished before -> {plan.out}")
     failed: dict[str, str] = {}
+
+    def begin(name: str) -> None:
+        logger.info(f"{name} begins")
+        bar.update(bar.done, name)
+
     with GracefulStop() as stop, Progress("steps", len(steps), done, unit=None) as bar:
         try:
-            ready = run_all(plan.ready(), slots(jobs, device), lambda: stop.requested, then=plan.ready)
+            ready = run_all(plan.ready(), slots(jobs, device), lambda: stop.requested, then=plan.ready, begin=begin)
             with contextlib.closing(ready) as outcomes:
                 for name, outcome in outcomes:
                     logger.info(f"{name} {'failed' if outcome.code else 'done'}")  # why is said at the end

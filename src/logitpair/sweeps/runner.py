@@ -54,13 +54,14 @@ def run_all(
     stop: Callable[[], bool],
     *,
     then: Callable[[], Mapping[str, Commands]] = dict,
+    begin: Callable[[str], None] = lambda name: None,
     shown: bool = False,
 ) -> Generator[tuple[str, Outcome]]:
     """Carry out the commands of all runs, as many side by side as there are environments of ``jobs``; yield each run's as it ends.
 
-    After each, ``then`` names those that can begin now; a name that has begun is not begun again. What a run warns of is logged, each
-    warning once, and with ``shown`` runs write what they log to standard output, after their names. However this ends, the processes
-    are asked to save and to end.
+    ``begin`` is called, in another thread, with the name of a run that begins. After each that ends, ``then`` names those that can begin
+    now; a name that has begun is not begun again. What a run warns of is logged, each warning once, and with ``shown`` runs write what they
+    log to standard output, after their names. However this ends, the processes are asked to save and to end.
 
     Raises:
         InputError: for what a command refuses.
@@ -75,7 +76,10 @@ def run_all(
     def run(name: str, commands: Commands) -> Outcome:
         environment = idle.get()
         try:
-            return Outcome(INTERRUPTED) if signals else run_commands(name if shown else None, commands, environment, signals)
+            if signals:
+                return Outcome(INTERRUPTED)
+            begin(name)
+            return run_commands(name if shown else None, commands, environment, signals)
         finally:
             idle.put(environment)
 

@@ -53,9 +53,7 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResu
     saved.
     """
     _check(wanted, jobs)
-    run = (
-        functools.partial(submit_all, executor=executor(wanted.executor, wanted.out / "jobs", wanted.slurm)) if wanted.executor else run_all
-    )
+    queue = executor(wanted.executor, wanted.out / "jobs", wanted.slurm) if wanted.executor else None
     recipe = recipes.load(wanted.recipe)
     head = SweepResults(
         schema=SCHEMA,
@@ -73,6 +71,8 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResu
     logger.info(f"{len(runs)} runs, {before} of them finished before -> {wanted.out}")
     places: list[dict[str, str]] = [{}] * (jobs or len(runs)) if wanted.executor == "slurm" else slots(jobs, device)
     with GracefulStop() as interrupt, Progress("runs", len(runs), before, unit=None) as bar:
+        here = functools.partial(run_all, begin=lambda name: bar.update(bar.done, name))
+        run = functools.partial(submit_all, executor=queue) if queue else here
         try:
             with contextlib.closing(run(commands, places, lambda: interrupt.requested)) as outcomes:
                 for name, outcome in outcomes:

@@ -27,15 +27,18 @@ def test_a_run_ends_with_the_first_command_that_is_refused_and_its_line_names_th
 
 
 def test_what_can_begin_after_a_run_follows_it_once() -> None:
+    begun: list[str] = []
     ended: list[str] = []
 
     def then() -> dict[str, list[list[str]]]:
         return {"first": [["recipes"]], **({"second": [["--version"]]} if ended else {})}
 
-    for name, outcome in run_all({"first": [["--version"]]}, environments(2, threads=1, gpus=[]), lambda: False, then=then):
+    places = environments(2, threads=1, gpus=[])
+    for name, outcome in run_all({"first": [["--version"]]}, places, lambda: False, then=then, begin=begun.append):
         assert outcome == Outcome(0)
         ended.append(name)
-    assert ended == ["first", "second"]
+        assert begun[: len(ended)] == ended
+    assert ended == begun == ["first", "second"]
 
 
 def test_what_is_waiting_does_not_start_once_the_sweep_stops() -> None:
