@@ -112,7 +112,7 @@ class Plan:
         evaluation, audit = recorded(folder, EvaluationResults), recorded(folder, AuditResults)
         if not evaluation or not self._is_complete(run, wanted, evaluation):
             return False
-        if wanted.audited and not (audit and audit.training):
+        if wanted.audited and not (audit and audit.training == evaluation.training):  # of the same network
             return False
         return not wanted.swept or is_swept(run, self.scale, self.records_folder)
 

@@ -126,9 +126,9 @@ def keep_sweep(runs: Sequence[Run], scale: str, run_directories: Path, records: 
 
 def is_swept(run: Run, scale: str, records: Path) -> bool:
     """Whether the sweep in the folder of records has the run, finished."""
-    folder, path = records / run.recipe / scale, str(run.path(scale))
+    folder = records / run.recipe / scale
     entries = record.read(folder).runs if (folder / "sweep.json").exists() else ()
-    return any(path.endswith(f"/{entry.path}") and entry.status == "finished" for entry in entries)
+    return any(folder / entry.path == records / run.path(scale) and entry.status == "finished" for entry in entries)
 
 
 def sweeps_of(target: Target) -> list[str]:

@@ -134,7 +134,7 @@ def test_of_a_recorded_run_nothing_is_left_but_to_train_it_as_a_source(tmp_path:
     assert len(left(1)) == 4, "what is measured in its run directory is newer than the record"
 
 
-@pytest.mark.parametrize("audit", [None, replace(AUDIT, training=None)])
+@pytest.mark.parametrize("audit", [None, replace(AUDIT, training=None), replace(AUDIT, training=replace(TRAINING, seconds=1.0))])
 def test_a_record_that_lacks_something_counts_as_none(tmp_path: Path, audit: AuditResults | None) -> None:
     of, run = plan(tmp_path / "out", "table1"), Run("mnist-alp", (), 0)
     record(of, run, audit=audit)
