@@ -84,6 +84,8 @@ def read_model(
         else:
             model = _from_import_path(name, weights, packaged)
     if mean is not None and std is not None:
+        if getattr(model, "made_here", False):
+            raise _has_own_normalisation(name)
         model = Normalized(model, mean, std)
     return model.eval()
 
@@ -138,13 +140,17 @@ def _check_normalisation(name: str, has_own: bool, mean: Sequence[float] | None,
         given, other = ("--std", "--mean") if mean is None else ("--mean", "--std")
         raise InputError(f"{given} is given without {other}; they go together")
     if has_own:
-        raise InputError(f"--mean, --std: '{name}' comes with its own normalisation; accepted: neither, or an import path instead")
+        raise _has_own_normalisation(name)
     if len(mean) != len(std) or not mean:
         raise InputError(f"--mean has {len(mean)} numbers and --std {len(std)}; accepted: as many, one a channel")
     try:
         check_normalisation(mean, std)
     except InputError as error:
         raise InputError(f"--{error}") from error
+
+
+def _has_own_normalisation(name: str) -> InputError:
+    return InputError(f"--mean, --std: '{name}' comes with its own normalisation; accepted: neither, or an import path instead")
 
 
 def _from_file(name: str, weights: Path | None) -> nn.Module:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from logitpair.errors import InputError
 from logitpair.storage.weights import not_what_was_meant, read_weights
 
+MADE_BY = "logitpair"  # what our own exports are marked with, of which each takes images in [0, 1] as they are
 ACCEPTED = "a TorchScript file (torch.jit.save) or an exported program (torch.export.save)"
 WITH_WEIGHTS = "name the network by --model, as timm:NAME or my_package.my_module.MyNet, and give this file by --weights"
 
@@ -22,6 +23,7 @@ class NetworkFile(nn.Module):
 
     network: nn.Module
     digest: Tensor
+    made_here = False
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -34,8 +36,10 @@ class NetworkFile(nn.Module):
                     warnings.simplefilter("ignore", DeprecationWarning)  # who has such a file knows that torch.jit is deprecated
                     self.network = torch.jit.load(path, map_location="cpu")
             else:
+                marks = {MADE_BY: ""}
                 with path.open("rb") as file:  # by its name, torch.export refuses another suffix than .pt2
-                    self.network = torch.export.load(file).module()
+                    self.network = torch.export.load(file, extra_files=marks).module()
+                self.made_here = bool(marks[MADE_BY])
         except Exception as error:  # torch raises whatever the damaged bytes lead to
             raise InputError(f"--model: '{path}' is damaged, or of another version of PyTorch; accepted: {ACCEPTED}") from error
         # a frozen network's weights are part of its code: only by this do two such files differ for a comparison of their tensors

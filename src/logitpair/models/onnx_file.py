@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from logitpair.errors import InputError, first_line
+from logitpair.models.model_file import MADE_BY
 from logitpair.models.onnx_operators import DTYPES, OPERATORS
 from logitpair.runtime.lazy_imports import import_optional
 from logitpair.storage.weights import not_what_was_meant
@@ -70,7 +71,7 @@ class OnnxFile(nn.Module):
     def __init__(self, path: Path) -> None:
         super().__init__()
         model = _load(path)
-        graph = model.graph
+        graph, self.made_here = model.graph, model.producer_name == MADE_BY
         self._constants: dict[str, Tensor] = {}  # on the CPU: integers, which are mostly shapes, and scalars, which go with any device
         self._parameter_names: dict[str, str] = {}
         for tensor in graph.initializer:

@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+import logitpair
 from logitpair.errors import InputError, first_line
 from logitpair.models import compute_logits, read_model
+from logitpair.models.model_file import MADE_BY
 from logitpair.models.package import Architecture, write_package
 from logitpair.runs import run_directory
 from logitpair.runtime.lazy_imports import import_optional
@@ -64,8 +66,10 @@ def _program(model: nn.Module, x: Images, format: Format) -> bytes:
             program = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
             if format == "onnx":
                 written = torch.onnx.export(program, dynamo=True, verbose=False, input_names=["images"], output_names=["logits"])
-                return written.model_proto.SerializeToString()  # type: ignore[union-attr]
-        torch.export.save(program, stream)
+                model_proto = written.model_proto  # type: ignore[union-attr]
+                model_proto.producer_name = MADE_BY
+                return model_proto.SerializeToString()
+        torch.export.save(program, stream, extra_files={MADE_BY: logitpair.__version__})
     except Exception as error:  # the network may do anything
         raise InputError(f"--format {format}: {type(model).__name__} cannot be exported ({first_line(error)})") from error
     return stream.getvalue()

@@ -34,6 +34,8 @@ def test_what_was_written_gives_the_logits_of_the_run(run: Path, format: module.
     assert out == run / name
     more = torch.rand(7, 1, 8, 8)
     torch.testing.assert_close(read_model(str(out))(more), lp.load(run)(more), rtol=1e-5, atol=1e-5)
+    with pytest.raises(InputError, match=r"^--mean, --std: '.*' comes with its own normalisation"):
+        read_model(str(out), mean=[0.5], std=[0.5])
 
 
 def test_photos_are_cut_for_what_was_written_as_for_the_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
