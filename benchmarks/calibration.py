@@ -7,7 +7,8 @@ Networks of scikit-learn's digits, each trained here in seconds. The reference a
 network, as whoever proposed the mask would claim it. Two counts must be 0:
 
 - ``wrongly_trusted``: masked networks that are called trustworthy though the reference number does not hold.
-- ``false_alarms``: honest networks called ``inconclusive``, or ``overestimated`` though the reference number holds.
+- ``false_alarms``: honest networks called ``inconclusive``, or ``overestimated`` though the reference number holds. The second would be a
+  fault of the audit's arithmetic: the images that it broke are verified, and count as known.
 
 The reference number holds where it is less than 3 points above what is left by everything that is known: what the audit found and, of a
 masked network, images found on the network without its mask (or, where the mask was trained, on a plain one), of an honest network PGD with
@@ -44,6 +45,7 @@ from logitpair.storage.atomic_files import atomic_write
 
 RADII = (0.04, 0.08, 0.12, 0.16, 0.2)
 TRAINING = PGD(lp.Linf(0.2), step_size=0.07, steps=5)
+AGAIN = 10  # times the budget, for an audit that its budget left inconclusive
 MANY = 200  # classes of the synthetic images
 Images = tuple[Tensor, Tensor]
 
@@ -60,7 +62,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not all(0 < eps <= 1 for eps in arguments.radii):
         parser.error(f"--radii: {' '.join(map(str, arguments.radii))}; accepted: numbers above 0 and at most 1")
-    settings = {name: getattr(arguments, name) for name in ("examples", "budget")}
+    settings = {"examples": arguments.examples, "budget": arguments.budget, "again_with": AGAIN * arguments.budget}
     try:
         found = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     except ValueError:
@@ -90,12 +92,14 @@ def calibrate(name: str, eps: float, seed: int, examples: int, budget: float) ->
     model, (x, y) = HONEST[name](seed) if honest else (masked(name, seed), digits(lp.data.Digits().test()))
     x, y, threat = x[:examples], y[:examples], lp.Linf(eps)
     began = time.process_time()
-    torch.manual_seed(seed)  # of the masks that are random
     reference = PGD(threat, step_size=eps / 10, steps=40)
-    for allowed in (budget, 10 * budget):
+    at_first: dict[str, str] = {}
+    for allowed in (budget, AGAIN * budget):
+        torch.manual_seed(seed)  # of the masks that are random
         audit = lp.audit(model, (x, y), threat=threat, reference_attack=reference, budget=allowed, seed=seed, progress=False).results
         if not (audit["verdict"] == "inconclusive" and audit["stop_reason"] in audit["reason"]):
             break
+        at_first = at_first or {"at_first": audit["reason"]}
     seconds = time.process_time() - began
     claimed, audited = audit["reference"]["top1"], audit["robust_accuracy"]["top1"]
     known = min(audited, left_correct(model, x, y, threat, None if honest else plain(seed)))
@@ -104,6 +108,7 @@ def calibrate(name: str, eps: float, seed: int, examples: int, budget: float) ->
         "eps": eps,
         "seed": seed,
         "budget": audit["budget"],
+        **at_first,
         "honest": honest,
         "verdict": audit["verdict"],
         "reason": audit["reason"],

@@ -45,7 +45,7 @@ def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str
 
     def begin(name: str) -> None:
         logger.info(f"{name} begins")
-        bar.update(bar.done, name)
+        bar.describe(name)
 
     with GracefulStop() as stop, Progress("steps", len(steps), done, unit=None) as bar:
         try:

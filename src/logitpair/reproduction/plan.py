@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from logitpair.reproduction.paper import SUITE, TARGETS, Target
-from logitpair.reproduction.records import Run, finished, is_swept, recipe_of, recorded
-from logitpair.storage.results import AuditResults, EvaluationResults, Training
+from logitpair.reproduction.records import Run, finished, recipe_of, recorded, swept_evaluations
+from logitpair.storage.results import AuditResults, EvaluationResults, Results, Training
 from logitpair.sweeps.runner import Commands
 
 FOLDERS = {  # of a data set, in a folder of several
@@ -67,12 +67,13 @@ class Plan:
         scale: of every recipe.
         seeds: how many, from 0 on.
         out: the run directories go to ``out/runs``.
-        records: the folder of what is recorded of runs; by default ``out/results``.
+        records: a folder of what is recorded of runs, of which nothing is done again; by default all is done, and recorded in
+            ``out/results``.
         data_dir: the folder of the data set, or of several by their names in ``FOLDERS``.
         device: to work on.
 
     Raises:
-        InputError: for a scale that a recipe does not have.
+        InputError: for a scale that a recipe does not have, and a damaged ``sweep.json`` among the records.
     """
 
     targets: Sequence[str]
@@ -102,19 +103,25 @@ class Plan:
 
     @cached_property
     def recorded(self) -> list[Run]:
-        """The runs whose measurements are all recorded, and none is in a run directory: of these nothing is left to do."""
-        return [run for run, wanted in self.measurements.items() if self._is_recorded(run, wanted)]
+        """The runs whose measurements are all in ``records``, and none is in a run directory: of these nothing is left to do."""
+        recipes = {run.recipe for run, wanted in self.measurements.items() if wanted.swept}
+        swept = {time for recipe in sorted(recipes) for time in swept_evaluations(self.records_folder / recipe / self.scale)}
+        return [run for run, wanted in self.measurements.items() if self.records and self._is_recorded(run, wanted, swept)]
 
-    def _is_recorded(self, run: Run, wanted: Measurement) -> bool:
+    def _is_recorded(self, run: Run, wanted: Measurement, swept: Container[str]) -> bool:
         if any(finished(self.folder(run), kind) for kind in (EvaluationResults, AuditResults)):
             return False
         folder = self.records_folder / run.path(self.scale)
         evaluation, audit = recorded(folder, EvaluationResults), recorded(folder, AuditResults)
-        if not evaluation or not self._is_complete(run, wanted, evaluation):
+        if not evaluation or not self._is_complete(run, wanted, evaluation) or not self._is_of(run, evaluation, EXAMPLES):
             return False
-        if wanted.audited and not (audit and audit.training == evaluation.training):  # of the same network
+        if wanted.audited and not (audit and audit.training == evaluation.training and self._is_of(run, audit, AUDITED)):
             return False
-        return not wanted.swept or is_swept(run, self.scale, self.records_folder)
+        return not wanted.swept or evaluation.created in swept
+
+    def _is_of(self, run: Run, results: Results, least: Mapping[str, int]) -> bool:
+        """Whether a record is of the run's recipe at the scale, and of as many images as are tried at that scale."""
+        return (results.recipe, results.scale) == (run.recipe, self.scale) and results.examples >= least.get(self.scale, 0)
 
     @cached_property
     def to_measure(self) -> dict[Run, Measurement]:

@@ -124,11 +124,18 @@ def keep_sweep(runs: Sequence[Run], scale: str, run_directories: Path, records: 
     return folder
 
 
-def is_swept(run: Run, scale: str, records: Path) -> bool:
-    """Whether the sweep in the folder of records has the run, finished."""
-    folder = records / run.recipe / scale
-    entries = record.read(folder).runs if (folder / "sweep.json").exists() else ()
-    return any(folder / entry.path == records / run.path(scale) and entry.status == "finished" for entry in entries)
+def swept_evaluations(folder: Path) -> set[str]:
+    """When the evaluations were made that the sweep in a recipe's folder of records has; none without a sweep.
+
+    Raises:
+        InputError: for a sweep that cannot be read.
+    """
+    if not (folder / "sweep.json").exists():
+        return set()
+    try:
+        return {run.evaluated for run in record.read(folder).runs if run.status == "finished" and run.evaluated}
+    except InputError as error:
+        raise InputError(f"--records: '{folder / 'sweep.json'}' is damaged, or of another version; move it away") from error
 
 
 def sweeps_of(target: Target) -> list[str]:
@@ -145,14 +152,17 @@ class Measured:
 
     @classmethod
     def read(cls, row: Row, scale: str, records: Path) -> Measured:
-        """From the folder that all records lie in."""
+        """From the folder that all records lie in; an audit of another training than the evaluation beside it is left out."""
         folders = sorted((records / Run.of(row, 0).path(scale)).parent.glob("seed-*"))
 
-        def read(name: str, kind: type[Kind]) -> tuple[Kind, ...]:
-            files = [folder / name for folder in folders if (folder / name).exists()]
-            return tuple(read_record(file, kind, f"{WRITER} --seeds {int(file.parent.name.removeprefix('seed-')) + 1}") for file in files)
+        def read(folder: Path, kind: type[Measurements]) -> Measurements | None:
+            path, seeds = folder / RECORDED[kind], int(folder.name.removeprefix("seed-")) + 1
+            return read_record(path, kind, f"{WRITER} --seeds {seeds}") if path.exists() else None
 
-        return cls(read(RECORDED[EvaluationResults], EvaluationResults), read(RECORDED[AuditResults], AuditResults))
+        evaluations, audits = [read(folder, EvaluationResults) for folder in folders], [read(folder, AuditResults) for folder in folders]
+        pairs = zip(evaluations, audits, strict=True)
+        of_one = [audit for evaluation, audit in pairs if audit and (not evaluation or audit.training == evaluation.training)]
+        return cls(tuple(filter(None, evaluations)), tuple(of_one))
 
     def accuracies(self, target: Target, row: Row, column: str) -> list[Accuracy]:
         """A column of the table, one entry a seed; those without it are left out."""

@@ -64,6 +64,11 @@ class Progress:
             self._last_line = time.monotonic()
             console.print(f"{self}")
 
+    def describe(self, note: str) -> None:
+        """Say what is being done, from any thread."""
+        self.note = note
+        self._bar.update(self._task, note=note)
+
     def __str__(self) -> str:
         return f"{self.name}: {self.done:,} of {'?' if self.total is None else f'{self.total:,}'} {self.unit} done"
 

@@ -71,7 +71,7 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResu
     logger.info(f"{len(runs)} runs, {before} of them finished before -> {wanted.out}")
     places: list[dict[str, str]] = [{}] * (jobs or len(runs)) if wanted.executor == "slurm" else slots(jobs, device)
     with GracefulStop() as interrupt, Progress("runs", len(runs), before, unit=None) as bar:
-        here = functools.partial(run_all, begin=lambda name: bar.update(bar.done, name))
+        here = functools.partial(run_all, begin=bar.describe)
         run = functools.partial(submit_all, executor=queue) if queue else here
         try:
             with contextlib.closing(run(commands, places, lambda: interrupt.requested)) as outcomes:

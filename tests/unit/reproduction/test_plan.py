@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from handmade_results import AUDIT, EVALUATION, TRAINING
@@ -11,13 +12,13 @@ from msgspec.structs import replace
 from logitpair.errors import InputError
 from logitpair.reproduction.paper import ALP, ENSEMBLE, MPGD, PLAIN, SMOOTHING
 from logitpair.reproduction.plan import Plan, source_of
-from logitpair.reproduction.records import FILES, Run, keep, keep_sweep
+from logitpair.reproduction.records import FILES, RECORDED, Run, keep, keep_sweep
 from logitpair.storage.result_files import write_record
 from logitpair.storage.results import AuditResults, EvaluationResults, Training
 
 
-def plan(out: Path, *targets: str, seeds: int = 1, scale: str = "smoke", data_dir: Path | None = None) -> Plan:
-    return Plan(targets=targets, scale=scale, seeds=seeds, out=out, data_dir=data_dir)
+def plan(out: Path, *targets: str, seeds: int = 1, scale: str = "smoke", data_dir: Path | None = None, records: Path | None = None) -> Plan:
+    return Plan(targets=targets, scale=scale, seeds=seeds, out=out, data_dir=data_dir, records=records)
 
 
 def paths(plan: Plan) -> list[str]:
@@ -107,13 +108,17 @@ def test_times_are_those_of_like_runs(tmp_path: Path) -> None:
     assert left["mnist-mpgd", "train"] is None
 
 
-def record(of: Plan, run: Run, *, audit: AuditResults | None = AUDIT) -> None:
+def recording(out: Path, *targets: str, seeds: int = 1) -> Plan:
+    return plan(out, *targets, seeds=seeds, records=out.with_name("records"))
+
+
+def record(of: Plan, run: Run, **changes: Any) -> None:
     """Keep an evaluation with black-box images of the run's own recipe, and an audit, that were made in another folder."""
     elsewhere = of.out.with_name("elsewhere") / run.path(of.scale)
     (suite,) = EVALUATION.black_box.values()
-    write_record(elsewhere / FILES[EvaluationResults], replace(EVALUATION, black_box={run.recipe: suite}))
-    if audit:
-        write_record(elsewhere / FILES[AuditResults], audit)
+    shared = {"recipe": run.recipe, "scale": of.scale, **changes}
+    write_record(elsewhere / FILES[EvaluationResults], replace(EVALUATION, black_box={run.recipe: suite}, **shared))
+    write_record(elsewhere / FILES[AuditResults], replace(AUDIT, **shared))
     keep(elsewhere, of.records_folder / run.path(of.scale))
 
 
@@ -121,10 +126,10 @@ def test_of_a_recorded_run_nothing_is_left_but_to_train_it_as_a_source(tmp_path:
     first, second = (Run("mnist-alp", (), seed) for seed in (0, 1))
 
     def left(seeds: int) -> set[str]:
-        return {step.name("smoke") for step in plan(tmp_path / "out", "table1", seeds=seeds).steps() if step.run.recipe == "mnist-alp"}
+        return {step.name("smoke") for step in recording(tmp_path / "out", "table1", seeds=seeds).steps() if step.run.recipe == "mnist-alp"}
 
     assert len(left(1)) == 4, "three steps, and a source to train"
-    record(plan(tmp_path / "out", "table1"), first)
+    record(recording(tmp_path / "out", "table1"), first)
     assert left(1) == set()
     assert left(2) == {*(f"mnist-alp/smoke/seed-1: {kind}" for kind in ("train", "evaluate", "audit")), "mnist-alp/smoke/seed-0: train"}
     finish(plan(tmp_path / "out", "table1"), second)
@@ -134,24 +139,45 @@ def test_of_a_recorded_run_nothing_is_left_but_to_train_it_as_a_source(tmp_path:
     assert len(left(1)) == 4, "what is measured in its run directory is newer than the record"
 
 
-@pytest.mark.parametrize("audit", [None, replace(AUDIT, training=None), replace(AUDIT, training=replace(TRAINING, seconds=1.0))])
-def test_a_record_that_lacks_something_counts_as_none(tmp_path: Path, audit: AuditResults | None) -> None:
-    of, run = plan(tmp_path / "out", "table1"), Run("mnist-alp", (), 0)
-    record(of, run, audit=audit)
+def test_without_a_folder_of_records_nothing_counts_as_recorded(tmp_path: Path) -> None:
+    of = plan(tmp_path / "out", "table1")
+    record(of, Run("mnist-alp", (), 0))
+    assert plan(tmp_path / "out", "table1").recorded == []
+
+
+@pytest.mark.parametrize("changes", [{"training": None}, {"recipe": "mnist-mpgd"}, {"scale": "cpu"}, {"examples": 7}])
+def test_what_is_recorded_of_something_else_counts_as_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
+    of, run = recording(tmp_path / "out", "table1"), Run("mnist-alp", (), 0)
+    record(of, run, **changes)
+    assert run not in of.recorded
+
+
+@pytest.mark.parametrize("training", [None, replace(TRAINING, seconds=1.0)])
+def test_an_audit_of_another_training_counts_as_none(tmp_path: Path, training: Training | None) -> None:
+    of, run = recording(tmp_path / "out", "table1"), Run("mnist-alp", (), 0)
+    record(of, run)
+    audit = of.records_folder / run.path("smoke") / RECORDED[AuditResults]
+    write_record(audit, replace(AUDIT, recipe=run.recipe, scale="smoke", training=training))
     assert run not in of.recorded
     assert {step.kind for step in of.steps() if step.run == run} == {"train", "evaluate", "audit"}, "for it is another network"
+    audit.unlink()
+    assert run not in recording(tmp_path / "out", "table1").recorded
 
 
 def test_a_recorded_run_of_a_figure_is_in_its_sweep(tmp_path: Path) -> None:
-    of = plan(tmp_path / "out", "figure1")
-    run = Run("mnist-clp", (("objective.weight", "0.5"),), 0)
+    of, run = recording(tmp_path / "out", "figure1"), Run("mnist-clp", (("objective.weight", "0.5"),), 0)
     record(of, run)
     assert run not in of.recorded, "the curve could not be drawn"
     elsewhere = tmp_path / "elsewhere"
     write_record(elsewhere / run.path("smoke") / FILES[Training], TRAINING)
     (elsewhere / run.path("smoke") / "metrics.jsonl").write_text('{"step": 1, "validation_clean": 0.9, "validation_white_box": 0.5}\n')
-    keep_sweep([run], "smoke", elsewhere, of.records_folder)
-    assert plan(tmp_path / "out", "figure1").recorded == [run]
+    swept = keep_sweep([run], "smoke", elsewhere, of.records_folder)
+    assert recording(tmp_path / "out", "figure1").recorded == [run]
+    record(of, run, created="2026-01-01T00:00:00+00:00")
+    assert recording(tmp_path / "out", "figure1").recorded == [], "the sweep is of another evaluation"
+    (swept / "sweep.json").write_text("{")
+    with pytest.raises(InputError, match=r"^--records: '.*sweep.json' is damaged"):
+        recording(tmp_path / "out", "figure1")
 
 
 def test_times_are_those_of_recorded_runs_where_none_is_here(tmp_path: Path) -> None:

@@ -74,6 +74,8 @@ def test_what_is_kept_is_read_back_by_row_without_paths_of_this_machine(tmp_path
     target = Target(title="a table", rows=(row,), columns=("white_box",))
     assert measured.accuracies(target, row, "white_box") == [EVALUATION.white_box] * 2
     assert Measured.read(row, "paper", records) == Measured((), ())
+    write_record(records / Run.of(row, 0).path("cpu") / "audit.json", replace(AUDIT, training=replace(TRAINING, seconds=1.0)))
+    assert Measured.read(row, "cpu", records).audits == (), "of another network"
 
 
 def test_a_sweep_is_added_to_what_is_recorded_of_it(tmp_path: Path) -> None:

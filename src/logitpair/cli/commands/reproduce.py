@@ -31,7 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--records",
         type=Path | None,
         default=None,
-        help="folder of what is recorded of runs, without weights; nothing in it is done again (default: OUT/results)",
+        help="folder of what is recorded of runs, without weights; what it holds is not done again (default: written to OUT/results)",
     )
     add_running(parser, seeds="trainings of each network, with seeds from 0 on")
     parser.add_argument("--dry-run", action="store_true", help="print what is left to do, and how long it takes as far as that is known")
@@ -107,11 +107,14 @@ def _print_left(plan: Plan) -> None:
         return "finished" if step.done else f"goes on, {took} in all" if begun else took
 
     steps = plan.steps()
-    rows: dict[str, dict[str, str]] = {str(run.path(plan.scale)): dict.fromkeys(KINDS, "recorded") for run in plan.recorded}
+    rows: dict[str, dict[str, str]] = {}
+    for run in plan.recorded:
+        audit = "recorded" if plan.measurements[run].audited else "-"
+        rows[str(run.path(plan.scale))] = {"train": "recorded", "evaluate": "recorded", "audit": audit}
     for step in steps:
         rows.setdefault(str(step.run.path(plan.scale)), dict.fromkeys(KINDS, "-"))[step.kind] = words(step)
     print_rows(("run", *KINDS), ([name, *cells.values()] for name, cells in rows.items()))
-    if plan.recorded:
+    if plan.records:
         console.print(f"{len(plan.recorded)} of {len(plan.measurements)} runs are recorded in {plan.records_folder}, not measured again.")
     left = [plan.seconds(step) for step in steps if not step.done]
     known = [seconds for seconds in left if seconds is not None]
