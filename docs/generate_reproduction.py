@@ -35,7 +35,7 @@ the other way round than in the paper. Images made against an independently trai
 as in the paper. Times are of a machine that other work shared."""
 _FIGURE = """\
 The audits of the weights with three seeds, but for logit squeezing of 0.5, were recorded by version 0.1, with that version's searches and
-rules of the verdict. Both curves rise and fall with the weight, as in the paper; how the weights in between are ordered is within what seeds
+rules of the verdict. Both curves rise and fall with the weight; how the weights in between are ordered is within what seeds
 change. Times are of a machine that other work shared."""
 _SQUEEZING = """\
 What disagrees at scale cpu: logit squeezing keeps fewer than the paper's 86.4%, about the 70.6% that Mosbach et al. (arXiv 1810.12042) found
