@@ -67,8 +67,9 @@ def main() -> None:
         found = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     except ValueError:
         parser.error(f"--out: '{arguments.out}' is damaged; move it away, or name another file")
-    if found.get("settings") != settings:
-        found = {"settings": settings, "audits": {}}
+    if found.setdefault("settings", settings) != settings:
+        parser.error(f"--out: '{arguments.out}' holds audits of other settings, {found['settings']}; give those, or name another file")
+    found.setdefault("audits", {})
     found |= {"versions": environment.versions(), "hardware": environment.hardware(torch.device("cpu"))}
     warnings.filterwarnings("ignore", "model: returns probabilities")
     for name in arguments.only:

@@ -45,7 +45,7 @@ machine that other work shared."""
 _VAT = """\
 What disagrees at scale cpu: the source's VAT, under one seed, is not robust to PGD in either direction. At the end the networks classify 96.9
 and 98.5% of the training images that its one step makes, and on held-out ones PGD leaves 1.0 and 0.1%, after 14.2 and 8.5% at the first
-validation ([validation.json](../results/mnist-vat/cpu/validation.json)). The paper does not say how it made VAT's images; whether another
+validation ([validation.json](../results/mnist-vat/cpu/validation.json)). How the paper made VAT's images is not known here; whether another
 schedule or weight would be robust has not been tried. With the images of PGD, pairing by KL(clean, adversarial) lies above M-PGD as the paper
 says of VAT, though not below ALP: white box it is a little ahead of it, and under the audit, which breaks six to seven images of a hundred
 that PGD leaves, the two cannot be told apart. Times are of a machine that other work shared."""

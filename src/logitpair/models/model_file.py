@@ -23,7 +23,7 @@ class NetworkFile(nn.Module):
 
     network: nn.Module
     digest: Tensor
-    made_here = False
+    made_here = False  # by `logitpair export`
 
     def __init__(self, path: Path) -> None:
         super().__init__()

@@ -196,9 +196,9 @@ TARGETS = {
         columns=("white_box", "clean"),
         rows=(MNIST_MPGD, VAT, VAT_REVERSE, KL, KL_REVERSE, MNIST_ALP),
         claims=tuple(c for row in (VAT, VAT_REVERSE, KL, KL_REVERSE) for c in (Claim(row.method, "M-PGD"), Claim("ALP", row.method))),
-        note="The paper says that VAT lies between M-PGD and ALP in both directions of the divergence, without a number, and not how its "
-        "images were made. VAT is here what its source does: one step along a direction found without the label. Pairing by KL is ALP with "
-        "the images of PGD, and the divergence in the place of the squared distance.",
+        note="The paper says that VAT lies between M-PGD and ALP in both directions of the divergence, without a number. How its images "
+        "were made there is not known here. VAT is what its source does: one step along a direction found without the label. Pairing by KL "
+        "is ALP with the images of PGD, and the divergence in the place of the squared distance.",
     ),
     "transfer": Target(
         title="An ALP network's images against ensemble adversarial training",

@@ -218,18 +218,28 @@ class Plan:
         return next((self.data_dir / name for name in FOLDERS.get(data_set, ()) if name in inside), self.data_dir)
 
     def seconds(self, step: Step) -> float | None:
-        """What the step takes: the mean of the recipe's runs at this scale that have done it, else of the recorded ones; None without."""
-        like = Path(step.run.recipe, self.scale)
-        here = [finished(folder, RECORD_OF[step.kind]) for folder in (self.out / "runs" / like).glob("**/seed-*")]
-        folders = [*(self.records_folder / like).glob("**/seed-*")]
-        evaluations, audits = [recorded(each, EvaluationResults) for each in folders], [recorded(each, AuditResults) for each in folders]
-        trainings = [evaluation and evaluation.training for evaluation in evaluations]
-        before = {"train": trainings, "evaluate": evaluations, "audit": audits}[step.kind]
-        for known in (here, before):
-            times = [record.seconds if isinstance(record, Training) else record.wall_time_seconds for record in known if record]
-            if times:
-                return statistics.fmean(times)
-        return None
+        """What the step takes, as like ones did; None where none is known."""
+        return self._times.get((step.run.recipe, step.kind))
+
+    @cached_property
+    def _times(self) -> dict[tuple[str, str], float]:
+        """By recipe and kind of step the mean of the runs at this scale that have done it, or else of the recorded ones."""
+        found: dict[tuple[str, str], float] = {}
+        for recipe in {run.recipe for run in self.runs}:
+            runs, records = ([*(f / recipe / self.scale).glob("**/seed-*")] for f in (self.out / "runs", self.records_folder))
+            evaluations, audits = (
+                [recorded(each, EvaluationResults) for each in records],
+                [recorded(each, AuditResults) for each in records],
+            )
+            trainings = [evaluation and evaluation.training for evaluation in evaluations]
+            before = {"train": trainings, "evaluate": evaluations, "audit": audits}
+            for step, kind in RECORD_OF.items():
+                here = [finished(run, kind) for run in runs]
+                done = [*filter(None, here)] or [*filter(None, before[step])]
+                times = [record.seconds if isinstance(record, Training) else record.wall_time_seconds for record in done]
+                if times:
+                    found[recipe, step] = statistics.fmean(times)
+        return found
 
 
 def source_of(run: Run, recipe: str) -> Run:

@@ -13,7 +13,7 @@ from logitpair.errors import InputError
 from logitpair.reproduction.paper import ALP, ENSEMBLE, MPGD, PLAIN, SMOOTHING
 from logitpair.reproduction.plan import Plan, source_of
 from logitpair.reproduction.records import FILES, RECORDED, Run, keep, keep_sweep
-from logitpair.storage.result_files import write_record
+from logitpair.storage.result_files import read_record, write_record
 from logitpair.storage.results import AuditResults, EvaluationResults, Training
 
 
@@ -108,83 +108,92 @@ def test_times_are_those_of_like_runs(tmp_path: Path) -> None:
     assert left["mnist-mpgd", "train"] is None
 
 
-def recording(out: Path, *targets: str, seeds: int = 1) -> Plan:
-    return plan(out, *targets, seeds=seeds, records=out.with_name("records"))
+def recording(tmp_path: Path, *targets: str, seeds: int = 1) -> Plan:
+    """A plan that is made of what is recorded by now."""
+    return plan(tmp_path / "out", *targets, seeds=seeds, records=tmp_path / "records")
 
 
-def record(of: Plan, run: Run, **changes: Any) -> None:
-    """Keep an evaluation with black-box images of the run's own recipe, and an audit, that were made in another folder."""
-    elsewhere = of.out.with_name("elsewhere") / run.path(of.scale)
+def record(tmp_path: Path, run: Run, records: str = "records", **changes: Any) -> Path:
+    """Keep an evaluation with black-box images of the run's own recipe, and an audit, that were made in another folder; returns its own."""
+    elsewhere, folder = tmp_path / "elsewhere" / run.path("smoke"), tmp_path / records / run.path("smoke")
     (suite,) = EVALUATION.black_box.values()
-    shared = {"recipe": run.recipe, "scale": of.scale, **changes}
+    shared = {"recipe": run.recipe, "scale": "smoke", **changes}
     write_record(elsewhere / FILES[EvaluationResults], replace(EVALUATION, black_box={run.recipe: suite}, **shared))
     write_record(elsewhere / FILES[AuditResults], replace(AUDIT, **shared))
-    keep(elsewhere, of.records_folder / run.path(of.scale))
+    keep(elsewhere, folder)
+    return folder
 
 
 def test_of_a_recorded_run_nothing_is_left_but_to_train_it_as_a_source(tmp_path: Path) -> None:
-    first, second = (Run("mnist-alp", (), seed) for seed in (0, 1))
+    first, second, here = Run("mnist-alp", (), 0), Run("mnist-alp", (), 1), recording(tmp_path, "table1")
 
     def left(seeds: int) -> set[str]:
-        return {step.name("smoke") for step in recording(tmp_path / "out", "table1", seeds=seeds).steps() if step.run.recipe == "mnist-alp"}
+        return {step.name("smoke") for step in recording(tmp_path, "table1", seeds=seeds).steps() if step.run.recipe == "mnist-alp"}
 
     assert len(left(1)) == 4, "three steps, and a source to train"
-    record(recording(tmp_path / "out", "table1"), first)
+    record(tmp_path, first)
     assert left(1) == set()
     assert left(2) == {*(f"mnist-alp/smoke/seed-1: {kind}" for kind in ("train", "evaluate", "audit")), "mnist-alp/smoke/seed-0: train"}
-    finish(plan(tmp_path / "out", "table1"), second)
-    write_record(plan(tmp_path / "out", "table1").folder(first) / FILES[Training], TRAINING)
+    finish(here, second)
+    write_record(here.folder(first) / FILES[Training], TRAINING)
     assert left(1) == set(), "what was trained as a source is still recorded"
-    finish(plan(tmp_path / "out", "table1"), first)
+    finish(here, first)
     assert len(left(1)) == 4, "what is measured in its run directory is newer than the record"
 
 
 def test_without_a_folder_of_records_nothing_counts_as_recorded(tmp_path: Path) -> None:
-    of = plan(tmp_path / "out", "table1")
-    record(of, Run("mnist-alp", (), 0))
+    record(tmp_path, Run("mnist-alp", (), 0), "out/results")
     assert plan(tmp_path / "out", "table1").recorded == []
 
 
+@pytest.mark.parametrize("kind", [EvaluationResults, AuditResults])
 @pytest.mark.parametrize("changes", [{"training": None}, {"recipe": "mnist-mpgd"}, {"scale": "cpu"}, {"examples": 7}])
-def test_what_is_recorded_of_something_else_counts_as_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
-    of, run = recording(tmp_path / "out", "table1"), Run("mnist-alp", (), 0)
-    record(of, run, **changes)
-    assert run not in of.recorded
+def test_what_is_recorded_of_something_else_counts_as_nothing(
+    tmp_path: Path, changes: dict[str, Any], kind: type[EvaluationResults | AuditResults]
+) -> None:
+    run = Run("mnist-alp", (), 0)
+    path = record(tmp_path, run) / RECORDED[kind]
+    write_record(path, replace(read_record(path, kind, "test"), **changes))
+    assert recording(tmp_path, "table1").recorded == []
+    write_record(path, replace(read_record(path, kind, "test"), recipe=run.recipe, scale="smoke", examples=8, training=TRAINING))
+    assert recording(tmp_path, "table1").recorded == [run]
 
 
-@pytest.mark.parametrize("training", [None, replace(TRAINING, seconds=1.0)])
-def test_an_audit_of_another_training_counts_as_none(tmp_path: Path, training: Training | None) -> None:
-    of, run = recording(tmp_path / "out", "table1"), Run("mnist-alp", (), 0)
-    record(of, run)
-    audit = of.records_folder / run.path("smoke") / RECORDED[AuditResults]
-    write_record(audit, replace(AUDIT, recipe=run.recipe, scale="smoke", training=training))
-    assert run not in of.recorded
-    assert {step.kind for step in of.steps() if step.run == run} == {"train", "evaluate", "audit"}, "for it is another network"
+def test_an_audit_of_another_training_counts_as_none(tmp_path: Path) -> None:
+    run = Run("mnist-alp", (), 0)
+    audit = record(tmp_path, run) / RECORDED[AuditResults]
+    write_record(audit, replace(read_record(audit, AuditResults, "test"), training=replace(TRAINING, seconds=1.0)))
+    left = {step.kind for step in recording(tmp_path, "table1").steps() if step.run == run}
+    assert left == {"train", "evaluate", "audit"}, "for it is another network"
     audit.unlink()
-    assert run not in recording(tmp_path / "out", "table1").recorded
+    assert recording(tmp_path, "table1").recorded == []
 
 
 def test_a_recorded_run_of_a_figure_is_in_its_sweep(tmp_path: Path) -> None:
-    of, run = recording(tmp_path / "out", "figure1"), Run("mnist-clp", (("objective.weight", "0.5"),), 0)
-    record(of, run)
-    assert run not in of.recorded, "the curve could not be drawn"
+    run = Run("mnist-clp", (("objective.weight", "0.5"),), 0)
+    record(tmp_path, run)
+    assert recording(tmp_path, "figure1").recorded == [], "the curve could not be drawn"
     elsewhere = tmp_path / "elsewhere"
     write_record(elsewhere / run.path("smoke") / FILES[Training], TRAINING)
     (elsewhere / run.path("smoke") / "metrics.jsonl").write_text('{"step": 1, "validation_clean": 0.9, "validation_white_box": 0.5}\n')
-    swept = keep_sweep([run], "smoke", elsewhere, of.records_folder)
-    assert recording(tmp_path / "out", "figure1").recorded == [run]
-    record(of, run, created="2026-01-01T00:00:00+00:00")
-    assert recording(tmp_path / "out", "figure1").recorded == [], "the sweep is of another evaluation"
+    swept = keep_sweep([run], "smoke", elsewhere, tmp_path / "records")
+    assert recording(tmp_path, "figure1").recorded == [run]
+    record(tmp_path, run, created="2026-01-01T00:00:00+00:00")
+    assert recording(tmp_path, "figure1").recorded == [], "the sweep is of another evaluation"
     (swept / "sweep.json").write_text("{")
     with pytest.raises(InputError, match=r"^--records: '.*sweep.json' is damaged"):
-        recording(tmp_path / "out", "figure1")
+        recording(tmp_path, "figure1")
 
 
 def test_times_are_those_of_recorded_runs_where_none_is_here(tmp_path: Path) -> None:
-    of = plan(tmp_path / "out", "table1", seeds=2)
-    record(of, Run("mnist-alp", (), 0))
-    left = {step.kind: of.seconds(step) for step in of.steps() if step.run.recipe == "mnist-alp"}
-    assert left == {"train": TRAINING.seconds, "evaluate": EVALUATION.wall_time_seconds, "audit": AUDIT.wall_time_seconds}
+    def left() -> dict[str, float | None]:
+        of = recording(tmp_path, "table1", seeds=2)
+        return {step.kind: of.seconds(step) for step in of.steps() if step.run == Run("mnist-alp", (), 1)}
+
+    record(tmp_path, Run("mnist-alp", (), 0))
+    assert left() == {"train": TRAINING.seconds, "evaluate": EVALUATION.wall_time_seconds, "audit": AUDIT.wall_time_seconds}
+    write_record(recording(tmp_path, "table1").folder(Run("mnist-alp", (), 7)) / FILES[Training], replace(TRAINING, seconds=1.0))
+    assert left() == {"train": 1.0, "evaluate": EVALUATION.wall_time_seconds, "audit": AUDIT.wall_time_seconds}
 
 
 def test_the_data_of_each_recipe_are_found_in_a_folder_of_several(tmp_path: Path) -> None:
