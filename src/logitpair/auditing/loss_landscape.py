@@ -36,8 +36,8 @@ def loss_landscapes(context: AuditContext, ledger: AuditLedger) -> dict[str, np.
     steps = torch.linspace(-threat.eps, threat.eps, GRID, dtype=x.dtype, device=x.device)
 
     def margins(row: torch.Tensor) -> torch.Tensor:
-        grid = ((x + row * signs + step * ascent).clamp(0, 1) for step in steps)
-        return torch.stack([losses.margin(compute_logits(model, point), y) for point in grid], dim=1)
+        points = (x + row * signs + steps.view(-1, 1, 1, 1, 1) * ascent).clamp(0, 1)  # [columns, images, channels, height, width]
+        return losses.margin(compute_logits(model, points.flatten(0, 1)), y.repeat(len(steps))).view(len(steps), -1).T
 
     surface = torch.stack([margins(row) for row in steps], dim=1)
     return {"surface/margin": surface.double().cpu().numpy(), "surface/position": positions}

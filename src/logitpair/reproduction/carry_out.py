@@ -1,4 +1,4 @@
-"""Carrying a plan out: step after step in processes that end with this one, by the commands of ``train``, ``evaluate`` and ``audit``."""
+"""Carrying a plan out: its steps in processes that end with this one, by the commands of ``train``, ``evaluate`` and ``audit``."""
 
 import contextlib
 import logging
@@ -11,7 +11,7 @@ from logitpair.reproduction.records import recipe_of
 from logitpair.runs import run_directory
 from logitpair.runtime.progress import Progress
 from logitpair.runtime.signals import GracefulStop
-from logitpair.sweeps.runner import refuse_torchrun, run_all
+from logitpair.sweeps.runner import Commands, refuse_torchrun, run_all
 from logitpair.sweeps.sweep import slots
 
 logger = logging.getLogger("logitpair")
@@ -42,6 +42,12 @@ def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str
     done = sum(step.done for step in steps)
     logger.info(f"{len(steps)} steps, {done} of them finished before -> {plan.out}")
     failed: dict[str, str] = {}
+    begun: dict[str, str] = {}  # a step's name to its process's
+
+    def ready() -> dict[str, Commands]:
+        processes = plan.ready(begun)
+        begun.update({step.name(plan.scale): name for name, steps in processes.items() for step in steps})
+        return {name: [step.command for step in steps] for name, steps in processes.items()}
 
     def begin(name: str) -> None:
         logger.info(f"{name} begins")
@@ -49,13 +55,13 @@ def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str
 
     with GracefulStop() as stop, Progress("steps", len(steps), done, unit=None) as bar:
         try:
-            ready = run_all(plan.ready(), slots(jobs, device), lambda: stop.requested, then=plan.ready, begin=begin)
-            with contextlib.closing(ready) as outcomes:
+            running = run_all(ready(), slots(jobs, device), lambda: stop.requested, then=ready, begin=begin)
+            with contextlib.closing(running) as outcomes:
                 for name, outcome in outcomes:
                     logger.info(f"{name} {'failed' if outcome.code else 'done'}")  # why is said at the end
                     if outcome.code:
                         failed[name] = outcome.message
-                    bar.advance()
+                    bar.advance(list(begun.values()).count(name))
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt("stopped; the same command again goes on") from error
     return failed

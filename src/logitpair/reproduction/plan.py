@@ -13,7 +13,6 @@ from pathlib import Path
 from logitpair.reproduction.paper import SUITE, TARGETS, Target
 from logitpair.reproduction.records import Run, finished, recipe_of, recorded, swept_evaluations
 from logitpair.storage.results import AuditResults, EvaluationResults, Results, Training
-from logitpair.sweeps.runner import Commands
 
 FOLDERS = {  # of a data set, in a folder of several
     "MNIST": ("mnist",),
@@ -22,7 +21,7 @@ FOLDERS = {  # of a data set, in a folder of several
     "TinyImageNet": ("tiny-imagenet-20",),
 }
 EXAMPLES = {"smoke": 8}  # test images of an evaluation, from the first, by scale; all at others
-AUDITED = {"smoke": 8, "cpu": 1000}  # likewise of an audit
+AUDITED = {"smoke": 4, "cpu": 1000}  # likewise of an audit
 BUDGET = {"smoke": 20}  # of an audit; its own at other scales
 
 
@@ -161,9 +160,21 @@ class Plan:
             done = bool(trained and audit and audit.training)
             yield Step(run, "audit", self._audit(run, wanted), done)
 
-    def ready(self) -> dict[str, Commands]:
-        """The commands that are left and can begin now, each by its step's name: all that they need is trained."""
-        return {step.name(self.scale): [step.command] for step in self.steps() if not step.done and self._trained(*self._needs(step))}
+    def ready(self, begun: Container[str] = ()) -> dict[str, list[Step]]:
+        """What is left and can begin now, but no step of those ``begun``, by the name of each process that does it.
+
+        A training's process goes on with what of its run needs no other training; all else has a process of its own.
+        """
+        found: list[list[Step]] = []
+        for run, steps in itertools.groupby(self.steps(), key=lambda step: step.run):
+            left = [step for step in steps if not step.done and step.name(self.scale) not in begun]
+            waiting = {step.kind: {need for need in self._needs(step) if not self._trained(need)} for step in left}
+            first = [step for step in left if not waiting[step.kind]]
+            if first and first[0].kind == "train":
+                found.append([*first, *(step for step in left if waiting[step.kind] == {run})])
+            else:
+                found += [[step] for step in first]
+        return {f"{steps[0].run.path(self.scale)}: {', '.join(step.kind for step in steps)}": steps for steps in found}
 
     def _needs(self, step: Step) -> list[Run]:
         """The runs that have to be trained before the step."""
@@ -172,8 +183,8 @@ class Plan:
         sources = self.measurements[step.run].sources if step.kind == "evaluate" else ()
         return [step.run, *(source_of(step.run, recipe) for recipe in sources)]
 
-    def _trained(self, *runs: Run) -> bool:
-        return all(finished(self.folder(run), Training) for run in runs)
+    def _trained(self, run: Run) -> bool:
+        return finished(self.folder(run), Training) is not None
 
     def _is_complete(self, run: Run, wanted: Measurement, evaluation: EvaluationResults) -> bool:
         """Whether an evaluation is of the finished training and has all attacks and sources that are wanted."""

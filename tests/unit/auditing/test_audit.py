@@ -110,6 +110,16 @@ def test_an_audit_in_l2(trained: nn.Module, sample: Pair) -> None:
     assert ledger["surface/margin"].shape[1:] == (5, 5)
 
 
+def test_a_landscapes_columns_go_along_the_sign_of_the_gradient(model: nn.Module, audited: lp.Audit, sample: Pair) -> None:
+    surface, position = (torch.from_numpy(audited.ledger[f"surface/{name}"]) for name in ("margin", "position"))
+    x, y = sample[0][position].requires_grad_(), sample[1][position]
+    (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(model(x), y), x)
+    for column, step in enumerate(torch.linspace(-0.05, 0.05, 5)):
+        expected = lp.losses.margin(model((x + step * gradient.sign()).clamp(0, 1)), y)
+        torch.testing.assert_close(surface[:, 2, column], expected.detach())
+    assert (surface[:, 0] != surface[:, 4]).any(), "rows go along random signs"
+
+
 def test_every_break_is_one_on_a_fresh_forward(model: nn.Module, audited: lp.Audit) -> None:
     x, x_adv = (torch.from_numpy(audited.ledger[f"gallery/{name}"]) for name in ("x", "x_adv"))
     assert lp.Linf(0.05).contains(x_adv, x).all()

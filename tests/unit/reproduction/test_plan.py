@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 
 from logitpair.errors import InputError
 from logitpair.reproduction.paper import ALP, ENSEMBLE, MPGD, PLAIN, SMOOTHING
-from logitpair.reproduction.plan import Plan, source_of
+from logitpair.reproduction.plan import AUDITED, EXAMPLES, Plan, source_of
 from logitpair.reproduction.records import FILES, RECORDED, Run, keep, keep_sweep
 from logitpair.storage.result_files import read_record, write_record
 from logitpair.storage.results import AuditResults, EvaluationResults, Training
@@ -52,25 +53,42 @@ def test_black_box_images_of_imagenet_come_from_three_networks_of_another_seed(t
 
 def test_ensemble_training_waits_for_its_static_sources(tmp_path: Path) -> None:
     of = plan(tmp_path, "transfer")
-    ensemble = f"{ENSEMBLE.recipe}/smoke/seed-0: train"
-    assert ensemble not in of.ready()
-    assert all(name.endswith(": train") for name in of.ready()), "nothing is trained that could be measured"
+    ensemble = f"{ENSEMBLE.recipe}/smoke/seed-0"
+    assert not ready(of, ensemble)
+    assert {steps[0].kind for steps in of.ready().values()} == {"train"}, "nothing is trained that could be measured"
     for recipe in (PLAIN, SMOOTHING):
         write_record(of.folder(Run(recipe, (), 0)) / FILES[Training], TRAINING)
-    assert ensemble in of.ready()
+    assert ready(of, ensemble) == ["train, audit"]
     (command,) = (step.command for step in of.steps() if step.kind == "train" and step.run.recipe == ENSEMBLE.recipe)
     (sources,) = (word for word in command if word.startswith("--objective.sources="))
     assert [str(tmp_path / "runs" / name / "smoke" / "seed-0") in sources for name in (PLAIN, SMOOTHING)] == [True, True]
+
+
+def test_a_trainings_process_goes_on_with_what_needs_no_other_training(tmp_path: Path) -> None:
+    of = plan(tmp_path, "table1")  # whose source is itself under another seed
+    name, source = "mnist-alp/smoke/seed-0", Run("mnist-alp", (), 1)
+    assert [step.kind for step in of.ready()[f"{name}: train, audit"]] == ["train", "audit"]
+    write_record(of.folder(source) / FILES[Training], TRAINING)
+    assert [step.kind for step in of.ready()[f"{name}: train, evaluate, audit"]] == ["train", "evaluate", "audit"]
+    begun = {f"{name}: train", f"{name}: audit"}
+    assert not ready(of, name, begun), "the training has not ended"
+    write_record(of.folder(Run("mnist-alp", (), 0)) / FILES[Training], TRAINING)
+    assert ready(of, name, begun) == ["evaluate"]
 
 
 def test_an_audit_waits_for_its_run_and_an_evaluation_for_the_sources_too(tmp_path: Path) -> None:
     of = plan(tmp_path, "table1")
     name, source = "mnist-alp/smoke/seed-0", Run("mnist-alp", (), 1)
     write_record(of.folder(Run("mnist-alp", (), 0)) / FILES[Training], TRAINING)
-    assert {f"{name}: {kind}" in of.ready() for kind in ("train", "evaluate")} == {False}
-    assert of.ready()[f"{name}: audit"][0][0] == "audit"
+    assert ready(of, name) == ["audit"]
+    assert of.ready()[f"{name}: audit"][0].command[0] == "audit"
     write_record(of.folder(source) / FILES[Training], TRAINING)
-    assert f"{name}: evaluate" in of.ready()
+    assert ready(of, name) == ["evaluate", "audit"]
+
+
+def ready(plan: Plan, run: str, begun: Container[str] = ()) -> list[str]:
+    """What each process of the run that can begin now would do."""
+    return [name.removeprefix(f"{run}: ") for name in plan.ready(begun) if name.startswith(f"{run}: ")]
 
 
 def finish(plan: Plan, run: Run, results: EvaluationResults = EVALUATION) -> None:
@@ -147,15 +165,16 @@ def test_without_a_folder_of_records_nothing_counts_as_recorded(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", [EvaluationResults, AuditResults])
-@pytest.mark.parametrize("changes", [{"training": None}, {"recipe": "mnist-mpgd"}, {"scale": "cpu"}, {"examples": 7}])
+@pytest.mark.parametrize("changes", [{"training": None}, {"recipe": "mnist-mpgd"}, {"scale": "cpu"}, {"examples": -1}])
 def test_what_is_recorded_of_something_else_counts_as_nothing(
     tmp_path: Path, changes: dict[str, Any], kind: type[EvaluationResults | AuditResults]
 ) -> None:
     run = Run("mnist-alp", (), 0)
-    path = record(tmp_path, run) / RECORDED[kind]
+    path, enough = record(tmp_path, run) / RECORDED[kind], {EvaluationResults: EXAMPLES, AuditResults: AUDITED}[kind]["smoke"]
+    changes = {**changes, "examples": enough + changes.get("examples", 0)}
     write_record(path, replace(read_record(path, kind, "test"), **changes))
     assert recording(tmp_path, "table1").recorded == []
-    write_record(path, replace(read_record(path, kind, "test"), recipe=run.recipe, scale="smoke", examples=8, training=TRAINING))
+    write_record(path, replace(read_record(path, kind, "test"), recipe=run.recipe, scale="smoke", examples=enough, training=TRAINING))
     assert recording(tmp_path, "table1").recorded == [run]
 
 

@@ -75,8 +75,9 @@ def run(arguments: Namespace) -> None:
         for path in write_target(name, plan, records):
             console.print(f"Wrote {path}")
     if failed:
+        done = [step.done for step in plan.steps()]
         why = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise ArithmeticError(f"{len(failed)} of {len(plan.steps())} steps failed: {why}")
+        raise ArithmeticError(f"{done.count(False)} of {len(done)} steps are not done; {why}")
 
 
 def _targets(given: Sequence[str], scale: str) -> list[str]:
