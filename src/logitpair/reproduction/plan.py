@@ -112,15 +112,15 @@ class Plan:
             return False
         folder = self.records_folder / run.path(self.scale)
         evaluation, audit = recorded(folder, EvaluationResults), recorded(folder, AuditResults)
-        if not evaluation or not self._is_complete(run, wanted, evaluation) or not self._is_of(run, evaluation, EXAMPLES):
+        if not evaluation or not self._is_complete(run, wanted, evaluation) or not self._is_of(run, evaluation):
             return False
-        if wanted.audited and not (audit and audit.training == evaluation.training and self._is_of(run, audit, AUDITED)):
+        if wanted.audited and not (audit and audit.training == evaluation.training and self._is_whole(audit) and self._is_of(run, audit)):
             return False
         return not wanted.swept or evaluation.created in swept
 
-    def _is_of(self, run: Run, results: Results, least: Mapping[str, int]) -> bool:
-        """Whether a record is of the run's recipe at the scale, and of as many images as are tried at that scale."""
-        return (results.recipe, results.scale) == (run.recipe, self.scale) and results.examples >= least.get(self.scale, 0)
+    def _is_of(self, run: Run, results: Results) -> bool:
+        """Whether a record is of the run's recipe at the scale."""
+        return (results.recipe, results.scale) == (run.recipe, self.scale)
 
     @cached_property
     def to_measure(self) -> dict[Run, Measurement]:
@@ -157,7 +157,7 @@ class Plan:
         done = bool(trained and evaluation and self._is_complete(run, wanted, evaluation))
         yield Step(run, "evaluate", self._evaluate(run, wanted, evaluation), done)
         if wanted.audited:
-            done = bool(trained and audit and audit.training)
+            done = bool(trained and audit and self._is_whole(audit))
             yield Step(run, "audit", self._audit(run, wanted), done)
 
     def ready(self, begun: Container[str] = ()) -> dict[str, list[Step]]:
@@ -187,11 +187,18 @@ class Plan:
         return finished(self.folder(run), Training) is not None
 
     def _is_complete(self, run: Run, wanted: Measurement, evaluation: EvaluationResults) -> bool:
-        """Whether an evaluation is of the finished training and has all attacks and sources that are wanted."""
+        """Whether an evaluation is whole, and has all attacks and sources that are wanted."""
         from logitpair.attacks.shorthand import PAPER  # here, so that pages, which know plans, load no torch
 
         attacks = PAPER if wanted.attacks == SUITE else recipe_of(run.recipe).at_scale(self.scale)["evaluation"]["attacks"]
-        return bool(evaluation.training) and attacks.keys() <= evaluation.attacks.keys() and wanted.sources <= evaluation.black_box.keys()
+        has = attacks.keys() <= evaluation.attacks.keys() and wanted.sources <= evaluation.black_box.keys()
+        return self._is_whole(evaluation) and has
+
+    def _is_whole(self, results: EvaluationResults | AuditResults) -> bool:
+        """Whether results are of a finished training, and of as many images as are tried at the scale, or as there are."""
+        least = {EvaluationResults: EXAMPLES, AuditResults: AUDITED}[type(results)].get(self.scale)
+        there = results.data.images if results.data else None  # unknown in older records
+        return results.training is not None and results.examples >= min(filter(None, (least, there)), default=0)
 
     def _train(self, run: Run) -> list[str]:
         return ["train", run.recipe, "--scale", self.scale, *self._common(run), f"--out={self.folder(run)}", *self.overrides(run)]

@@ -68,7 +68,7 @@ class EvaluationTask:
         """A run on the first ``examples`` of its data set's test images, by its recipe's attacks unless others are named."""
         content, config = run_directory.load_config(run, data_dir=data_dir)
         settings = config.evaluation
-        test = first_examples(config.data.test(), examples, len(config.data.classes))
+        test = config.data.test()
         own = settings.attacks
         chosen = own if attacks is None else read_attacks(attacks, next(iter(own.values())))
         training = run / "training.json"
@@ -76,7 +76,7 @@ class EvaluationTask:
         _warn_if_unfinished(run)
         return cls(
             model=model,
-            test=test,
+            test=first_examples(test, examples, len(config.data.classes)),
             attacks=chosen,
             curve=settings.curve if next(iter(chosen.values())).threat.eps else (),  # eps 0 cannot be scaled
             curve_examples=min(settings.curve_examples, examples or settings.curve_examples),
@@ -87,7 +87,7 @@ class EvaluationTask:
                 scale=content["scale"],
                 checkpoint=which,
                 step=_step_of(run, which),
-                data=DataSet(name=config.data.name, split="test", class_names=tuple(config.data.classes)),
+                data=DataSet(name=config.data.name, split="test", class_names=tuple(config.data.classes), images=count(test)),
                 published=published(content, chosen),
                 training=read_record(training, Training, "logitpair train") if training.exists() else None,
             ),
@@ -120,6 +120,7 @@ class EvaluationTask:
             name=images.name,
             split="test",
             class_names=tuple(test.classes),
+            images=count(test),
             size=images.size,
             resize=images.resize,
             interpolation=images.interpolation,

@@ -155,6 +155,7 @@ class DataSet(Record, frozen=True, kw_only=True):
     name: str  #: of the data set
     split: str  #: `test`
     class_names: tuple[str, ...]  #: in the order of the labels
+    images: Count | None = None  #: that the split has, of which the first `examples` were taken; absent where nothing tells their number
     size: int | None = None  #: of photos: height and width after the crop
     resize: int | None = None  #: of photos: the shorter side before the crop
     interpolation: str = "bilinear"  #: of photos: by which they are resized

@@ -15,7 +15,7 @@ from logitpair.reproduction.paper import ALP, ENSEMBLE, MPGD, PLAIN, SMOOTHING
 from logitpair.reproduction.plan import AUDITED, EXAMPLES, Plan, source_of
 from logitpair.reproduction.records import FILES, RECORDED, Run, keep, keep_sweep
 from logitpair.storage.result_files import read_record, write_record
-from logitpair.storage.results import AuditResults, EvaluationResults, Training
+from logitpair.storage.results import AuditResults, DataSet, EvaluationResults, Training
 
 
 def plan(out: Path, *targets: str, seeds: int = 1, scale: str = "smoke", data_dir: Path | None = None, records: Path | None = None) -> Plan:
@@ -114,6 +114,18 @@ def test_an_evaluation_without_a_source_is_done_again_with_those_that_it_had(tmp
     assert [step.done for step in of.steps() if step.run == run] == [True, False, False], "an attack is missing"
     finish(of, run, replace(EVALUATION, black_box={"mnist-alp": EVALUATION.black_box[source]}, training=None))
     assert [step.done for step in of.steps() if step.run == run] == [True, False, False], "it was of a training on its way"
+
+
+@pytest.mark.parametrize(("there", "evaluated", "audited"), [(10_000, 10_000, 1_000), (200, 200, 200)])
+def test_results_of_too_few_images_count_as_none(tmp_path: Path, there: int, evaluated: int, audited: int) -> None:
+    of = plan(tmp_path, "table1", scale="cpu")
+    run = Run("mnist-alp", (), 0)
+    data = DataSet(name="mnist", split="test", class_names=("no", "yes"), images=there)
+    evaluation = replace(EVALUATION, data=data, black_box={"mnist-alp": EVALUATION.black_box["plain"]})
+    for fewer, done in ((1, False), (0, True)):
+        finish(of, run, replace(evaluation, examples=evaluated - fewer))
+        write_record(of.folder(run) / FILES[AuditResults], replace(AUDIT, data=data, examples=audited - fewer))
+        assert [step.done for step in of.steps() if step.run == run] == [True, done, done]
 
 
 def test_times_are_those_of_like_runs(tmp_path: Path) -> None:
