@@ -110,6 +110,8 @@ class OnnxFile(nn.Module):
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Any:
         if self._images_at_once is None:
             return self._logits(x)
+        if not isinstance(x, Tensor):  # as whoever reads the operations gives in its place
+            raise InputError(f"model: written for {self._images_at_once} images at a time; accepted for bounds: a dynamic batch")
         missing = -len(x) % self._images_at_once
         whole = torch.cat([x, x[-1:].expand(missing, -1, -1, -1)])
         return torch.cat([self._logits(images) for images in whole.split(self._images_at_once)])[: len(x)]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import logitpair as lp
 from logitpair import InputError
 from logitpair.auditing.checks.strength import features, last_layer
+from logitpair.bounds.read_graph import read_graph
 from logitpair.models import count_logits, preprocessing, read_model
 from logitpair.storage.model_fingerprint import fingerprint, weights_of
 
@@ -139,6 +140,15 @@ def test_a_file_for_a_fixed_number_of_images_takes_any(batch: int, rows: int, tm
     weight = torch.from_numpy(values["weight"])
     torch.testing.assert_close(logits, x.flatten(1) @ weight.T)
     torch.testing.assert_close(torch.autograd.grad(logits.sum(), x)[0].flatten(1), weight.sum(0).expand(5, -1))
+
+
+def test_bounds_need_a_file_for_any_number_of_images(tmp_path: Path, x: Tensor) -> None:
+    flat, weight = (("Reshape", "x rows", "a", {}), ("Gemm", "a weight", "y", {"transB": 1})), np.ones((5, 3 * 8 * 8), dtype=np.float32)
+    for rows in (-1, 1):
+        onnx_graphs.write(tmp_path / f"{rows}.onnx", flat, {"rows": np.array([rows, 3 * 8 * 8]), "weight": weight}, shape=(1, 3, 8, 8))
+    read_graph(read_model(str(tmp_path / "-1.onnx")), x)
+    with pytest.raises(InputError, match=r"^model: written for 1 images at a time; accepted for bounds: a dynamic batch"):
+        read_graph(read_model(str(tmp_path / "1.onnx")), x)
 
 
 def test_a_file_that_mixes_the_images_of_its_batch_sees_as_many_as_it_is_for(tmp_path: Path, x: Tensor) -> None:
