@@ -71,6 +71,7 @@ def test_what_is_recorded_has_one_shape_and_no_paths_of_this_machine(reproduced:
         evaluation = read_record(folder / "results.json", EvaluationResults, "test")
         audit = read_record(folder / "audit.json", AuditResults, "test")
         assert (evaluation.examples, audit.examples) == (8, 4)
+        assert evaluation.test_images == audit.test_images == 447
         assert list(evaluation.black_box) == [f"digits-{name}"]
         assert evaluation.training is not None
         assert str(reproduced) not in (folder / "results.json").read_text() + (folder / "audit.json").read_text()
@@ -140,9 +141,7 @@ def test_a_run_that_diverges_leaves_the_others(reproduced: Path, tmp_path: Path)
     done = forked_sweeps.start_reproduction(tmp_path, {"figure": target}, "figure", *OPTIONS, str(reproduced)).wait()
     assert done.code == 3, done.stderr
     (line,) = done.stderr.splitlines()
-    assert line.startswith(
-        "logitpair: error: 2 of 4 steps are not done; digits-plain/smoke/optimizer.lr=1e+30/seed-0: train, evaluate: step"
-    )
+    assert line.startswith("logitpair: error: 1 of 4 steps failed: digits-plain/smoke/optimizer.lr=1e+30/seed-0: train: step")
     assert "not finite" not in done.stdout, "why is said once"
     assert "optimizer.lr=0.002/seed-0: train, evaluate begins" in done.stdout
     text = (reproduced / "smoke" / "figure.md").read_text()

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from logitpair.errors import InputError, first_line
 from logitpair.models.model_file import MADE_BY
@@ -110,7 +110,7 @@ class OnnxFile(nn.Module):
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Any:
         if self._images_at_once is None:
             return self._logits(x)
-        if not isinstance(x, Tensor):  # as whoever reads the operations gives in its place
+        if isinstance(x, fx.Proxy):  # as whoever reads the operations gives in its place
             raise InputError(f"model: written for {self._images_at_once} images at a time; accepted for bounds: a dynamic batch")
         missing = -len(x) % self._images_at_once
         whole = torch.cat([x, x[-1:].expand(missing, -1, -1, -1)])

@@ -30,7 +30,7 @@ def prepare(plan: Plan, device: torch.device) -> None:
 
 
 def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str, str]:
-    """Do what is left, ``jobs`` steps side by side; returns why steps failed, by their name. What needs a failed one is left out.
+    """Do what is left, in ``jobs`` processes side by side; returns why steps failed, by their names. What needs a failed one is left out.
 
     Raises:
         InputError: for what a command refuses when it sees its data and its network.
@@ -38,30 +38,34 @@ def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str
     """
     refuse_torchrun("reproduce")
     prepare(plan, device)
-    steps = plan.steps()
-    done = sum(step.done for step in steps)
-    logger.info(f"{len(steps)} steps, {done} of them finished before -> {plan.out}")
+    total, left = len(plan.steps()), plan.left()
+    logger.info(f"{total} steps, {total - len(left)} of them finished before -> {plan.out}")
     failed: dict[str, str] = {}
-    begun: dict[str, str] = {}  # a step's name to its process's
+    processes: dict[str, list[str]] = {}  # the steps of each
+    begun: set[str] = set()
 
     def ready() -> dict[str, Commands]:
-        processes = plan.ready(begun)
-        begun.update({step.name(plan.scale): name for name, steps in processes.items() for step in steps})
-        return {name: [step.command for step in steps] for name, steps in processes.items()}
+        new = plan.ready(begun)
+        processes.update({name: [step.name(plan.scale) for step in steps] for name, steps in new.items()})
+        begun.update(*(processes[name] for name in new))
+        return {name: [step.command for step in steps] for name, steps in new.items()}
 
     def begin(name: str) -> None:
         logger.info(f"{name} begins")
         bar.describe(name)
 
-    with GracefulStop() as stop, Progress("steps", len(steps), done, unit=None) as bar:
+    with GracefulStop() as stop, Progress("steps", total, total - len(left), unit=None) as bar:
         try:
             running = run_all(ready(), slots(jobs, device), lambda: stop.requested, then=ready, begin=begin)
             with contextlib.closing(running) as outcomes:
                 for name, outcome in outcomes:
-                    logger.info(f"{name} {'failed' if outcome.code else 'done'}")  # why is said at the end
+                    left = plan.left()
                     if outcome.code:
-                        failed[name] = outcome.message
-                    bar.advance(list(begun.values()).count(name))
+                        name, *after = [step for step in processes[name] if step in left] or [name]
+                        failed[name] = outcome.message  # which is said at the end
+                        begun.difference_update(after)  # what does not need the failed one begins by itself
+                    logger.info(f"{name} {'failed' if outcome.code else 'done'}")
+                    bar.update(total - len(left))
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt("stopped; the same command again goes on") from error
     return failed

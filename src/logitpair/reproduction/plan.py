@@ -23,7 +23,7 @@ FOLDERS = {  # of a data set, in a folder of several
 EXAMPLES = {"smoke": 8}  # test images of an evaluation, from the first, by scale; all at others
 AUDITED = {"smoke": 4, "cpu": 1000}  # likewise of an audit
 BUDGET = {"smoke": 20}  # of an audit; its own at other scales
-
+LEAST: dict[type[EvaluationResults | AuditResults], dict[str, int]] = {EvaluationResults: EXAMPLES, AuditResults: AUDITED}
 
 RECORD_OF: dict[str, type[Training | EvaluationResults | AuditResults]] = {  # what each kind of step leaves
     "train": Training,
@@ -108,7 +108,8 @@ class Plan:
         return [run for run, wanted in self.measurements.items() if self.records and self._is_recorded(run, wanted, swept)]
 
     def _is_recorded(self, run: Run, wanted: Measurement, swept: Container[str]) -> bool:
-        if any(finished(self.folder(run), kind) for kind in (EvaluationResults, AuditResults)):
+        here = [finished(self.folder(run), kind) for kind in LEAST]
+        if any(results and self._is_whole(results) for results in here):
             return False
         folder = self.records_folder / run.path(self.scale)
         evaluation, audit = recorded(folder, EvaluationResults), recorded(folder, AuditResults)
@@ -163,18 +164,21 @@ class Plan:
     def ready(self, begun: Container[str] = ()) -> dict[str, list[Step]]:
         """What is left and can begin now, but no step of those ``begun``, by the name of each process that does it.
 
-        A training's process goes on with what of its run needs no other training; all else has a process of its own.
+        The process of a training that no other run waits for goes on with what needs nothing else; all else has a process of its own.
         """
+        left = self.left()
+        missing = {name: {run for run in self._needs(step) if not self._trained(run)} for name, step in left.items()}
+        awaited = {run for name, step in left.items() for run in missing[name] - {step.run}}
+        new = {name: step for name, step in left.items() if name not in begun}
         found: list[list[Step]] = []
-        for run, steps in itertools.groupby(self.steps(), key=lambda step: step.run):
-            left = [step for step in steps if not step.done and step.name(self.scale) not in begun]
-            waiting = {step.kind: {need for need in self._needs(step) if not self._trained(need)} for step in left}
-            first = [step for step in left if not waiting[step.kind]]
-            if first and first[0].kind == "train":
-                found.append([*first, *(step for step in left if waiting[step.kind] == {run})])
-            else:
-                found += [[step] for step in first]
+        for step in (step for name, step in new.items() if not missing[name]):
+            goes_on = step.kind == "train" and step.run not in awaited
+            found.append([step, *(each for name, each in new.items() if goes_on and missing[name] == {each.run} == {step.run})])
         return {f"{steps[0].run.path(self.scale)}: {', '.join(step.kind for step in steps)}": steps for steps in found}
+
+    def left(self) -> dict[str, Step]:
+        """The steps that are not done, by name."""
+        return {step.name(self.scale): step for step in self.steps() if not step.done}
 
     def _needs(self, step: Step) -> list[Run]:
         """The runs that have to be trained before the step."""
@@ -196,9 +200,8 @@ class Plan:
 
     def _is_whole(self, results: EvaluationResults | AuditResults) -> bool:
         """Whether results are of a finished training, and of as many images as are tried at the scale, or as there are."""
-        least = {EvaluationResults: EXAMPLES, AuditResults: AUDITED}[type(results)].get(self.scale)
-        there = results.data.images if results.data else None  # unknown in older records
-        return results.training is not None and results.examples >= min(filter(None, (least, there)), default=0)
+        limits = LEAST[type(results)].get(self.scale), results.test_images  # which older results do not tell
+        return results.training is not None and results.examples >= min(filter(None, limits), default=0)
 
     def _train(self, run: Run) -> list[str]:
         return ["train", run.recipe, "--scale", self.scale, *self._common(run), f"--out={self.folder(run)}", *self.overrides(run)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -89,10 +89,10 @@ def _read(path: Path, kind: type[Kind]) -> Kind | None:
         return None
 
 
-def keep(run_directory: Path, records: Path) -> None:
-    """Copy what a run directory holds of measurements into a folder of records, without the paths of this machine."""
+def keep(run_directory: Path, records: Path, *, besides: Container[type[Record]] = ()) -> None:
+    """Copy what a run directory holds of measurements ``besides`` those kinds into a folder of records, without this machine's paths."""
     for kind, name in RECORDED.items():
-        if results := finished(run_directory, kind):
+        if kind not in besides and (results := finished(run_directory, kind)):
             sources = {source: replace(known, run=source) for source, known in results.sources.items()}
             write_record(records / name, replace(results, sources=sources))
 

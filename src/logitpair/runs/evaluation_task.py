@@ -87,7 +87,8 @@ class EvaluationTask:
                 scale=content["scale"],
                 checkpoint=which,
                 step=_step_of(run, which),
-                data=DataSet(name=config.data.name, split="test", class_names=tuple(config.data.classes), images=count(test)),
+                data=DataSet(name=config.data.name, split="test", class_names=tuple(config.data.classes)),
+                test_images=count(test),
                 published=published(content, chosen),
                 training=read_record(training, Training, "logitpair train") if training.exists() else None,
             ),
@@ -120,7 +121,6 @@ class EvaluationTask:
             name=images.name,
             split="test",
             class_names=tuple(test.classes),
-            images=count(test),
             size=images.size,
             resize=images.resize,
             interpolation=images.interpolation,
@@ -129,7 +129,9 @@ class EvaluationTask:
         named = {} if attacks is None else read_attacks(attacks)
         chosen = first_examples(test, examples, len(set(known_labels(test))))
         together = images_together(batch_size, 256, device)
-        return cls(model=model, test=chosen, attacks=named, batch_size=together, record=Task(network=network, data=data))
+        return cls(
+            model=model, test=chosen, attacks=named, batch_size=together, record=Task(network=network, data=data, test_images=count(test))
+        )
 
     def evaluate(
         self,

@@ -155,7 +155,6 @@ class DataSet(Record, frozen=True, kw_only=True):
     name: str  #: of the data set
     split: str  #: `test`
     class_names: tuple[str, ...]  #: in the order of the labels
-    images: Count | None = None  #: that the split has, of which the first `examples` were taken; absent where nothing tells their number
     size: int | None = None  #: of photos: height and width after the crop
     resize: int | None = None  #: of photos: the shorter side before the crop
     interpolation: str = "bilinear"  #: of photos: by which they are resized
@@ -190,6 +189,7 @@ class Task(Record, frozen=True, kw_only=True):
     step: Count | None = None  #: optimizer steps behind it
     network: Network | None = None  #: instead of a run
     data: DataSet | None = None  #: what was evaluated on
+    test_images: Count | None = None  #: how many there are, of which the first `examples` were taken; absent where nothing tells
     sources: dict[str, SourceRun] = {}  #: of the black box
     published: tuple[Published, ...] = ()  #: what papers report for the recipe at its own scale; none under other attacks than the recipe's
     training: Training | None = None  #: absent while the training is not finished

@@ -128,14 +128,12 @@ def run_commands(shown: str | None, commands: Commands, environment: Mapping[str
             stdin=subprocess.PIPE,  # open as long as this process lives
             stdout=None if shown else subprocess.DEVNULL,
             stderr=errors,
-            process_group=0,  # Ctrl-C reaches the sweep alone, which then asks each process once
+            process_group=0,  # Ctrl-C reaches the sweep alone, which then asks each process
         ) as process,
     ):
-        sent = 0
         while process.poll() is None:
-            for number in signals[sent:]:
+            for number in signals[-1:]:  # again and again, for a command that is about to end heeds it no more, and the next must not run
                 process.send_signal(number)
-                sent += 1
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(POLL)
         errors.seek(0)

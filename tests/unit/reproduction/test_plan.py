@@ -15,7 +15,7 @@ from logitpair.reproduction.paper import ALP, ENSEMBLE, MPGD, PLAIN, SMOOTHING
 from logitpair.reproduction.plan import AUDITED, EXAMPLES, Plan, source_of
 from logitpair.reproduction.records import FILES, RECORDED, Run, keep, keep_sweep
 from logitpair.storage.result_files import read_record, write_record
-from logitpair.storage.results import AuditResults, DataSet, EvaluationResults, Training
+from logitpair.storage.results import AuditResults, EvaluationResults, Training
 
 
 def plan(out: Path, *targets: str, seeds: int = 1, scale: str = "smoke", data_dir: Path | None = None, records: Path | None = None) -> Plan:
@@ -120,11 +120,10 @@ def test_an_evaluation_without_a_source_is_done_again_with_those_that_it_had(tmp
 def test_results_of_too_few_images_count_as_none(tmp_path: Path, there: int, evaluated: int, audited: int) -> None:
     of = plan(tmp_path, "table1", scale="cpu")
     run = Run("mnist-alp", (), 0)
-    data = DataSet(name="mnist", split="test", class_names=("no", "yes"), images=there)
-    evaluation = replace(EVALUATION, data=data, black_box={"mnist-alp": EVALUATION.black_box["plain"]})
+    evaluation = replace(EVALUATION, test_images=there, black_box={"mnist-alp": EVALUATION.black_box["plain"]})
     for fewer, done in ((1, False), (0, True)):
         finish(of, run, replace(evaluation, examples=evaluated - fewer))
-        write_record(of.folder(run) / FILES[AuditResults], replace(AUDIT, data=data, examples=audited - fewer))
+        write_record(of.folder(run) / FILES[AuditResults], replace(AUDIT, test_images=there, examples=audited - fewer))
         assert [step.done for step in of.steps() if step.run == run] == [True, done, done]
 
 
@@ -188,6 +187,15 @@ def test_what_is_recorded_of_something_else_counts_as_nothing(
     assert recording(tmp_path, "table1").recorded == []
     write_record(path, replace(read_record(path, kind, "test"), recipe=run.recipe, scale="smoke", examples=enough, training=TRAINING))
     assert recording(tmp_path, "table1").recorded == [run]
+
+
+def test_a_part_in_a_run_directory_takes_no_place_of_a_record(tmp_path: Path) -> None:
+    run, here = Run("mnist-alp", (), 0), plan(tmp_path / "out", "table1")
+    record(tmp_path, run)
+    finish(here, run, replace(EVALUATION, examples=EXAMPLES["smoke"] - 1))
+    assert recording(tmp_path, "table1").recorded == [run]
+    finish(here, run)
+    assert recording(tmp_path, "table1").recorded == []
 
 
 def test_an_audit_of_another_training_counts_as_none(tmp_path: Path) -> None:

@@ -70,6 +70,9 @@ def test_what_is_kept_is_read_back_by_row_without_paths_of_this_machine(tmp_path
     measured = Measured.read(row, "cpu", records)
     assert [results.step for results in measured.evaluations] == [0, 2]
     assert len(measured.audits) == 1
+    write_record(folder / FILES[EvaluationResults], replace(EVALUATION, step=7))
+    keep(folder, records / run.path("cpu"), besides=[EvaluationResults])
+    assert Measured.read(row, "cpu", records) == measured
     assert {source.run for results in measured.evaluations for source in results.sources.values()} == set(EVALUATION.sources)
     target = Target(title="a table", rows=(row,), columns=("white_box",))
     assert measured.accuracies(target, row, "white_box") == [EVALUATION.white_box] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from pathlib import Path
@@ -51,6 +52,22 @@ def test_what_is_waiting_does_not_start_once_the_sweep_stops() -> None:
     with pytest.raises(KeyboardInterrupt):
         next(outcomes)
     assert time.monotonic() - begun < 60
+
+
+def test_a_process_that_missed_the_request_to_end_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, ready = tmp_path / "child.py", tmp_path / "ready"
+    script.write_text(
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))  # as one that comes too late\n"
+        f"pathlib.Path({str(ready)!r}).touch()\n"
+        "time.sleep(60)\n"
+    )
+    monkeypatch.setattr("logitpair.sweeps.runner._python", lambda: [sys.executable, str(script)])
+    outcomes = run_all({"run": [["recipes"]]}, environments(1, threads=1, gpus=[]), ready.exists)
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        next(outcomes)
+    assert time.monotonic() - begun < 45
 
 
 @pytest.mark.parametrize("code", [0, 7])

@@ -50,7 +50,7 @@ def run(arguments: Namespace) -> None:
     from logitpair.cli.terminal import console
     from logitpair.report.pages.reproduction_page import write_target
     from logitpair.reproduction.carry_out import carry_out
-    from logitpair.reproduction.plan import Plan
+    from logitpair.reproduction.plan import RECORD_OF, Plan
     from logitpair.reproduction.records import keep, keep_sweep, sweeps_of
 
     plan = Plan(
@@ -67,17 +67,17 @@ def run(arguments: Namespace) -> None:
         return
     failed = carry_out(plan, jobs=arguments.jobs, device=device)
     records = plan.records_folder
+    partial = [(step.run, RECORD_OF[step.kind]) for step in plan.left().values()]
     for run in plan.to_measure:
-        keep(plan.folder(run), records / run.path(scale))
+        keep(plan.folder(run), records / run.path(scale), besides=[kind for each, kind in partial if each == run])
     for name in names:
         for recipe in sweeps_of(TARGETS[name]):
             keep_sweep([run for run in plan.measurements if run.recipe == recipe], scale, out / "runs", records)
         for path in write_target(name, plan, records):
             console.print(f"Wrote {path}")
     if failed:
-        done = [step.done for step in plan.steps()]
         why = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise ArithmeticError(f"{done.count(False)} of {len(done)} steps are not done; {why}")
+        raise ArithmeticError(f"{len(failed)} of {len(plan.steps())} steps failed: {why}")
 
 
 def _targets(given: Sequence[str], scale: str) -> list[str]:

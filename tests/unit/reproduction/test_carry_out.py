@@ -1,0 +1,89 @@
+"""Carrying a plan out: every step once, progress by what is done, and what a failure leaves to the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from handmade_results import AUDIT, EVALUATION, TRAINING
+from msgspec.structs import replace
+
+from logitpair.reproduction.carry_out import carry_out
+from logitpair.reproduction.paper import Row, Target
+from logitpair.reproduction.plan import Plan
+from logitpair.reproduction.records import FILES
+from logitpair.storage.result_files import write_record
+from logitpair.storage.results import AuditResults, EvaluationResults, Training
+from logitpair.sweeps.runner import Commands, Outcome
+
+PLAIN, ENSEMBLE = "digits-plain/smoke/seed-0", "digits-ensemble/smoke/seed-0"  # of which the first is a static source of the second
+TABLE = Target(title="A table", columns=("white_box",), rows=(Row("plain", "digits-plain"), Row("ensemble", "digits-ensemble")))
+
+
+@pytest.fixture
+def of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    monkeypatch.setattr("logitpair.reproduction.carry_out.prepare", lambda plan, device: None)
+    return Plan(targets=["table"], scale="smoke", seeds=1, out=tmp_path, known={"table": TABLE})
+
+
+def carried_out(of: Plan, monkeypatch: pytest.MonkeyPatch, failing: str = "") -> tuple[list[str], dict[str, str]]:
+    """The commands in the order in which one process after another gives them, each as ``kind run``, and what failed."""
+    order: list[str] = []
+
+    def carried(command: Sequence[str]) -> bool:
+        kind, run = command[0], Path(command[-1] if command[0] != "train" else next(w for w in command if w.startswith("--out="))[6:])
+        order.append(f"{kind} {run.relative_to(of.out / 'runs')}")
+        if order[-1] == failing:
+            return False
+        suites = dict.fromkeys(word.partition("=")[0] for word in command if word.startswith("digits-"))
+        (suite,) = EVALUATION.black_box.values()
+        record = {
+            "train": (Training, TRAINING),
+            "evaluate": (EvaluationResults, replace(EVALUATION, black_box=dict.fromkeys(suites, suite))),
+            "audit": (AuditResults, AUDIT),
+        }[kind]
+        write_record(run / FILES[record[0]], record[1])
+        return True
+
+    def run_all(
+        runs: Mapping[str, Commands], *_: object, then: Callable[[], Mapping[str, Commands]], begin: Callable[[str], None]
+    ) -> Generator[tuple[str, Outcome]]:
+        waiting = dict(runs)
+        while waiting:
+            name = next(iter(waiting))
+            begin(name)
+            yield name, Outcome(0 if all(carried(command) for command in waiting.pop(name)) else 3, "why")
+            waiting |= then()
+
+    monkeypatch.setattr("logitpair.reproduction.carry_out.run_all", run_all)
+    return order, carry_out(of, jobs=1, device=torch.device("cpu"))
+
+
+def test_every_step_is_done_once_and_a_source_is_trained_alone(of: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [name for name in of.ready() if name.startswith(PLAIN)] == [f"{PLAIN}: train"], "what waits for it waits for nothing else"
+    order, failed = carried_out(of, monkeypatch)
+    assert failed == of.left() == {}
+    assert len(order) == len(set(order)) == len(of.steps())
+
+
+def test_an_audit_is_done_though_the_evaluation_before_it_failed(of: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    order, failed = carried_out(of, monkeypatch, failing=f"evaluate {ENSEMBLE}")
+    assert failed == {f"{ENSEMBLE}: evaluate": "why"}
+    assert list(of.left()) == [f"{ENSEMBLE}: evaluate"]
+    assert len(order) == len(set(order)) == len(of.steps()), "what failed is not tried twice"
+
+
+def test_what_needs_a_training_that_failed_is_left_out(of: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    order, failed = carried_out(of, monkeypatch, failing=f"train {PLAIN}")
+    assert failed == {f"{PLAIN}: train": "why"}
+    assert not [step for step in order if ENSEMBLE in step or step in (f"evaluate {PLAIN}", f"audit {PLAIN}")]
+
+
+def test_progress_is_what_is_done(of: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[int] = []
+    monkeypatch.setattr("logitpair.runtime.progress.Progress.update", lambda bar, done, note=None: shown.append(done))
+    carried_out(of, monkeypatch, failing=f"evaluate {ENSEMBLE}")
+    assert shown == sorted(shown)
+    assert shown[-1] == len(of.steps()) - 1
