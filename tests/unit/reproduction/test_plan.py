@@ -11,9 +11,9 @@ from handmade_results import AUDIT, EVALUATION, TRAINING
 from msgspec.structs import replace
 
 from logitpair.errors import InputError
-from logitpair.reproduction.paper import ALP, ENSEMBLE, MPGD, PLAIN, SMOOTHING
+from logitpair.reproduction.paper import ALP, ENSEMBLE, MPGD, PLAIN, SMOOTHING, TARGETS
 from logitpair.reproduction.plan import AUDITED, EXAMPLES, Plan, source_of
-from logitpair.reproduction.records import FILES, RECORDED, Run, keep, keep_sweep
+from logitpair.reproduction.records import FILES, RECORDED, Run, keep, keep_sweep, recipe_of
 from logitpair.storage.result_files import read_record, write_record
 from logitpair.storage.results import AuditResults, EvaluationResults, Training
 
@@ -49,6 +49,17 @@ def test_black_box_images_of_imagenet_come_from_three_networks_of_another_seed(t
     for run, wanted in of.measurements.items():
         assert {source_of(run, recipe) for recipe in wanted.sources} == {Run(recipe, (), 1) for recipe in (PLAIN, MPGD, ALP)}
     assert paths(of)[:2] == [f"{PLAIN}/smoke/seed-0", f"{SMOOTHING}/smoke/seed-0"], "static sources of ensemble training come first"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_images_are_large_enough_for_the_sources_at_scale_smoke(tmp_path: Path, target: str) -> None:
+    def size(recipe: str, part: str) -> int:
+        return recipe_of(recipe).at_scale("smoke")[part].get("init_args", {}).get("size", 0)
+
+    of = plan(tmp_path, target)
+    needed = [(run.recipe, source) for run, wanted in of.measurements.items() for source in wanted.sources]
+    needed += [(run.recipe, source.recipe) for run in of.runs for source in run.static_sources]
+    assert all(size(recipe, "data") >= size(source, "model") for recipe, source in needed), "Inception v3 is made for one size"
 
 
 def test_ensemble_training_waits_for_its_static_sources(tmp_path: Path) -> None:
