@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from matplotlib.figure import Figure
 from memory import MEBIBYTE, resident
 from rich.progress import track
@@ -106,11 +107,14 @@ def attack(steps: int) -> PGD:
 
 
 def command(arguments: argparse.Namespace, processes: int, examples: int) -> float:
-    """Seconds of an evaluation of a copy of the run."""
+    """Seconds of an evaluation of a copy of the run, without the curve, whose images are as many for any ``examples``."""
     options = [f"--processes={processes}", f"--examples={examples}", "--attacks=bim_76.5_2.55_20", "--batch-size=128"]
     where = [f"--data-dir={arguments.data_dir}"] if arguments.data_dir else []
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copytree(arguments.run, Path(folder) / "run", ignore=shutil.ignore_patterns("evaluation", "audit", "tensorboard"))
+        settings = yaml.safe_load((copy / "config.yaml").read_text())
+        settings["run"]["evaluation"]["curve"] = []
+        (copy / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
         began = time.perf_counter()
         run([sys.executable, "-m", "logitpair", "evaluate", str(copy), *where, *options])
         return time.perf_counter() - began
