@@ -141,6 +141,13 @@ def test_torchrun_restarts_after_a_kill_and_the_run_ends_as_an_unbroken_one(tmp_
     assert all(torch.equal(found["model"][name], value) for name, value in expected["model"].items())
 
 
+def test_nothing_is_said_of_the_layout_of_gradients(tmp_path: Path) -> None:
+    options = ["--epochs", "0.05", "--validation.examples", "10", "--validation.attack.steps", "1"]
+    done = commands.run(tmp_path, "train", "digits-plain", *options, "--out", str(tmp_path / "run"), processes=2)
+    assert done.code == 0, done.stderr
+    assert "strides" not in done.stderr
+
+
 def test_a_compiled_network_is_trained_and_saved_as_itself(alone: Path, tmp_path: Path) -> None:
     with torch.compiler.set_stance("force_eager"):  # what the compiler makes of it is not the question here
         learn(tmp_path, None, {"compile": True})

@@ -13,7 +13,11 @@ from logitpair.errors import InputError, first_line, is_out_of_memory, raised
 def main(argv: list[str] | None = None) -> int:
     """Run one command: 0 only for success, 2 for bad input, 3 for diverged training, 130 when interrupted; 4 to 6 are those of ``Gate``."""
     warnings.showwarning = _warn
-    for message in ("Image size .* exceeds limit", "Corrupt EXIF data"):  # Pillow's, which do not name the file
+    for message in (
+        "Image size .* exceeds limit",  # Pillow's, which do not name the file
+        "Corrupt EXIF data",
+        "Grad strides do not match bucket view",  # PyTorch's, under torchrun: both layouts of a filter of one channel are the same numbers
+    ):
         warnings.filterwarnings("ignore", message)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # redirected, its encoding may lack a character; that of standard error never fails
