@@ -143,7 +143,7 @@ def test_torchrun_restarts_after_a_kill_and_the_run_ends_as_an_unbroken_one(tmp_
 
 def test_nothing_is_said_of_the_layout_of_gradients(tmp_path: Path) -> None:
     options = ["--epochs", "0.05", "--validation.examples", "10", "--validation.attack.steps", "1"]
-    done = commands.run(tmp_path, "train", "digits-plain", *options, "--out", str(tmp_path / "run"), processes=2)
+    done = commands.run(tmp_path, "train", "digits-certified-alp", *options, "--out", str(tmp_path / "run"), processes=2)
     assert done.code == 0, done.stderr
     assert "strides" not in done.stderr
 
