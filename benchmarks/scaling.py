@@ -4,7 +4,8 @@
 
 Seconds are of one call on the run's network, in which every image takes every step, on one thread; each round takes each point once, and
 medians count. Seconds of processes are of ``logitpair evaluate --processes N``, one thread each, less those of the same command for a
-batch a process, which take in its start. Memory is the peak that a call adds to what is resident, each in a process of its own (Linux tells
+batch a process, which take in its start, and as many more as those images would have taken. Memory is the peak that a call adds to what is
+resident, each in a process of its own (Linux tells
 it in /proc). The numbers go to ``--out``, from which ``--draw`` alone draws again.
 """
 
@@ -83,7 +84,8 @@ def measured(arguments: argparse.Namespace) -> dict[str, dict[int, dict[str, flo
     shared: dict[tuple[str, int], list[float]] = {("processes", number): [] for number in PROCESSES}
     for _round in track(range(arguments.repeats), "processes", transient=True):
         for (_, number), seconds in shared.items():
-            seconds.append(command(arguments, number, arguments.examples) - command(arguments, number, 128 * number))
+            without_start = command(arguments, number, arguments.examples) - command(arguments, number, 128 * number)
+            seconds.append(without_start * arguments.examples / (arguments.examples - 128 * number))
     needed = {("memory", steps): [float(in_a_process(arguments, steps)) / MEBIBYTE] for steps in STEPS}
     curves: dict[str, dict[int, dict[str, float]]] = {}
     for (name, point), values in (found | shared | needed).items():
