@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from logitpair.attacks.cpu_kernels import CPUKernels
+from logitpair.attacks.cuda_graphs import CUDAGraphs
 from logitpair.errors import InputError
 from logitpair.losses import Labels as Labels, Logits
 from logitpair.models.inference import Images as Images, frozen_eval
@@ -119,12 +120,15 @@ class QueryCounter(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model, self.gradients, self.forwards = model, 0, 0
+        self.graphs = CUDAGraphs(model)
 
     def forward(self, x: Tensor) -> Tensor:
         if not x.requires_grad:
             self.forwards += len(x)
             return self.model(x)
         self.gradients += len(x)
+        if x.is_cuda:
+            return self.graphs(x)
         with CPUKernels():  # here and not around the search, whose every operation would pass through it
             return self.model(x)
 

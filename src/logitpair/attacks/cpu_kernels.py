@@ -35,12 +35,16 @@ class CPUKernels(TorchFunctionMode):
 def _searched(x: Any) -> bool:
     """Whether these are a batch's float32 activations on a CPU, through which a gradient is asked for."""
     batch = _plain(x) and x.ndim == 4 and len(x) and x.device.type == "cpu" and x.dtype == torch.float32 and x.requires_grad
+    return bool(batch) and plain_backward() and not torch.is_autocast_enabled("cpu")
+
+
+def plain_backward() -> bool:
+    """Whether what is asked of an operation's gradient is a backward pass and nothing else."""
     # what is left of gradients by torch.func and forward-mode AD asks more of a Function than a backward
     transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage]
     # what torch.utils.checkpoint recomputes has to be what was computed, and torch.autograd.grad(loss, x) recomputes without this mode
     hooks: Any = torch._C._autograd  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-    recomputed = hooks._top_saved_tensors_default_hooks(False) is not None
-    return bool(batch) and not transformed and not recomputed and not torch.is_autocast_enabled("cpu")
+    return not transformed and hooks._top_saved_tensors_default_hooks(False) is None
 
 
 def _plain(x: Any) -> bool:

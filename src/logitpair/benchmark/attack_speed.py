@@ -29,12 +29,16 @@ class Network:
 
     def build(self, device: torch.device) -> nn.Module:
         """The network on the device, in eval mode."""
-        model = LeNet(CLASSES) if self.name == "LeNet" else Timm("resnet18", CLASSES)
+        model = LeNet(CLASSES) if self.name == "LeNet" else Timm(self.name.lower().replace("-", ""), CLASSES)
         return model.to(device).eval()
 
 
-NETWORKS = {"lenet": Network("LeNet", (1, 28, 28), 256), "resnet18": Network("ResNet-18", (3, 64, 64), 64)}
-"""By what ``--network`` calls them; the second is timm's."""
+NETWORKS = {
+    "lenet": Network("LeNet", (1, 28, 28), 256),
+    "resnet18": Network("ResNet-18", (3, 64, 64), 64),
+    "resnet50": Network("ResNet-50", (3, 224, 224), 64),
+}
+"""By what ``--network`` calls them; ResNets are timm's."""
 
 
 @dataclass

@@ -35,7 +35,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "type": str | None,
         "default": None,
         "metavar": "auto|eager",
-        "help": "eager: an attack's operations are all PyTorch's; auto (default): two by quicker forms on a CPU (equal but for rounding)",
+        "help": "eager: an attack's operations are all PyTorch's; auto (default): by quicker forms where there are, equal but for rounding",
     },
     "eps": {"type": str | None, "default": None, "help": "radius in [0, 1] pixel scale, also 8/255 (default: the recipe's)"},
     "examples": {"type": int | None, "default": None, "help": "the first N test images only"},

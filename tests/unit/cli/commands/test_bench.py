@@ -19,7 +19,7 @@ from logitpair.cli.main import main
     [
         (["--steps", "ten"], "--steps: 'ten' is not accepted; accepted: whole numbers above 0 with commas, such as 10,40"),
         (["--steps", "10,0"], "--steps: '10,0' is not accepted"),
-        (["--network", "vgg"], "--network: 'vgg' is not accepted; accepted: lenet, resnet18, all"),
+        (["--network", "vgg"], "--network: 'vgg' is not accepted; accepted: lenet, resnet18, resnet50, all"),
         (["--repeats", "0"], "--repeats must be at least 1, not 0"),
         (["--batch-size", "0"], "--batch-size must be at least 1, not 0"),
     ],
