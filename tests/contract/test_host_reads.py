@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import logitpair as lp
 from logitpair.attacks import Attack
+from logitpair.attacks.cuda_graphs import ENOUGH
 
 BALL = lp.Linf(0.1)
 READ = {torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.is_nonzero, torch.ops.aten.equal}
@@ -67,8 +68,8 @@ def waits(attack: Attack, device: str) -> int:
     x, y = torch.rand(8, 1, 8, 8, device=device), torch.zeros(8, dtype=torch.int64, device=device)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).to(device)
     model[1].bias.data[0] = 100.0  # pyright: ignore
-    for _ in range(3):
-        attack(model, x, y)  # what is set up at first; after ten passes they are captured
+    for _ in range(ENOUGH + 2):
+        attack(model, x, y)  # what is set up at first, and every shape captured
     with reads(device) as counted:
         attack(model, x, y)
     return counted.number

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from logitpair.benchmark.contenders import ALONE, EPS, PEERS, STEP_SIZE, Batch, Run, contenders, installed
+from logitpair.errors import first_line
 from logitpair.models import LeNet, Timm
 from logitpair.runtime import environment
 from logitpair.runtime.progress import tracked
@@ -70,6 +71,7 @@ class AttackSpeed:
 
     cases: list[Case]
     absent: list[str]  # libraries that cannot be imported
+    failed: dict[str, str]  # libraries that cannot attack here, and why
     record: dict[str, Any]
 
 
@@ -85,7 +87,7 @@ def measure_attacks(
         repeats: rounds, besides one that warms up.
         device: to run on.
     """
-    cases, libraries = list[Case](), installed()
+    cases, libraries, failed = list[Case](), installed(), dict[str, str]()
     for network in networks:
         images, generator = batch_size or network.batch_size, torch.Generator().manual_seed(0)
         model = network.build(device)
@@ -93,6 +95,7 @@ def measure_attacks(
         y = torch.arange(images, device=device) % CLASSES
         for number in steps:
             runs = contenders(Batch(model, x, y, number), libraries)
+            _drop_failing(runs, libraries, failed)
             cases.append(Case(network.name, number, images, _rounds(runs, repeats, device, f"{network.name}, {number} steps")))
     absent = [name for name in PEERS if name not in libraries]
     record = {
@@ -100,10 +103,21 @@ def measure_attacks(
         "settings": {"eps": EPS, "step_size": STEP_SIZE, "repeats": repeats, "precision": "float32"},
         "cases": [vars(case) for case in cases],
         "absent": absent,
+        "failed": failed,
         "versions": environment.versions() | {name: version(name) for name in libraries},
         "hardware": environment.hardware(device),
     }
-    return AttackSpeed(cases, absent, record)
+    return AttackSpeed(cases, absent, failed, record)
+
+
+def _drop_failing(runs: dict[str, Run], libraries: Mapping[str, Any], failed: dict[str, str]) -> None:
+    """Run every library's attack once, and go on without those that raise, as some do on a GPU."""
+    for name in libraries:
+        try:
+            runs[name]()
+        except Exception as error:  # another's, which raises whatever it comes to
+            failed[name] = first_line(error)
+            del runs[name]
 
 
 def _rounds(runs: Mapping[str, Run], repeats: int, device: torch.device, what: str) -> dict[str, list[float]]:

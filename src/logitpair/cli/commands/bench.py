@@ -53,6 +53,8 @@ def run(arguments: Namespace) -> None:
     console.print(f"Seconds of an attack on {hardware['name']} ({hardware['device']}{threads}), in float32, without early stopping")
     if measured.absent:
         console.print(f"Not installed or not to be imported, and left out: {', '.join(measured.absent)}")
+    for name, reason in measured.failed.items():
+        console.print(f"{name} cannot attack here and is left out: {reason}")
     if arguments.out is not None:
         for name, content in (("bench.json", json.dumps(measured.record, indent=2) + "\n"), ("bench.png", speed_figure(measured.record))):
             atomic_write(arguments.out / name, content)

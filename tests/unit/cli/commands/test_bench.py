@@ -29,7 +29,11 @@ def test_bad_options(capsys: pytest.CaptureFixture[str], options: list[str], sai
 
 
 def test_a_table_a_record_and_a_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    peers = {"torchattacks": contenders.PEERS["torchattacks"], "nothing": ("nothing_of_this_name", contenders.PEERS["foolbox"][1])}
+    peers = {
+        "torchattacks": contenders.PEERS["torchattacks"],
+        "nothing": ("nothing_of_this_name", contenders.PEERS["foolbox"][1]),
+        "pytest": ("pytest", lambda _library, _batch: _raise),
+    }
     for module in (contenders, attack_speed):
         monkeypatch.setattr(module, "PEERS", peers)
     options = ["--steps", "1,2", "--repeats", "2", "--batch-size", "4", "--device", "cpu", "--out", str(tmp_path)]
@@ -48,8 +52,14 @@ def test_a_table_a_record_and_a_figure(tmp_path: Path, capsys: pytest.CaptureFix
         assert "torchattacks" in case["seconds"]
         assert all(len(times) == 2 for times in case["seconds"].values())
     assert "left out: nothing" in printed
+    assert "pytest cannot attack here and is left out: two devices" in printed
+    assert record["failed"] == {"pytest": "two devices"}
     assert printed.count("torchattacks") == 4
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def _raise() -> None:
+    raise RuntimeError("two devices\nat least")
 
 
 def test_the_options_name_the_networks_that_there_are() -> None:
