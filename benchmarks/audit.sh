@@ -11,4 +11,4 @@ for method in plain mpgd alp clp squeezing; do
     logitpair train "mnist-$method" --data-dir "$data" --seed 0 --out "$out/mnist-$method/paper/seed-0"
 done
 python "$(dirname "$0")/audit.py" "$out"/mnist-{plain,mpgd,alp,clp,squeezing}/paper/seed-0 --data-dir "$data" --examples 10000 \
-    --out results/benchmarks/audit-gpu.json
+    --out results/benchmarks/audit_paper.json
