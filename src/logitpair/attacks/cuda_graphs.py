@@ -12,12 +12,12 @@ from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules import module as every_module
 
 from logitpair.attacks.cpu_kernels import ENGINE, plain_backward
+from logitpair.runtime.distributed import has_joined
 
 ENOUGH = 10  # passes on one shape before it is captured, which takes about as long as so many
 TF32_EPS = 2.0**-10  # to which products of float32 may be rounded
@@ -238,7 +238,7 @@ def _is_plain(model: nn.Module) -> bool:
     """Whether a pass is what the modules' own ``forward`` does: no hooks, nothing compiled, no other devices or processes."""
     hooks = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
     return not (
-        dist.is_initialized()  # pyright: ignore[reportPrivateImportUsage]
+        has_joined()
         or every_module._has_any_global_hook()  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
         or any(getattr(module, name) for module in model.modules() for name in hooks)
         or any(isinstance(module, nn.DataParallel) or hasattr(module, "_orig_mod") for module in model.modules())

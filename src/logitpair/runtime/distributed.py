@@ -39,6 +39,11 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def has_joined() -> bool:
+    """Whether this process shares its work with others just now."""
+    return dist.is_initialized()
+
+
 @contextmanager
 def join(device: torch.device, timeout: timedelta | None = None) -> Generator[World]:
     """Join the processes that ``torchrun`` started (a world of one without it), and leave when done; each takes a GPU of its own.

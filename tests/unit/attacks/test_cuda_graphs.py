@@ -266,6 +266,12 @@ def test_copies_on_other_devices_and_compiled_networks_are_left_as_they_are(wrap
 
 
 @devices
+def test_so_is_a_network_beside_other_processes_whose_threads_ask_the_gpu_too(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_graphs, "has_joined", lambda: True)
+    assert CUDAGraphs(network(device).eval().requires_grad_(False)).state is None
+
+
+@devices
 def test_a_network_without_a_gradient_or_that_cannot_be_captured_answers_itself(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Steps(Network):
         def forward(self, x: Tensor) -> Tensor:
