@@ -1,16 +1,15 @@
 """Quicker forms of two operations on a CPU, for the passes of an attack: same values, and gradients equal but for rounding."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
-ENGINE = "LOGITPAIR_ENGINE"  # "eager" leaves every operation to PyTorch; processes that are started inherit it
+from logitpair.attacks.engine import is_eager, plain_backward
+
 IMAGE_CHANNELS = 4  # of images; more fill a vector of the processor
 COLUMNS = 4e6  # floats of the columns made at once, so that they stay in the cache
 
@@ -27,7 +26,7 @@ class CPUKernels(TorchFunctionMode):
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         form = _FORMS.get(func)
-        if form and _searched(args[0] if args else kwargs["input"]) and os.environ.get(ENGINE) != "eager":
+        if form and _searched(args[0] if args else kwargs["input"]) and not is_eager():
             return form(*args, **kwargs)
         return func(*args, **kwargs)
 
@@ -36,15 +35,6 @@ def _searched(x: Any) -> bool:
     """Whether these are a batch's float32 activations on a CPU, through which a gradient is asked for."""
     batch = _plain(x) and x.ndim == 4 and len(x) and x.device.type == "cpu" and x.dtype == torch.float32 and x.requires_grad
     return bool(batch) and plain_backward() and not torch.is_autocast_enabled("cpu")
-
-
-def plain_backward() -> bool:
-    """Whether what is asked of an operation's gradient is a backward pass and nothing else."""
-    # what is left of gradients by torch.func and forward-mode AD asks more of a Function than a backward
-    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage]
-    # what torch.utils.checkpoint recomputes has to be what was computed, and torch.autograd.grad(loss, x) recomputes without this mode
-    hooks: Any = torch._C._autograd  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-    return not transformed and hooks._top_saved_tensors_default_hooks(False) is None
 
 
 def _plain(x: Any) -> bool:

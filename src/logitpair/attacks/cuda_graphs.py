@@ -1,6 +1,7 @@
 """An attack's passes on a GPU as CUDA graphs: a small network's operations take the host longer to launch than the GPU to do."""
 
-import os
+import logging
+import random
 import time
 import warnings
 from collections import Counter
@@ -11,16 +12,18 @@ from functools import cached_property
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.modules import module as every_module
 
-from logitpair.attacks.cpu_kernels import ENGINE, plain_backward
+from logitpair.attacks.engine import is_eager, is_transformed, plain_backward
+from logitpair.errors import first_line
 from logitpair.runtime.distributed import has_joined
 
+logger = logging.getLogger("logitpair")
 ENOUGH = 10  # passes on one shape before it is captured, which takes about as long as so many
-TF32_EPS = 2.0**-10  # to which products of float32 may be rounded
+TF32_EPS, FLOAT32_EPS = 2.0**-10, 2.0**-16  # to which sums of products come out alike: each in fewer bits, or in another order
 KEPT = 4  # shapes of a network that are held captured, each with the activations of a pass
 
 
@@ -33,8 +36,8 @@ class CUDAGraphs:
 
     Left to PyTorch are networks whose passes a graph could not repeat: that draw random numbers, wait for the GPU, have hooks, or of whose
     tensors one was replaced; networks that keep the GPU busier than the host; every pass within a ``TorchFunctionMode`` or the like; and
-    all where the environment says ``LOGITPAIR_ENGINE=eager``. A network may also answer by what only Python sees: the first replay of each
-    search is compared with the network itself, and one that is not the same is dropped for good.
+    all where the environment says ``LOGITPAIR_ENGINE=eager``. A network may also answer by what only Python sees: the first pass of each
+    search is compared with the network's own, logits and gradient, and a network that has become another is not replayed again.
 
     Args:
         model: frozen and in eval mode, as long as the search lasts.
@@ -49,14 +52,16 @@ class CUDAGraphs:
         known = networks.setdefault(self.model, _Network())
         if known.refused or not replayable(x) or self.state is None:
             return self.model(x)
-        key = self.state, x.shape, x.stride(), x.dtype
+        known.come_to(self.state)
+        key = x.shape, x.stride(), x.dtype
         if key not in known.passes and not known.captures(key, self.model, x):
             return self.model(x)
-        logits = known.passes[key](x)
         if key not in self.compared:
             self.compared.add(key)
-            logits = known.compared(self.model, x, logits)
-        return logits
+            if not agree(self.model, known.passes[key], x):
+                known.refuse("its passes are no longer those that were captured")
+                return self.model(x)
+        return known.passes[key](self.model, x)
 
     @cached_property
     def state(self) -> tuple[Any, ...] | None:
@@ -69,11 +74,17 @@ class CUDAGraphs:
 
 @dataclass
 class _Network:
-    """What is known of a network: how often it was given a shape, and what is captured of it."""
+    """What is known of a network in one state: how often it was given a shape, and what is captured of it."""
 
     refused: bool = False
+    state: tuple[Any, ...] = ()
     seen: Counter[Any] = field(default_factory=Counter[Any])
     passes: dict[Any, "Passes"] = field(default_factory=dict[Any, "Passes"])
+
+    def come_to(self, state: tuple[Any, ...]) -> None:
+        """Forget another state, whose tensors may be gone."""
+        if state != self.state:
+            self.state, self.seen, self.passes = state, Counter(), {}
 
     def captures(self, key: Any, model: nn.Module, x: Tensor) -> bool:
         """Note that images like these came again; whether the network's passes on them are captured by now."""
@@ -84,26 +95,41 @@ class _Network:
             if not is_worthwhile(model, x):
                 return False
             passes = Passes.of(model, x)
-        except Exception:  # a user's network may do anything; what it raises by itself it will raise again
-            self.refused = True
+        except Exception as error:  # a user's network may do anything; what it raises by itself it will raise again
+            self.refuse(first_line(error))
             return False
-        held = [(other, kept) for other, kept in self.passes.items() if other[0] == key[0]]  # not those whose tensors are gone
-        self.passes = dict([*held[1 - KEPT :], (key, passes)])
+        self.passes = dict([*list(self.passes.items())[1 - KEPT :], (key, passes)])
         self.seen.clear()  # what is dropped may come again
         return True
 
-    def compared(self, model: nn.Module, x: Tensor, logits: Tensor) -> Tensor:
-        """These replayed logits, or where the network's own are others those, and no replay again."""
-        own = model(x)
-        unit = max(torch.finfo(own.dtype).eps, TF32_EPS)
-        if torch.allclose(own, logits, rtol=0, atol=4 * unit * float(own.detach().abs().nan_to_num().max()), equal_nan=True):
-            return logits
+    def refuse(self, reason: str) -> None:
+        """Leave this network to PyTorch for good."""
+        logger.debug(f"attacks run the network without CUDA graphs: {reason}")
         self.refused = True
         self.passes.clear()
-        return own
 
 
 networks: WeakKeyDictionary[nn.Module, _Network] = WeakKeyDictionary()
+"""What is known of each network that an attack has met on a GPU, as long as it lives."""
+
+
+def agree(model: nn.Module, passes: "Passes", x: Tensor) -> bool:
+    """Whether a replay gives the network's own logits and gradient, as far as rounding goes."""
+
+    def asked(function: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        leaf = x.detach().clone().requires_grad_()
+        logits = function(leaf)
+        upstream = torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype, device=x.device).view_as(logits)
+        return logits.detach(), torch.autograd.grad(logits, leaf, upstream)[0]
+
+    (logits, gradient), (own_logits, own_gradient) = asked(lambda leaf: passes(model, leaf)), asked(model)
+    unit = max(torch.finfo(logits.dtype).eps, TF32_EPS if _may_round_products() else FLOAT32_EPS)
+
+    def close(found: Tensor, expected: Tensor, scale: Tensor) -> bool:
+        return torch.allclose(found, expected, rtol=4 * unit, atol=4 * unit * float(scale), equal_nan=True)
+
+    # a class that is masked by a huge number is no scale for the others, and most of a gradient may be zero
+    return close(logits, own_logits, own_logits.abs().nanmedian()) and close(gradient, own_gradient, own_gradient.abs().nanmean())
 
 
 class Passes:
@@ -132,9 +158,9 @@ class Passes:
         gradient, backward = recorder.capture(lambda: torch.autograd.grad(logits, images, upstream, retain_graph=True)[0])
         return cls(images.detach(), logits.detach(), upstream, gradient, forward, backward)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """The logits of ``x``, with a gradient."""
-        return _Replay.apply(x, self)
+    def __call__(self, model: nn.Module, x: Tensor) -> Tensor:
+        """The logits of ``x``, with a gradient; ``model`` is the network, which gives a gradient's gradient, or many at once."""
+        return _Replay.apply(x, self, model)
 
     def run(self, x: Tensor) -> int:
         """Replay the forward pass on ``x``; returns its number."""
@@ -146,26 +172,30 @@ class Passes:
 
 class _Replay(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, passes: Passes) -> Tensor:
+    def forward(ctx: Any, x: Tensor, passes: Passes, model: nn.Module) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.passes, ctx.number = passes, passes.run(x)
+        ctx.passes, ctx.number, ctx.model = passes, passes.run(x), model
         return passes.logits.clone()
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        passes: Passes = ctx.passes
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        ((x,), passes), (upstream,) = (ctx.saved_tensors, ctx.passes), gradients
+        differentiable = torch.is_grad_enabled()
+        if differentiable or is_transformed(upstream):
+            with torch.enable_grad():
+                (gradient,) = torch.autograd.grad(ctx.model(x), x, upstream, create_graph=differentiable)
+            return gradient, None, None
         if ctx.number != passes.number:  # the activations are of other images by now
-            ctx.number = passes.run(*ctx.saved_tensors)
-        passes.upstream.copy_(upstream[0])
+            ctx.number = passes.run(x)
+        passes.upstream.copy_(upstream)
         passes.backward()
-        return passes.gradient.clone(), None
+        return passes.gradient.clone(), None, None
 
 
 def replayable(x: Tensor) -> bool:
     """Whether a pass on these images asks no more than a graph gives: images of a GPU, logits and a backward pass."""
     modes = torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack()  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-    return x.is_cuda and bool(len(x)) and not modes and plain_backward() and os.environ.get(ENGINE) != "eager"
+    return x.is_cuda and bool(len(x)) and not modes and plain_backward() and not is_eager()
 
 
 class Recorder:
@@ -195,18 +225,26 @@ def is_worthwhile(model: nn.Module, x: Tensor) -> bool:
     """Whether a pass and its gradient take the host longer than half of the time until they are done.
 
     Raises:
-        RuntimeError: for a network that waits for the GPU, or draws random numbers on it.
+        RuntimeError: for a network that waits for the GPU, or draws random numbers.
     """
-    leaf, generator = x.detach().clone().requires_grad_(), torch.cuda.default_generators[x.device.index]
+    leaf = x.detach().clone().requires_grad_()
     torch.cuda.synchronize(x.device)
-    drawn, began = generator.get_offset(), time.perf_counter()
+    before, began = random_states(x.device), time.perf_counter()
     with waiting_refused():
         torch.autograd.grad(model(leaf.clone()).sum(), leaf)
     launched = time.perf_counter() - began
     torch.cuda.synchronize(x.device)
-    if generator.get_offset() != drawn:
-        raise RuntimeError("the network draws random numbers")
-    return launched > (time.perf_counter() - began) / 2
+    took = time.perf_counter() - began
+    if random_states(x.device) != before:
+        raise RuntimeError("it draws random numbers")
+    return launched > took / 2
+
+
+def random_states(device: torch.device) -> list[object]:
+    """Where the generators are that a network may draw from: Python's, NumPy's and PyTorch's on the CPU and the device."""
+    drawn = [torch.cuda.default_generators[device.index].get_offset()] if device.type == "cuda" else []
+    _, words, position, *_ = np.random.get_state()
+    return [random.getstate(), list(words), position, torch.get_rng_state().tolist(), *drawn]
 
 
 @contextmanager
@@ -229,9 +267,16 @@ def _arithmetic() -> tuple[Any, ...]:
         torch.is_autocast_enabled("cuda"),
         torch.get_autocast_dtype("cuda"),
         backends.cudnn.deterministic,
+        torch.are_deterministic_algorithms_enabled(),
         backends.cudnn.conv.fp32_precision,
         backends.cuda.matmul.fp32_precision,
     )
+
+
+def _may_round_products() -> bool:
+    """Whether float32 may be multiplied in fewer bits."""
+    backends: Any = torch.backends
+    return {backends.cudnn.conv.fp32_precision, backends.cuda.matmul.fp32_precision} != {"ieee"}
 
 
 def _is_plain(model: nn.Module) -> bool:

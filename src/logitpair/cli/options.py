@@ -120,7 +120,7 @@ def device_of(name: str) -> torch.device:
 
 def use_engine(name: str | None) -> None:
     """Run attacks as ``--engine`` says, in this process and in those that it starts; None leaves it to the environment."""
-    from logitpair.attacks.cpu_kernels import ENGINE
+    from logitpair.attacks.engine import ENGINE
 
     check_choice("engine", name, ("auto", "eager"))
     if name is not None:

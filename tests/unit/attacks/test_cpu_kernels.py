@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 import logitpair as lp
 from logitpair.attacks import cpu_kernels
 from logitpair.attacks.cpu_kernels import CPUKernels
+from logitpair.attacks.engine import ENGINE
 
 
 def gradients(function: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,7 +89,7 @@ def test_left_alone_without_a_gradient_in_float64_and_where_the_environment_says
         layer(x)
         layer.double()(x.double().requires_grad_())
         layer.float()
-        monkeypatch.setenv(cpu_kernels.ENGINE, "eager")
+        monkeypatch.setenv(ENGINE, "eager")
         layer(x.requires_grad_())
     assert not spied
 
@@ -173,7 +174,7 @@ def test_attacks_use_them_and_find_what_they_find_without(monkeypatch: pytest.Mo
     spied = spy(monkeypatch, cpu_kernels.ImageConvolution)
     with_kernels = attack(model, x, y)
     assert len(spied) == 5
-    monkeypatch.setenv(cpu_kernels.ENGINE, "eager")
+    monkeypatch.setenv(ENGINE, "eager")
     torch.testing.assert_close(attack(model, x, y), with_kernels, rtol=0, atol=1e-5)
     assert len(spied) == 5
 

@@ -8,7 +8,7 @@ import pytest
 from jsonargparse import Namespace
 
 from logitpair import InputError
-from logitpair.attacks.cpu_kernels import ENGINE
+from logitpair.attacks.engine import ENGINE
 from logitpair.cli.options import check_options, use_engine
 from logitpair.evaluation.attack_run import check_name
 
