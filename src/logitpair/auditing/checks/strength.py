@@ -27,7 +27,7 @@ ENOUGH = 16  # planted images; of fewer nothing is concluded
 COST = 50.0  # gradients of the searches that are tested: not the long repetition of one, and not Square
 DRAWS = 48  # of noise for each image that the new layer is fitted to, and as many that must not break it
 INNER = 0.95  # of eps: the radius of the noise that the layer is fitted to
-NEAR = 0.9  # of the way from that noise to the planted image, where the layer changes its answer
+NEAR = 0.5  # of the way from that noise to the planted image, where the layer changes its answer: nearer to it, flat features hide a needle
 RIDGE = 0.1  # of the variance of the noise, added to its covariance
 Features = Float[Tensor, "batch features"]
 Call = tuple[nn.Module, tuple[Any, ...], Tensor]  # a layer, its inputs and its output
@@ -54,7 +54,8 @@ def strength(sample: Sample, strategies: Sequence[SearchStrategy], threat: Threa
 
     Source: Zimmermann et al. 2022, arXiv 2206.13991, section 4 (the binarization test). Departures: what lies behind the last layer
     stays, so that masks there are tested too; the layer is fitted in closed form, to noise in blocks too; images that noise breaks are
-    left out, where the paper compares the attack's rate of success with that of noise.
+    left out, where the paper compares the attack's rate of success with that of noise; the answer changes half-way between noise and the
+    planted image (``NEAR``) and not just before the latter, where also networks trained by logit pairing hide one of ten.
     """
     try:
         planted = plant(sample, threat)
