@@ -7,6 +7,8 @@ from typing import Any
 from handmade_sweeps import entry, failed_entry, head
 from msgspec.structs import replace
 
+from logitpair.config import parsing, recipes
+from logitpair.storage.class_path import describe
 from logitpair.storage.results import (
     Accuracy,
     AttackAccuracy,
@@ -139,3 +141,10 @@ RECORDS = {
     "sweep": SWEEP,
     "training": TRAINING,
 }
+
+
+def evaluation_of(recipe: str, scale: str | None = "smoke") -> EvaluationResults:
+    """The evaluation as if it had been made under a recipe's own attacks."""
+    attacks = parsing.resolve(recipes.load(recipe).at_scale(scale)).config.evaluation.attacks
+    own = {name: replace(ATTACK, parameters=describe(attack)) for name, attack in attacks.items()}
+    return replace(EVALUATION, attacks=own)

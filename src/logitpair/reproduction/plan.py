@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from logitpair.reproduction.paper import SUITE, TARGETS, Target
+from logitpair.reproduction.paper import TARGETS, Target
 from logitpair.reproduction.records import Run, finished, recipe_of, recorded, swept_evaluations
 from logitpair.storage.results import AuditResults, EvaluationResults, Results, Training
 
 FOLDERS = {  # of a data set, in a folder of several
     "MNIST": ("mnist",),
     "SVHN": ("svhn",),
-    "ImageNet": ("imagenet", "imagenette"),  # ten classes do for the scale smoke
+    "ImageNet": ("imagenet",),
     "TinyImageNet": ("tiny-imagenet-20",),
 }
+STAND_IN = {"smoke": {"ImageNet": ("imagenette",)}}  # ten classes do where numbers mean nothing
 EXAMPLES = {"smoke": 8}  # test images of an evaluation, from the first, by scale; all at others
 AUDITED = {"smoke": 4, "cpu": 1000}  # likewise of an audit
 BUDGET = {"smoke": 20}  # of an audit; its own at other scales
@@ -192,16 +193,24 @@ class Plan:
 
     def _is_complete(self, run: Run, wanted: Measurement, evaluation: EvaluationResults) -> bool:
         """Whether an evaluation is whole, and has all attacks and sources that are wanted."""
-        from logitpair.attacks.shorthand import PAPER  # here, so that pages, which know plans, load no torch
-
-        attacks = PAPER if wanted.attacks == SUITE else recipe_of(run.recipe).at_scale(self.scale)["evaluation"]["attacks"]
-        has = attacks.keys() <= evaluation.attacks.keys() and wanted.sources <= evaluation.black_box.keys()
+        under = {name: searched_as(attack.parameters) for name, attack in evaluation.attacks.items()}
+        has = under.items() >= self._attacks(run, wanted).items() and wanted.sources <= evaluation.black_box.keys()
         return self._is_whole(evaluation) and has
+
+    def _attacks(self, run: Run, wanted: Measurement) -> dict[str, str]:
+        """What the attacks of a run's evaluation have to be, by name."""
+        from logitpair.config import attack_specs, parsing  # here, so that pages, which know plans, load no torch
+        from logitpair.storage.class_path import describe
+
+        attacks = parsing.resolve(recipe_of(run.recipe).at_scale(self.scale)).config.evaluation.attacks
+        if wanted.attacks is not None:
+            attacks = attack_specs.read_attacks(wanted.attacks, next(iter(attacks.values())))
+        return {name: searched_as(describe(attack)) for name, attack in attacks.items()}
 
     def _is_whole(self, results: EvaluationResults | AuditResults) -> bool:
         """Whether results are of a finished training, and of as many images as are tried at the scale, or as there are."""
-        limits = LEAST[type(results)].get(self.scale), results.test_images  # which older results do not tell
-        return results.training is not None and results.examples >= min(filter(None, limits), default=0)
+        limits = [limit for limit in (LEAST[type(results)].get(self.scale), results.test_images) if limit]
+        return results.training is not None and bool(limits) and results.examples >= min(limits)
 
     def _train(self, run: Run) -> list[str]:
         return ["train", run.recipe, "--scale", self.scale, *self._common(run), f"--out={self.folder(run)}", *self.overrides(run)]
@@ -236,7 +245,8 @@ class Plan:
             return self.data_dir
         data_set = recipe_of(recipe).at_scale(self.scale)["data"]["class_path"].rpartition(".")[2]
         inside = {path.name for path in self.data_dir.iterdir()}
-        return next((self.data_dir / name for name in FOLDERS.get(data_set, ()) if name in inside), self.data_dir)
+        names = [*FOLDERS.get(data_set, ()), *STAND_IN.get(self.scale, {}).get(data_set, ())]
+        return next((self.data_dir / name for name in names if name in inside), self.data_dir)
 
     def seconds(self, step: Step) -> float | None:
         """What the step takes, as like ones did; None where none is known."""
@@ -266,6 +276,13 @@ class Plan:
 def source_of(run: Run, recipe: str) -> Run:
     """An independently trained source of black-box images: under another seed, the same whatever the number of seeds."""
     return Run(recipe, run.settings if recipe == run.recipe else (), run.seed - 1 if run.seed else 1)
+
+
+def searched_as(parameters: object) -> str:
+    """An attack's parameters as text to compare: all but whether it stops early, which an evaluation decides by what it has to show."""
+    found = json.loads(json.dumps(parameters))
+    found["init_args"].pop("early_stop", None)
+    return json.dumps(found, sort_keys=True)
 
 
 def _option(name: str, value: object) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import statistics
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -145,28 +145,34 @@ def sweeps_of(target: Target) -> list[str]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is recorded of a row at a scale, one entry a seed."""
+    """What is recorded of a row at a scale, by seed."""
 
-    evaluations: tuple[EvaluationResults, ...]
-    audits: tuple[AuditResults, ...]
+    evaluations: Mapping[int, EvaluationResults]
+    audits: Mapping[int, AuditResults]
 
     @classmethod
     def read(cls, row: Row, scale: str, records: Path) -> Measured:
         """From the folder that all records lie in; an audit of another training than the evaluation beside it is left out."""
-        folders = sorted((records / Run.of(row, 0).path(scale)).parent.glob("seed-*"))
+        folders = {
+            int(folder.name.removeprefix("seed-")): folder for folder in (records / Run.of(row, 0).path(scale)).parent.glob("seed-*")
+        }
 
-        def read(folder: Path, kind: type[Measurements]) -> Measurements | None:
-            path, seeds = folder / RECORDED[kind], int(folder.name.removeprefix("seed-")) + 1
-            return read_record(path, kind, f"{WRITER} --seeds {seeds}") if path.exists() else None
+        def read(kind: type[Measurements]) -> dict[int, Measurements]:
+            paths = {seed: folder / RECORDED[kind] for seed, folder in sorted(folders.items())}
+            return {seed: read_record(path, kind, f"{WRITER} --seeds {seed + 1}") for seed, path in paths.items() if path.exists()}
 
-        evaluations, audits = [read(folder, EvaluationResults) for folder in folders], [read(folder, AuditResults) for folder in folders]
-        pairs = zip(evaluations, audits, strict=True)
-        of_one = [audit for evaluation, audit in pairs if audit and (not evaluation or audit.training == evaluation.training)]
-        return cls(tuple(filter(None, evaluations)), tuple(of_one))
+        evaluations, audits = read(EvaluationResults), read(AuditResults)
+        of_one = {seed: each for seed, each in audits.items() if seed not in evaluations or each.training == evaluations[seed].training}
+        return cls(evaluations, of_one)
 
-    def accuracies(self, target: Target, row: Row, column: str) -> list[Accuracy]:
-        """A column of the table, one entry a seed; those without it are left out."""
-        return [found for results in self.evaluations if (found := accuracy(results, column, target.sources_of(row)))]
+    def accuracies(self, target: Target, row: Row, column: str) -> dict[int, Accuracy]:
+        """A column of the table by seed; those without it are left out."""
+        found = {seed: accuracy(results, column, target.sources_of(row)) for seed, results in self.evaluations.items()}
+        return {seed: each for seed, each in found.items() if each}
+
+    def audited(self) -> dict[int, Accuracy]:
+        """What the audits left, by seed."""
+        return {seed: audit.robust_accuracy for seed, audit in self.audits.items()}
 
 
 def accuracy(results: EvaluationResults, column: str, sources: tuple[str, ...]) -> Accuracy | None:
@@ -189,6 +195,10 @@ def of_share(share: float, total: int) -> Accuracy:
     return Accuracy(top1=share, correct=correct, total=total, ci95=wilson(correct, total))
 
 
-def mean(seeds: Sequence[Accuracy]) -> Accuracy | None:
-    """The mean over the seeds with the interval of one of them, for the images are the same; None without any."""
-    return of_share(statistics.fmean(each.top1 for each in seeds), min(each.total for each in seeds)) if seeds else None
+def mean(seeds: Iterable[Accuracy]) -> Accuracy | None:
+    """The mean over the seeds with the interval of one of them, for the images are the same; None without any.
+
+    Where they are not as many, it is the interval of the fewest, the widest.
+    """
+    each = list(seeds)
+    return of_share(statistics.fmean(one.top1 for one in each), min(one.total for one in each)) if each else None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from handmade_results import AUDIT, EVALUATION, TRAINING
+from handmade_results import AUDIT, EVALUATION, TRAINING, evaluation_of
 from msgspec.structs import replace
 
 from logitpair.reproduction.carry_out import carry_out
@@ -41,7 +41,7 @@ def carried_out(of: Plan, monkeypatch: pytest.MonkeyPatch, failing: str = "") ->
         (suite,) = EVALUATION.black_box.values()
         record = {
             "train": (Training, TRAINING),
-            "evaluate": (EvaluationResults, replace(EVALUATION, black_box=dict.fromkeys(suites, suite))),
+            "evaluate": (EvaluationResults, replace(evaluation_of(run.parents[1].name), black_box=dict.fromkeys(suites, suite))),
             "audit": (AuditResults, AUDIT),
         }[kind]
         write_record(run / FILES[record[0]], record[1])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from handmade_results import AUDIT, EVALUATION, TRAINING
+from handmade_results import ATTACK, AUDIT, EVALUATION, TRAINING, evaluation_of
 from msgspec.structs import replace
 
 from logitpair.errors import InputError
@@ -102,9 +102,9 @@ def ready(plan: Plan, run: str, begun: Container[str] = ()) -> list[str]:
     return [name.removeprefix(f"{run}: ") for name in plan.ready(begun) if name.startswith(f"{run}: ")]
 
 
-def finish(plan: Plan, run: Run, results: EvaluationResults = EVALUATION) -> None:
+def finish(plan: Plan, run: Run, results: EvaluationResults | None = None) -> None:
     write_record(plan.folder(run) / FILES[Training], TRAINING)
-    write_record(plan.folder(run) / FILES[EvaluationResults], results)
+    write_record(plan.folder(run) / FILES[EvaluationResults], results or evaluation_of(run.recipe, plan.scale))
 
 
 def test_an_evaluation_without_a_source_is_done_again_with_those_that_it_had(tmp_path: Path) -> None:
@@ -119,11 +119,11 @@ def test_an_evaluation_without_a_source_is_done_again_with_those_that_it_had(tmp
     command = steps["evaluate"].command
     assert f"mnist-alp={of.folder(Run('mnist-alp', (), 1))}" in command
     assert any(word.startswith(f"{name}=") for name in EVALUATION.sources for word in command)
-    finish(of, run, replace(EVALUATION, black_box={"mnist-alp": EVALUATION.black_box[source]}))
+    finish(of, run, replace(evaluation_of(run.recipe), black_box={"mnist-alp": EVALUATION.black_box[source]}))
     assert [step.done for step in of.steps() if step.run == run] == [True, True, False]
-    finish(of, run, replace(EVALUATION, attacks={}, black_box={"mnist-alp": EVALUATION.black_box[source]}))
+    finish(of, run, replace(evaluation_of(run.recipe), attacks={}, black_box={"mnist-alp": EVALUATION.black_box[source]}))
     assert [step.done for step in of.steps() if step.run == run] == [True, False, False], "an attack is missing"
-    finish(of, run, replace(EVALUATION, black_box={"mnist-alp": EVALUATION.black_box[source]}, training=None))
+    finish(of, run, replace(evaluation_of(run.recipe), black_box={"mnist-alp": EVALUATION.black_box[source]}, training=None))
     assert [step.done for step in of.steps() if step.run == run] == [True, False, False], "it was of a training on its way"
 
 
@@ -131,7 +131,7 @@ def test_an_evaluation_without_a_source_is_done_again_with_those_that_it_had(tmp
 def test_results_of_too_few_images_count_as_none(tmp_path: Path, there: int, evaluated: int, audited: int) -> None:
     of = plan(tmp_path, "table1", scale="cpu")
     run = Run("mnist-alp", (), 0)
-    evaluation = replace(EVALUATION, test_images=there, black_box={"mnist-alp": EVALUATION.black_box["plain"]})
+    evaluation = replace(evaluation_of("mnist-alp"), test_images=there, black_box={"mnist-alp": EVALUATION.black_box["plain"]})
     for fewer, done in ((1, False), (0, True)):
         finish(of, run, replace(evaluation, examples=evaluated - fewer))
         write_record(of.folder(run) / FILES[AuditResults], replace(AUDIT, test_images=there, examples=audited - fewer))
@@ -158,7 +158,7 @@ def record(tmp_path: Path, run: Run, records: str = "records", **changes: Any) -
     elsewhere, folder = tmp_path / "elsewhere" / run.path("smoke"), tmp_path / records / run.path("smoke")
     (suite,) = EVALUATION.black_box.values()
     shared = {"recipe": run.recipe, "scale": "smoke", **changes}
-    write_record(elsewhere / FILES[EvaluationResults], replace(EVALUATION, black_box={run.recipe: suite}, **shared))
+    write_record(elsewhere / FILES[EvaluationResults], replace(evaluation_of(run.recipe), black_box={run.recipe: suite}, **shared))
     write_record(elsewhere / FILES[AuditResults], replace(AUDIT, **shared))
     keep(elsewhere, folder)
     return folder
@@ -179,6 +179,31 @@ def test_of_a_recorded_run_nothing_is_left_but_to_train_it_as_a_source(tmp_path:
     assert left(1) == set(), "what was trained as a source is still recorded"
     finish(here, first)
     assert len(left(1)) == 4, "what is measured in its run directory is newer than the record"
+
+
+def test_an_evaluation_under_other_attacks_of_the_same_names_counts_as_none(tmp_path: Path) -> None:
+    run = Run("mnist-alp", (), 0)
+    path = record(tmp_path, run) / RECORDED[EvaluationResults]
+    own = read_record(path, EvaluationResults, "test")
+    shown_in_full = {name: replace(attack, parameters=stopping(attack.parameters)) for name, attack in own.attacks.items()}
+    write_record(path, replace(own, attacks=shown_in_full))
+    assert recording(tmp_path, "table1").recorded == [run], "whether it stops early is no other attack"
+    write_record(path, replace(own, attacks={"pgd": ATTACK}))
+    assert recording(tmp_path, "table1").recorded == []
+
+
+def stopping(parameters: Any) -> Any:
+    return {**parameters, "init_args": {**parameters["init_args"], "early_stop": not parameters["init_args"]["early_stop"]}}
+
+
+@pytest.mark.parametrize("examples", [200, 10_000])
+def test_an_evaluation_that_does_not_tell_how_many_images_there_are_counts_as_none(tmp_path: Path, examples: int) -> None:
+    of, run = plan(tmp_path, "table1", scale="cpu"), Run("mnist-alp", (), 0)
+    (suite,) = EVALUATION.black_box.values()
+    whole = replace(evaluation_of("mnist-alp", "cpu"), black_box={"mnist-alp": suite}, examples=examples)
+    for test_images, done in ((examples, True), (None, False)):
+        finish(of, run, replace(whole, test_images=test_images))
+        assert [step.done for step in of.steps() if step.run == run] == [True, done, False]
 
 
 def test_without_a_folder_of_records_nothing_counts_as_recorded(tmp_path: Path) -> None:
@@ -203,7 +228,7 @@ def test_what_is_recorded_of_something_else_counts_as_nothing(
 def test_a_part_in_a_run_directory_takes_no_place_of_a_record(tmp_path: Path) -> None:
     run, here = Run("mnist-alp", (), 0), plan(tmp_path / "out", "table1")
     record(tmp_path, run)
-    finish(here, run, replace(EVALUATION, examples=EXAMPLES["smoke"] - 1))
+    finish(here, run, replace(evaluation_of(run.recipe), examples=EXAMPLES["smoke"] - 1))
     assert recording(tmp_path, "table1").recorded == [run]
     finish(here, run)
     assert recording(tmp_path, "table1").recorded == []
@@ -251,6 +276,7 @@ def test_the_data_of_each_recipe_are_found_in_a_folder_of_several(tmp_path: Path
         (tmp_path / name).mkdir()
     assert plan(tmp_path, "table1", data_dir=tmp_path).data_folder("mnist-alp") == tmp_path / "mnist"
     assert plan(tmp_path, "table3", data_dir=tmp_path).data_folder(ALP) == tmp_path / "imagenette"
+    assert plan(tmp_path, "table3", scale="paper", data_dir=tmp_path).data_folder(ALP) == tmp_path, "ten classes are no ImageNet"
     assert plan(tmp_path, "table3", scale="cpu", data_dir=tmp_path).data_folder(ALP) == tmp_path / "tiny-imagenet-20"
     assert plan(tmp_path, "table2", data_dir=tmp_path).data_folder("svhn-alp") == tmp_path, "the folder itself, where it has none"
     assert plan(tmp_path, "table1").data_folder("mnist-alp") is None

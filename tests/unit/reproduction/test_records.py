@@ -68,17 +68,17 @@ def test_what_is_kept_is_read_back_by_row_without_paths_of_this_machine(tmp_path
             write_record(folder / FILES[AuditResults], AUDIT)
         keep(folder, records / run.path("cpu"))
     measured = Measured.read(row, "cpu", records)
-    assert [results.step for results in measured.evaluations] == [0, 2]
-    assert len(measured.audits) == 1
+    assert {seed: results.step for seed, results in measured.evaluations.items()} == {0: 0, 2: 2}
+    assert list(measured.audits) == list(measured.audited()) == [0]
     write_record(folder / FILES[EvaluationResults], replace(EVALUATION, step=7))
     keep(folder, records / run.path("cpu"), besides=[EvaluationResults])
     assert Measured.read(row, "cpu", records) == measured
-    assert {source.run for results in measured.evaluations for source in results.sources.values()} == set(EVALUATION.sources)
+    assert {source.run for results in measured.evaluations.values() for source in results.sources.values()} == set(EVALUATION.sources)
     target = Target(title="a table", rows=(row,), columns=("white_box",))
-    assert measured.accuracies(target, row, "white_box") == [EVALUATION.white_box] * 2
-    assert Measured.read(row, "paper", records) == Measured((), ())
+    assert measured.accuracies(target, row, "white_box") == dict.fromkeys((0, 2), EVALUATION.white_box)
+    assert Measured.read(row, "paper", records) == Measured({}, {})
     write_record(records / Run.of(row, 0).path("cpu") / "audit.json", replace(AUDIT, training=replace(TRAINING, seconds=1.0)))
-    assert Measured.read(row, "cpu", records).audits == (), "of another network"
+    assert Measured.read(row, "cpu", records).audits == {}, "of another network"
 
 
 def test_a_sweep_is_added_to_what_is_recorded_of_it(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -14,7 +14,7 @@ from logitpair.report.figures.sweep_figures import Reference
 from logitpair.report.pages import elements as html
 from logitpair.report.pages.sweep_page import finding, write_sweeps
 from logitpair.report.records import load_sweep
-from logitpair.report.text.format import arguments, duration, pairs, span
+from logitpair.report.text.format import arguments, duration, listing, pairs, span
 from logitpair.report.text.summary import lead
 from logitpair.reproduction.paper import COLUMNS, Claim, Row, Target
 from logitpair.reproduction.plan import Plan
@@ -24,8 +24,9 @@ from logitpair.storage.results import Accuracy, SweepResults
 
 CAUTION = (
     "Accuracy under attack is an upper bound: a stronger attack can only lower it, and where there is an audit, its number is the one to "
-    "quote. Intervals (95%) tell what another draw of test images could change, the range over seeds what another training changed. Scales "
-    "other than the paper's have smaller networks, shorter trainings or other images: they repeat its comparisons, not its numbers."
+    "quote. Intervals (95%) tell what another draw of test images could change, the range over seeds what another training changed; those "
+    "of a difference are as of other images for each of the two, and so wider than need be. Scales other than the paper's have smaller "
+    "networks, shorter trainings or other images: they repeat its comparisons, not its numbers."
 )
 SMOKE = "At scale smoke networks are hardly trained: it shows that every step works, and its numbers mean nothing."
 FIGURE1 = (
@@ -75,17 +76,17 @@ class Section:
         if self.target.transfer:
             return self._by_source(self.target.transfer)
         head = ["", "audited %", *(words for column in self.target.columns for words in (f"{COLUMNS[column]}: paper %", "ours %")), "seeds"]
-        certified = any(audit.certified for of in self.measured.values() for audit in of.audits)
+        certified = any(audit.certified for of in self.measured.values() for audit in of.audits.values())
         head[1:1] = ["certified %"] * certified
         rows: list[list[str]] = []
         for row in self.target.rows:
             of, cells = self.measured[row.method], list[str]()
             for column in self.target.columns:
-                cells += [_number(row.paper.get(column)), _cell(of.accuracies(self.target, row, column))]
-            audited, images = _cell([audit.robust_accuracy for audit in of.audits]), {each.examples for each in of.evaluations}
-            others = sorted({audit.examples for audit in of.audits} - images)
+                cells += [_number(row.paper.get(column)), _cell(of.accuracies(self.target, row, column).values())]
+            audited, images = _cell(of.audited().values()), {each.examples for each in of.evaluations.values()}
+            others = sorted({audit.examples for audit in of.audits.values()} - images)
             audited += f", of the first {others[0]:,}" if others else ""
-            proven = [_cell([audit.certified for audit in of.audits if audit.certified])] * certified
+            proven = [_cell(audit.certified for audit in of.audits.values() if audit.certified)] * certified
             rows.append([row.method, *proven, audited, *cells, str(len(of.evaluations) or "not run")])
         return head, rows
 
@@ -98,7 +99,22 @@ class Section:
     def _from(self, source: str, attack: str) -> list[Accuracy]:
         """What images of one attack on one source leave of a transfer's row, one entry a seed."""
         (row,) = self.target.rows
-        return [each.black_box[source].attacks[attack] for each in self.measured[row.method].evaluations if source in each.black_box]
+        found = self.measured[row.method].evaluations.values()
+        return [each.black_box[source].attacks[attack] for each in found if source in each.black_box]
+
+    def _from_others(self, source: str) -> list[tuple[str, Accuracy]]:
+        """What the worst attack on any other source leaves of a transfer's row, with the source and the attack, one entry a seed."""
+        (row,) = self.target.rows
+        others = [
+            [
+                (f"{attack} on {name}", found)
+                for name, suite in each.black_box.items()
+                if name in self.target.sources and name != source
+                for attack, found in suite.attacks.items()
+            ]
+            for each in self.measured[row.method].evaluations.values()
+        ]
+        return [min(each, key=lambda pair: pair[1].top1) for each in others if each]
 
     def sentences(self) -> Iterator[str]:
         """Each claim beside what happened here, what a figure's sweeps found, and what the audits lowered."""
@@ -108,29 +124,23 @@ class Section:
             yield self._claim(claim, rows[claim.better], rows[claim.worse])
         if self.target.transfer:
             yield from self._transfer(self.target.transfer)
-        for method, measured in self.measured.items():
-            white, audited = mean([each.white_box for each in measured.evaluations if each.white_box]), _audited(measured)
-            if white and audited and not self.target.figure:
-                verdicts = ", ".join(dict.fromkeys(audit.verdict for audit in measured.audits))
-                images = "the same" if audited.total == white.total else f"the first {audited.total:,}"
-                left = f"{_text(white)} of {white.total:,} images, the audit leaves {_text(audited)} of {images}"
-                steps = arguments(measured.audits[0].reference.parameters)["steps"]
-                judged = mean([audit.reference for audit in measured.audits]) or white
-                on = f"an untargeted PGD of {steps} steps, which leaves {_text(judged)}"
-                yield f"{method}, white box: {left}; its verdict on {on}: {verdicts}."
+        if not self.target.figure:
+            yield from filter(None, (_white_box(method, measured) for method, measured in self.measured.items()))
 
     def _claim(self, claim: Claim, better: Row, worse: Row) -> str:
         said = f"{better.method} has a higher accuracy than {worse.method}, {COLUMNS[claim.column]}"
         numbers = [row.paper.get(claim.column) for row in (better, worse)]
         paper = "" if None in numbers else f" In the paper {_number(numbers[0])}% against {_number(numbers[1])}%."
-        first, second = (mean(self.measured[row.method].accuracies(self.target, row, claim.column)) for row in (better, worse))
+        first, second, seeds = _of_same_seeds(
+            *(self.measured[row.method].accuracies(self.target, row, claim.column) for row in (better, worse))
+        )
         if not (first and second):
             return f"{said}.{paper} Not run here."
-        left, others_left = (_audited(self.measured[row.method]) for row in (better, worse))
+        left, others_left, _ = _of_same_seeds(*(self.measured[row.method].audited() for row in (better, worse)))
         under = ""
         if claim.column == "white_box" and left and others_left:
             under = f" Under the audit {_verdict(left, others_left)}: {_difference(left, others_left)}."
-        return f"{said}: {_verdict(first, second)}.{paper} Here {_difference(first, second)}.{under}"
+        return f"{said}: {_verdict(first, second)}.{paper} Here{seeds} {_difference(first, second)}.{under}"
 
     def _transfer(self, attack: str) -> Iterator[str]:
         """Whether the last source's images leave less than those of each other one."""
@@ -143,22 +153,30 @@ class Section:
                 yield f"{said}: {_verdict(found, last[1])}. Here {_difference(found, last[1])}."
             else:
                 yield f"{said}. Not run here."
+        said = f"{attack} on {last[0]} leaves less of {row.method} than every attack on every other source"
+        if (worst := self._from_others(last[0])) and last[1]:
+            found, names = mean(each for _, each in worst) or last[1], " or ".join(dict.fromkeys(name for name, _ in worst))
+            yield f"{said}: {_verdict(found, last[1])}. Here {names} leaves {_text(found)} and {attack} on {last[0]} {_text(last[1])}."
+        else:
+            yield f"{said}. Not run here."
 
     def costs(self) -> tuple[list[str], list[list[str]]]:
         """What each row took, on the mean of its seeds."""
         head = ["", "recipe", "training", "evaluation", "audit", "hardware of the training"]
         rows: list[list[str]] = []
         for row in self.target.rows:
-            of = self.measured[row.method]
-            trainings = [each.training for each in of.evaluations if each.training]
+            evaluations, audits = (
+                list(each.values()) for each in (self.measured[row.method].evaluations, self.measured[row.method].audits)
+            )
+            trainings = [each.training for each in evaluations if each.training]
             settings = "".join(f" --{setting} {value}" for setting, value in row.settings.items())
             rows.append(
                 [
                     row.method,
                     row.recipe + settings,
                     _time(training.seconds for training in trainings),
-                    _time(each.wall_time_seconds for each in of.evaluations),
-                    _time(audit.wall_time_seconds for audit in of.audits),
+                    _time(each.wall_time_seconds for each in evaluations),
+                    _time(audit.wall_time_seconds for audit in audits),
                     "; ".join(dict.fromkeys(pairs(training.hardware) for training in trainings)) or DASH,
                 ]
             )
@@ -192,6 +210,27 @@ class Section:
         return [note for note in (self.target.note, SMOKE if self.scale == "smoke" else "") if note]
 
 
+def _white_box(method: str, measured: Measured) -> str:
+    """What a white-box number is the worst of, how far the audits lower it, and what they judged; empty where either is missing."""
+    suites = [each for each in measured.evaluations.values() if each.white_box]
+    white, audited = mean(each.white_box for each in suites if each.white_box), mean(measured.audited().values())
+    if not (white and audited):
+        return ""
+    worst = listing(list(dict.fromkeys(each.white_box.attack for each in suites if each.white_box)))
+    union = mean(each.white_box_union for each in suites if each.white_box_union)
+    alone = f" under {worst}, the worst of {len(suites[0].attacks)} attacks, which together leave {_text(union)}" if union else ""
+    left = f"{_text(white)} of {white.total:,} images{alone if len(suites[0].attacks) > 1 else ''}"
+    audits = list(measured.audits.values())
+    images = "the same" if audited.total == white.total else f"the first {audited.total:,}"
+    ended = "" if all(audit.converged for audit in audits) else ", without coming to the end of its search"
+    steps = arguments(audits[0].reference.parameters)["steps"]
+    judged = mean(audit.reference for audit in audits) or white
+    tried = listing([f"{total:,}" for total in sorted({audit.reference.total for audit in audits})])
+    verdicts = listing(list(dict.fromkeys(audit.verdict for audit in audits)))
+    on = f"Its verdict is on an untargeted PGD of {steps} steps, which leaves {_text(judged)} of {tried} images: {verdicts}"
+    return f"{method}, white box: {left}; the audit leaves {_text(audited)} of {images}{ended}. {on}."
+
+
 def _verdict(first: Accuracy, second: Accuracy) -> str:
     """What our numbers say of a claim that the first is above the second; other trainings may say otherwise."""
     _, low, high = lead(first, second)
@@ -205,16 +244,21 @@ def _difference(first: Accuracy, second: Accuracy) -> str:
     return f"{_text(first)} against {_text(second)}, a difference of {points} points ({low} to {high})"
 
 
-def _audited(measured: Measured) -> Accuracy | None:
-    return mean([audit.robust_accuracy for audit in measured.audits])
+def _of_same_seeds(first: Mapping[int, Accuracy], second: Mapping[int, Accuracy]) -> tuple[Accuracy | None, Accuracy | None, str]:
+    """The means over the seeds that both have, and which these are where either has others."""
+    both = sorted(first.keys() & second.keys())
+    fewer = both and (len(both) < len(first) or len(both) < len(second))
+    which = f", under seed{'s' * (len(both) > 1)} {listing(list(map(str, both)))} of both," if fewer else ""
+    return mean(first[seed] for seed in both), mean(second[seed] for seed in both), which
 
 
-def _cell(seeds: Sequence[Accuracy]) -> str:
+def _cell(seeds: Iterable[Accuracy]) -> str:
     """``96.1 (95.7 - 96.5)``, and from two seeds on their range."""
-    found = mean(seeds)
+    each = list(seeds)
+    found = mean(each)
     if not found:
         return DASH
-    over = f"; seeds {span((min(each.top1 for each in seeds), max(each.top1 for each in seeds)))}" if len(seeds) > 1 else ""
+    over = f"; seeds {span((min(one.top1 for one in each), max(one.top1 for one in each)))}" if len(each) > 1 else ""
     return f"{percent(found.top1, 1)} ({span(found.ci95)}{over})"
 
 

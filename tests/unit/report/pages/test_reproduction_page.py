@@ -55,6 +55,16 @@ def test_a_claim_is_judged_by_the_interval_of_the_difference(tmp_path: Path, alp
     assert f"difference of {(alp - mpgd) / 2:+.1f}".replace("-", "\N{MINUS SIGN}") in found
 
 
+def test_a_claim_compares_networks_of_the_same_seeds(tmp_path: Path) -> None:
+    recorded(tmp_path, ALP, 150, 50)
+    recorded(tmp_path, MPGD, 100)
+    found = sentence(tmp_path, "ALP has a higher accuracy than M-PGD, white box")
+    assert ": it holds for these networks." in found
+    assert "Here, under seed 0 of both, 75.0% (" in found
+    recorded(tmp_path, MPGD, 100, 40)
+    assert "Here 50.0% (" in sentence(tmp_path, "ALP has a higher accuracy than M-PGD, white box")
+
+
 def test_a_claim_without_runs_is_not_judged(tmp_path: Path) -> None:
     recorded(tmp_path, ALP, 150)
     found = sentence(tmp_path, "ALP has a higher accuracy than M-PGD")
@@ -71,7 +81,22 @@ def test_the_table_has_means_over_seeds_with_their_range_and_what_audits_left(tm
     assert alp[3] == f"55.0 ({low:.1f} – {high:.1f}; seeds 50.0 – 60.0)"  # noqa: RUF001
     assert alp[1].startswith("10.0 (")
     assert alp[6] == "2"
-    assert "the audit leaves 10.0% (" in sentence(tmp_path, "ALP, white box: 55.0% (")
+    found = sentence(tmp_path, "ALP, white box: 55.0% (")
+    assert "the audit leaves 10.0% (" in found
+    assert "of the same, without coming to the end of its search." in found
+    assert f" of {AUDIT.reference.total} images: {AUDIT.verdict}." in found
+
+
+def test_the_worst_of_several_attacks_is_named_beside_what_they_leave_together(tmp_path: Path) -> None:
+    recorded(tmp_path, ALP, 100, audited=20)
+    assert "the worst of" not in sentence(tmp_path, "ALP, white box")
+    path = tmp_path / Run.of(ALP, 0).path("cpu") / "results.json"
+    (attack,) = EVALUATION.attacks.values()
+    write_record(path, replace(EVALUATION, attacks={"pgd": attack, "bim": attack}, white_box_union=Accuracy(**figures(40))))
+    write_record(path.with_name("audit.json"), replace(AUDIT, converged=True))
+    found = sentence(tmp_path, "ALP, white box")
+    assert " of 200 images under pgd, the worst of 2 attacks, which together leave 20.0% (" in found
+    assert "of the same. Its verdict is" in found
 
 
 def test_claims_are_compared_under_the_audit_too(tmp_path: Path) -> None:
@@ -109,6 +134,14 @@ def test_a_transfer_is_shown_source_by_source(tmp_path: Path) -> None:
     assert rows[0][2].startswith("65.0 (")
     found = sentence(tmp_path, "ALP has a higher accuracy on images made against a than on those made against b", target)
     assert ": it holds for these networks. Here 65.0%" in found
+    found = sentence(tmp_path, f"{attack} on b leaves less of ALP than every attack on every other source", target)
+    assert f": it holds for these networks. Here {attack} on a leaves 65.0% (" in found
+    worst = replace(suite.attacks[attack], **figures(20))  # of another attack, which makes b's no news
+    write_record(
+        folder / "results.json",
+        replace(EVALUATION, black_box={"a": replace(suite, attacks={attack: worst, "worst": worst}), "b": suites["b"]}),
+    )
+    assert "for these networks it is the other way round." in sentence(tmp_path, f"{attack} on b leaves less of ALP", target)
 
 
 def replace_paper(row: Row, paper: dict[str, float]) -> Row:
