@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,11 +48,8 @@ def run(arguments: Namespace) -> None:
         if arguments[option] is not None and arguments[option] < 1:
             raise InputError(f"--{option} must be at least 1, not {arguments[option]}")
     device = device_of(arguments.device)
-    from logitpair.cli.terminal import console
-    from logitpair.report.pages.reproduction_page import write_target
     from logitpair.reproduction.carry_out import carry_out
-    from logitpair.reproduction.plan import RECORD_OF, Plan
-    from logitpair.reproduction.records import keep, keep_sweep, sweeps_of
+    from logitpair.reproduction.plan import Plan
 
     plan = Plan(
         targets=names,
@@ -65,19 +63,36 @@ def run(arguments: Namespace) -> None:
     if arguments.dry_run:
         _print_left(plan)
         return
-    failed = carry_out(plan, jobs=arguments.jobs, device=device)
-    records = plan.records_folder
-    partial = [(step.run, RECORD_OF[step.kind]) for step in plan.left().values()]
-    for run in plan.to_measure:
-        keep(plan.folder(run), records / run.path(scale), besides=[kind for each, kind in partial if each == run])
-    for name in names:
-        for recipe in sweeps_of(TARGETS[name]):
-            keep_sweep([run for run in plan.measurements if run.recipe == recipe], scale, out / "runs", records)
-        for path in write_target(name, plan, records):
-            console.print(f"Wrote {path}")
+    try:
+        failed = carry_out(plan, jobs=arguments.jobs, device=device)
+    except (InputError, KeyboardInterrupt):
+        apart = [replace(plan, targets=[name]) for name in names]
+        _write([each for each in apart if not each.left()])  # what is missing of others takes nothing from these
+        raise
+    _write([replace(plan, targets=[name]) for name in names])
     if failed:
         why = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise ArithmeticError(f"{len(failed)} of {len(plan.steps())} steps failed: {why}")
+
+
+def _write(plans: Sequence[Plan]) -> None:
+    """Record what each plan has measured, and write the page of its one target."""
+    from logitpair.cli.terminal import console
+    from logitpair.report.pages.reproduction_page import write_target
+    from logitpair.reproduction.plan import RECORD_OF
+    from logitpair.reproduction.records import keep, keep_sweep, sweeps_of
+
+    for plan in plans:
+        partial = [(step.run, RECORD_OF[step.kind]) for step in plan.left().values()]
+        for run in plan.to_measure:
+            besides = [kind for each, kind in partial if each == run]
+            keep(plan.folder(run), plan.records_folder / run.path(plan.scale), besides=besides)
+        for name in plan.targets:
+            for recipe in sweeps_of(TARGETS[name]):
+                swept = [run for run in plan.measurements if run.recipe == recipe]
+                keep_sweep(swept, plan.scale, plan.out / "runs", plan.records_folder)
+            for path in write_target(name, plan, plan.records_folder):
+                console.print(f"Wrote {path}")
 
 
 def _targets(given: Sequence[str], scale: str) -> list[str]:

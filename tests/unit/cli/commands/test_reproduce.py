@@ -5,9 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from handmade_results import AUDIT, EVALUATION, TRAINING, evaluation_of
+from msgspec.structs import replace
 
 from logitpair.cli.main import main
+from logitpair.errors import InputError
 from logitpair.reproduction.paper import TARGETS
+from logitpair.reproduction.plan import Plan
+from logitpair.reproduction.records import FILES
+from logitpair.storage.result_files import write_record
+from logitpair.storage.results import AuditResults, EvaluationResults, Training
 
 
 @pytest.mark.parametrize(
@@ -35,3 +42,25 @@ def test_all_is_what_has_the_scale(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "svhn" not in out
     assert main(["reproduce", *TARGETS, "--scale", "smoke", "--dry-run", "--out", str(tmp_path / "out")]) == 0
     assert "svhn-clp/smoke/seed-1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("error", "code"), [(InputError("--data-dir: no images"), 2), (KeyboardInterrupt("stopped"), 130)])
+def test_a_table_that_is_whole_has_its_page_when_another_stops(
+    error: BaseException, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def carry_out(plan: Plan, **_: object) -> dict[str, str]:
+        for run in plan.runs:
+            if run.recipe == "mnist-noise":
+                continue
+            (suite,) = EVALUATION.black_box.values()
+            write_record(plan.folder(run) / FILES[Training], TRAINING)
+            evaluation = replace(evaluation_of(run.recipe), recipe=run.recipe, scale="smoke", black_box={run.recipe: suite})
+            write_record(plan.folder(run) / FILES[EvaluationResults], evaluation)
+            write_record(plan.folder(run) / FILES[AuditResults], AUDIT)
+        raise error
+
+    monkeypatch.setattr("logitpair.reproduction.carry_out.carry_out", carry_out)
+    assert main(["reproduce", "table1", "figure1", "--scale", "smoke", "--out", str(tmp_path)]) == code
+    assert "Wrote" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "smoke").iterdir()) == ["table1.html", "table1.md"]
+    assert (tmp_path / "results" / "mnist-alp" / "smoke" / "seed-0" / "audit.json").exists()
