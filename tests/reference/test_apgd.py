@@ -94,7 +94,8 @@ def written_out(model: nn.Module, x: Tensor, y: Tensor, start: Tensor, ball: lp.
 @pytest.mark.parametrize("loss", [losses.misclassification_margin, losses.cross_entropy, losses.dlr])
 @pytest.mark.parametrize("ball", [lp.Linf(0.1), lp.L2(0.7)], ids=["linf", "l2"])
 def test_agrees_with_the_algorithm_written_out(steps: int, loss: losses.Loss, ball: lp.Threat, trained: nn.Module, sample: Pair) -> None:
-    model, (x, y) = copy.deepcopy(trained).double(), (sample[0][:5].double(), sample[1][:5])
+    number = 2 if isinstance(ball, lp.L2) and steps == 100 else 5  # where the projection takes long
+    model, (x, y) = copy.deepcopy(trained).double(), (sample[0][:number].double(), sample[1][:number])
     found = APGD(ball, steps=steps, loss=loss).without_early_stop()(model, x, y, generator=streams(x))
     starts = ball.random_start(x, streams(x))
     expected = [written_out(model, x[i : i + 1], y[i : i + 1], starts[i : i + 1], ball, steps, loss) for i in range(len(x))]
