@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from math import nan
 from typing import Any, Self
 
@@ -25,6 +26,7 @@ from logitpair.threat import Threat
 FOUND = 0.95  # of the planted images: an honest network hides none of them
 ENOUGH = 16  # planted images; of fewer nothing is concluded
 COST = 50.0  # gradients of the searches that are tested: not the long repetition of one, and not Square
+ROUNDS = 2  # of each search, for what the first has left
 DRAWS = 48  # of noise for each image that the new layer is fitted to, and as many that must not break it
 INNER = 0.95  # of eps: the radius of the noise that the layer is fitted to
 NEAR = 0.5  # of the way from that noise to the planted image, where the layer changes its answer: nearer to it, flat features hide a needle
@@ -74,10 +76,11 @@ def _finding(passed: bool, evidence: str, planted: int, found: float | None) -> 
 
 def _search(left: PlantedNetwork, sample: Sample, strategies: Sequence[SearchStrategy]) -> PlantedNetwork:
     """The rows whose adversarial image no search finds, each being run on what those before it left."""
-    for strategy in strategies:
-        if strategy.source is None and strategy.cost <= COST and len(left.rows):
-            streams = ExampleStreams(derive_seed(sample.seed, "strength", strategy.name), left.rows)
-            attack = strategy.attack(0).without_early_stop()  # each row has a layer of its own: none may leave the batch
+    tested = [strategy for strategy in strategies if strategy.source is None and strategy.cost <= COST]
+    for repetition, strategy in product(range(ROUNDS), tested):
+        if len(left.rows):
+            streams = ExampleStreams(derive_seed(sample.seed, "strength", strategy.name, repetition), left.rows)
+            attack = strategy.attack(repetition).without_early_stop()  # each row has a layer of its own: none may leave the batch
             x_adv = attack.find_unchecked(left, sample.x[left.rows], left.y, streams).x_adv
             left = left.only(predict(compute_logits(left, x_adv)) == left.y)
     return left
