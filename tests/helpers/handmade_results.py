@@ -143,8 +143,15 @@ RECORDS = {
 }
 
 
-def evaluation_of(recipe: str, scale: str | None = "smoke") -> EvaluationResults:
-    """The evaluation as if it had been made under a recipe's own attacks."""
+def evaluation_of(recipe: str, scale: str = "smoke") -> EvaluationResults:
+    """The evaluation as if it had been made of a recipe's network, under its own attacks."""
     attacks = parsing.resolve(recipes.load(recipe).at_scale(scale)).config.evaluation.attacks
     own = {name: replace(ATTACK, parameters=describe(attack)) for name, attack in attacks.items()}
-    return replace(EVALUATION, attacks=own)
+    return replace(EVALUATION, recipe=recipe, scale=scale, checkpoint="last", attacks=own)
+
+
+def audit_of(recipe: str, scale: str = "smoke") -> AuditResults:
+    """The audit as if it had been made of a recipe's network, against its first attack."""
+    first, *_ = evaluation_of(recipe, scale).attacks.values()
+    reference = replace(AUDIT.reference, parameters=first.parameters)
+    return replace(AUDIT, recipe=recipe, scale=scale, checkpoint="last", reference=reference, budget=200.0)

@@ -112,7 +112,7 @@ def device_of(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.empty(0, device=device).tolist()  # meta has no values
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device: no '{name}' here; accepted: auto, cpu, and cuda where there is one") from error
     return device

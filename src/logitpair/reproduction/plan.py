@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import statistics
@@ -23,7 +24,7 @@ FOLDERS = {  # of a data set, in a folder of several
 STAND_IN = {"smoke": {"ImageNet": ("imagenette",)}}  # ten classes do where numbers mean nothing
 EXAMPLES = {"smoke": 8}  # test images of an evaluation, from the first, by scale; all at others
 AUDITED = {"smoke": 4, "cpu": 1000}  # likewise of an audit
-BUDGET = {"smoke": 20}  # of an audit; its own at other scales
+BUDGET, DEFAULT_BUDGET = {"smoke": 20}, 200  # of an audit, by scale; its own at others
 LEAST: dict[type[EvaluationResults | AuditResults], dict[str, int]] = {EvaluationResults: EXAMPLES, AuditResults: AUDITED}
 
 RECORD_OF: dict[str, type[Training | EvaluationResults | AuditResults]] = {  # what each kind of step leaves
@@ -116,13 +117,13 @@ class Plan:
         evaluation, audit = recorded(folder, EvaluationResults), recorded(folder, AuditResults)
         if not evaluation or not self._is_complete(run, wanted, evaluation) or not self._is_of(run, evaluation):
             return False
-        if wanted.audited and not (audit and audit.training == evaluation.training and self._is_whole(audit) and self._is_of(run, audit)):
+        if wanted.audited and not (audit and is_of_one_network(evaluation, audit) and self._judges(run, wanted, audit)):
             return False
         return not wanted.swept or evaluation.created in swept
 
     def _is_of(self, run: Run, results: Results) -> bool:
         """Whether a record is of the run's recipe at the scale."""
-        return (results.recipe, results.scale) == (run.recipe, self.scale)
+        return (results.recipe, results.scale, results.checkpoint) == (run.recipe, self.scale, "last")
 
     @cached_property
     def to_measure(self) -> dict[Run, Measurement]:
@@ -156,10 +157,12 @@ class Plan:
         if wanted is None:
             return
         evaluation, audit = finished(folder, EvaluationResults), finished(folder, AuditResults)
-        done = bool(trained and evaluation and self._is_complete(run, wanted, evaluation))
-        yield Step(run, "evaluate", self._evaluate(run, wanted, evaluation), done)
+        evaluated = bool(evaluation and evaluation.training == trained and self._is_complete(run, wanted, evaluation))
+        yield Step(run, "evaluate", self._evaluate(run, wanted, evaluation), evaluated)
         if wanted.audited:
-            done = bool(trained and audit and self._is_whole(audit))
+            done = bool(audit and audit.training == trained and self._judges(run, wanted, audit))
+            if evaluated and evaluation and audit:
+                done &= is_of_one_network(evaluation, audit)
             yield Step(run, "audit", self._audit(run, wanted), done)
 
     def ready(self, begun: Container[str] = ()) -> dict[str, list[Step]]:
@@ -193,19 +196,15 @@ class Plan:
 
     def _is_complete(self, run: Run, wanted: Measurement, evaluation: EvaluationResults) -> bool:
         """Whether an evaluation is whole, and has all attacks and sources that are wanted."""
-        under = {name: searched_as(attack.parameters) for name, attack in evaluation.attacks.items()}
-        has = under.items() >= self._attacks(run, wanted).items() and wanted.sources <= evaluation.black_box.keys()
-        return self._is_whole(evaluation) and has
+        attacks = searched_attacks(run.recipe, self.scale, wanted.attacks)
+        has = attacks.items() <= {name: searched_as(attack.parameters) for name, attack in evaluation.attacks.items()}.items()
+        return self._is_whole(evaluation) and self._is_of(run, evaluation) and has and wanted.sources <= evaluation.black_box.keys()
 
-    def _attacks(self, run: Run, wanted: Measurement) -> dict[str, str]:
-        """What the attacks of a run's evaluation have to be, by name."""
-        from logitpair.config import attack_specs, parsing  # here, so that pages, which know plans, load no torch
-        from logitpair.storage.class_path import describe
-
-        attacks = parsing.resolve(recipe_of(run.recipe).at_scale(self.scale)).config.evaluation.attacks
-        if wanted.attacks is not None:
-            attacks = attack_specs.read_attacks(wanted.attacks, next(iter(attacks.values())))
-        return {name: searched_as(describe(attack)) for name, attack in attacks.items()}
+    def _judges(self, run: Run, wanted: Measurement, audit: AuditResults) -> bool:
+        """Whether an audit is whole, and of the reference attack and at least the budget that are wanted."""
+        reference, *_ = searched_attacks(run.recipe, self.scale, wanted.reference).values()
+        right = searched_as(audit.reference.parameters) == reference and audit.budget >= BUDGET.get(self.scale, DEFAULT_BUDGET)
+        return self._is_whole(audit) and self._is_of(run, audit) and right
 
     def _is_whole(self, results: EvaluationResults | AuditResults) -> bool:
         """Whether results are of a finished training, and of as many images as are tried at the scale, or as there are."""
@@ -278,10 +277,27 @@ def source_of(run: Run, recipe: str) -> Run:
     return Run(recipe, run.settings if recipe == run.recipe else (), run.seed - 1 if run.seed else 1)
 
 
+def is_of_one_network(evaluation: EvaluationResults, audit: AuditResults) -> bool:
+    """Whether an evaluation and an audit are of the same training and weights."""
+    return (evaluation.training, evaluation.weights) == (audit.training, audit.weights)
+
+
+@functools.cache
+def searched_attacks(recipe: str, scale: str, attacks: str | None) -> Mapping[str, str]:
+    """What ``searched_as`` is of each attack that a step's ``--attacks`` names, or of the recipe's own, by name."""
+    from logitpair.config import attack_specs, parsing  # here, so that pages, which know plans, load no torch
+    from logitpair.storage.class_path import describe
+
+    found = parsing.resolve(recipe_of(recipe).at_scale(scale)).config.evaluation.attacks
+    if attacks is not None:
+        found = attack_specs.read_attacks(attacks, next(iter(found.values())))
+    return {name: searched_as(describe(attack)) for name, attack in found.items()}
+
+
 def searched_as(parameters: object) -> str:
     """An attack's parameters as text to compare: all but whether it stops early, which an evaluation decides by what it has to show."""
     found = json.loads(json.dumps(parameters))
-    found["init_args"].pop("early_stop", None)
+    found.get("init_args", {}).pop("early_stop", None)
     return json.dumps(found, sort_keys=True)
 
 

@@ -152,17 +152,31 @@ class Measured:
 
     @classmethod
     def read(cls, row: Row, scale: str, records: Path) -> Measured:
-        """From the folder that all records lie in; an audit of another training than the evaluation beside it is left out."""
-        folders = {
-            int(folder.name.removeprefix("seed-")): folder for folder in (records / Run.of(row, 0).path(scale)).parent.glob("seed-*")
-        }
+        """From the folder that all records lie in; an audit of another network than the evaluation beside it is left out.
+
+        Raises:
+            InputError: for a record that cannot be read, or is of another recipe or scale than its folder says.
+        """
+        folders = (records / Run.of(row, 0).path(scale)).parent.glob("seed-*")
+        seeds = sorted(
+            int(seed) for folder in folders if (seed := folder.name.removeprefix("seed-")).isdecimal() and seed == str(int(seed))
+        )
 
         def read(kind: type[Measurements]) -> dict[int, Measurements]:
-            paths = {seed: folder / RECORDED[kind] for seed, folder in sorted(folders.items())}
-            return {seed: read_record(path, kind, f"{WRITER} --seeds {seed + 1}") for seed, path in paths.items() if path.exists()}
+            found: dict[int, Measurements] = {}
+            for seed in seeds:
+                path = records / Run.of(row, seed).path(scale) / RECORDED[kind]
+                if path.exists():
+                    found[seed] = each = read_record(path, kind, f"{WRITER} --seeds {seed + 1}")
+                    if (each.recipe, each.scale) != (row.recipe, scale):
+                        raise InputError(f"--records: '{path}' is of {each.recipe}, scale {each.scale}; move it to where it belongs")
+            return found
 
         evaluations, audits = read(EvaluationResults), read(AuditResults)
-        of_one = {seed: each for seed, each in audits.items() if seed not in evaluations or each.training == evaluations[seed].training}
+        own = {seed: evaluations.get(seed, audit) for seed, audit in audits.items()}
+        of_one = {
+            seed: audit for seed, audit in audits.items() if (audit.training, audit.weights) == (own[seed].training, own[seed].weights)
+        }
         return cls(evaluations, of_one)
 
     def accuracies(self, target: Target, row: Row, column: str) -> dict[int, Accuracy]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from handmade_results import AUDIT, EVALUATION, TRAINING, evaluation_of
+from handmade_results import EVALUATION, TRAINING, audit_of, evaluation_of
 from msgspec.structs import replace
 
 from logitpair.reproduction.carry_out import carry_out
@@ -42,7 +42,7 @@ def carried_out(of: Plan, monkeypatch: pytest.MonkeyPatch, failing: str = "") ->
         record = {
             "train": (Training, TRAINING),
             "evaluate": (EvaluationResults, replace(evaluation_of(run.parents[1].name), black_box=dict.fromkeys(suites, suite))),
-            "audit": (AuditResults, AUDIT),
+            "audit": (AuditResults, audit_of(run.parents[1].name)),
         }[kind]
         write_record(run / FILES[record[0]], record[1])
         return True

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from handmade_results import ATTACK, AUDIT, EVALUATION, TRAINING, evaluation_of
+from handmade_results import ATTACK, AUDIT, EVALUATION, TRAINING, audit_of, evaluation_of
 from msgspec.structs import replace
 
 from logitpair.errors import InputError
@@ -131,10 +131,12 @@ def test_an_evaluation_without_a_source_is_done_again_with_those_that_it_had(tmp
 def test_results_of_too_few_images_count_as_none(tmp_path: Path, there: int, evaluated: int, audited: int) -> None:
     of = plan(tmp_path, "table1", scale="cpu")
     run = Run("mnist-alp", (), 0)
-    evaluation = replace(evaluation_of("mnist-alp"), test_images=there, black_box={"mnist-alp": EVALUATION.black_box["plain"]})
+    evaluation = replace(evaluation_of("mnist-alp", "cpu"), test_images=there, black_box={"mnist-alp": EVALUATION.black_box["plain"]})
     for fewer, done in ((1, False), (0, True)):
         finish(of, run, replace(evaluation, examples=evaluated - fewer))
-        write_record(of.folder(run) / FILES[AuditResults], replace(AUDIT, test_images=there, examples=audited - fewer))
+        write_record(
+            of.folder(run) / FILES[AuditResults], replace(audit_of("mnist-alp", "cpu"), test_images=there, examples=audited - fewer)
+        )
         assert [step.done for step in of.steps() if step.run == run] == [True, done, done]
 
 
@@ -159,7 +161,7 @@ def record(tmp_path: Path, run: Run, records: str = "records", **changes: Any) -
     (suite,) = EVALUATION.black_box.values()
     shared = {"recipe": run.recipe, "scale": "smoke", **changes}
     write_record(elsewhere / FILES[EvaluationResults], replace(evaluation_of(run.recipe), black_box={run.recipe: suite}, **shared))
-    write_record(elsewhere / FILES[AuditResults], replace(AUDIT, **shared))
+    write_record(elsewhere / FILES[AuditResults], replace(audit_of(run.recipe), **shared))
     keep(elsewhere, folder)
     return folder
 
@@ -179,6 +181,37 @@ def test_of_a_recorded_run_nothing_is_left_but_to_train_it_as_a_source(tmp_path:
     assert left(1) == set(), "what was trained as a source is still recorded"
     finish(here, first)
     assert len(left(1)) == 4, "what is measured in its run directory is newer than the record"
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        (EvaluationResults, {"training": replace(TRAINING, seconds=1.0)}),
+        (EvaluationResults, {"recipe": "mnist-mpgd"}),
+        (EvaluationResults, {"checkpoint": "best"}),
+        (EvaluationResults, {"weights": "of another network"}),
+        (AuditResults, {"training": replace(TRAINING, seconds=1.0)}),
+        (AuditResults, {"checkpoint": "best"}),
+        (AuditResults, {"weights": "of another network"}),
+        (AuditResults, {"budget": 1.0}),
+        (AuditResults, {"reference": AUDIT.reference}),
+    ],
+)
+def test_what_a_user_measured_of_something_else_in_a_run_directory_is_measured_again(
+    tmp_path: Path, kind: type[EvaluationResults | AuditResults], changes: dict[str, Any]
+) -> None:
+    of, run = plan(tmp_path, "table1"), Run("mnist-alp", (), 0)
+    (suite,) = EVALUATION.black_box.values()
+    whole: dict[type[EvaluationResults | AuditResults], Any] = {
+        EvaluationResults: replace(evaluation_of("mnist-alp"), black_box={"mnist-alp": suite}),
+        AuditResults: audit_of("mnist-alp"),
+    }
+    for results in whole.values():
+        write_record(of.folder(run) / FILES[type(results)], results)
+    write_record(of.folder(run) / FILES[Training], TRAINING)
+    assert [step.done for step in of.steps() if step.run == run] == [True, True, True]
+    write_record(of.folder(run) / FILES[kind], replace(whole[kind], **changes))
+    assert not all(step.done for step in of.steps() if step.run == run)
 
 
 def test_an_evaluation_under_other_attacks_of_the_same_names_counts_as_none(tmp_path: Path) -> None:

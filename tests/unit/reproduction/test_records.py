@@ -9,6 +9,7 @@ from handmade_results import AUDIT, EVALUATION, TRAINING
 from handmade_runs import in_turn
 from msgspec.structs import replace
 
+from logitpair.errors import InputError
 from logitpair.evaluation.confidence import wilson
 from logitpair.reproduction.paper import Row, Target
 from logitpair.reproduction.records import FILES, Measured, Run, accuracy, finished, keep, keep_sweep, mean
@@ -63,22 +64,36 @@ def test_what_is_kept_is_read_back_by_row_without_paths_of_this_machine(tmp_path
         run = Run.of(row, seed)
         assert run.path("cpu") == Path(f"mnist-squeezing/cpu/objective.weight=0.5/seed-{seed}")
         folder = tmp_path / "runs" / run.path("cpu")
-        write_record(folder / FILES[EvaluationResults], replace(EVALUATION, step=seed))
+        write_record(folder / FILES[EvaluationResults], replace(EVALUATION, recipe=row.recipe, scale="cpu", step=seed))
         if seed == 0:
-            write_record(folder / FILES[AuditResults], AUDIT)
+            write_record(folder / FILES[AuditResults], replace(AUDIT, recipe=row.recipe, scale="cpu"))
         keep(folder, records / run.path("cpu"))
     measured = Measured.read(row, "cpu", records)
     assert {seed: results.step for seed, results in measured.evaluations.items()} == {0: 0, 2: 2}
     assert list(measured.audits) == list(measured.audited()) == [0]
-    write_record(folder / FILES[EvaluationResults], replace(EVALUATION, step=7))
+    write_record(folder / FILES[EvaluationResults], replace(EVALUATION, recipe=row.recipe, scale="cpu", step=7))
     keep(folder, records / run.path("cpu"), besides=[EvaluationResults])
     assert Measured.read(row, "cpu", records) == measured
     assert {source.run for results in measured.evaluations.values() for source in results.sources.values()} == set(EVALUATION.sources)
     target = Target(title="a table", rows=(row,), columns=("white_box",))
     assert measured.accuracies(target, row, "white_box") == dict.fromkeys((0, 2), EVALUATION.white_box)
     assert Measured.read(row, "paper", records) == Measured({}, {})
-    write_record(records / Run.of(row, 0).path("cpu") / "audit.json", replace(AUDIT, training=replace(TRAINING, seconds=1.0)))
+    write_record(
+        records / Run.of(row, 0).path("cpu") / "audit.json",
+        replace(AUDIT, recipe=row.recipe, scale="cpu", training=replace(TRAINING, seconds=1.0)),
+    )
     assert Measured.read(row, "cpu", records).audits == {}, "of another network"
+
+
+def test_a_record_in_the_folder_of_another_recipe_or_of_no_seed(tmp_path: Path) -> None:
+    row, evaluation = Row("M-PGD", "mnist-mpgd"), replace(EVALUATION, recipe="mnist-mpgd", scale="cpu")
+    folder = tmp_path / "mnist-mpgd" / "cpu"
+    for name in ("seed-0", "seed-0.bak", "seed-00", "seed-"):
+        write_record(folder / name / "results.json", evaluation)
+    assert list(Measured.read(row, "cpu", tmp_path).evaluations) == [0]
+    write_record(folder / "seed-1" / "results.json", replace(evaluation, recipe="mnist-alp"))
+    with pytest.raises(InputError, match=r"^--records: '.*seed-1/results.json' is of mnist-alp, scale cpu; move it"):
+        Measured.read(row, "cpu", tmp_path)
 
 
 def test_a_sweep_is_added_to_what_is_recorded_of_it(tmp_path: Path) -> None:

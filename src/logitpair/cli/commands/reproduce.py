@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("logitpair")
 ALL = "all"
+MOST = 1000  # seeds
 KINDS = ("train", "evaluate", "audit")
 
 
@@ -47,6 +48,8 @@ def run(arguments: Namespace) -> None:
     for option in ("seeds", "jobs"):
         if arguments[option] is not None and arguments[option] < 1:
             raise InputError(f"--{option} must be at least 1, not {arguments[option]}")
+    if arguments.seeds > MOST:
+        raise InputError(f"--seeds: {arguments.seeds} trainings of each network; accepted: at most {MOST:,}")
     device = device_of(arguments.device)
     from logitpair.reproduction.carry_out import carry_out
     from logitpair.reproduction.plan import Plan

@@ -100,7 +100,11 @@ class Section:
         """What images of one attack on one source leave of a transfer's row, one entry a seed."""
         (row,) = self.target.rows
         found = self.measured[row.method].evaluations.values()
-        return [each.black_box[source].attacks[attack] for each in found if source in each.black_box]
+        return [
+            each.black_box[source].attacks[attack]
+            for each in found
+            if source in each.black_box and attack in each.black_box[source].attacks
+        ]
 
     def _from_others(self, source: str) -> list[tuple[str, Accuracy]]:
         """What the worst attack on any other source leaves of a transfer's row, with the source and the attack, one entry a seed."""
@@ -223,7 +227,7 @@ def _white_box(method: str, measured: Measured) -> str:
     audits = list(measured.audits.values())
     images = "the same" if audited.total == white.total else f"the first {audited.total:,}"
     ended = "" if all(audit.converged for audit in audits) else ", without coming to the end of its search"
-    steps = arguments(audits[0].reference.parameters)["steps"]
+    steps = arguments(audits[0].reference.parameters).get("steps", "some")
     judged = mean(audit.reference for audit in audits) or white
     tried = listing([f"{total:,}" for total in sorted({audit.reference.total for audit in audits})])
     verdicts = listing(list(dict.fromkeys(audit.verdict for audit in audits)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from handmade_results import AUDIT, EVALUATION, TRAINING, evaluation_of
+from handmade_results import EVALUATION, TRAINING, audit_of, evaluation_of
 from msgspec.structs import replace
 
 from logitpair.cli.main import main
@@ -24,6 +24,7 @@ from logitpair.storage.results import AuditResults, EvaluationResults, Training
         (["table2", "--scale", "cpu"], ["--scale", "svhn-mpgd", "smoke"]),
         (["all", "--scale", "huge"], ["--scale", "huge", "smoke, cpu, paper"]),
         (["table1", "--seeds", "0"], ["--seeds", "at least 1"]),
+        (["table1", "--seeds", "9" * 30], ["--seeds", "at most 1,000"]),
         (["table1", "--jobs", "0"], ["--jobs", "at least 1"]),
     ],
 )
@@ -56,7 +57,7 @@ def test_a_table_that_is_whole_has_its_page_when_another_stops(
             write_record(plan.folder(run) / FILES[Training], TRAINING)
             evaluation = replace(evaluation_of(run.recipe), recipe=run.recipe, scale="smoke", black_box={run.recipe: suite})
             write_record(plan.folder(run) / FILES[EvaluationResults], evaluation)
-            write_record(plan.folder(run) / FILES[AuditResults], AUDIT)
+            write_record(plan.folder(run) / FILES[AuditResults], audit_of(run.recipe))
         raise error
 
     monkeypatch.setattr("logitpair.reproduction.carry_out.carry_out", carry_out)

@@ -29,9 +29,10 @@ def recorded(records: Path, row: Row, *white_box: int, audited: int | None = Non
     """Seeds of a row with so many of 200 images correct, the first of them audited."""
     for seed, correct in enumerate(white_box):
         folder = records / Run.of(row, seed).path("cpu")
-        write_record(folder / "results.json", replace(EVALUATION, white_box=replace(EVALUATION.white_box, **figures(correct))))
+        of = {"recipe": row.recipe, "scale": "cpu"}
+        write_record(folder / "results.json", replace(EVALUATION, **of, white_box=replace(EVALUATION.white_box, **figures(correct))))
         if audited is not None and seed == 0:
-            write_record(folder / "audit.json", replace(AUDIT, robust_accuracy=Accuracy(**figures(audited))))
+            write_record(folder / "audit.json", replace(AUDIT, **of, robust_accuracy=Accuracy(**figures(audited))))
 
 
 def sentence(records: Path, start: str, target: Target = TABLE) -> str:
@@ -92,8 +93,13 @@ def test_the_worst_of_several_attacks_is_named_beside_what_they_leave_together(t
     assert "the worst of" not in sentence(tmp_path, "ALP, white box")
     path = tmp_path / Run.of(ALP, 0).path("cpu") / "results.json"
     (attack,) = EVALUATION.attacks.values()
-    write_record(path, replace(EVALUATION, attacks={"pgd": attack, "bim": attack}, white_box_union=Accuracy(**figures(40))))
-    write_record(path.with_name("audit.json"), replace(AUDIT, converged=True))
+    write_record(
+        path,
+        replace(
+            EVALUATION, recipe=ALP.recipe, scale="cpu", attacks={"pgd": attack, "bim": attack}, white_box_union=Accuracy(**figures(40))
+        ),
+    )
+    write_record(path.with_name("audit.json"), replace(AUDIT, recipe=ALP.recipe, scale="cpu", converged=True))
     found = sentence(tmp_path, "ALP, white box")
     assert " of 200 images under pgd, the worst of 2 attacks, which together leave 20.0% (" in found
     assert "of the same. Its verdict is" in found
@@ -128,7 +134,7 @@ def test_a_transfer_is_shown_source_by_source(tmp_path: Path) -> None:
         name: replace(suite, attacks={attack: replace(suite.attacks[attack], **figures(n))}) for name, n in {"a": 130, "b": 90}.items()
     }
     folder = tmp_path / Run.of(ALP, 0).path("cpu")
-    write_record(folder / "results.json", replace(EVALUATION, black_box=suites))
+    write_record(folder / "results.json", replace(EVALUATION, recipe=ALP.recipe, scale="cpu", black_box=suites))
     _, rows = Section.read(target, "cpu", tmp_path).table()
     assert [row[:2] for row in rows] == [["a", "–"], ["b", "47.1"]]  # noqa: RUF001
     assert rows[0][2].startswith("65.0 (")
@@ -139,7 +145,12 @@ def test_a_transfer_is_shown_source_by_source(tmp_path: Path) -> None:
     worst = replace(suite.attacks[attack], **figures(20))  # of another attack, which makes b's no news
     write_record(
         folder / "results.json",
-        replace(EVALUATION, black_box={"a": replace(suite, attacks={attack: worst, "worst": worst}), "b": suites["b"]}),
+        replace(
+            EVALUATION,
+            recipe=ALP.recipe,
+            scale="cpu",
+            black_box={"a": replace(suite, attacks={attack: worst, "worst": worst}), "b": suites["b"]},
+        ),
     )
     assert "for these networks it is the other way round." in sentence(tmp_path, f"{attack} on b leaves less of ALP", target)
 
@@ -165,6 +176,6 @@ def test_text_and_page_say_the_same(tmp_path: Path) -> None:
 def test_an_audit_of_other_images_than_the_evaluation_says_how_many(tmp_path: Path) -> None:
     recorded(tmp_path, ALP, 100, audited=20)
     path = tmp_path / Run.of(ALP, 0).path("cpu") / "audit.json"
-    write_record(path, replace(AUDIT, examples=1000, robust_accuracy=Accuracy(**figures(20))))
+    write_record(path, replace(AUDIT, recipe=ALP.recipe, scale="cpu", examples=1000, robust_accuracy=Accuracy(**figures(20))))
     _, (_, alp) = Section.read(TABLE, "cpu", tmp_path).table()
     assert alp[1].endswith(", of the first 1,000")
