@@ -49,9 +49,9 @@ class CUDAGraphs:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The logits of ``x``, by a replay or by the network."""
-        known = networks.setdefault(self.model, _Network())
-        if known.refused or not replayable(x) or self.state is None:
+        if not replayable(x) or self.state is None or self.known.refused:
             return self.model(x)
+        known = self.known
         known.come_to(self.state)
         key = x.shape, x.stride(), x.dtype
         if key not in known.passes and not known.captures(key, self.model, x):
@@ -62,6 +62,11 @@ class CUDAGraphs:
                 known.refuse("its passes are no longer those that were captured")
                 return self.model(x)
         return known.passes[key](self.model, x)
+
+    @cached_property
+    def known(self) -> "_Network":
+        """What earlier searches have found out."""
+        return networks.setdefault(self.model, _Network())
 
     @cached_property
     def state(self) -> tuple[Any, ...] | None:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from logitpair.reproduction.paper import TARGETS, Target
-from logitpair.reproduction.records import Run, finished, recipe_of, recorded, swept_evaluations
+from logitpair.reproduction.records import Run, finished, is_of_one_network, recipe_of, recorded, swept_evaluations
 from logitpair.storage.results import AuditResults, EvaluationResults, Results, Training
 
 FOLDERS = {  # of a data set, in a folder of several
@@ -115,14 +115,14 @@ class Plan:
             return False
         folder = self.records_folder / run.path(self.scale)
         evaluation, audit = recorded(folder, EvaluationResults), recorded(folder, AuditResults)
-        if not evaluation or not self._is_complete(run, wanted, evaluation) or not self._is_of(run, evaluation):
+        if not evaluation or not self._is_complete(run, wanted, evaluation):
             return False
         if wanted.audited and not (audit and is_of_one_network(evaluation, audit) and self._judges(run, wanted, audit)):
             return False
         return not wanted.swept or evaluation.created in swept
 
     def _is_of(self, run: Run, results: Results) -> bool:
-        """Whether a record is of the run's recipe at the scale."""
+        """Whether results are of the run's recipe at the scale, and of its last checkpoint."""
         return (results.recipe, results.scale, results.checkpoint) == (run.recipe, self.scale, "last")
 
     @cached_property
@@ -160,9 +160,8 @@ class Plan:
         evaluated = bool(evaluation and evaluation.training == trained and self._is_complete(run, wanted, evaluation))
         yield Step(run, "evaluate", self._evaluate(run, wanted, evaluation), evaluated)
         if wanted.audited:
-            done = bool(audit and audit.training == trained and self._judges(run, wanted, audit))
-            if evaluated and evaluation and audit:
-                done &= is_of_one_network(evaluation, audit)
+            of_one = not (evaluated and evaluation and audit) or is_of_one_network(evaluation, audit)
+            done = bool(audit and audit.training == trained and self._judges(run, wanted, audit) and of_one)
             yield Step(run, "audit", self._audit(run, wanted), done)
 
     def ready(self, begun: Container[str] = ()) -> dict[str, list[Step]]:
@@ -275,11 +274,6 @@ class Plan:
 def source_of(run: Run, recipe: str) -> Run:
     """An independently trained source of black-box images: under another seed, the same whatever the number of seeds."""
     return Run(recipe, run.settings if recipe == run.recipe else (), run.seed - 1 if run.seed else 1)
-
-
-def is_of_one_network(evaluation: EvaluationResults, audit: AuditResults) -> bool:
-    """Whether an evaluation and an audit are of the same training and weights."""
-    return (evaluation.training, evaluation.weights) == (audit.training, audit.weights)
 
 
 @functools.cache

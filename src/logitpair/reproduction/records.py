@@ -173,11 +173,8 @@ class Measured:
             return found
 
         evaluations, audits = read(EvaluationResults), read(AuditResults)
-        own = {seed: evaluations.get(seed, audit) for seed, audit in audits.items()}
-        of_one = {
-            seed: audit for seed, audit in audits.items() if (audit.training, audit.weights) == (own[seed].training, own[seed].weights)
-        }
-        return cls(evaluations, of_one)
+        apart = {seed for seed, audit in audits.items() if seed in evaluations and not is_of_one_network(evaluations[seed], audit)}
+        return cls(evaluations, {seed: audit for seed, audit in audits.items() if seed not in apart})
 
     def accuracies(self, target: Target, row: Row, column: str) -> dict[int, Accuracy]:
         """A column of the table by seed; those without it are left out."""
@@ -187,6 +184,11 @@ class Measured:
     def audited(self) -> dict[int, Accuracy]:
         """What the audits left, by seed."""
         return {seed: audit.robust_accuracy for seed, audit in self.audits.items()}
+
+
+def is_of_one_network(evaluation: EvaluationResults, audit: AuditResults) -> bool:
+    """Whether an evaluation and an audit are of the same training and weights."""
+    return (evaluation.training, evaluation.weights) == (audit.training, audit.weights)
 
 
 def accuracy(results: EvaluationResults, column: str, sources: tuple[str, ...]) -> Accuracy | None:

@@ -90,12 +90,12 @@ def _write(plans: Sequence[Plan]) -> None:
         for run in plan.to_measure:
             besides = [kind for each, kind in partial if each == run]
             keep(plan.folder(run), plan.records_folder / run.path(plan.scale), besides=besides)
-        for name in plan.targets:
-            for recipe in sweeps_of(TARGETS[name]):
-                swept = [run for run in plan.measurements if run.recipe == recipe]
-                keep_sweep(swept, plan.scale, plan.out / "runs", plan.records_folder)
-            for path in write_target(name, plan, plan.records_folder):
-                console.print(f"Wrote {path}")
+        (name,) = plan.targets
+        for recipe in sweeps_of(TARGETS[name]):
+            swept = [run for run in plan.measurements if run.recipe == recipe]
+            keep_sweep(swept, plan.scale, plan.out / "runs", plan.records_folder)
+        for path in write_target(name, plan, plan.records_folder):
+            console.print(f"Wrote {path}")
 
 
 def _targets(given: Sequence[str], scale: str) -> list[str]:
