@@ -158,9 +158,7 @@ class Measured:
             InputError: for a record that cannot be read, or is of another recipe or scale than its folder says.
         """
         folders = (records / Run.of(row, 0).path(scale)).parent.glob("seed-*")
-        seeds = sorted(
-            int(seed) for folder in folders if (seed := folder.name.removeprefix("seed-")).isdecimal() and seed == str(int(seed))
-        )
+        seeds = sorted(int(seed) for folder in folders if (seed := folder.name.removeprefix("seed-")).isdecimal())
 
         def read(kind: type[Measurements]) -> dict[int, Measurements]:
             found: dict[int, Measurements] = {}

@@ -210,6 +210,9 @@ def test_what_a_user_measured_of_something_else_in_a_run_directory_is_measured_a
         write_record(of.folder(run) / FILES[type(results)], results)
     write_record(of.folder(run) / FILES[Training], TRAINING)
     assert [step.done for step in of.steps() if step.run == run] == [True, True, True]
+    write_record(of.folder(run) / FILES[Training], replace(TRAINING, seconds=1.0))
+    assert [step.done for step in of.steps() if step.run == run] == [True, False, False], "it was trained anew"
+    write_record(of.folder(run) / FILES[Training], TRAINING)
     write_record(of.folder(run) / FILES[kind], replace(whole[kind], **changes))
     assert not all(step.done for step in of.steps() if step.run == run)
 

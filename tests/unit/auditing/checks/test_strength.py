@@ -99,6 +99,19 @@ def test_a_search_that_does_nothing_fails(trained: nn.Module, digits: tuple[Tens
     assert (finding.passed, finding.measured["found"]) == (False, 0)
 
 
+def test_each_search_has_a_second_try(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+    late = replace(SEARCHES[0], attack=lambda repetition: SEARCHES[0].attack(0) if repetition else Unperturbed(THREAT))
+    assert strength(sample_of(trained, digits), [late], THREAT).measured["found"] == 1
+
+
+def test_the_answer_changes_half_way_between_noise_and_the_planted_image() -> None:
+    around = torch.randn(3, 9, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    planted = around[:, 0] + 5
+    weight, bias = separate(around, planted)
+    noise = ((around @ weight[:, :, None]).squeeze(2) + bias[:, None]).amax(1)
+    torch.testing.assert_close((planted * weight).sum(1) + bias, -noise)
+
+
 def test_searches_that_are_dear_or_on_another_network_are_not_tested(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
     dear = [replace(search, cost=module.COST + 1) for search in SEARCHES]
     others = [replace(search, source=trained) for search in SEARCHES]
