@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
-from handmade_sweeps import entry, failed_entry, head
+import pytest
+from handmade_sweeps import accuracy, entry, failed_entry, head
 from msgspec.structs import replace
 
 from logitpair.config import parsing, recipes
@@ -38,6 +39,8 @@ from logitpair.storage.results import (
 )
 from logitpair.sweeps.record import best, summarize
 
+Scored = TypeVar("Scored", bound=Accuracy)
+Whole = TypeVar("Whole", EvaluationResults, AuditResults)
 FIGURES: dict[str, Any] = {"top1": 0.5, "correct": 100, "total": 200, "ci95": (0.43, 0.57)}
 ACCURACY = Accuracy(**FIGURES)
 PGD = {"class_path": "logitpair.attacks.PGD", "init_args": {"steps": 40, "target": None, "step_size": 0.1}}
@@ -141,6 +144,23 @@ RECORDS = {
     "sweep": SWEEP,
     "training": TRAINING,
 }
+
+
+def keeping(correct: int, record: Scored) -> Scored:
+    """The accuracy with so many images correct."""
+    return replace(record, **accuracy(correct, record.total))
+
+
+def evaluation_keeping(correct: int, **changes: Any) -> EvaluationResults:
+    """The evaluation with so many images correct under its white-box attack."""
+    attacks = {name: keeping(correct, attack) for name, attack in EVALUATION.attacks.items()}
+    white_box = keeping(correct, EVALUATION.white_box or pytest.fail("no white box"))
+    return replace(EVALUATION, attacks=attacks, white_box=white_box, **changes)
+
+
+def of_images(examples: int, results: Whole) -> Whole:
+    """The results as if they had been of so many images."""
+    return replace(results, examples=examples, clean=Accuracy(**accuracy(examples // 2, examples)))
 
 
 def evaluation_of(recipe: str, scale: str = "smoke") -> EvaluationResults:

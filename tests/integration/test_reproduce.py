@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -122,6 +123,21 @@ def test_a_dry_run_takes_times_from_like_runs_and_writes_nothing(reproduced: Pat
     assert main(["reproduce", "table", "--scale", "smoke", "--seeds", "1", "--out", str(empty), "--dry-run"]) == 0
     assert "The time of 10 is not known" in capsys.readouterr().out
     assert not empty.exists()
+
+
+@pytest.mark.usefixtures("targets")
+def test_a_folder_that_was_moved_goes_on(reproduced: Path, tmp_path: Path) -> None:
+    out = tmp_path / "moved"
+    shutil.copytree(reproduced, out)
+    folder = out / "runs" / "digits-ensemble" / "smoke" / "seed-0"  # whose static source is named by where it was
+    config = (folder / "config.yaml").read_bytes()
+    shutil.rmtree(folder / "audit")
+    assert main(["reproduce", "table", *OPTIONS, str(out)]) == 0
+    assert (folder / "audit" / "results.json").exists()
+    assert (folder / "config.yaml").read_bytes() == config
+    (folder / "training.json").unlink()  # as if it had been stopped just before
+    assert main(["reproduce", "table", *OPTIONS, str(out)]) == 0
+    assert str(out) in (folder / "config.yaml").read_text()
 
 
 def test_another_target_shares_the_runs_and_keeps_the_sources(reproduced: Path, tmp_path: Path) -> None:

@@ -81,6 +81,15 @@ def test_a_run_directory_holds_what_it_should(uninterrupted: Path) -> None:
     assert {path.name for path in uninterrupted.rglob(".*")} == {".lock"}, "temporary files were left behind"
 
 
+def test_a_damaged_end_is_written_again(uninterrupted: Path) -> None:
+    end = uninterrupted / "training.json"
+    whole, last = end.read_bytes(), (uninterrupted / "checkpoints" / "last.pt").read_bytes()
+    end.write_bytes(whole[:20])
+    assert main(command(uninterrupted)) == 0
+    assert json.loads(end.read_text())["steps"] == STEPS
+    assert (uninterrupted / "checkpoints" / "last.pt").read_bytes() == last
+
+
 def test_the_network_learns_and_loads_with_its_moving_average(uninterrupted: Path) -> None:
     model = lp.load(uninterrupted)
     assert not model.training

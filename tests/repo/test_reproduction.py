@@ -8,7 +8,7 @@ from pathlib import Path
 import documents
 
 from logitpair.config import recipes
-from logitpair.reproduction.records import RECORDED
+from logitpair.reproduction.record_files import RECORDED
 from logitpair.storage.result_files import read_record
 from logitpair.storage.results import EvaluationResults
 

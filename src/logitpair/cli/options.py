@@ -174,9 +174,16 @@ def check_file(option: str, path: Path | None, example: str) -> None:
     ending = Path(example).suffix
     if path.suffix.lower() != ending:  # a slip would write over results, a checkpoint or settings
         raise InputError(f"{option}: '{path}' does not end in {ending}; accepted: a file such as {path.with_name(example)}")
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not (above.is_dir() and os.access(above, os.W_OK)):
-        raise InputError(f"{option}: '{path}' cannot be written, since '{above}' is {'read-only' if above.is_dir() else 'no folder'}")
+    check_writable(path.parent, option)
+
+
+def check_writable(folder: Path | None, option: str = "--out") -> None:
+    """Refuse a folder that nothing can be written into, or that cannot be made where it is to be."""
+    if folder is None:
+        return
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise InputError(f"{option}: '{folder}' cannot be written, since '{there}' is {'read-only' if there.is_dir() else 'no folder'}")
 
 
 def random_images(shape: str, images: int) -> torch.Tensor:

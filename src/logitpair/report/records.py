@@ -99,23 +99,7 @@ def _read(path: Path, kind: type[_Results], writer: str) -> tuple[_Results, Ledg
     except OtherSchema as error:
         warnings.warn(f"left out: {str(error).partition(';')[0]}; measure again", stacklevel=3)
         return None
-    if trouble := _trouble(results):
-        raise InputError(f"'{path}' is damaged or incomplete ({trouble}); run `{writer}` again")
     return results, read_ledger(ledger, results, writer) if ledger.exists() else {}
-
-
-def _trouble(results: Results) -> str:
-    """What does not fit together; empty where all does."""
-    if len(results.class_names) != results.classes:
-        return f"{len(results.class_names)} class names for {results.classes} classes"
-    if isinstance(results, EvaluationResults):
-        white_box = [(results.white_box, results.attacks)] if results.white_box else []
-        for worst, attacks in (*white_box, *((suite, suite.attacks) for suite in results.black_box.values())):
-            if worst.attack not in attacks:
-                return f"the worst attack '{worst.attack}' is not among the attacks"
-            if worst.confusion and {len(worst.confusion), *map(len, worst.confusion)} != {results.classes}:
-                return f"the confusion counts are not {results.classes} by {results.classes}"
-    return ""
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -130,8 +114,12 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def load_sweep(folder: Path) -> SweepResults:
-    """Read a folder that ``logitpair sweep`` wrote; axes of numbers, and their points, by size."""
-    sweep = record.read(folder)
+    """Read a folder that ``logitpair sweep`` wrote, ``by_size``."""
+    return by_size(record.read(folder))
+
+
+def by_size(sweep: SweepResults) -> SweepResults:
+    """A sweep with axes of numbers, and their points, by size."""
     axes = tuple(replace(axis, values=tuple(ordered(axis.values))) for axis in sweep.axes)
     points = sorted(sweep.points, key=lambda point: [axis.values.index(point.settings[axis.setting]) for axis in axes])
     return replace(sweep, axes=axes, points=tuple(points))

@@ -6,8 +6,9 @@ import logging
 import torch
 
 from logitpair.config import parsing
+from logitpair.errors import InputError
 from logitpair.reproduction.plan import Plan
-from logitpair.reproduction.records import recipe_of
+from logitpair.reproduction.planned_run import recipe_of
 from logitpair.runs import run_directory
 from logitpair.runtime.progress import Progress
 from logitpair.runtime.signals import GracefulStop
@@ -15,18 +16,32 @@ from logitpair.sweeps.runner import Commands, refuse_torchrun, run_all
 from logitpair.sweeps.sweep import slots
 
 logger = logging.getLogger("logitpair")
+SOURCES = "objective.init_args.sources"
 
 
 def prepare(plan: Plan, device: torch.device) -> None:
-    """Begin every run directory, or make sure that it was begun with the same settings, before the first training starts.
+    """Begin every run directory that is to be trained, and look at its images, before the first training starts.
+
+    The directories that are trained already are left as they are, and must have been begun with the same settings. Static sources may
+    have another path than they had: they are where the plan has them.
 
     Raises:
-        InputError: for settings that cannot be, and for run directories that were begun with others.
+        InputError: for settings that cannot be, run directories that were begun with others, and images that are missing or damaged.
     """
+    to_train = {step.run for step in plan.left().values() if step.kind == "train"}
+    seen: set[str] = set()
     for run in plan.runs:
         recipe = recipe_of(run.recipe)
         settings = parsing.resolve(recipe.at_scale(plan.scale), plan.overrides(run), data_dir=plan.data_folder(run.recipe))
-        run_directory.prepare(plan.folder(run), recipe.name, plan.scale, run_directory.as_trained(settings, device))
+        wanted = run_directory.as_trained(settings, device)
+        if run not in to_train:
+            run_directory.refuse_other_settings(plan.folder(run), wanted, besides=(SOURCES,))
+            continue
+        if (images := repr(settings.values["data"])) not in seen:
+            logger.info(f"{settings.config.data.name}: looking at its images")
+            settings.config.data.train()
+            seen.add(images)
+        run_directory.prepare(plan.folder(run), recipe.name, plan.scale, wanted, besides=(SOURCES,))
 
 
 def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str, str]:
@@ -68,4 +83,7 @@ def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str
                     bar.update(total - len(left))
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt("stopped; the same command again goes on") from error
+        except InputError as error:
+            refusal, advice, _ = str(error).partition("; give another --")  # as `evaluate` would have it: there is no --name here
+            raise InputError(f"{refusal}; move that folder away" if advice else refusal) from error
     return failed

@@ -55,6 +55,11 @@ class Target:
         """Whether images from other networks are tried."""
         return self.transfer is not None or any(column.startswith("black_box") for column in self.columns)
 
+    @property
+    def swept_recipes(self) -> list[str]:
+        """The recipes whose runs a figure shows as sweeps; none of a table."""
+        return list(dict.fromkeys(row.recipe for row in self.rows)) if self.figure else []
+
     def sources_of(self, row: Row) -> tuple[str, ...]:
         """The recipes whose networks black-box images for this row are made against."""
         return (self.sources or (row.recipe,)) if self.black_box else ()

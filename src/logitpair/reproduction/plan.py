@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from logitpair.reproduction.measured import is_of_one_network
 from logitpair.reproduction.paper import TARGETS, Target
-from logitpair.reproduction.records import Run, finished, is_of_one_network, recipe_of, recorded, swept_evaluations
+from logitpair.reproduction.planned_run import PlannedRun, recipe_of
+from logitpair.reproduction.record_files import in_records, in_run_directory, recorded_sweep
 from logitpair.storage.results import AuditResults, EvaluationResults, Results, Training
 
 FOLDERS = {  # of a data set, in a folder of several
@@ -40,7 +42,7 @@ class Measurement:
 
     attacks: str | None
     reference: str | None
-    sources: set[str] = field(default_factory=set[str])  # recipes; which run of each is ``source_of``'s to say
+    sources: set[str] = field(default_factory=set[str])  # recipes; which run of each is ``black_box_source``'s to say
     audited: bool = False
     swept: bool = False  # drawn with what its recipe's other settings give
 
@@ -49,7 +51,7 @@ class Measurement:
 class Step:
     """A training, an evaluation or an audit of a run."""
 
-    run: Run
+    run: PlannedRun
     kind: str  # train, evaluate or audit
     command: list[str]
     done: bool
@@ -74,7 +76,7 @@ class Plan:
         device: to work on.
 
     Raises:
-        InputError: for a scale that a recipe does not have, and a damaged ``sweep.json`` among the records.
+        InputError: for a scale that a recipe does not have, and records of these runs that cannot be read.
     """
 
     targets: Sequence[str]
@@ -91,53 +93,56 @@ class Plan:
             recipe_of(run.recipe).at_scale(self.scale)
 
     @cached_property
-    def measurements(self) -> dict[Run, Measurement]:
+    def measurements(self) -> dict[PlannedRun, Measurement]:
         """What is measured, by run."""
-        found: dict[Run, Measurement] = {}
+        found: dict[PlannedRun, Measurement] = {}
         for target, seed in itertools.product([self.known[name] for name in self.targets], range(self.seeds)):
             for row in target.rows:
-                wanted = found.setdefault(Run.of(row, seed), Measurement(target.attacks, target.reference))
+                wanted = found.setdefault(PlannedRun.of(row, seed), Measurement(target.attacks, target.reference))
                 wanted.sources |= set(target.sources_of(row))
                 wanted.audited |= not target.figure
                 wanted.swept |= target.figure
         return found
 
     @cached_property
-    def recorded(self) -> list[Run]:
+    def recorded(self) -> list[PlannedRun]:
         """The runs whose measurements are all in ``records``, and none is in a run directory: of these nothing is left to do."""
-        recipes = {run.recipe for run, wanted in self.measurements.items() if wanted.swept}
-        swept = {time for recipe in sorted(recipes) for time in swept_evaluations(self.records_folder / recipe / self.scale)}
-        return [run for run, wanted in self.measurements.items() if self.records and self._is_recorded(run, wanted, swept)]
+        if not self.records:
+            return []
+        recipes = sorted({run.recipe for run, wanted in self.measurements.items() if wanted.swept})
+        sweeps = filter(None, (recorded_sweep(self.records / recipe / self.scale) for recipe in recipes))
+        swept = {run.evaluated for sweep in sweeps for run in sweep.runs}
+        return [run for run, wanted in self.measurements.items() if self._is_recorded(run, wanted, swept)]
 
-    def _is_recorded(self, run: Run, wanted: Measurement, swept: Container[str]) -> bool:
-        here = [finished(self.folder(run), kind) for kind in LEAST]
+    def _is_recorded(self, run: PlannedRun, wanted: Measurement, swept: Container[str | None]) -> bool:
+        here = [in_run_directory(self.folder(run), kind) for kind in LEAST]
         if any(results and self._is_whole(results) for results in here):
             return False
         folder = self.records_folder / run.path(self.scale)
-        evaluation, audit = recorded(folder, EvaluationResults), recorded(folder, AuditResults)
+        evaluation, audit = in_records(folder, EvaluationResults), in_records(folder, AuditResults)
         if not evaluation or not self._is_complete(run, wanted, evaluation):
             return False
         if wanted.audited and not (audit and is_of_one_network(evaluation, audit) and self._judges(run, wanted, audit)):
             return False
         return not wanted.swept or evaluation.created in swept
 
-    def _is_of(self, run: Run, results: Results) -> bool:
+    def _is_of(self, run: PlannedRun, results: Results) -> bool:
         """Whether results are of the run's recipe at the scale, and of its last checkpoint."""
         return (results.recipe, results.scale, results.checkpoint) == (run.recipe, self.scale, "last")
 
     @cached_property
-    def to_measure(self) -> dict[Run, Measurement]:
+    def to_measure(self) -> dict[PlannedRun, Measurement]:
         """What is measured of those that are not recorded."""
         return {run: wanted for run, wanted in self.measurements.items() if run not in self.recorded}
 
     @cached_property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[PlannedRun]:
         """What is trained: static sources first, then what is measured and the sources of black-box images."""
         measured = self.to_measure
-        runs = [*measured, *(source_of(run, recipe) for run, wanted in measured.items() for recipe in sorted(wanted.sources))]
+        runs = [*measured, *(run.black_box_source(recipe) for run, wanted in measured.items() for recipe in sorted(wanted.sources))]
         return list(dict.fromkeys([*(source for run in runs for source in run.static_sources), *runs]))
 
-    def folder(self, run: Run) -> Path:
+    def folder(self, run: PlannedRun) -> Path:
         """The run directory."""
         return self.out / "runs" / run.path(self.scale)
 
@@ -150,13 +155,13 @@ class Plan:
         """Every training, evaluation and audit, the finished ones too, but none of the recorded runs."""
         return [step for run in self.runs for step in self._steps(run, self.to_measure.get(run))]
 
-    def _steps(self, run: Run, wanted: Measurement | None) -> Iterator[Step]:
+    def _steps(self, run: PlannedRun, wanted: Measurement | None) -> Iterator[Step]:
         folder = self.folder(run)
-        trained = finished(folder, Training)
+        trained = in_run_directory(folder, Training)
         yield Step(run, "train", self._train(run), trained is not None)
         if wanted is None:
             return
-        evaluation, audit = finished(folder, EvaluationResults), finished(folder, AuditResults)
+        evaluation, audit = in_run_directory(folder, EvaluationResults), in_run_directory(folder, AuditResults)
         evaluated = bool(evaluation and evaluation.training == trained and self._is_complete(run, wanted, evaluation))
         yield Step(run, "evaluate", self._evaluate(run, wanted, evaluation), evaluated)
         if wanted.audited:
@@ -183,23 +188,23 @@ class Plan:
         """The steps that are not done, by name."""
         return {step.name(self.scale): step for step in self.steps() if not step.done}
 
-    def _needs(self, step: Step) -> list[Run]:
+    def _needs(self, step: Step) -> list[PlannedRun]:
         """The runs that have to be trained before the step."""
         if step.kind == "train":
             return step.run.static_sources
         sources = self.measurements[step.run].sources if step.kind == "evaluate" else ()
-        return [step.run, *(source_of(step.run, recipe) for recipe in sources)]
+        return [step.run, *(step.run.black_box_source(recipe) for recipe in sources)]
 
-    def _trained(self, run: Run) -> bool:
-        return finished(self.folder(run), Training) is not None
+    def _trained(self, run: PlannedRun) -> bool:
+        return in_run_directory(self.folder(run), Training) is not None
 
-    def _is_complete(self, run: Run, wanted: Measurement, evaluation: EvaluationResults) -> bool:
+    def _is_complete(self, run: PlannedRun, wanted: Measurement, evaluation: EvaluationResults) -> bool:
         """Whether an evaluation is whole, and has all attacks and sources that are wanted."""
         attacks = searched_attacks(run.recipe, self.scale, wanted.attacks)
         has = attacks.items() <= {name: searched_as(attack.parameters) for name, attack in evaluation.attacks.items()}.items()
         return self._is_whole(evaluation) and self._is_of(run, evaluation) and has and wanted.sources <= evaluation.black_box.keys()
 
-    def _judges(self, run: Run, wanted: Measurement, audit: AuditResults) -> bool:
+    def _judges(self, run: PlannedRun, wanted: Measurement, audit: AuditResults) -> bool:
         """Whether an audit is whole, and of the reference attack and at least the budget that are wanted."""
         reference, *_ = searched_attacks(run.recipe, self.scale, wanted.reference).values()
         right = searched_as(audit.reference.parameters) == reference and audit.budget >= BUDGET.get(self.scale, DEFAULT_BUDGET)
@@ -210,10 +215,10 @@ class Plan:
         limits = [limit for limit in (LEAST[type(results)].get(self.scale), results.test_images) if limit]
         return results.training is not None and bool(limits) and results.examples >= min(limits)
 
-    def _train(self, run: Run) -> list[str]:
+    def _train(self, run: PlannedRun) -> list[str]:
         return ["train", run.recipe, "--scale", self.scale, *self._common(run), f"--out={self.folder(run)}", *self.overrides(run)]
 
-    def overrides(self, run: Run) -> list[str]:
+    def overrides(self, run: PlannedRun) -> list[str]:
         """What the run changes about its recipe."""
         settings = {"seed": str(run.seed), **dict(run.settings)}
         networks = [str(self.folder(source)) for source in run.static_sources]
@@ -222,19 +227,19 @@ class Plan:
             settings["objective.sources"] = json.dumps(sources)
         return [f"--{setting}={value}" for setting, value in settings.items()]
 
-    def _evaluate(self, run: Run, wanted: Measurement, before: EvaluationResults | None) -> list[str]:
+    def _evaluate(self, run: PlannedRun, wanted: Measurement, before: EvaluationResults | None) -> list[str]:
         """Also with the sources that an evaluation ``before`` had, which would otherwise refuse to be written over."""
         sources = {name: source.run for name, source in before.sources.items()} if before else {}
-        sources |= {recipe: str(self.folder(source_of(run, recipe))) for recipe in sorted(wanted.sources)}
+        sources |= {recipe: str(self.folder(run.black_box_source(recipe))) for recipe in sorted(wanted.sources)}
         tried = [word for name, path in sources.items() for word in ("--source", f"{name}={path}")]
         limit = _option("examples", EXAMPLES.get(self.scale))
         return ["evaluate", *self._common(run), *_option("attacks", wanted.attacks), *limit, *tried, "--", str(self.folder(run))]
 
-    def _audit(self, run: Run, wanted: Measurement) -> list[str]:
+    def _audit(self, run: PlannedRun, wanted: Measurement) -> list[str]:
         limits = [*_option("examples", AUDITED.get(self.scale)), *_option("budget", BUDGET.get(self.scale))]
         return ["audit", *self._common(run), *_option("attacks", wanted.reference), *limits, "--", str(self.folder(run))]
 
-    def _common(self, run: Run) -> list[str]:
+    def _common(self, run: PlannedRun) -> list[str]:
         return ["--device", self.device, *_option("data-dir", self.data_folder(run.recipe))]
 
     def data_folder(self, recipe: str) -> Path | None:
@@ -257,23 +262,18 @@ class Plan:
         for recipe in {run.recipe for run in self.runs}:
             runs, records = ([*(f / recipe / self.scale).glob("**/seed-*")] for f in (self.out / "runs", self.records_folder))
             evaluations, audits = (
-                [recorded(each, EvaluationResults) for each in records],
-                [recorded(each, AuditResults) for each in records],
+                [in_records(each, EvaluationResults) for each in records],
+                [in_records(each, AuditResults) for each in records],
             )
             trainings = [evaluation and evaluation.training for evaluation in evaluations]
             before = {"train": trainings, "evaluate": evaluations, "audit": audits}
             for step, kind in RECORD_OF.items():
-                here = [finished(run, kind) for run in runs]
+                here = [in_run_directory(run, kind) for run in runs]
                 done = [*filter(None, here)] or [*filter(None, before[step])]
                 times = [record.seconds if isinstance(record, Training) else record.wall_time_seconds for record in done]
                 if times:
                     found[recipe, step] = statistics.fmean(times)
         return found
-
-
-def source_of(run: Run, recipe: str) -> Run:
-    """An independently trained source of black-box images: under another seed, the same whatever the number of seeds."""
-    return Run(recipe, run.settings if recipe == run.recipe else (), run.seed - 1 if run.seed else 1)
 
 
 @functools.cache

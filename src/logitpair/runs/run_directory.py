@@ -35,32 +35,40 @@ RESULT_NEUTRAL = (
 PATHS = ("path", "weights", "run")  # settings of data, fine-tuning and sources that may be one, or a name that only libraries know
 
 
-def prepare(run: Path, recipe: str, scale: str | None, settings: Settings) -> None:
+def prepare(run: Path, recipe: str, scale: str | None, settings: Settings, besides: tuple[str, ...] = ()) -> None:
     """Write ``config.yaml`` into a new run directory, or make sure that an existing one was begun with the same settings.
 
     Files and folders are written down as absolute paths, so that the run can go on and be evaluated from any folder.
 
     Raises:
-        InputError: for a folder of something else, other settings, and a run that another process trains.
+        InputError: for a folder of something else, settings that differ ``besides`` these, and a run that another process trains.
     """
     path, settings = run / CONFIG, Settings(settings.config, _absolute(settings.values))
     foreign = run.exists() and any(not file.name.startswith(".") for file in run.iterdir())  # before others write their config.yaml
     if path.exists():
-        before = _read(path)["run"]
-        begun = checkpoint.path_of(run).exists()  # until then a mistaken setting may be mended
-        with _of_file(path):
-            changes = differing(before, settings) if begun else []
-        if changes:
-            key, old, now = changes[0]
-            raise InputError(
-                f"--out: {run} was begun with {key} = {old}, now it is {now}; resume with the same settings, or train into another folder"
-            )
+        refuse_other_settings(run, settings, besides)
     elif foreign:
         raise InputError(f"--out: {run} is not empty and holds no run; give a new folder")
     content = recipes.to_yaml({"recipe": recipe, "run": settings.values, "scale": scale or "paper"})  # last, or a cut might not show
     with run_lock.held(run, shared=settings.config.elastic.workers is not None):  # several elastic workers write the same
         if not path.exists() or path.read_text(encoding="utf-8") != content:  # a finished run may be kept read-only
             atomic_write(path, content)
+
+
+def refuse_other_settings(run: Path, settings: Settings, besides: tuple[str, ...] = ()) -> None:
+    """Make sure that a run directory with a ``config.yaml`` was begun with the same settings ``besides`` these, if it was begun.
+
+    Raises:
+        InputError: for the first setting that differs.
+    """
+    before = _read(run / CONFIG)["run"]
+    if not checkpoint.path_of(run).exists():  # until then a mistaken setting may be mended
+        return
+    with _of_file(run / CONFIG):
+        for key, old, now in differing(before, settings, besides):
+            raise InputError(
+                f"--out: {run} was begun with {key} = {old}, now it is {now}; resume with the same settings, or train into another folder"
+            )
 
 
 def as_trained(settings: Settings, device: torch.device) -> Settings:

@@ -54,6 +54,14 @@ def read_record(path: Path, kind: type[Kind], writer: str) -> Kind:
         raise InputError(f"'{path}' is damaged or incomplete ({first_line(error)}); run `{writer}` again") from error
 
 
+def read_whole(path: Path, kind: type[Kind]) -> Kind | None:
+    """A record; None where it is missing or cannot be read, so that what it is of is done again."""
+    try:
+        return read_record(path, kind, "logitpair")
+    except InputError:
+        return None
+
+
 def set_aside(folder: Path) -> None:
     """Rename results of another version, and what lies beside them, so that new ones take their place and nothing is lost."""
     number = 1 + len(list(folder.glob("results-of-another-version*.json")))

@@ -14,6 +14,7 @@ SCHEMA = 2  # changes when a key changes its meaning or goes away
 BUDGET = 200.0  # gradients that an audit spends on an image on average, where nothing else is said
 CERTIFICATE_METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")  # in the order in which they are tried, by their cost
 UNION = "union"  # in the place of an attack's name: all of them together
+ROUNDING = 1e-6  # by which numbers that belong together may differ
 NO_CLASS = -1  # the prediction of an image whose logits are not finite
 
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -36,6 +37,12 @@ class Accuracy(Record, frozen=True, kw_only=True):
     ci95: tuple[Fraction, Fraction]  #: the 95% confidence interval of `top1` (Wilson), for images drawn like these
     top5: Fraction | None = None  #: likewise for the true class among the five largest logits; only with more than 5 classes
     top5_is_upper_bound: bool | None = None  #: the search stopped once the first guess was wrong; a longer one may leave less
+
+    def __post_init__(self) -> None:
+        low, high = self.ci95
+        rounded = abs(self.top1 * self.total - self.correct) < 0.5 + ROUNDING  # the mean over seeds need be no whole image
+        if not (0 < self.total >= self.correct and rounded and low - ROUNDING <= self.top1 <= high + ROUNDING):
+            raise ValueError(f"top1 {self.top1}, correct {self.correct}, total {self.total} and ci95 {low} to {high} contradict each other")
 
 
 class Broken(Record, frozen=True, kw_only=True):
@@ -215,6 +222,12 @@ class Results(Task, frozen=True, kw_only=True):
     cache_key: str | None = None  #: a hash of all that determines the numbers; absent where no folder was given
     ledger_sha256: str | None = None  #: of the `ledger.npz` written with it; another one is refused
 
+    def __post_init__(self) -> None:
+        if len(self.class_names) != self.classes:
+            raise ValueError(f"{len(self.class_names)} class names for {self.classes} classes")
+        if self.clean.total != self.examples:
+            raise ValueError(f"the clean accuracy is of {self.clean.total} images, the results of {self.examples}")
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes, or their numbers where none are given."""
@@ -232,6 +245,15 @@ class EvaluationResults(Results, frozen=True, kw_only=True, tag_field="kind", ta
     curve: tuple[CurvePoint, ...] = ()  #: accuracy against eps
     batch_size: Count  #: images attacked together; no result depends on it
     transfer: bool = False  #: whether it is one of several networks evaluated on each other's images (`logitpair transfer`)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        white_box = [(self.white_box, self.attacks)] if self.white_box else []
+        for worst, attacks in (*white_box, *((suite, suite.attacks) for suite in self.black_box.values())):
+            if worst.attack not in attacks or worst.top1 != attacks[worst.attack].top1:
+                raise ValueError(f"the worst accuracy is not that of the attack '{worst.attack}'")
+            if worst.confusion and {len(worst.confusion), *map(len, worst.confusion)} != {self.classes}:
+                raise ValueError(f"the confusion counts are not {self.classes} by {self.classes}")
 
     @property
     def worst_case(self) -> WorstCase:
@@ -401,6 +423,11 @@ class SweepRun(Record, frozen=True, kw_only=True):
     seconds: RunSeconds | None = None  #: what it took
     hardware: Hardware | None = None  #: as in `training.json`
 
+    def __post_init__(self) -> None:
+        measured = (self.validation_clean, self.validation_white_box, self.clean, self.white_box, self.evaluated, self.seconds)
+        if self.status == "finished" and None in measured:
+            raise ValueError(f"the run {self.path} is finished and not measured")
+
 
 class Spread(Record, frozen=True, kw_only=True):
     """Of a measure over the finished runs of a point."""
@@ -443,3 +470,9 @@ class SweepResults(Record, frozen=True, kw_only=True, tag_field="kind", tag="swe
     runs: tuple[SweepRun, ...]  #: for each point and seed, the last axis varying fastest and then the seed
     points: tuple[SweepPoint, ...]  #: for each combination of the axes' values
     best: BestPoint | None = None  #: highest mean held-out white box among points whose runs all finished, the first of equals
+
+    def __post_init__(self) -> None:
+        axes = {axis.setting: axis.values for axis in self.axes}
+        for settings in (each.settings for each in (*self.runs, *self.points)):
+            if settings.keys() != axes.keys() or any(value not in axes[setting] for setting, value in settings.items()):
+                raise ValueError(f"{settings} is no point of the axes")

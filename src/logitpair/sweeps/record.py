@@ -99,6 +99,13 @@ def write(folder: Path, head: SweepResults, runs: Iterable[SweepRun]) -> SweepRe
     return results
 
 
-def read(folder: Path) -> SweepResults:
-    """The content of a folder's ``sweep.json``."""
-    return read_record(folder / "sweep.json", SweepResults, "logitpair sweep --out ANOTHER_FOLDER")
+def read(folder: Path, writer: str = "logitpair sweep --out ANOTHER_FOLDER") -> SweepResults:
+    """The content of a folder's ``sweep.json``.
+
+    Raises:
+        InputError: if it is missing, damaged or of another version, or if its points are not what its runs come to; it names ``writer``.
+    """
+    results = read_record(folder / "sweep.json", SweepResults, writer)
+    if (*summarize(results.runs), best(results.points)) != (*results.points, results.best):
+        raise InputError(f"'{folder / 'sweep.json'}' is damaged (its points are not what its runs come to); run `{writer}` again")
+    return results

@@ -18,6 +18,8 @@ from logitpair.runtime import distributed, precision, threads
 from logitpair.runtime.distributed import World
 from logitpair.runtime.signals import GracefulStop
 from logitpair.storage import checkpoint, run_lock
+from logitpair.storage.result_files import read_whole
+from logitpair.storage.results import Training
 from logitpair.training.activation_checkpointing import checkpoint_activations
 from logitpair.training.checkpoints import Checkpoints
 from logitpair.training.elastic import process_team
@@ -66,6 +68,8 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         end, per_epoch = run / "training.json", local_batches.per_epoch
         total = max(1, round(config.epochs * per_epoch))
         validate_every = max(1, round(config.validation.every * per_epoch))
+        if read_whole(end, Training) is None:
+            end.unlink(missing_ok=True)  # a damaged one is written again
         if state.step >= total and end.exists():
             return state.evaluated.eval()
         network = training_network(config, state, world)

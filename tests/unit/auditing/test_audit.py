@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from audited import REFERENCE, THREAT
+from handmade_sweeps import accuracy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -459,7 +460,7 @@ def test_an_audit_finds_a_wrong_certificate(model: nn.Module, sample: Pair, audi
 def test_a_reported_number_below_the_certificate_is_refused(model: nn.Module, sample: Pair, certificate: lp.Certificate) -> None:
     certified = certificate.record.certified
     assert certified.correct
-    low = {"top1": 0.0, "correct": certified.correct - 1, "total": certified.total, "ci95": (0.0, 0.1)}
+    low = accuracy(certified.correct - 1, certified.total)
     with pytest.raises(
         InputError, match=f"{certified.correct} images are certified, and the reference attack left {certified.correct - 1}"
     ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,14 +12,20 @@ import torch
 from handmade_results import EVALUATION, TRAINING, audit_of, evaluation_of
 from msgspec.structs import replace
 
-from logitpair.reproduction.carry_out import carry_out
+from logitpair.config import parsing
+from logitpair.errors import InputError
+from logitpair.reproduction.carry_out import carry_out, prepare
 from logitpair.reproduction.paper import Row, Target
 from logitpair.reproduction.plan import Plan
-from logitpair.reproduction.records import FILES
+from logitpair.reproduction.planned_run import PlannedRun, recipe_of
+from logitpair.reproduction.record_files import FILES
+from logitpair.runs import run_directory
+from logitpair.storage import checkpoint
 from logitpair.storage.result_files import write_record
 from logitpair.storage.results import AuditResults, EvaluationResults, Training
 from logitpair.sweeps.runner import Commands, Outcome
 
+CPU = torch.device("cpu")
 PLAIN, ENSEMBLE = "digits-plain/smoke/seed-0", "digits-ensemble/smoke/seed-0"  # of which the first is a static source of the second
 TABLE = Target(title="A table", columns=("white_box",), rows=(Row("plain", "digits-plain"), Row("ensemble", "digits-ensemble")))
 
@@ -88,3 +96,52 @@ def test_progress_is_what_is_done(of: Plan, monkeypatch: pytest.MonkeyPatch) -> 
     carried_out(of, monkeypatch, failing=f"evaluate {ENSEMBLE}")
     assert shown == sorted(shown)
     assert shown[-1] == len(of.steps()) - 1
+
+
+def test_a_refusal_gives_no_advice_that_this_command_has_no_option_for(of: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> Generator[tuple[str, Outcome]]:
+        raise InputError("run: --name: 'folder' holds an evaluation with attack 'pgd', which this one is without; give another --name")
+        yield
+
+    monkeypatch.setattr("logitpair.reproduction.carry_out.run_all", refused)
+    with pytest.raises(InputError, match="which this one is without; move that folder away$"):
+        carry_out(of, jobs=1, device=torch.device("cpu"))
+
+
+def begun(plan: Plan, run: PlannedRun, settings: parsing.Settings) -> Path:
+    """A run directory as if it had been trained; returns its config."""
+    folder = plan.folder(run)
+    run_directory.prepare(folder, run.recipe, plan.scale, run_directory.as_trained(settings, CPU))
+    checkpoint.path_of(folder).parent.mkdir(exist_ok=True)
+    checkpoint.path_of(folder).touch()
+    write_record(folder / FILES[Training], TRAINING)
+    return folder / "config.yaml"
+
+
+def test_what_is_trained_is_left_as_it_is_and_must_have_the_same_settings(tmp_path: Path) -> None:
+    of = Plan(targets=["table"], scale="smoke", seeds=1, out=tmp_path / "out", known={"table": TABLE})
+    run = next(run for run in of.runs if run.recipe == "digits-ensemble")
+    at_scale = recipe_of(run.recipe).at_scale("smoke")
+    elsewhere = dataclasses.replace(of, out=tmp_path / "moved-since")
+    config = begun(of, run, parsing.resolve(at_scale, elsewhere.overrides(run)))  # static sources that lie elsewhere now
+    before = config.read_bytes()
+    prepare(of, CPU)
+    assert config.read_bytes() == before
+    assert all((of.folder(run) / "config.yaml").exists() for run in of.runs)
+    shutil.rmtree(config.parent)
+    begun(of, run, parsing.resolve(at_scale, [*of.overrides(run), "--evaluation.batch_size=7"]))  # which no number depends on
+    prepare(of, CPU)
+    shutil.rmtree(config.parent)
+    begun(of, run, parsing.resolve(at_scale, [*of.overrides(run), "--optimizer.lr=0.5"]))
+    with pytest.raises(InputError, match=r"was begun with optimizer\..*lr = 0.5"):
+        prepare(of, CPU)
+
+
+def test_images_are_looked_at_before_the_first_training(tmp_path: Path) -> None:
+    table = Target(title="A table", columns=("white_box",), rows=(Row("plain", "digits-plain"), Row("M-PGD", "mnist-mpgd")))
+    (tmp_path / "empty").mkdir()
+    of = Plan(targets=["table"], scale="smoke", seeds=1, out=tmp_path / "out", data_dir=tmp_path / "empty" / "file", known={"table": table})
+    (tmp_path / "empty" / "file").touch()
+    with pytest.raises(InputError, match="--data-dir"):
+        prepare(of, CPU)
+    assert not of.folder(PlannedRun("mnist-mpgd", (), 0)).exists()

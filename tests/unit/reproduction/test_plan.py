@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from handmade_results import ATTACK, AUDIT, EVALUATION, TRAINING, audit_of, evaluation_of
+from handmade_results import ATTACK, AUDIT, EVALUATION, TRAINING, audit_of, evaluation_of, of_images
 from msgspec.structs import replace
 
 from logitpair.errors import InputError
 from logitpair.reproduction.paper import ALP, ENSEMBLE, MPGD, PLAIN, SMOOTHING, TARGETS
-from logitpair.reproduction.plan import AUDITED, EXAMPLES, Plan, source_of
-from logitpair.reproduction.records import FILES, RECORDED, Run, keep, keep_sweep, recipe_of
+from logitpair.reproduction.plan import AUDITED, EXAMPLES, Plan
+from logitpair.reproduction.planned_run import PlannedRun, recipe_of
+from logitpair.reproduction.record_files import FILES, RECORDED, keep, keep_sweep
 from logitpair.storage.result_files import read_record, write_record
 from logitpair.storage.results import AuditResults, EvaluationResults, Training
 
@@ -40,14 +41,14 @@ def test_the_source_of_a_seed_is_another_seed_whatever_their_number(tmp_path: Pa
     of = plan(tmp_path, "table1", seeds=seeds)
     assert sorted(run.seed for run in of.runs if run.recipe == "mnist-alp") == trained
     assert all(wanted.sources == {run.recipe} for run, wanted in of.measurements.items())
-    sources = {run.seed: source_of(run, "mnist-alp").seed for run in of.measurements if run.recipe == "mnist-alp"}
+    sources = {run.seed: run.black_box_source("mnist-alp").seed for run in of.measurements if run.recipe == "mnist-alp"}
     assert sources == {seed: {0: 1, 1: 0, 2: 1}[seed] for seed in range(seeds)}
 
 
 def test_black_box_images_of_imagenet_come_from_three_networks_of_another_seed(tmp_path: Path) -> None:
     of = plan(tmp_path, "table4")
     for run, wanted in of.measurements.items():
-        assert {source_of(run, recipe) for recipe in wanted.sources} == {Run(recipe, (), 1) for recipe in (PLAIN, MPGD, ALP)}
+        assert {run.black_box_source(recipe) for recipe in wanted.sources} == {PlannedRun(recipe, (), 1) for recipe in (PLAIN, MPGD, ALP)}
     assert paths(of)[:2] == [f"{PLAIN}/smoke/seed-0", f"{SMOOTHING}/smoke/seed-0"], "static sources of ensemble training come first"
 
 
@@ -68,7 +69,7 @@ def test_ensemble_training_waits_for_its_static_sources(tmp_path: Path) -> None:
     assert not ready(of, ensemble)
     assert {steps[0].kind for steps in of.ready().values()} == {"train"}, "nothing is trained that could be measured"
     for recipe in (PLAIN, SMOOTHING):
-        write_record(of.folder(Run(recipe, (), 0)) / FILES[Training], TRAINING)
+        write_record(of.folder(PlannedRun(recipe, (), 0)) / FILES[Training], TRAINING)
     assert ready(of, ensemble) == ["train, audit"]
     (command,) = (step.command for step in of.steps() if step.kind == "train" and step.run.recipe == ENSEMBLE.recipe)
     (sources,) = (word for word in command if word.startswith("--objective.sources="))
@@ -77,20 +78,20 @@ def test_ensemble_training_waits_for_its_static_sources(tmp_path: Path) -> None:
 
 def test_a_trainings_process_goes_on_with_what_needs_no_other_training(tmp_path: Path) -> None:
     of = plan(tmp_path, "table1")  # whose source is itself under another seed
-    name, source = "mnist-alp/smoke/seed-0", Run("mnist-alp", (), 1)
+    name, source = "mnist-alp/smoke/seed-0", PlannedRun("mnist-alp", (), 1)
     assert [step.kind for step in of.ready()[f"{name}: train, audit"]] == ["train", "audit"]
     write_record(of.folder(source) / FILES[Training], TRAINING)
     assert [step.kind for step in of.ready()[f"{name}: train, evaluate, audit"]] == ["train", "evaluate", "audit"]
     begun = {f"{name}: train", f"{name}: audit"}
     assert not ready(of, name, begun), "the training has not ended"
-    write_record(of.folder(Run("mnist-alp", (), 0)) / FILES[Training], TRAINING)
+    write_record(of.folder(PlannedRun("mnist-alp", (), 0)) / FILES[Training], TRAINING)
     assert ready(of, name, begun) == ["evaluate"]
 
 
 def test_an_audit_waits_for_its_run_and_an_evaluation_for_the_sources_too(tmp_path: Path) -> None:
     of = plan(tmp_path, "table1")
-    name, source = "mnist-alp/smoke/seed-0", Run("mnist-alp", (), 1)
-    write_record(of.folder(Run("mnist-alp", (), 0)) / FILES[Training], TRAINING)
+    name, source = "mnist-alp/smoke/seed-0", PlannedRun("mnist-alp", (), 1)
+    write_record(of.folder(PlannedRun("mnist-alp", (), 0)) / FILES[Training], TRAINING)
     assert ready(of, name) == ["audit"]
     assert of.ready()[f"{name}: audit"][0].command[0] == "audit"
     write_record(of.folder(source) / FILES[Training], TRAINING)
@@ -102,14 +103,14 @@ def ready(plan: Plan, run: str, begun: Container[str] = ()) -> list[str]:
     return [name.removeprefix(f"{run}: ") for name in plan.ready(begun) if name.startswith(f"{run}: ")]
 
 
-def finish(plan: Plan, run: Run, results: EvaluationResults | None = None) -> None:
+def finish(plan: Plan, run: PlannedRun, results: EvaluationResults | None = None) -> None:
     write_record(plan.folder(run) / FILES[Training], TRAINING)
     write_record(plan.folder(run) / FILES[EvaluationResults], results or evaluation_of(run.recipe, plan.scale))
 
 
 def test_an_evaluation_without_a_source_is_done_again_with_those_that_it_had(tmp_path: Path) -> None:
     of = plan(tmp_path, "table1")
-    run = Run("mnist-alp", (), 0)
+    run = PlannedRun("mnist-alp", (), 0)
     (source,) = EVALUATION.black_box
     steps = {step.kind: step for step in of.steps() if step.run == run}
     assert [step.done for step in steps.values()] == [False, False, False]
@@ -117,11 +118,11 @@ def test_an_evaluation_without_a_source_is_done_again_with_those_that_it_had(tmp
     steps = {step.kind: step for step in of.steps() if step.run == run}
     assert [step.done for step in steps.values()] == [True, False, False]
     command = steps["evaluate"].command
-    assert f"mnist-alp={of.folder(Run('mnist-alp', (), 1))}" in command
+    assert f"mnist-alp={of.folder(PlannedRun('mnist-alp', (), 1))}" in command
     assert any(word.startswith(f"{name}=") for name in EVALUATION.sources for word in command)
     finish(of, run, replace(evaluation_of(run.recipe), black_box={"mnist-alp": EVALUATION.black_box[source]}))
     assert [step.done for step in of.steps() if step.run == run] == [True, True, False]
-    finish(of, run, replace(evaluation_of(run.recipe), attacks={}, black_box={"mnist-alp": EVALUATION.black_box[source]}))
+    finish(of, run, replace(evaluation_of(run.recipe), attacks={}, white_box=None, black_box={"mnist-alp": EVALUATION.black_box[source]}))
     assert [step.done for step in of.steps() if step.run == run] == [True, False, False], "an attack is missing"
     finish(of, run, replace(evaluation_of(run.recipe), black_box={"mnist-alp": EVALUATION.black_box[source]}, training=None))
     assert [step.done for step in of.steps() if step.run == run] == [True, False, False], "it was of a training on its way"
@@ -130,19 +131,18 @@ def test_an_evaluation_without_a_source_is_done_again_with_those_that_it_had(tmp
 @pytest.mark.parametrize(("there", "evaluated", "audited"), [(10_000, 10_000, 1_000), (200, 200, 200)])
 def test_results_of_too_few_images_count_as_none(tmp_path: Path, there: int, evaluated: int, audited: int) -> None:
     of = plan(tmp_path, "table1", scale="cpu")
-    run = Run("mnist-alp", (), 0)
+    run = PlannedRun("mnist-alp", (), 0)
     evaluation = replace(evaluation_of("mnist-alp", "cpu"), test_images=there, black_box={"mnist-alp": EVALUATION.black_box["plain"]})
     for fewer, done in ((1, False), (0, True)):
-        finish(of, run, replace(evaluation, examples=evaluated - fewer))
-        write_record(
-            of.folder(run) / FILES[AuditResults], replace(audit_of("mnist-alp", "cpu"), test_images=there, examples=audited - fewer)
-        )
+        finish(of, run, of_images(evaluated - fewer, evaluation))
+        audit = replace(audit_of("mnist-alp", "cpu"), test_images=there)
+        write_record(of.folder(run) / FILES[AuditResults], of_images(audited - fewer, audit))
         assert [step.done for step in of.steps() if step.run == run] == [True, done, done]
 
 
 def test_times_are_those_of_like_runs(tmp_path: Path) -> None:
     of = plan(tmp_path, "table1")
-    finish(of, Run("mnist-alp", (), 7))
+    finish(of, PlannedRun("mnist-alp", (), 7))
     left = {(step.run.recipe, step.kind): of.seconds(step) for step in of.steps() if step.run.seed == 0}
     assert left["mnist-alp", "train"] == TRAINING.seconds
     assert left["mnist-alp", "evaluate"] == EVALUATION.wall_time_seconds
@@ -155,7 +155,7 @@ def recording(tmp_path: Path, *targets: str, seeds: int = 1) -> Plan:
     return plan(tmp_path / "out", *targets, seeds=seeds, records=tmp_path / "records")
 
 
-def record(tmp_path: Path, run: Run, records: str = "records", **changes: Any) -> Path:
+def record(tmp_path: Path, run: PlannedRun, records: str = "records", **changes: Any) -> Path:
     """Keep an evaluation with black-box images of the run's own recipe, and an audit, that were made in another folder; returns its own."""
     elsewhere, folder = tmp_path / "elsewhere" / run.path("smoke"), tmp_path / records / run.path("smoke")
     (suite,) = EVALUATION.black_box.values()
@@ -167,7 +167,7 @@ def record(tmp_path: Path, run: Run, records: str = "records", **changes: Any) -
 
 
 def test_of_a_recorded_run_nothing_is_left_but_to_train_it_as_a_source(tmp_path: Path) -> None:
-    first, second, here = Run("mnist-alp", (), 0), Run("mnist-alp", (), 1), recording(tmp_path, "table1")
+    first, second, here = PlannedRun("mnist-alp", (), 0), PlannedRun("mnist-alp", (), 1), recording(tmp_path, "table1")
 
     def left(seeds: int) -> set[str]:
         return {step.name("smoke") for step in recording(tmp_path, "table1", seeds=seeds).steps() if step.run.recipe == "mnist-alp"}
@@ -200,7 +200,7 @@ def test_of_a_recorded_run_nothing_is_left_but_to_train_it_as_a_source(tmp_path:
 def test_what_a_user_measured_of_something_else_in_a_run_directory_is_measured_again(
     tmp_path: Path, kind: type[EvaluationResults | AuditResults], changes: dict[str, Any]
 ) -> None:
-    of, run = plan(tmp_path, "table1"), Run("mnist-alp", (), 0)
+    of, run = plan(tmp_path, "table1"), PlannedRun("mnist-alp", (), 0)
     (suite,) = EVALUATION.black_box.values()
     whole: dict[type[EvaluationResults | AuditResults], Any] = {
         EvaluationResults: replace(evaluation_of("mnist-alp"), black_box={"mnist-alp": suite}),
@@ -218,7 +218,7 @@ def test_what_a_user_measured_of_something_else_in_a_run_directory_is_measured_a
 
 
 def test_an_evaluation_under_other_attacks_of_the_same_names_counts_as_none(tmp_path: Path) -> None:
-    run = Run("mnist-alp", (), 0)
+    run = PlannedRun("mnist-alp", (), 0)
     path = record(tmp_path, run) / RECORDED[EvaluationResults]
     own = read_record(path, EvaluationResults, "test")
     shown_in_full = {name: replace(attack, parameters=stopping(attack.parameters)) for name, attack in own.attacks.items()}
@@ -234,16 +234,16 @@ def stopping(parameters: Any) -> Any:
 
 @pytest.mark.parametrize("examples", [200, 10_000])
 def test_an_evaluation_that_does_not_tell_how_many_images_there_are_counts_as_none(tmp_path: Path, examples: int) -> None:
-    of, run = plan(tmp_path, "table1", scale="cpu"), Run("mnist-alp", (), 0)
+    of, run = plan(tmp_path, "table1", scale="cpu"), PlannedRun("mnist-alp", (), 0)
     (suite,) = EVALUATION.black_box.values()
-    whole = replace(evaluation_of("mnist-alp", "cpu"), black_box={"mnist-alp": suite}, examples=examples)
+    whole = of_images(examples, replace(evaluation_of("mnist-alp", "cpu"), black_box={"mnist-alp": suite}))
     for test_images, done in ((examples, True), (None, False)):
         finish(of, run, replace(whole, test_images=test_images))
         assert [step.done for step in of.steps() if step.run == run] == [True, done, False]
 
 
 def test_without_a_folder_of_records_nothing_counts_as_recorded(tmp_path: Path) -> None:
-    record(tmp_path, Run("mnist-alp", (), 0), "out/results")
+    record(tmp_path, PlannedRun("mnist-alp", (), 0), "out/results")
     assert plan(tmp_path / "out", "table1").recorded == []
 
 
@@ -252,26 +252,26 @@ def test_without_a_folder_of_records_nothing_counts_as_recorded(tmp_path: Path) 
 def test_what_is_recorded_of_something_else_counts_as_nothing(
     tmp_path: Path, changes: dict[str, Any], kind: type[EvaluationResults | AuditResults]
 ) -> None:
-    run = Run("mnist-alp", (), 0)
+    run = PlannedRun("mnist-alp", (), 0)
     path, enough = record(tmp_path, run) / RECORDED[kind], {EvaluationResults: EXAMPLES, AuditResults: AUDITED}[kind]["smoke"]
-    changes = {**changes, "examples": enough + changes.get("examples", 0)}
-    write_record(path, replace(read_record(path, kind, "test"), **changes))
+    whole, other = read_record(path, kind, "test"), {**changes}
+    write_record(path, of_images(enough + other.pop("examples", 0), replace(whole, **other)))
     assert recording(tmp_path, "table1").recorded == []
-    write_record(path, replace(read_record(path, kind, "test"), recipe=run.recipe, scale="smoke", examples=enough, training=TRAINING))
+    write_record(path, of_images(enough, whole))
     assert recording(tmp_path, "table1").recorded == [run]
 
 
 def test_a_part_in_a_run_directory_takes_no_place_of_a_record(tmp_path: Path) -> None:
-    run, here = Run("mnist-alp", (), 0), plan(tmp_path / "out", "table1")
+    run, here = PlannedRun("mnist-alp", (), 0), plan(tmp_path / "out", "table1")
     record(tmp_path, run)
-    finish(here, run, replace(evaluation_of(run.recipe), examples=EXAMPLES["smoke"] - 1))
+    finish(here, run, of_images(EXAMPLES["smoke"] - 1, evaluation_of(run.recipe)))
     assert recording(tmp_path, "table1").recorded == [run]
     finish(here, run)
     assert recording(tmp_path, "table1").recorded == []
 
 
 def test_an_audit_of_another_training_counts_as_none(tmp_path: Path) -> None:
-    run = Run("mnist-alp", (), 0)
+    run = PlannedRun("mnist-alp", (), 0)
     audit = record(tmp_path, run) / RECORDED[AuditResults]
     write_record(audit, replace(read_record(audit, AuditResults, "test"), training=replace(TRAINING, seconds=1.0)))
     left = {step.kind for step in recording(tmp_path, "table1").steps() if step.run == run}
@@ -281,17 +281,17 @@ def test_an_audit_of_another_training_counts_as_none(tmp_path: Path) -> None:
 
 
 def test_a_recorded_run_of_a_figure_is_in_its_sweep(tmp_path: Path) -> None:
-    run = Run("mnist-clp", (("objective.weight", "0.5"),), 0)
+    run = PlannedRun("mnist-clp", (("objective.weight", "0.5"),), 0)
     record(tmp_path, run)
     assert recording(tmp_path, "figure1").recorded == [], "the curve could not be drawn"
     elsewhere = tmp_path / "elsewhere"
     write_record(elsewhere / run.path("smoke") / FILES[Training], TRAINING)
     (elsewhere / run.path("smoke") / "metrics.jsonl").write_text('{"step": 1, "validation_clean": 0.9, "validation_white_box": 0.5}\n')
-    swept = keep_sweep([run], "smoke", elsewhere, tmp_path / "records")
+    keep_sweep([run], "smoke", elsewhere, tmp_path / "records")
     assert recording(tmp_path, "figure1").recorded == [run]
     record(tmp_path, run, created="2026-01-01T00:00:00+00:00")
     assert recording(tmp_path, "figure1").recorded == [], "the sweep is of another evaluation"
-    (swept / "sweep.json").write_text("{")
+    (tmp_path / "records" / "mnist-clp" / "smoke" / "sweep.json").write_text("{")
     with pytest.raises(InputError, match=r"^--records: '.*sweep.json' is damaged"):
         recording(tmp_path, "figure1")
 
@@ -299,11 +299,11 @@ def test_a_recorded_run_of_a_figure_is_in_its_sweep(tmp_path: Path) -> None:
 def test_times_are_those_of_recorded_runs_where_none_is_here(tmp_path: Path) -> None:
     def left() -> dict[str, float | None]:
         of = recording(tmp_path, "table1", seeds=2)
-        return {step.kind: of.seconds(step) for step in of.steps() if step.run == Run("mnist-alp", (), 1)}
+        return {step.kind: of.seconds(step) for step in of.steps() if step.run == PlannedRun("mnist-alp", (), 1)}
 
-    record(tmp_path, Run("mnist-alp", (), 0))
+    record(tmp_path, PlannedRun("mnist-alp", (), 0))
     assert left() == {"train": TRAINING.seconds, "evaluate": EVALUATION.wall_time_seconds, "audit": AUDIT.wall_time_seconds}
-    write_record(recording(tmp_path, "table1").folder(Run("mnist-alp", (), 7)) / FILES[Training], replace(TRAINING, seconds=1.0))
+    write_record(recording(tmp_path, "table1").folder(PlannedRun("mnist-alp", (), 7)) / FILES[Training], replace(TRAINING, seconds=1.0))
     assert left() == {"train": 1.0, "evaluate": EVALUATION.wall_time_seconds, "audit": AUDIT.wall_time_seconds}
 
 

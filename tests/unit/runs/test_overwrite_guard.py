@@ -152,7 +152,7 @@ def test_other_code_of_the_same_weights_is_another_network(tmp_path: Path) -> No
 
 def test_images_chosen_otherwise_are_not_written_over(tmp_path: Path) -> None:
     photos = DataSet(name="photos", split="test", class_names=("cat", "owl"), size=224)
-    evaluated(tmp_path, data=photos)
+    evaluated(tmp_path, data=photos, classes=2)
     refuse_overwriting_evaluation(tmp_path, task(data=photos))
     for change in ({"size": 64}, {"resize": 256}, {"class_names": ("cat", "dog")}):
         with pytest.raises(InputError, match="^--data-dir: .* holds an evaluation on other images, or of another size"):

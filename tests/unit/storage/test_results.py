@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from handmade_results import EVALUATION, FIGURES, RECORDS
+from handmade_results import EVALUATION, FIGURES, RECORDS, SWEEP
 from msgspec.structs import replace
 
 from logitpair.errors import InputError
 from logitpair.storage.result_files import read_ledger, read_record, write_record, write_results
 from logitpair.storage.results import EvaluationResults, Record, SweepResults
+from logitpair.sweeps import record
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -48,6 +49,15 @@ def test_keys_of_later_versions_are_ignored(kind: str, tmp_path: Path) -> None:
         ({"attacks": {"pgd": {}}}, r"\$\.attacks\[\.\.\.\]"),
         ({"curve": 5}, r"\$\.curve"),
         ({"kind": "audit"}, r"\$\.kind"),
+        ({"clean": {**FIGURES, "top1": 0.45}}, "contradict each other"),
+        ({"clean": {**FIGURES, "ci95": (0.3, 0.4)}}, "contradict each other"),
+        ({"clean": {**FIGURES, "correct": 201}}, "contradict each other"),
+        ({"clean": {"top1": 0.0, "correct": 0, "total": 0, "ci95": (0.0, 1.0)}}, "contradict each other"),
+        ({"examples": 100}, "of 200 images, the results of 100"),
+        ({"classes": 3}, "2 class names for 3 classes"),
+        ({"white_box": {**FIGURES, "attack": "bim"}}, "not that of the attack 'bim'"),
+        ({"white_box": {**FIGURES, "attack": "pgd", "top1": 0.501}}, "not that of the attack 'pgd'"),
+        ({"white_box": {**FIGURES, "attack": "pgd", "confusion": [[200]]}}, "not 2 by 2"),
     ],
 )
 def test_a_damaged_value_is_named_in_one_line(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
@@ -108,3 +118,24 @@ def test_recorded_results_are_records() -> None:
     assert set(kinds.values()) == {"evaluation", "audit", "certificate", "sweep"}
     for path, kind in kinds.items():
         read_record(path, type(RECORDS[kind]), "logitpair evaluate")
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "named"),
+    [
+        ("runs", {"settings": {"w": 5}}, "no point of the axes"),
+        ("runs", {"settings": {}}, "no point of the axes"),
+        ("points", {"settings": {"v": 0}}, "no point of the axes"),
+        ("runs", {"white_box": None}, "finished and not measured"),
+        ("points", {"finished": 2}, "its points are not what its runs come to"),
+        ("runs", {"validation_white_box": 0.9}, "its points are not what its runs come to"),
+    ],
+)
+def test_a_sweep_that_contradicts_itself_is_damaged(key: str, change: dict[str, Any], named: str, tmp_path: Path) -> None:
+    content = json.loads(msgspec.json.encode(SWEEP))
+    (tmp_path / "sweep.json").write_text(json.dumps(content))
+    assert record.read(tmp_path) == SWEEP
+    content[key][0] |= change
+    (tmp_path / "sweep.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"sweep.json' is damaged .*{named}"):
+        record.read(tmp_path)

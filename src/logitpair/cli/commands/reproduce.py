@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.options import add_options, add_running, check_folder, device_of, suggestion
+from logitpair.cli.options import add_options, add_running, check_folder, check_writable, device_of, suggestion
 from logitpair.config import recipes
 from logitpair.errors import InputError
 from logitpair.reproduction.paper import TARGETS
@@ -51,6 +51,7 @@ def run(arguments: Namespace) -> None:
     if arguments.seeds > MOST:
         raise InputError(f"--seeds: {arguments.seeds} trainings of each network; accepted: at most {MOST:,}")
     device = device_of(arguments.device)
+    from logitpair.report.pages.reproduction_page import Section
     from logitpair.reproduction.carry_out import carry_out
     from logitpair.reproduction.plan import Plan
 
@@ -63,9 +64,14 @@ def run(arguments: Namespace) -> None:
         data_dir=arguments.data_dir,
         device=device.type,
     )
+    for name in names:
+        Section.read(TARGETS[name], scale, plan.records_folder)  # what no page can be made of is said before hours of work
     if arguments.dry_run:
         _print_left(plan)
         return
+    check_writable(out)
+    if plan.to_measure:
+        check_writable(arguments.records, "--records")
     try:
         failed = carry_out(plan, jobs=arguments.jobs, device=device)
     except (InputError, KeyboardInterrupt):
@@ -83,7 +89,7 @@ def _write(plans: Sequence[Plan]) -> None:
     from logitpair.cli.terminal import console
     from logitpair.report.pages.reproduction_page import write_target
     from logitpair.reproduction.plan import RECORD_OF
-    from logitpair.reproduction.records import keep, keep_sweep, sweeps_of
+    from logitpair.reproduction.record_files import keep, keep_sweep
 
     for plan in plans:
         partial = [(step.run, RECORD_OF[step.kind]) for step in plan.left().values()]
@@ -91,10 +97,10 @@ def _write(plans: Sequence[Plan]) -> None:
             besides = [kind for each, kind in partial if each == run]
             keep(plan.folder(run), plan.records_folder / run.path(plan.scale), besides=besides)
         (name,) = plan.targets
-        for recipe in sweeps_of(TARGETS[name]):
-            swept = [run for run in plan.measurements if run.recipe == recipe]
-            keep_sweep(swept, plan.scale, plan.out / "runs", plan.records_folder)
-        for path in write_target(name, plan, plan.records_folder):
+        for recipe in TARGETS[name].swept_recipes:
+            if swept := [run for run in plan.to_measure if run.recipe == recipe]:
+                keep_sweep(swept, plan.scale, plan.out / "runs", plan.records_folder)
+        for path in write_target(TARGETS[name], plan.scale, plan.records_folder, plan.out / plan.scale / f"{name}.html"):
             console.print(f"Wrote {path}")
 
 

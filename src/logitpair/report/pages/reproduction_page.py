@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from markupsafe import Markup
+
 from logitpair.config import recipes
 from logitpair.evaluation.confidence import percent
 from logitpair.evaluation.result import markdown
 from logitpair.report.figures.sweep_figures import Reference
 from logitpair.report.pages import elements as html
 from logitpair.report.pages.sweep_page import finding, write_sweeps
-from logitpair.report.records import load_sweep
+from logitpair.report.records import by_size
 from logitpair.report.text.format import arguments, duration, listing, pairs, span
 from logitpair.report.text.summary import lead
+from logitpair.reproduction.measured import Measured, mean
 from logitpair.reproduction.paper import COLUMNS, Claim, Row, Target
-from logitpair.reproduction.plan import Plan
-from logitpair.reproduction.records import Measured, mean, sweeps_of
+from logitpair.reproduction.record_files import recorded_sweep
 from logitpair.storage.atomic_files import atomic_write
-from logitpair.storage.results import Accuracy, SweepResults
+from logitpair.storage.results import Accuracy, EvaluationResults, SweepResults
 
 CAUTION = (
     "Accuracy under attack is an upper bound: a stronger attack can only lower it, and where there is an audit, its number is the one to "
@@ -36,17 +38,16 @@ FIGURE1 = (
 DASH = html.DASH
 
 
-def write_target(name: str, plan: Plan, records: Path) -> list[Path]:
-    """Write ``SCALE/NAME.md`` and ``SCALE/NAME.html``, of a figure also ``NAME.svg``, from what is recorded. Returns the files."""
-    target, page = plan.known[name], plan.out / plan.scale / f"{name}.html"
-    section = Section.read(target, plan.scale, records)
+def write_target(target: Target, scale: str, records: Path, page: Path) -> list[Path]:
+    """Write a ``page`` from what is recorded, the same as Markdown beside it, and of a figure also an SVG. Returns the files."""
+    section, text = Section.read(target, scale, records), page.with_suffix(".md")
     if target.figure:
-        files = write_sweeps([records / recipe / plan.scale for recipe in sweeps_of(target)], page, FIGURE1, target.title)
+        folders = [records / recipe / scale for recipe in target.swept_recipes]
+        files = write_sweeps(folders, page, FIGURE1, target.title, section.notes(), [section.numbers(), section.how()])
     else:
-        atomic_write(page, section.page())
         files = [page]
-    text = page.with_suffix(".md")
-    atomic_write(text, f"# {target.title}, scale {plan.scale}\n\n{CAUTION}\n\n{section.markdown()}")
+        atomic_write(page, section.page())
+    atomic_write(text, f"# {target.title}, scale {scale}\n\n{CAUTION}\n\n{section.markdown()}")
     return [text, *files]
 
 
@@ -61,10 +62,13 @@ class Section:
 
     @classmethod
     def read(cls, target: Target, scale: str, records: Path) -> Section:
-        """From the folder that all records lie in."""
-        folders = [records / recipe / scale for recipe in sweeps_of(target)]
-        sweeps = tuple(load_sweep(folder) for folder in folders if (folder / "sweep.json").exists())
-        return cls(target, scale, {row.method: Measured.read(row, scale, records) for row in target.rows}, sweeps)
+        """From the folder that all records lie in.
+
+        Raises:
+            InputError: for a record that cannot be read, is of something else than its folder says, or contradicts another.
+        """
+        sweeps = filter(None, (recorded_sweep(records / recipe / scale) for recipe in target.swept_recipes))
+        return cls(target, scale, {row.method: Measured.read(row, scale, records) for row in target.rows}, tuple(map(by_size, sweeps)))
 
     @property
     def is_empty(self) -> bool:
@@ -87,7 +91,7 @@ class Section:
             others = sorted({audit.examples for audit in of.audits.values()} - images)
             audited += f", of the first {others[0]:,}" if others else ""
             proven = [_cell(audit.certified for audit in of.audits.values() if audit.certified)] * certified
-            rows.append([row.method, *proven, audited, *cells, str(len(of.evaluations) or "not run")])
+            rows.append([row.method, *proven, audited, *cells, of.seeds])
         return head, rows
 
     def _by_source(self, attack: str) -> tuple[list[str], list[list[str]]]:
@@ -166,18 +170,18 @@ class Section:
 
     def costs(self) -> tuple[list[str], list[list[str]]]:
         """What each row took, on the mean of its seeds."""
-        head = ["", "recipe", "training", "evaluation", "audit", "hardware of the training"]
+        head = ["", "recipe", "test images", "training", "evaluation", "audit", "hardware of the training"]
         rows: list[list[str]] = []
         for row in self.target.rows:
-            evaluations, audits = (
-                list(each.values()) for each in (self.measured[row.method].evaluations, self.measured[row.method].audits)
-            )
+            measured = self.measured[row.method]
+            evaluations, audits = list(measured.evaluations.values()), list(measured.audits.values())
             trainings = [each.training for each in evaluations if each.training]
             settings = "".join(f" --{setting} {value}" for setting, value in row.settings.items())
             rows.append(
                 [
                     row.method,
                     row.recipe + settings,
+                    "; ".join(dict.fromkeys(map(_images, evaluations))) or DASH,
                     _time(training.seconds for training in trainings),
                     _time(each.wall_time_seconds for each in evaluations),
                     _time(audit.wall_time_seconds for audit in audits),
@@ -194,7 +198,7 @@ class Section:
     def markdown(self) -> str:
         """All of it but the title."""
         lists = [f"- {sentence}" for sentence in self.sentences()], [f"- `{recipe}`: {text}." for recipe, text in self.deviations().items()]
-        blocks = [*self._notes(), markdown(*self.table()), "\n".join(lists[0])]
+        blocks = [*self.notes(), markdown(*self.table()), "\n".join(lists[0])]
         blocks += [f"Deviations at scale {self.scale}:", "\n".join(lists[1])] if lists[1] else []
         head, rows = self.costs()
         costs = [] if self.is_empty else [markdown(head, [[row[0], f"`{row[1]}`", *row[2:]] for row in rows])]
@@ -202,15 +206,20 @@ class Section:
 
     def page(self) -> str:
         """The same as a page of its own."""
-        costs, deviations = self.costs(), [f"{recipe}: {text}." for recipe, text in self.deviations().items()]
-        sections = [
-            html.section("numbers", f"The paper's numbers and ours, scale {self.scale}", html.table("Numbers", *self.table())),
-            html.section("claims", "What the paper claims, and what happened here", *map(html.text, self.sentences())),
-            html.section("how", "How it was made", *map(html.text, deviations), html.table("Costs", *costs)),
-        ]
-        return html.page("Reproduction", self.target.title, self._notes(), CAUTION, *sections)
+        claims = html.section("claims", "What the paper claims, and what happened here", *map(html.text, self.sentences()))
+        return html.page("Reproduction", self.target.title, self.notes(), CAUTION, self.numbers(), claims, self.how())
 
-    def _notes(self) -> list[str]:
+    def numbers(self) -> Markup:
+        """The table as a page's section."""
+        return html.section("numbers", f"The paper's numbers and ours, scale {self.scale}", html.table("Numbers", *self.table()))
+
+    def how(self) -> Markup:
+        """Deviations and costs as a page's section."""
+        deviations = [f"{recipe}: {text}." for recipe, text in self.deviations().items()]
+        return html.section("how", "How it was made", *map(html.text, deviations), html.table("Costs", *self.costs()))
+
+    def notes(self) -> list[str]:
+        """What is to be known before the numbers."""
         return [note for note in (self.target.note, SMOKE if self.scale == "smoke" else "") if note]
 
 
@@ -272,6 +281,12 @@ def _text(found: Accuracy) -> str:
 
 def _number(percentage: float | None) -> str:
     return DASH if percentage is None else f"{percentage:.1f}"
+
+
+def _images(evaluation: EvaluationResults) -> str:
+    """How many of which data set an evaluation is of, as it recorded them."""
+    of = f" of {evaluation.test_images:,}" if evaluation.test_images not in (None, evaluation.examples) else ""
+    return f"{evaluation.examples:,}{of}, {evaluation.data.name if evaluation.data else 'unknown'}"
 
 
 def _time(seconds: Iterable[float]) -> str:

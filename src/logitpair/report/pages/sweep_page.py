@@ -23,8 +23,18 @@ CAUTION = (
 _MEASURES = ["Held out|clean", "Held out|white box", "Test|clean", "Test|white box"]
 
 
-def write_sweeps(folders: Sequence[Path], out: Path, references: Sequence[Reference] = (), title: str | None = None) -> list[Path]:
-    """Write one page about sweeps over the same setting and, where a run is finished, its figure beside it as SVG. Returns the files."""
+def write_sweeps(
+    folders: Sequence[Path],
+    out: Path,
+    references: Sequence[Reference] = (),
+    title: str | None = None,
+    notes: Sequence[str] = (),
+    more: Sequence[Markup] = (),
+) -> list[Path]:
+    """Write one page about sweeps over the same setting and, where a run is finished, its figure beside it as SVG. Returns the files.
+
+    ``notes`` come before what was found, and ``more`` sections after those of the sweeps.
+    """
     sweeps = [load_sweep(Path(folder)) for folder in folders]
     title = title or _title(sweeps)
     plots = [plot for size in (WIDE, NARROW) if (plot := sweep_plot(sweeps, references, size=size))]
@@ -33,7 +43,7 @@ def write_sweeps(folders: Sequence[Path], out: Path, references: Sequence[Refere
     )
     curve = [section("curve", plots[0].title, wide_plot(plots, note))] if plots else []
     sections = [_section(i, sweep, Path(folder)) for i, (sweep, folder) in enumerate(zip(sweeps, folders, strict=True), 1)]
-    files = {out: page("Sweep", title, map(finding, sweeps), CAUTION, *curve, *sections)}
+    files = {out: page("Sweep", title, [*notes, *map(finding, sweeps)], CAUTION, *curve, *sections, *more)}
     if plot := sweep_plot(sweeps, references):
         files[out.with_suffix(".svg")] = svg_file(plot.titled(title))
     for path, content in files.items():

@@ -12,7 +12,7 @@ from logitpair.cli.main import main
 from logitpair.errors import InputError
 from logitpair.reproduction.paper import TARGETS
 from logitpair.reproduction.plan import Plan
-from logitpair.reproduction.records import FILES
+from logitpair.reproduction.record_files import FILES
 from logitpair.storage.result_files import write_record
 from logitpair.storage.results import AuditResults, EvaluationResults, Training
 
@@ -65,3 +65,21 @@ def test_a_table_that_is_whole_has_its_page_when_another_stops(
     assert "Wrote" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "smoke").iterdir()) == ["table1.html", "table1.md"]
     assert (tmp_path / "results" / "mnist-alp" / "smoke" / "seed-0" / "audit.json").exists()
+
+
+def test_what_would_stop_it_at_the_end_is_refused_at_the_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("logitpair.reproduction.carry_out.carry_out", lambda *_, **__: pytest.fail("began"))
+    records = tmp_path / "records"
+    words = ["reproduce", "table1", "--scale", "smoke", "--out", str(tmp_path / "out"), "--records"]
+    record = records / "mnist-alp" / "smoke" / "seed-7" / "results.json"  # of a seed that is not asked for, and on the page
+    record.parent.mkdir(parents=True)
+    record.write_text('{"schema": 3}')
+    assert main([*words, str(records)]) == 2
+    assert f"--records: '{record}' was written by another version" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main([*words, str(tmp_path / "file" / "records")]) == 2
+    assert "--records: " in (line := capsys.readouterr().err)
+    assert "cannot be written" in line
+    assert not (tmp_path / "out").exists()

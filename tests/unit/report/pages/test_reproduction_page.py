@@ -5,34 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from handmade_results import AUDIT, EVALUATION
+from handmade_results import AUDIT, EVALUATION, evaluation_keeping, keeping, of_images
+from handmade_sweeps import make_level
 from msgspec.structs import replace
 
 from logitpair.errors import InputError
 from logitpair.evaluation.confidence import wilson
-from logitpair.report.pages.reproduction_page import Section
+from logitpair.report.pages.reproduction_page import Section, write_target
 from logitpair.reproduction.paper import Claim, Row, Target
-from logitpair.reproduction.records import Run
+from logitpair.reproduction.planned_run import PlannedRun
 from logitpair.storage.result_files import write_record
-from logitpair.storage.results import Accuracy
 
 ALP, MPGD = Row("ALP", "mnist-clp", {"white_box": 96.4}), Row("M-PGD", "mnist-noise", {"white_box": 93.2})
 TABLE = Target(title="A table", columns=("white_box", "clean"), rows=(MPGD, ALP), claims=(Claim("ALP", "M-PGD"),), note="A note.")
 (SOURCE,) = EVALUATION.black_box
 
 
-def figures(correct: int) -> dict[str, object]:
-    return {"top1": correct / 200, "correct": correct, "total": 200, "ci95": wilson(correct, 200)}
-
-
 def recorded(records: Path, row: Row, *white_box: int, audited: int | None = None) -> None:
     """Seeds of a row with so many of 200 images correct, the first of them audited."""
     for seed, correct in enumerate(white_box):
-        folder = records / Run.of(row, seed).path("cpu")
-        of = {"recipe": row.recipe, "scale": "cpu"}
-        write_record(folder / "results.json", replace(EVALUATION, **of, white_box=replace(EVALUATION.white_box, **figures(correct))))
+        folder = records / PlannedRun.of(row, seed).path("cpu")
+        of = {"recipe": row.recipe, "scale": "cpu", "weights": f"{row.recipe} {seed}"}
+        write_record(folder / "results.json", evaluation_keeping(correct, **of))
         if audited is not None and seed == 0:
-            write_record(folder / "audit.json", replace(AUDIT, **of, robust_accuracy=Accuracy(**figures(audited))))
+            write_record(folder / "audit.json", replace(AUDIT, **of, robust_accuracy=keeping(audited, AUDIT.robust_accuracy)))
 
 
 def sentence(records: Path, start: str, target: Target = TABLE) -> str:
@@ -81,7 +77,7 @@ def test_the_table_has_means_over_seeds_with_their_range_and_what_audits_left(tm
     low, high = (100 * bound for bound in wilson(110, 200))
     assert alp[3] == f"55.0 ({low:.1f} – {high:.1f}; seeds 50.0 – 60.0)"  # noqa: RUF001
     assert alp[1].startswith("10.0 (")
-    assert alp[6] == "2"
+    assert alp[6] == "2, audited 1"
     found = sentence(tmp_path, "ALP, white box: 55.0% (")
     assert "the audit leaves 10.0% (" in found
     assert "of the same, without coming to the end of its search." in found
@@ -91,14 +87,10 @@ def test_the_table_has_means_over_seeds_with_their_range_and_what_audits_left(tm
 def test_the_worst_of_several_attacks_is_named_beside_what_they_leave_together(tmp_path: Path) -> None:
     recorded(tmp_path, ALP, 100, audited=20)
     assert "the worst of" not in sentence(tmp_path, "ALP, white box")
-    path = tmp_path / Run.of(ALP, 0).path("cpu") / "results.json"
+    path = tmp_path / PlannedRun.of(ALP, 0).path("cpu") / "results.json"
     (attack,) = EVALUATION.attacks.values()
-    write_record(
-        path,
-        replace(
-            EVALUATION, recipe=ALP.recipe, scale="cpu", attacks={"pgd": attack, "bim": attack}, white_box_union=Accuracy(**figures(40))
-        ),
-    )
+    two = {"attacks": {"pgd": attack, "bim": attack}, "white_box_union": keeping(40, EVALUATION.white_box_union)}
+    write_record(path, replace(EVALUATION, recipe=ALP.recipe, scale="cpu", **two))
     write_record(path.with_name("audit.json"), replace(AUDIT, recipe=ALP.recipe, scale="cpu", converged=True))
     found = sentence(tmp_path, "ALP, white box")
     assert " of 200 images under pgd, the worst of 2 attacks, which together leave 20.0% (" in found
@@ -113,10 +105,10 @@ def test_claims_are_compared_under_the_audit_too(tmp_path: Path) -> None:
     assert "Under the audit for these networks it is the other way round: 10.0% " in found
 
 
-def test_a_damaged_record_says_which_command_writes_it_again(tmp_path: Path) -> None:
+def test_a_damaged_record_is_refused_with_what_to_do(tmp_path: Path) -> None:
     recorded(tmp_path, ALP, 100, 120)
-    (tmp_path / Run.of(ALP, 1).path("cpu") / "results.json").write_text("{}")
-    with pytest.raises(InputError, match=r"run `logitpair reproduce --seeds 2` again$"):
+    (tmp_path / PlannedRun.of(ALP, 1).path("cpu") / "results.json").write_text("{}")
+    with pytest.raises(InputError, match=r"^--records: '.*seed-1/results.json' is damaged .*; move it away, and the same command measures"):
         Section.read(TABLE, "cpu", tmp_path)
 
 
@@ -131,9 +123,9 @@ def test_a_transfer_is_shown_source_by_source(tmp_path: Path) -> None:
     (attack,) = suite.attacks
     target = Target(title="t", columns=(), rows=(replace_paper(ALP, {"b": 47.1}),), sources=("a", "b"), transfer=attack)
     suites = {
-        name: replace(suite, attacks={attack: replace(suite.attacks[attack], **figures(n))}) for name, n in {"a": 130, "b": 90}.items()
+        name: replace(keeping(n, suite), attacks={attack: keeping(n, suite.attacks[attack])}) for name, n in {"a": 130, "b": 90}.items()
     }
-    folder = tmp_path / Run.of(ALP, 0).path("cpu")
+    folder = tmp_path / PlannedRun.of(ALP, 0).path("cpu")
     write_record(folder / "results.json", replace(EVALUATION, recipe=ALP.recipe, scale="cpu", black_box=suites))
     _, rows = Section.read(target, "cpu", tmp_path).table()
     assert [row[:2] for row in rows] == [["a", "–"], ["b", "47.1"]]  # noqa: RUF001
@@ -142,16 +134,9 @@ def test_a_transfer_is_shown_source_by_source(tmp_path: Path) -> None:
     assert ": it holds for these networks. Here 65.0%" in found
     found = sentence(tmp_path, f"{attack} on b leaves less of ALP than every attack on every other source", target)
     assert f": it holds for these networks. Here {attack} on a leaves 65.0% (" in found
-    worst = replace(suite.attacks[attack], **figures(20))  # of another attack, which makes b's no news
-    write_record(
-        folder / "results.json",
-        replace(
-            EVALUATION,
-            recipe=ALP.recipe,
-            scale="cpu",
-            black_box={"a": replace(suite, attacks={attack: worst, "worst": worst}), "b": suites["b"]},
-        ),
-    )
+    worst = keeping(20, suite.attacks[attack])  # of another attack, which makes b's no news
+    of_a = replace(keeping(20, suite), attacks={attack: worst, "worst": worst})
+    write_record(folder / "results.json", replace(EVALUATION, recipe=ALP.recipe, scale="cpu", black_box={"a": of_a, "b": suites["b"]}))
     assert "for these networks it is the other way round." in sentence(tmp_path, f"{attack} on b leaves less of ALP", target)
 
 
@@ -175,7 +160,35 @@ def test_text_and_page_say_the_same(tmp_path: Path) -> None:
 
 def test_an_audit_of_other_images_than_the_evaluation_says_how_many(tmp_path: Path) -> None:
     recorded(tmp_path, ALP, 100, audited=20)
-    path = tmp_path / Run.of(ALP, 0).path("cpu") / "audit.json"
-    write_record(path, replace(AUDIT, recipe=ALP.recipe, scale="cpu", examples=1000, robust_accuracy=Accuracy(**figures(20))))
+    path = tmp_path / PlannedRun.of(ALP, 0).path("cpu") / "audit.json"
+    write_record(path, of_images(1000, replace(AUDIT, recipe=ALP.recipe, scale="cpu", weights=f"{ALP.recipe} 0")))
     _, (_, alp) = Section.read(TABLE, "cpu", tmp_path).table()
     assert alp[1].endswith(", of the first 1,000")
+
+
+def test_a_figures_page_has_the_numbers_how_they_were_made_and_what_is_to_be_known(tmp_path: Path) -> None:
+    figure = Target(title="A figure", columns=("white_box",), rows=(ALP,), figure=True, note="A note.")
+    recorded(tmp_path / "results", ALP, 150, audited=20)
+    make_level(tmp_path / "results" / ALP.recipe / "smoke", ALP.recipe)
+    folder = make_level(tmp_path / "results" / ALP.recipe / "cpu", ALP.recipe)
+    write_record(
+        folder / "seed-0" / "results.json",
+        evaluation_keeping(40, recipe=ALP.recipe, scale="cpu", weights=f"{ALP.recipe} 0", created="2027"),
+    )  # later than the sweep's
+    for scale in ("smoke", "cpu"):
+        files = write_target(figure, scale, tmp_path / "results", tmp_path / scale / "figure.html")
+        assert {file.name for file in files} == {"figure.md", "figure.html", "figure.svg"}
+        for text in (file.read_text() for file in files if file.suffix != ".svg"):
+            assert "A note." in text
+            assert ("its numbers mean nothing" in text) == (scale == "smoke")
+            assert ("a quarter of the filters" in text) == (scale == "cpu")
+            assert ("10.0 (" in text) == (scale == "cpu"), "what the audit left"
+
+
+def test_costs_say_which_images_were_tried(tmp_path: Path) -> None:
+    recorded(tmp_path, ALP, 150)
+    path = tmp_path / PlannedRun.of(ALP, 0).path("cpu") / "results.json"
+    for test_images, said in ((200, "200, digits"), (1000, "200 of 1,000, digits")):
+        write_record(path, evaluation_keeping(150, recipe=ALP.recipe, scale="cpu", test_images=test_images))
+        _, (_, alp) = Section.read(TABLE, "cpu", tmp_path).costs()
+        assert alp[2] == said

@@ -75,7 +75,7 @@ def test_two_axes_give_a_line_each(tmp_path: Path) -> None:
 
 def test_sweeps_over_different_settings_are_not_drawn_together(tmp_path: Path) -> None:
     sweep = load_sweep(make_sweep(tmp_path))
-    other = replace(sweep, axes=(replace(sweep.axes[0], setting="epochs"),))
+    other = replace(sweep, axes=(replace(sweep.axes[0], setting="epochs"),), runs=(), points=())
     with pytest.raises(InputError, match=r"objective\.weight, epochs"):
         sweep_plot([sweep, other])
 

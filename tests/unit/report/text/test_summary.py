@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from handmade_audits import audit
+from handmade_results import of_images
 from handmade_runs import CLASSES, accuracy, attack, curve, evaluation, in_turn, suite
 
 from logitpair.report.records import Run
@@ -92,7 +93,7 @@ def test_the_headline_of_several_audits() -> None:
     assert head(a=fair, b=close).headline == "a and b are about equally robust under audit; inconclusive: b"
     assert head(a=fair, b=audit()).headline == "b looks 61.0% robust and is not: 0.0% under audit"
     assert head(a=audit(2), b=audit()).headline == "a and b look robust and are not: 1.0% and 0.0% under audit"
-    other = head(a=fair, b=audit(20, "trustworthy", examples=300))
+    other = head(a=fair, b=of_images(300, audit(20, "trustworthy")))
     assert other.headline == "a keeps 55.0% under audit; b keeps 10.0% under audit"
     assert "differ in number of images" in other.paragraph
 

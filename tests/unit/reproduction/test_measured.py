@@ -1,21 +1,22 @@
-"""What is recorded of runs, and what the seeds of a row come to."""
+"""What is recorded of a row, and what its seeds come to."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from handmade_results import AUDIT, EVALUATION, TRAINING
+from handmade_results import AUDIT, EVALUATION, TRAINING, keeping
 from handmade_runs import in_turn
 from msgspec.structs import replace
 
 from logitpair.errors import InputError
 from logitpair.evaluation.confidence import wilson
+from logitpair.reproduction.measured import Measured, accuracy, mean
 from logitpair.reproduction.paper import Row, Target
-from logitpair.reproduction.records import FILES, Measured, Run, accuracy, finished, keep, keep_sweep, mean
+from logitpair.reproduction.planned_run import PlannedRun
+from logitpair.reproduction.record_files import FILES, keep
 from logitpair.storage.result_files import write_record
-from logitpair.storage.results import Accuracy, AuditResults, EvaluationResults, Training
-from logitpair.sweeps.record import read
+from logitpair.storage.results import Accuracy, AuditResults, BlackBox, EvaluationResults
 
 (SOURCE,) = EVALUATION.black_box
 SUITE = EVALUATION.black_box[SOURCE]
@@ -25,8 +26,12 @@ def of(correct: int, total: int = 200) -> Accuracy:
     return Accuracy(top1=correct / total, correct=correct, total=total, ci95=wilson(correct, total))
 
 
+def suite(correct: int) -> BlackBox:
+    return replace(keeping(correct, SUITE), attacks={name: keeping(correct, attack) for name, attack in SUITE.attacks.items()})
+
+
 def test_black_box_is_the_worst_of_all_sources_and_nothing_without_one(tmp_path: Path) -> None:
-    suites = {"a": replace(SUITE, top1=0.5), "b": replace(SUITE, top1=0.25), "c": replace(SUITE, top1=0.1)}
+    suites = {"a": suite(100), "b": suite(50), "c": suite(20)}
     results = replace(EVALUATION, black_box=suites)
     found = accuracy(results, "black_box", ("a", "b"))
     assert found is not None
@@ -61,7 +66,7 @@ def test_what_is_kept_is_read_back_by_row_without_paths_of_this_machine(tmp_path
     row = Row("squeezing", "mnist-squeezing", settings={"objective.weight": "0.50"})
     records = tmp_path / "results"
     for seed in (2, 0):
-        run = Run.of(row, seed)
+        run = PlannedRun.of(row, seed)
         assert run.path("cpu") == Path(f"mnist-squeezing/cpu/objective.weight=0.5/seed-{seed}")
         folder = tmp_path / "runs" / run.path("cpu")
         write_record(folder / FILES[EvaluationResults], replace(EVALUATION, recipe=row.recipe, scale="cpu", step=seed))
@@ -79,7 +84,7 @@ def test_what_is_kept_is_read_back_by_row_without_paths_of_this_machine(tmp_path
     assert measured.accuracies(target, row, "white_box") == dict.fromkeys((0, 2), EVALUATION.white_box)
     assert Measured.read(row, "paper", records) == Measured({}, {})
     write_record(
-        records / Run.of(row, 0).path("cpu") / "audit.json",
+        records / PlannedRun.of(row, 0).path("cpu") / "audit.json",
         replace(AUDIT, recipe=row.recipe, scale="cpu", training=replace(TRAINING, seconds=1.0)),
     )
     assert Measured.read(row, "cpu", records).audits == {}, "of another network"
@@ -96,27 +101,12 @@ def test_a_record_in_the_folder_of_another_recipe_or_of_no_seed(tmp_path: Path) 
         Measured.read(row, "cpu", tmp_path)
 
 
-def test_a_sweep_is_added_to_what_is_recorded_of_it(tmp_path: Path) -> None:
-    def kept(weight: str, seed: int, *, is_run: bool) -> list[tuple[str, str]]:
-        run = Run("mnist-clp", (("objective.weight", weight),), seed)
-        folder = tmp_path / "runs" / run.path("cpu")
-        if is_run:
-            write_record(folder / FILES[EvaluationResults], EVALUATION)
-            write_record(folder / FILES[Training], TRAINING)
-            (folder / "metrics.jsonl").write_text('{"step": 1, "validation_clean": 0.9, "validation_white_box": 0.5}\n')
-        sweep = read(keep_sweep([run], "cpu", tmp_path / "runs", tmp_path / "results"))
-        assert sweep.axes[0].values == tuple(dict.fromkeys(entry.settings["objective.weight"] for entry in sweep.runs))
-        return [(entry.path, entry.status) for entry in sweep.runs]
-
-    first, second = ("objective.weight=0.5/seed-0", "finished"), ("objective.weight=0.5/seed-1", "pending")
-    assert kept("0.5", 0, is_run=True) == [first]
-    (tmp_path / "runs").rename(tmp_path / "elsewhere")  # where another call would not find it
-    assert kept("0.5", 1, is_run=False) == [first, second]
-    assert kept("1", 1, is_run=True) == [first, second, ("objective.weight=1/seed-1", "finished")]
-    assert kept("0.5", 1, is_run=True)[1] == (second[0], "finished")
-
-
-def test_a_damaged_record_of_a_run_counts_as_none(tmp_path: Path) -> None:
-    (tmp_path / "audit").mkdir()
-    (tmp_path / FILES[AuditResults]).write_text("{")
-    assert finished(tmp_path, AuditResults) is None
+def test_one_network_under_two_seeds_is_refused(tmp_path: Path) -> None:
+    row, evaluation = Row("M-PGD", "mnist-mpgd"), replace(EVALUATION, recipe="mnist-mpgd", scale="cpu", weights="0f")
+    folder = tmp_path / "mnist-mpgd" / "cpu"
+    for seed, weights in ((0, "0f"), (1, "1f")):
+        write_record(folder / f"seed-{seed}" / "results.json", replace(evaluation, weights=weights))
+    assert list(Measured.read(row, "cpu", tmp_path).evaluations) == [0, 1]
+    write_record(folder / "seed-1" / "results.json", evaluation)
+    with pytest.raises(InputError, match=r"seed-0/results.json' and '.*seed-1/results.json' are of one network under two seeds"):
+        Measured.read(row, "cpu", tmp_path)

@@ -1,0 +1,117 @@
+"""What run directories and a folder of records hold of a run, and how the one is copied into the other. Imports no torch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Container, Generator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from logitpair.errors import InputError
+from logitpair.reproduction.planned_run import PlannedRun
+from logitpair.storage.result_files import read_record, read_whole, write_record
+from logitpair.storage.results import (
+    SCHEMA,
+    AuditResults,
+    Axis,
+    CertificateResults,
+    EvaluationResults,
+    Record,
+    SweepResults,
+    SweepRun,
+    Training,
+)
+from logitpair.sweeps import grid, record
+
+WRITER = "logitpair reproduce"
+FILES: dict[type[Record], str] = {  # in a run directory
+    Training: "training.json",
+    EvaluationResults: "evaluation/test/results.json",
+    AuditResults: "audit/results.json",
+    CertificateResults: "certificate/results.json",
+}
+RECORDED: dict[type[EvaluationResults] | type[AuditResults] | type[CertificateResults], str] = {
+    EvaluationResults: "results.json",
+    AuditResults: "audit.json",
+    CertificateResults: "certificate.json",
+}
+Kind = TypeVar("Kind", bound=Record)
+Measurements = TypeVar("Measurements", EvaluationResults, AuditResults)
+
+
+def in_run_directory(folder: Path, kind: type[Kind]) -> Kind | None:
+    """What a run directory holds of a kind; None where that is not there or cannot be read, for then it is done again."""
+    return read_whole(folder / FILES[kind], kind)
+
+
+def in_records(folder: Path, kind: type[Measurements]) -> Measurements | None:
+    """What a folder of records holds of a run; None where that is not there.
+
+    Raises:
+        InputError: for a record that is damaged, contradicts itself or is of another version: it would be written over.
+    """
+    path = folder / RECORDED[kind]
+    with _of_records():
+        return read_record(path, kind, WRITER) if path.exists() else None
+
+
+def recorded_sweep(folder: Path) -> SweepResults | None:
+    """The sweep in a recipe's folder of records; None where there is none.
+
+    Raises:
+        InputError: for one that is damaged, of another version, or not what is recorded of its runs.
+    """
+    if not (path := folder / "sweep.json").exists():
+        return None
+    with _of_records():
+        sweep = record.read(folder, WRITER)
+    for run in sweep.runs:
+        results, ours = in_records(folder / run.path, EvaluationResults), [each and each.top1 for each in (run.clean, run.white_box)]
+        if results and results.created == run.evaluated and [results.clean.top1, results.worst_case.top1] != ours:
+            raise InputError(f"--records: '{path}' and '{folder / run.path}' contradict each other; move one away")
+    return sweep
+
+
+@contextlib.contextmanager
+def _of_records() -> Generator[None]:
+    """A block in which the refusal of a record says what to do with it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"--records: {str(error).partition('; run ')[0]}; move it away, and the same command measures again") from error
+
+
+def keep(run_directory: Path, records: Path, *, besides: Container[type[Record]] = ()) -> None:
+    """Copy what a run directory holds of measurements ``besides`` those kinds into a folder of records, without this machine's paths."""
+    for kind, name in RECORDED.items():
+        if kind not in besides and (results := in_run_directory(run_directory, kind)):
+            sources = {source: replace(known, run=source) for source, known in results.sources.items()}
+            write_record(records / name, replace(results, sources=sources))
+
+
+def keep_sweep(runs: Sequence[PlannedRun], scale: str, run_directories: Path, records: Path) -> None:
+    """Add the runs of one recipe to the sweep over their settings in its folder of records."""
+    folder = records / runs[0].recipe / scale
+    before = recorded_sweep(folder)
+    entries = {run.path: run for run in before.runs} if before else {}
+    for run in runs:
+        path = str(run.path(scale).relative_to(folder.relative_to(records)))
+        settings = {setting: grid.value(text) for setting, text in run.settings}
+        new = SweepRun(path=path, settings=settings, seed=run.seed, evaluation={}, status="pending")
+        with contextlib.suppress(InputError):
+            new = entries[path] = record.finished(new, run_directories / run.path(scale))
+        entries.setdefault(path, new)
+    axes = {setting: dict.fromkeys(entry.settings[setting] for entry in entries.values()) for setting, _ in runs[0].settings}
+    head = SweepResults(
+        schema=SCHEMA,
+        recipe=runs[0].recipe,
+        scale=scale,
+        overrides={},
+        axes=tuple(Axis(setting=setting, values=tuple(values)) for setting, values in axes.items()),
+        seeds=tuple(sorted({entry.seed for entry in entries.values()})),
+        runs=(),
+        points=(),
+    )
+    record.write(folder, head, entries.values())
