@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import statistics
@@ -11,11 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from logitpair.reproduction.measured import is_of_one_network
+from logitpair.reproduction.measurement import AUDIT_BUDGET, AUDITED, EXAMPLES, Measurement, is_whole
 from logitpair.reproduction.paper import TARGETS, Target
 from logitpair.reproduction.planned_run import PlannedRun, recipe_of
 from logitpair.reproduction.record_files import in_records, in_run_directory, recorded_sweep
-from logitpair.storage.results import AuditResults, EvaluationResults, Results, Training
+from logitpair.reproduction.recorded_row import is_of_one_network
+from logitpair.storage.results import AuditResults, EvaluationResults, Training
 
 FOLDERS = {  # of a data set, in a folder of several
     "MNIST": ("mnist",),
@@ -24,27 +24,11 @@ FOLDERS = {  # of a data set, in a folder of several
     "TinyImageNet": ("tiny-imagenet-20",),
 }
 STAND_IN = {"smoke": {"ImageNet": ("imagenette",)}}  # ten classes do where numbers mean nothing
-EXAMPLES = {"smoke": 8}  # test images of an evaluation, from the first, by scale; all at others
-AUDITED = {"smoke": 4, "cpu": 1000}  # likewise of an audit
-BUDGET, DEFAULT_BUDGET = {"smoke": 20}, 200  # of an audit, by scale; its own at others
-LEAST: dict[type[EvaluationResults | AuditResults], dict[str, int]] = {EvaluationResults: EXAMPLES, AuditResults: AUDITED}
-
 RECORD_OF: dict[str, type[Training | EvaluationResults | AuditResults]] = {  # what each kind of step leaves
     "train": Training,
     "evaluate": EvaluationResults,
     "audit": AuditResults,
 }
-
-
-@dataclass
-class Measurement:
-    """What is measured of a run, for all targets together."""
-
-    attacks: str | None
-    reference: str | None
-    sources: set[str] = field(default_factory=set[str])  # recipes; which run of each is ``black_box_source``'s to say
-    audited: bool = False
-    swept: bool = False  # drawn with what its recipe's other settings give
 
 
 @dataclass(frozen=True)
@@ -98,7 +82,8 @@ class Plan:
         found: dict[PlannedRun, Measurement] = {}
         for target, seed in itertools.product([self.known[name] for name in self.targets], range(self.seeds)):
             for row in target.rows:
-                wanted = found.setdefault(PlannedRun.of(row, seed), Measurement(target.attacks, target.reference))
+                run = PlannedRun.of(row, seed)
+                wanted = found.setdefault(run, Measurement(run, self.scale, target.attacks, target.reference))
                 wanted.sources |= set(target.sources_of(row))
                 wanted.audited |= not target.figure
                 wanted.swept |= target.figure
@@ -115,20 +100,16 @@ class Plan:
         return [run for run, wanted in self.measurements.items() if self._is_recorded(run, wanted, swept)]
 
     def _is_recorded(self, run: PlannedRun, wanted: Measurement, swept: Container[str | None]) -> bool:
-        here = [in_run_directory(self.folder(run), kind) for kind in LEAST]
-        if any(results and self._is_whole(results) for results in here):
+        here = [in_run_directory(self.folder(run), kind) for kind in (EvaluationResults, AuditResults)]
+        if any(results and is_whole(results, self.scale) for results in here):
             return False
         folder = self.records_folder / run.path(self.scale)
         evaluation, audit = in_records(folder, EvaluationResults), in_records(folder, AuditResults)
-        if not evaluation or not self._is_complete(run, wanted, evaluation):
+        if not evaluation or not wanted.is_in(evaluation):
             return False
-        if wanted.audited and not (audit and is_of_one_network(evaluation, audit) and self._judges(run, wanted, audit)):
+        if wanted.audited and not (audit and is_of_one_network(evaluation, audit) and wanted.is_judged_by(audit)):
             return False
         return not wanted.swept or evaluation.created in swept
-
-    def _is_of(self, run: PlannedRun, results: Results) -> bool:
-        """Whether results are of the run's recipe at the scale, and of its last checkpoint."""
-        return (results.recipe, results.scale, results.checkpoint) == (run.recipe, self.scale, "last")
 
     @cached_property
     def to_measure(self) -> dict[PlannedRun, Measurement]:
@@ -162,11 +143,11 @@ class Plan:
         if wanted is None:
             return
         evaluation, audit = in_run_directory(folder, EvaluationResults), in_run_directory(folder, AuditResults)
-        evaluated = bool(evaluation and evaluation.training == trained and self._is_complete(run, wanted, evaluation))
+        evaluated = bool(evaluation and evaluation.training == trained and wanted.is_in(evaluation))
         yield Step(run, "evaluate", self._evaluate(run, wanted, evaluation), evaluated)
         if wanted.audited:
             of_one = not (evaluated and evaluation and audit) or is_of_one_network(evaluation, audit)
-            done = bool(audit and audit.training == trained and self._judges(run, wanted, audit) and of_one)
+            done = bool(audit and audit.training == trained and wanted.is_judged_by(audit) and of_one)
             yield Step(run, "audit", self._audit(run, wanted), done)
 
     def ready(self, begun: Container[str] = ()) -> dict[str, list[Step]]:
@@ -198,23 +179,6 @@ class Plan:
     def _trained(self, run: PlannedRun) -> bool:
         return in_run_directory(self.folder(run), Training) is not None
 
-    def _is_complete(self, run: PlannedRun, wanted: Measurement, evaluation: EvaluationResults) -> bool:
-        """Whether an evaluation is whole, and has all attacks and sources that are wanted."""
-        attacks = searched_attacks(run.recipe, self.scale, wanted.attacks)
-        has = attacks.items() <= {name: searched_as(attack.parameters) for name, attack in evaluation.attacks.items()}.items()
-        return self._is_whole(evaluation) and self._is_of(run, evaluation) and has and wanted.sources <= evaluation.black_box.keys()
-
-    def _judges(self, run: PlannedRun, wanted: Measurement, audit: AuditResults) -> bool:
-        """Whether an audit is whole, and of the reference attack and at least the budget that are wanted."""
-        reference, *_ = searched_attacks(run.recipe, self.scale, wanted.reference).values()
-        right = searched_as(audit.reference.parameters) == reference and audit.budget >= BUDGET.get(self.scale, DEFAULT_BUDGET)
-        return self._is_whole(audit) and self._is_of(run, audit) and right
-
-    def _is_whole(self, results: EvaluationResults | AuditResults) -> bool:
-        """Whether results are of a finished training, and of as many images as are tried at the scale, or as there are."""
-        limits = [limit for limit in (LEAST[type(results)].get(self.scale), results.test_images) if limit]
-        return results.training is not None and bool(limits) and results.examples >= min(limits)
-
     def _train(self, run: PlannedRun) -> list[str]:
         return ["train", run.recipe, "--scale", self.scale, *self._common(run), f"--out={self.folder(run)}", *self.overrides(run)]
 
@@ -236,7 +200,7 @@ class Plan:
         return ["evaluate", *self._common(run), *_option("attacks", wanted.attacks), *limit, *tried, "--", str(self.folder(run))]
 
     def _audit(self, run: PlannedRun, wanted: Measurement) -> list[str]:
-        limits = [*_option("examples", AUDITED.get(self.scale)), *_option("budget", BUDGET.get(self.scale))]
+        limits = [*_option("examples", AUDITED.get(self.scale)), *_option("budget", AUDIT_BUDGET.get(self.scale))]
         return ["audit", *self._common(run), *_option("attacks", wanted.reference), *limits, "--", str(self.folder(run))]
 
     def _common(self, run: PlannedRun) -> list[str]:
@@ -274,25 +238,6 @@ class Plan:
                 if times:
                     found[recipe, step] = statistics.fmean(times)
         return found
-
-
-@functools.cache
-def searched_attacks(recipe: str, scale: str, attacks: str | None) -> Mapping[str, str]:
-    """What ``searched_as`` is of each attack that a step's ``--attacks`` names, or of the recipe's own, by name."""
-    from logitpair.config import attack_specs, parsing  # here, so that pages, which know plans, load no torch
-    from logitpair.storage.class_path import describe
-
-    found = parsing.resolve(recipe_of(recipe).at_scale(scale)).config.evaluation.attacks
-    if attacks is not None:
-        found = attack_specs.read_attacks(attacks, next(iter(found.values())))
-    return {name: searched_as(describe(attack)) for name, attack in found.items()}
-
-
-def searched_as(parameters: object) -> str:
-    """An attack's parameters as text to compare: all but whether it stops early, which an evaluation decides by what it has to show."""
-    found = json.loads(json.dumps(parameters))
-    found.get("init_args", {}).pop("early_stop", None)
-    return json.dumps(found, sort_keys=True)
 
 
 def _option(name: str, value: object) -> list[str]:

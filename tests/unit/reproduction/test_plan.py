@@ -11,8 +11,9 @@ from handmade_results import ATTACK, AUDIT, EVALUATION, TRAINING, audit_of, eval
 from msgspec.structs import replace
 
 from logitpair.errors import InputError
+from logitpair.reproduction.measurement import AUDITED, EXAMPLES
 from logitpair.reproduction.paper import ALP, ENSEMBLE, MPGD, PLAIN, SMOOTHING, TARGETS
-from logitpair.reproduction.plan import AUDITED, EXAMPLES, Plan
+from logitpair.reproduction.plan import Plan
 from logitpair.reproduction.planned_run import PlannedRun, recipe_of
 from logitpair.reproduction.record_files import FILES, RECORDED, keep, keep_sweep
 from logitpair.storage.result_files import read_record, write_record

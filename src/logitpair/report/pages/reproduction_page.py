@@ -18,9 +18,9 @@ from logitpair.report.pages.sweep_page import finding, write_sweeps
 from logitpair.report.records import by_size
 from logitpair.report.text.format import arguments, duration, listing, pairs, span
 from logitpair.report.text.summary import lead
-from logitpair.reproduction.measured import Measured, mean
 from logitpair.reproduction.paper import COLUMNS, Claim, Row, Target
 from logitpair.reproduction.record_files import recorded_sweep
+from logitpair.reproduction.recorded_row import RecordedRow, mean
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.storage.results import Accuracy, EvaluationResults, SweepResults
 
@@ -57,7 +57,7 @@ class Section:
 
     target: Target
     scale: str
-    measured: dict[str, Measured]  # by the row's method
+    measured: dict[str, RecordedRow]  # by the row's method
     sweeps: tuple[SweepResults, ...]  # of a figure
 
     @classmethod
@@ -68,7 +68,7 @@ class Section:
             InputError: for a record that cannot be read, is of something else than its folder says, or contradicts another.
         """
         sweeps = filter(None, (recorded_sweep(records / recipe / scale) for recipe in target.swept_recipes))
-        return cls(target, scale, {row.method: Measured.read(row, scale, records) for row in target.rows}, tuple(map(by_size, sweeps)))
+        return cls(target, scale, {row.method: RecordedRow.read(row, scale, records) for row in target.rows}, tuple(map(by_size, sweeps)))
 
     @property
     def is_empty(self) -> bool:
@@ -223,7 +223,7 @@ class Section:
         return [note for note in (self.target.note, SMOKE if self.scale == "smoke" else "") if note]
 
 
-def _white_box(method: str, measured: Measured) -> str:
+def _white_box(method: str, measured: RecordedRow) -> str:
     """What a white-box number is the worst of, how far the audits lower it, and what they judged; empty where either is missing."""
     suites = [each for each in measured.evaluations.values() if each.white_box]
     white, audited = mean(each.white_box for each in suites if each.white_box), mean(measured.audited().values())

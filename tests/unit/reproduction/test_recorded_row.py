@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from logitpair.errors import InputError
 from logitpair.evaluation.confidence import wilson
-from logitpair.reproduction.measured import Measured, accuracy, mean
 from logitpair.reproduction.paper import Row, Target
 from logitpair.reproduction.planned_run import PlannedRun
 from logitpair.reproduction.record_files import FILES, keep
+from logitpair.reproduction.recorded_row import RecordedRow, accuracy, mean
 from logitpair.storage.result_files import write_record
 from logitpair.storage.results import Accuracy, AuditResults, BlackBox, EvaluationResults
 
@@ -73,21 +73,21 @@ def test_what_is_kept_is_read_back_by_row_without_paths_of_this_machine(tmp_path
         if seed == 0:
             write_record(folder / FILES[AuditResults], replace(AUDIT, recipe=row.recipe, scale="cpu"))
         keep(folder, records / run.path("cpu"))
-    measured = Measured.read(row, "cpu", records)
+    measured = RecordedRow.read(row, "cpu", records)
     assert {seed: results.step for seed, results in measured.evaluations.items()} == {0: 0, 2: 2}
     assert list(measured.audits) == list(measured.audited()) == [0]
     write_record(folder / FILES[EvaluationResults], replace(EVALUATION, recipe=row.recipe, scale="cpu", step=7))
     keep(folder, records / run.path("cpu"), besides=[EvaluationResults])
-    assert Measured.read(row, "cpu", records) == measured
+    assert RecordedRow.read(row, "cpu", records) == measured
     assert {source.run for results in measured.evaluations.values() for source in results.sources.values()} == set(EVALUATION.sources)
     target = Target(title="a table", rows=(row,), columns=("white_box",))
     assert measured.accuracies(target, row, "white_box") == dict.fromkeys((0, 2), EVALUATION.white_box)
-    assert Measured.read(row, "paper", records) == Measured({}, {})
+    assert RecordedRow.read(row, "paper", records) == RecordedRow({}, {})
     write_record(
         records / PlannedRun.of(row, 0).path("cpu") / "audit.json",
         replace(AUDIT, recipe=row.recipe, scale="cpu", training=replace(TRAINING, seconds=1.0)),
     )
-    assert Measured.read(row, "cpu", records).audits == {}, "of another network"
+    assert RecordedRow.read(row, "cpu", records).audits == {}, "of another network"
 
 
 def test_a_record_in_the_folder_of_another_recipe_or_of_no_seed(tmp_path: Path) -> None:
@@ -95,10 +95,10 @@ def test_a_record_in_the_folder_of_another_recipe_or_of_no_seed(tmp_path: Path) 
     folder = tmp_path / "mnist-mpgd" / "cpu"
     for name in ("seed-0", "seed-0.bak", "seed-00", "seed-"):
         write_record(folder / name / "results.json", evaluation)
-    assert list(Measured.read(row, "cpu", tmp_path).evaluations) == [0]
+    assert list(RecordedRow.read(row, "cpu", tmp_path).evaluations) == [0]
     write_record(folder / "seed-1" / "results.json", replace(evaluation, recipe="mnist-alp"))
     with pytest.raises(InputError, match=r"^--records: '.*seed-1/results.json' is of mnist-alp, scale cpu; move it"):
-        Measured.read(row, "cpu", tmp_path)
+        RecordedRow.read(row, "cpu", tmp_path)
 
 
 def test_one_network_under_two_seeds_is_refused(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_one_network_under_two_seeds_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "mnist-mpgd" / "cpu"
     for seed, weights in ((0, "0f"), (1, "1f")):
         write_record(folder / f"seed-{seed}" / "results.json", replace(evaluation, weights=weights))
-    assert list(Measured.read(row, "cpu", tmp_path).evaluations) == [0, 1]
+    assert list(RecordedRow.read(row, "cpu", tmp_path).evaluations) == [0, 1]
     write_record(folder / "seed-1" / "results.json", evaluation)
     with pytest.raises(InputError, match=r"seed-0/results.json' and '.*seed-1/results.json' are of one network under two seeds"):
-        Measured.read(row, "cpu", tmp_path)
+        RecordedRow.read(row, "cpu", tmp_path)

@@ -16,14 +16,14 @@ from logitpair.storage.results import Accuracy, AuditResults, EvaluationResults
 
 
 @dataclass(frozen=True)
-class Measured:
+class RecordedRow:
     """What is recorded of a row at a scale, by seed."""
 
     evaluations: Mapping[int, EvaluationResults]
     audits: Mapping[int, AuditResults]
 
     @classmethod
-    def read(cls, row: Row, scale: str, records: Path) -> Measured:
+    def read(cls, row: Row, scale: str, records: Path) -> RecordedRow:
         """From the folder that all records lie in; an audit of another network than the evaluation beside it is left out.
 
         Raises:

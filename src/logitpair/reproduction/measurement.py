@@ -1,0 +1,71 @@
+"""What is measured of a run, and whether results are that: of the right network, images, attacks and budget. Imports no torch."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from logitpair.reproduction.planned_run import PlannedRun, recipe_of
+from logitpair.storage.results import BUDGET, AuditResults, EvaluationResults
+
+EXAMPLES = {"smoke": 8}  # test images of an evaluation, from the first, by scale; all at others
+AUDITED = {"smoke": 4, "cpu": 1000}  # likewise of an audit
+AUDIT_BUDGET = {"smoke": 20}  # likewise; an audit's own at others
+
+
+@dataclass
+class Measurement:
+    """What is measured of a run at a scale, for all targets together."""
+
+    run: PlannedRun
+    scale: str
+    attacks: str | None
+    reference: str | None
+    sources: set[str] = field(default_factory=set[str])  # recipes; which run of each is ``black_box_source``'s to say
+    audited: bool = False
+    swept: bool = False  # drawn with what its recipe's other settings give
+
+    def is_in(self, evaluation: EvaluationResults) -> bool:
+        """Whether an evaluation is whole, and has all attacks and sources that are wanted."""
+        wanted = searched_attacks(self.run.recipe, self.scale, self.attacks)
+        has = {name: searched_as(attack.parameters) for name, attack in evaluation.attacks.items()}
+        return self._is_of(evaluation) and wanted.items() <= has.items() and self.sources <= evaluation.black_box.keys()
+
+    def is_judged_by(self, audit: AuditResults) -> bool:
+        """Whether an audit is whole, and of the reference attack and at least the budget that are wanted."""
+        reference, *_ = searched_attacks(self.run.recipe, self.scale, self.reference).values()
+        right = searched_as(audit.reference.parameters) == reference and audit.budget >= AUDIT_BUDGET.get(self.scale, BUDGET)
+        return self._is_of(audit) and right
+
+    def _is_of(self, results: EvaluationResults | AuditResults) -> bool:
+        """Whether results are whole, and of the run's recipe at the scale and its last checkpoint."""
+        of = (results.recipe, results.scale, results.checkpoint)
+        return is_whole(results, self.scale) and of == (self.run.recipe, self.scale, "last")
+
+
+def is_whole(results: EvaluationResults | AuditResults, scale: str) -> bool:
+    """Whether results are of a finished training, and of as many images as are tried at the scale, or as there are."""
+    tried = EXAMPLES if isinstance(results, EvaluationResults) else AUDITED
+    limits = [limit for limit in (tried.get(scale), results.test_images) if limit]
+    return results.training is not None and bool(limits) and results.examples >= min(limits)
+
+
+@functools.cache
+def searched_attacks(recipe: str, scale: str, attacks: str | None) -> Mapping[str, str]:
+    """What ``searched_as`` is of each attack that a step's ``--attacks`` names, or of the recipe's own, by name."""
+    from logitpair.config import attack_specs, parsing  # here, so that pages, which know plans, load no torch
+    from logitpair.storage.class_path import describe
+
+    found = parsing.resolve(recipe_of(recipe).at_scale(scale)).config.evaluation.attacks
+    if attacks is not None:
+        found = attack_specs.read_attacks(attacks, next(iter(found.values())))
+    return {name: searched_as(describe(attack)) for name, attack in found.items()}
+
+
+def searched_as(parameters: object) -> str:
+    """An attack's parameters as text to compare: all but whether it stops early, which an evaluation decides by what it has to show."""
+    found = json.loads(json.dumps(parameters))
+    found.get("init_args", {}).pop("early_stop", None)
+    return json.dumps(found, sort_keys=True)
