@@ -159,8 +159,19 @@ def evaluation_keeping(correct: int, **changes: Any) -> EvaluationResults:
 
 
 def of_images(examples: int, results: Whole) -> Whole:
-    """The results as if they had been of so many images."""
-    return replace(results, examples=examples, clean=Accuracy(**accuracy(examples // 2, examples)))
+    """The results as if they had been of so many images, half of them correct everywhere."""
+    half = accuracy(examples // 2, examples)
+
+    def attacks(known: dict[str, AttackAccuracy]) -> dict[str, AttackAccuracy]:
+        return {name: replace(attack, **half) for name, attack in known.items()}
+
+    changes: dict[str, Any] = {"examples": examples, "clean": Accuracy(**half)}
+    if isinstance(results, AuditResults):
+        return replace(results, **changes, robust_accuracy=Accuracy(**half), robust_accuracy_8_bit=Accuracy(**half))
+    white_box = results.white_box and replace(results.white_box, **half)
+    black_box = {name: replace(suite, **half, attacks=attacks(suite.attacks)) for name, suite in results.black_box.items()}
+    changes |= {"white_box": white_box, "white_box_union": Accuracy(**half), "attacks": attacks(results.attacks), "black_box": black_box}
+    return replace(results, **changes)
 
 
 def evaluation_of(recipe: str, scale: str = "smoke") -> EvaluationResults:

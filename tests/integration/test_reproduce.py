@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -125,21 +126,6 @@ def test_a_dry_run_takes_times_from_like_runs_and_writes_nothing(reproduced: Pat
     assert not empty.exists()
 
 
-@pytest.mark.usefixtures("targets")
-def test_a_folder_that_was_moved_goes_on(reproduced: Path, tmp_path: Path) -> None:
-    out = tmp_path / "moved"
-    shutil.copytree(reproduced, out)
-    folder = out / "runs" / "digits-ensemble" / "smoke" / "seed-0"  # whose static source is named by where it was
-    config = (folder / "config.yaml").read_bytes()
-    shutil.rmtree(folder / "audit")
-    assert main(["reproduce", "table", *OPTIONS, str(out)]) == 0
-    assert (folder / "audit" / "results.json").exists()
-    assert (folder / "config.yaml").read_bytes() == config
-    (folder / "training.json").unlink()  # as if it had been stopped just before
-    assert main(["reproduce", "table", *OPTIONS, str(out)]) == 0
-    assert str(out) in (folder / "config.yaml").read_text()
-
-
 def test_another_target_shares_the_runs_and_keeps_the_sources(reproduced: Path, tmp_path: Path) -> None:
     before = trained(reproduced)
     done = forked_sweeps.start_reproduction(tmp_path, {"transfer": TRANSFER}, "transfer", *OPTIONS, str(reproduced)).wait()
@@ -164,3 +150,25 @@ def test_a_run_that_diverges_leaves_the_others(reproduced: Path, tmp_path: Path)
     assert "| diverging | – | – | – | not run |" in text  # noqa: RUF001
     assert "| plain | – | – | " in text  # noqa: RUF001
     assert (reproduced / "smoke" / "figure.html").exists()
+
+
+def test_a_folder_that_was_moved_goes_on(reproduced: Path, tmp_path: Path) -> None:
+    """Ensemble training names its static sources, and evaluations their sources, by where they were."""
+    out = tmp_path / "moved"
+    shutil.copytree(reproduced, out)
+    reproduced.rename(hidden := reproduced.with_name("hidden"))
+    try:
+        folder = out / "runs" / "digits-ensemble" / "smoke" / "seed-0"
+        config = (folder / "config.yaml").read_bytes()
+        for missing in ("audit/results.json", "training.json"):
+            (folder / missing).unlink()
+            again = forked_sweeps.start_reproduction(tmp_path, {"table": TABLE}, "table", *OPTIONS, str(out)).wait()
+            assert again.code == 0, again.stderr
+            assert (folder / missing).exists()
+            kept = (folder / "config.yaml").read_bytes() == config
+            assert kept == (missing != "training.json"), "only what is to be trained is written anew"
+        sources = dataclasses.replace(TRANSFER, sources=(*TRANSFER.sources, "digits-alp"))  # beside those that the evaluation has
+        more = forked_sweeps.start_reproduction(tmp_path, {"transfer": sources}, "transfer", *OPTIONS, str(out)).wait()
+        assert more.code == 0, more.stderr
+    finally:
+        hidden.rename(reproduced)

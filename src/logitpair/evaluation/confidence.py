@@ -1,6 +1,9 @@
 """Accuracies with their uncertainty, as numbers and as text. Imports no torch."""
 
+from __future__ import annotations
+
 import math
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -17,6 +20,20 @@ def wilson(correct: int, total: int) -> tuple[float, float]:
     centre, half = correct + Z**2 / 2, Z * math.sqrt(correct * (total - correct) / total + Z**2 / 4)
     low, high = ((centre + side * half) / (total + Z**2) for side in (-1, 1))
     return low if correct else 0.0, high if correct < total else 1.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of images that need be no whole number of them, as a mean over seeds is; otherwise as ``storage.results.Accuracy``."""
+
+    top1: float
+    total: int
+    ci95: tuple[float, float]
+
+    @classmethod
+    def of(cls, share: float, total: int) -> Share:
+        """With the interval of the nearest whole number of images."""
+        return cls(share, total, wilson(round(share * total), total))
 
 
 def accuracy(correct: NDArray[np.bool_], top5: NDArray[np.bool_] | None = None) -> dict[str, Any]:

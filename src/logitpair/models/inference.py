@@ -1,7 +1,7 @@
 """How a network is run: frozen and in eval mode, to logits that are checked for shape."""
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -94,6 +94,16 @@ def check_accepts(name: str, model: nn.Module, x: Images) -> Float[Tensor, "1 cl
             weights = next((parameter.dtype for parameter in model.parameters()), x.dtype)
             hint = f"; convert the images ({x.dtype}) or the weights ({weights})" if weights != x.dtype else ""
             raise InputError(f"{name} cannot take images of {list(x.shape[1:])}: {first_line(error)}{hint}") from error
+
+
+def check_classes(model: nn.Module, x: Images, classes: Sequence[str], data: str) -> None:
+    """Refuse a network that does not take such images, or whose logits are not as many as the ``classes`` of the data set ``data``."""
+    found = check_accepts("--model", model, x).shape[1]
+    if found != len(classes):
+        names = ", ".join(classes[:12]) + (", ..." if len(classes) > 12 else "")
+        raise InputError(
+            f"model: gives {found} logits for {len(classes)} classes of {data} ({names}); see --model.classes, and --data-dir for the data"
+        )
 
 
 def count_logits(model: nn.Module, image: Tensor) -> int:

@@ -2,46 +2,75 @@
 
 import contextlib
 import logging
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from logitpair.config import parsing
 from logitpair.errors import InputError
-from logitpair.reproduction.plan import Plan
+from logitpair.reproduction.plan import RECORD_OF, Plan
 from logitpair.reproduction.planned_run import recipe_of
+from logitpair.reproduction.record_files import FILES, WRITER
 from logitpair.runs import run_directory
 from logitpair.runtime.progress import Progress
 from logitpair.runtime.signals import GracefulStop
+from logitpair.storage.atomic_files import is_json
+from logitpair.storage.result_files import OtherSchema, read_record
 from logitpair.sweeps.runner import Commands, refuse_torchrun, run_all
 from logitpair.sweeps.sweep import slots
 
 logger = logging.getLogger("logitpair")
-SOURCES = "objective.init_args.sources"
 
 
 def prepare(plan: Plan, device: torch.device) -> None:
-    """Begin every run directory that is to be trained, and look at its images, before the first training starts.
+    """Begin every run directory that is to be trained, and look at all that is needed, before the first training starts.
 
-    The directories that are trained already are left as they are, and must have been begun with the same settings. Static sources may
-    have another path than they had: they are where the plan has them.
+    Directories that are trained already are left as they are.
 
     Raises:
-        InputError: for settings that cannot be, run directories that were begun with others, and images that are missing or damaged.
+        InputError: for settings that cannot be, run directories that were begun with others or hold damaged results, and images that
+            are missing or damaged.
     """
-    to_train = {step.run for step in plan.left().values() if step.kind == "train"}
-    seen: set[str] = set()
+    left = plan.left().values()
+    to_train, seen = {step.run for step in left if step.kind == "train"}, set[str]()
+    for step in left:
+        _refuse_damaged(plan.folder(step.run), step.kind)
     for run in plan.runs:
         recipe = recipe_of(run.recipe)
         settings = parsing.resolve(recipe.at_scale(plan.scale), plan.overrides(run), data_dir=plan.data_folder(run.recipe))
-        wanted = run_directory.as_trained(settings, device)
-        if run not in to_train:
-            run_directory.refuse_other_settings(plan.folder(run), wanted, besides=(SOURCES,))
-            continue
-        if (images := repr(settings.values["data"])) not in seen:
+        if (images := repr(settings.values["data"])) not in seen and any(step.run == run for step in left):
             logger.info(f"{settings.config.data.name}: looking at its images")
             settings.config.data.train()
+            settings.config.data.test()
             seen.add(images)
-        run_directory.prepare(plan.folder(run), recipe.name, plan.scale, wanted, besides=(SOURCES,))
+        wanted = run_directory.as_trained(settings, device)
+        if run in to_train:
+            run_directory.prepare(plan.folder(run), recipe.name, plan.scale, wanted, neutral=_only_moved)
+        else:
+            run_directory.refuse_other_settings(plan.folder(run), wanted, neutral=_only_moved)
+
+
+def _only_moved(setting: str, old: Any, now: Any) -> bool:
+    """Whether static sources are the runs that they were, ``RECIPE/SCALE/seed-N``, in another ``OUT``."""
+
+    def runs(sources: Any) -> Any:
+        return [source | {"init_args": source["init_args"] | {"run": Path(source["init_args"]["run"]).parts[-3:]}} for source in sources]
+
+    return setting == "objective.init_args.sources" and runs(old) == runs(now)
+
+
+def _refuse_damaged(run_directory: Path, step: str) -> None:
+    """Refuse results of a step that its command would neither read nor write over; of a training that a crash cut, it does."""
+    path = run_directory / FILES[RECORD_OF[step]]
+    if not path.exists() or (step == "train" and not is_json(path)):
+        return
+    try:
+        read_record(path, RECORD_OF[step], WRITER)
+    except OtherSchema:
+        pass  # which the command sets aside
+    except InputError as error:
+        raise InputError(f"--out: {str(error).partition('; run ')[0]}; move it away, and the same command does it again") from error
 
 
 def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str, str]:
@@ -84,6 +113,8 @@ def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt("stopped; the same command again goes on") from error
         except InputError as error:
-            refusal, advice, _ = str(error).partition("; give another --")  # as `evaluate` would have it: there is no --name here
-            raise InputError(f"{refusal}; move that folder away" if advice else refusal) from error
+            refusal, _, advice = str(error).rpartition("; ")
+            raise InputError(
+                f"{refusal}; move that folder away" if "give another --" in advice else str(error)
+            ) from error  # no --name here
     return failed

@@ -13,8 +13,9 @@ from pathlib import Path
 from logitpair.reproduction.measurement import AUDIT_BUDGET, AUDITED, EXAMPLES, Measurement, is_whole
 from logitpair.reproduction.paper import TARGETS, Target
 from logitpair.reproduction.planned_run import PlannedRun, recipe_of
-from logitpair.reproduction.record_files import in_records, in_run_directory, recorded_sweep
+from logitpair.reproduction.record_files import RECORDED, in_records, in_run_directory, recorded_sweep
 from logitpair.reproduction.recorded_row import is_of_one_network
+from logitpair.storage.result_files import read_whole
 from logitpair.storage.results import AuditResults, EvaluationResults, Training
 
 FOLDERS = {  # of a data set, in a folder of several
@@ -193,11 +194,16 @@ class Plan:
 
     def _evaluate(self, run: PlannedRun, wanted: Measurement, before: EvaluationResults | None) -> list[str]:
         """Also with the sources that an evaluation ``before`` had, which would otherwise refuse to be written over."""
-        sources = {name: source.run for name, source in before.sources.items()} if before else {}
+        sources = {name: self._source(run, name, source.run) for name, source in before.sources.items()} if before else {}
         sources |= {recipe: str(self.folder(run.black_box_source(recipe))) for recipe in sorted(wanted.sources)}
         tried = [word for name, path in sources.items() for word in ("--source", f"{name}={path}")]
         limit = _option("examples", EXAMPLES.get(self.scale))
         return ["evaluate", *self._common(run), *_option("attacks", wanted.attacks), *limit, *tried, "--", str(self.folder(run))]
+
+    def _source(self, run: PlannedRun, name: str, path: str) -> str:
+        """Where a source of an earlier evaluation lies: one of the plan's kind may have been moved with it."""
+        ours = run.black_box_source(name)
+        return str(self.folder(ours)) if self._trained(ours) else path
 
     def _audit(self, run: PlannedRun, wanted: Measurement) -> list[str]:
         limits = [*_option("examples", AUDITED.get(self.scale)), *_option("budget", AUDIT_BUDGET.get(self.scale))]
@@ -226,8 +232,7 @@ class Plan:
         for recipe in {run.recipe for run in self.runs}:
             runs, records = ([*(f / recipe / self.scale).glob("**/seed-*")] for f in (self.out / "runs", self.records_folder))
             evaluations, audits = (
-                [in_records(each, EvaluationResults) for each in records],
-                [in_records(each, AuditResults) for each in records],
+                [read_whole(each / RECORDED[kind], kind) for each in records] for kind in (EvaluationResults, AuditResults)
             )
             trainings = [evaluation and evaluation.training for evaluation in evaluations]
             before = {"train": trainings, "evaluate": evaluations, "audit": audits}

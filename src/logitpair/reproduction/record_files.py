@@ -70,7 +70,7 @@ def recorded_sweep(folder: Path) -> SweepResults | None:
     for run in sweep.runs:
         results, ours = in_records(folder / run.path, EvaluationResults), [each and each.top1 for each in (run.clean, run.white_box)]
         if results and results.created == run.evaluated and [results.clean.top1, results.worst_case.top1] != ours:
-            raise InputError(f"--records: '{path}' and '{folder / run.path}' contradict each other; move one away")
+            raise InputError(f"'{path}' and '{folder / run.path}' contradict each other; move one away")
     return sweep
 
 
@@ -80,7 +80,7 @@ def _of_records() -> Generator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"--records: {str(error).partition('; run ')[0]}; move it away, and the same command measures again") from error
+        raise InputError(f"{str(error).partition('; run ')[0]}; move it away") from error
 
 
 def keep(run_directory: Path, records: Path, *, besides: Container[type[Record]] = ()) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from logitpair.errors import InputError
-from logitpair.evaluation.confidence import wilson
+from logitpair.evaluation.confidence import Share
 from logitpair.reproduction.paper import Row, Target
 from logitpair.reproduction.planned_run import PlannedRun
 from logitpair.reproduction.record_files import RECORDED, Measurements, in_records
@@ -40,25 +40,25 @@ class RecordedRow:
                 if each := in_records(folder, kind):
                     found[seed], path = each, folder / RECORDED[kind]
                     if (each.recipe, each.scale) != (row.recipe, scale):
-                        raise InputError(f"--records: '{path}' is of {each.recipe}, scale {each.scale}; move it to where it belongs")
+                        raise InputError(f"'{path}' is of {each.recipe}, scale {each.scale}; move it to where it belongs")
                     if each.weights and (same := paths.setdefault(each.weights, path)) != path:
-                        raise InputError(f"--records: '{same}' and '{path}' are of one network under two seeds; move one away")
+                        raise InputError(f"'{same}' and '{path}' are of one network under two seeds; move one away")
             return found
 
         evaluations, audits = read(EvaluationResults), read(AuditResults)
         apart = {seed for seed, audit in audits.items() if seed in evaluations and not is_of_one_network(evaluations[seed], audit)}
         return cls(evaluations, {seed: audit for seed, audit in audits.items() if seed not in apart})
 
-    def accuracies(self, target: Target, row: Row, column: str) -> dict[int, Accuracy]:
+    def accuracies(self, target: Target, row: Row, column: str) -> dict[int, Accuracy | Share]:
         """A column of the table by seed; those without it are left out."""
         found = {seed: accuracy(results, column, target.sources_of(row)) for seed, results in self.evaluations.items()}
         return {seed: each for seed, each in found.items() if each}
 
     @property
-    def seeds(self) -> str:
-        """How many were evaluated, and how many audited where that is another number."""
+    def counts(self) -> str:
+        """How many seeds were evaluated, and how many audited where that is another number."""
         evaluated, audited = len(self.evaluations), len(self.audits)
-        return "not run" if not (evaluated or audited) else str(evaluated) if evaluated == audited else f"{evaluated}, audited {audited}"
+        return "not run" if not evaluated else str(evaluated) if audited in (0, evaluated) else f"{evaluated}, audited {audited}"
 
     def audited(self) -> dict[int, Accuracy]:
         """What the audits left, by seed."""
@@ -70,7 +70,7 @@ def is_of_one_network(evaluation: EvaluationResults, audit: AuditResults) -> boo
     return (evaluation.training, evaluation.weights) == (audit.training, audit.weights)
 
 
-def accuracy(results: EvaluationResults, column: str, sources: tuple[str, ...]) -> Accuracy | None:
+def accuracy(results: EvaluationResults, column: str, sources: tuple[str, ...]) -> Accuracy | Share | None:
     """A column of a table: black box the worst of all sources, and top-5 as if it were top-1; None where it was not measured."""
     setting = column.removesuffix("_top5")
     suites = [results.black_box[name] for name in sources if name in results.black_box]
@@ -81,19 +81,13 @@ def accuracy(results: EvaluationResults, column: str, sources: tuple[str, ...]) 
     if setting == column:
         return min(found, key=lambda each: each.top1, default=None)
     shares = [each.top5 for each in found if each.top5 is not None]
-    return of_share(min(shares), results.examples) if shares else None
+    return Share.of(min(shares), results.examples) if shares else None
 
 
-def of_share(share: float, total: int) -> Accuracy:
-    """So large a share of ``total`` images, with its interval."""
-    correct = round(share * total)
-    return Accuracy(top1=share, correct=correct, total=total, ci95=wilson(correct, total))
-
-
-def mean(seeds: Iterable[Accuracy]) -> Accuracy | None:
+def mean(seeds: Iterable[Accuracy | Share]) -> Share | None:
     """The mean over the seeds with the interval of one of them, for the images are the same; None without any.
 
     Where they are not as many, it is the interval of the fewest, the widest.
     """
     each = list(seeds)
-    return of_share(statistics.fmean(one.top1 for one in each), min(one.total for one in each)) if each else None
+    return Share.of(statistics.fmean(one.top1 for one in each), min(one.total for one in each)) if each else None

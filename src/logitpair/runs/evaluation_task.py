@@ -13,13 +13,13 @@ from torch import nn
 from logitpair.attacks import Attack
 from logitpair.config import parsing, recipes
 from logitpair.config.attack_specs import read_attacks
-from logitpair.data import Data, Photos, count, first
+from logitpair.data import Data, Photos, batches, count, first
 from logitpair.data.data_fingerprint import known_labels
 from logitpair.errors import InputError
 from logitpair.evaluation.evaluate import evaluate
 from logitpair.evaluation.result import Evaluation
 from logitpair.models import read_model
-from logitpair.models.inference import count_logits, device_of, to_channels_last
+from logitpair.models.inference import check_classes, count_logits, device_of, to_channels_last
 from logitpair.runs import run_directory
 from logitpair.runs.overwrite_guard import refuse_overwriting_evaluation
 from logitpair.runtime.distributed import ALONE, World
@@ -73,6 +73,8 @@ class EvaluationTask:
         chosen = own if attacks is None else read_attacks(attacks, next(iter(own.values())))
         training = run / "training.json"
         model = run_directory.load_network(run, config, which, device)
+        image, _ = next(batches(test, 1, device))
+        check_classes(model, image, config.data.classes, config.data.name)
         _warn_if_unfinished(run)
         return cls(
             model=model,

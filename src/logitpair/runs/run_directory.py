@@ -1,7 +1,7 @@
 """The run directory: its settings, and the network that it holds."""
 
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -34,19 +34,26 @@ RESULT_NEUTRAL = (
 
 PATHS = ("path", "weights", "run")  # settings of data, fine-tuning and sources that may be one, or a name that only libraries know
 
+Neutral = Callable[[str, Any, Any], bool]
+"""Whether a setting, by its name, may have had one value and now have another."""
 
-def prepare(run: Path, recipe: str, scale: str | None, settings: Settings, besides: tuple[str, ...] = ()) -> None:
+
+def _none(*_: object) -> bool:
+    return False
+
+
+def prepare(run: Path, recipe: str, scale: str | None, settings: Settings, neutral: Neutral = _none) -> None:
     """Write ``config.yaml`` into a new run directory, or make sure that an existing one was begun with the same settings.
 
     Files and folders are written down as absolute paths, so that the run can go on and be evaluated from any folder.
 
     Raises:
-        InputError: for a folder of something else, settings that differ ``besides`` these, and a run that another process trains.
+        InputError: for a folder of something else, settings that differ and are not ``neutral``, and a run that another process trains.
     """
     path, settings = run / CONFIG, Settings(settings.config, _absolute(settings.values))
     foreign = run.exists() and any(not file.name.startswith(".") for file in run.iterdir())  # before others write their config.yaml
     if path.exists():
-        refuse_other_settings(run, settings, besides)
+        refuse_other_settings(run, settings, neutral)
     elif foreign:
         raise InputError(f"--out: {run} is not empty and holds no run; give a new folder")
     content = recipes.to_yaml({"recipe": recipe, "run": settings.values, "scale": scale or "paper"})  # last, or a cut might not show
@@ -55,20 +62,21 @@ def prepare(run: Path, recipe: str, scale: str | None, settings: Settings, besid
             atomic_write(path, content)
 
 
-def refuse_other_settings(run: Path, settings: Settings, besides: tuple[str, ...] = ()) -> None:
-    """Make sure that a run directory with a ``config.yaml`` was begun with the same settings ``besides`` these, if it was begun.
+def refuse_other_settings(run: Path, settings: Settings, neutral: Neutral = _none) -> None:
+    """Make sure that a run directory with a ``config.yaml``, if it was begun, was begun with the same settings.
 
     Raises:
-        InputError: for the first setting that differs.
+        InputError: for the first setting that differs and is not ``neutral``.
     """
     before = _read(run / CONFIG)["run"]
     if not checkpoint.path_of(run).exists():  # until then a mistaken setting may be mended
         return
     with _of_file(run / CONFIG):
-        for key, old, now in differing(before, settings, besides):
-            raise InputError(
-                f"--out: {run} was begun with {key} = {old}, now it is {now}; resume with the same settings, or train into another folder"
-            )
+        changes = [change for change in differing(before, settings) if not neutral(*change)]
+    for key, old, now in changes:
+        raise InputError(
+            f"--out: {run} was begun with {key} = {old}, now it is {now}; resume with the same settings, or train into another folder"
+        )
 
 
 def as_trained(settings: Settings, device: torch.device) -> Settings:

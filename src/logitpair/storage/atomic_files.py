@@ -71,6 +71,15 @@ def read_arrays(path: Path, prefix: str = "") -> dict[str, np.ndarray] | None:
         return None
 
 
+def is_json(path: Path) -> bool:
+    """Whether a file is there and holds JSON, which one that a crash cut does not."""
+    try:
+        json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a file with one JSON object a line, without a last one that an interruption cut short; none if it is missing."""
     objects: list[dict[str, Any]] = []

@@ -40,8 +40,8 @@ class Accuracy(Record, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         low, high = self.ci95
-        rounded = abs(self.top1 * self.total - self.correct) < 0.5 + ROUNDING  # the mean over seeds need be no whole image
-        if not (0 < self.total >= self.correct and rounded and low - ROUNDING <= self.top1 <= high + ROUNDING):
+        fits = 0 < self.total >= self.correct and abs(self.top1 - self.correct / self.total) < ROUNDING
+        if not (fits and low - ROUNDING < self.top1 < high + ROUNDING):
             raise ValueError(f"top1 {self.top1}, correct {self.correct}, total {self.total} and ci95 {low} to {high} contradict each other")
 
 
@@ -225,8 +225,11 @@ class Results(Task, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if len(self.class_names) != self.classes:
             raise ValueError(f"{len(self.class_names)} class names for {self.classes} classes")
-        if self.clean.total != self.examples:
-            raise ValueError(f"the clean accuracy is of {self.clean.total} images, the results of {self.examples}")
+        self._must_be_of_all(self.clean)
+
+    def _must_be_of_all(self, *accuracies: Accuracy) -> None:
+        if {accuracy.total for accuracy in accuracies} != {self.examples}:
+            raise ValueError(f"accuracies are not all of {self.examples} images")
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -248,10 +251,12 @@ class EvaluationResults(Results, frozen=True, kw_only=True, tag_field="kind", ta
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._must_be_of_all(self.white_box_union)
         white_box = [(self.white_box, self.attacks)] if self.white_box else []
         for worst, attacks in (*white_box, *((suite, suite.attacks) for suite in self.black_box.values())):
-            if worst.attack not in attacks or worst.top1 != attacks[worst.attack].top1:
+            if worst.attack not in attacks or worst.correct != attacks[worst.attack].correct:
                 raise ValueError(f"the worst accuracy is not that of the attack '{worst.attack}'")
+            self._must_be_of_all(worst, *attacks.values())
             if worst.confusion and {len(worst.confusion), *map(len, worst.confusion)} != {self.classes}:
                 raise ValueError(f"the confusion counts are not {self.classes} by {self.classes}")
 
@@ -343,6 +348,10 @@ class AuditResults(Results, frozen=True, kw_only=True, tag_field="kind", tag="au
     forward_evaluations_per_example: Amount  #: spent by the search
     checks: Passes  #: spent by the checks
     budget: Amount  #: gradients an image that were allowed, a forward pass counting as a third
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._must_be_of_all(self.robust_accuracy, self.robust_accuracy_8_bit)
 
 
 class CertificateMethod(Record, frozen=True, kw_only=True):

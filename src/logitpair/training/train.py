@@ -13,13 +13,12 @@ from torch import nn
 
 from logitpair.config.run_config import RunConfig
 from logitpair.data import batches, first
-from logitpair.models.inference import frozen_eval
+from logitpair.models.inference import check_classes, frozen_eval
 from logitpair.runtime import distributed, precision, threads
 from logitpair.runtime.distributed import World
 from logitpair.runtime.signals import GracefulStop
 from logitpair.storage import checkpoint, run_lock
-from logitpair.storage.result_files import read_whole
-from logitpair.storage.results import Training
+from logitpair.storage.atomic_files import is_json
 from logitpair.training.activation_checkpointing import checkpoint_activations
 from logitpair.training.checkpoints import Checkpoints
 from logitpair.training.elastic import process_team
@@ -29,7 +28,7 @@ from logitpair.training.process_team import Measures
 from logitpair.training.trackers import Tracker
 from logitpair.training.train_state import TrainState, initial_state
 from logitpair.training.train_step import check_one_image, train_step
-from logitpair.training.validation import check_classes, validate
+from logitpair.training.validation import validate
 
 logger = logging.getLogger("logitpair")
 LOG_EVERY = 20  # steps between two lines of metrics
@@ -68,9 +67,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         end, per_epoch = run / "training.json", local_batches.per_epoch
         total = max(1, round(config.epochs * per_epoch))
         validate_every = max(1, round(config.validation.every * per_epoch))
-        if read_whole(end, Training) is None:
-            end.unlink(missing_ok=True)  # a damaged one is written again
-        if state.step >= total and end.exists():
+        if state.step >= total and is_json(end):  # one that a crash cut is written again
             return state.evaluated.eval()
         network = training_network(config, state, world)
         shown = world.is_main and not quiet
@@ -117,7 +114,7 @@ def set_up(config: RunConfig, run: Path, world: World) -> tuple[TrainState, Loca
         warnings.warn(f"{run} was begun and holds no checkpoint to go on from; it is trained again from its first step", stacklevel=3)
     state = initial_state(config, world.device, resuming=last.exists())
     x, y = next(batches(held_out, 2, world.device))
-    check_classes(state.model, x, config)
+    check_classes(state.model, x, config.data.classes, config.data.name)
     with frozen_eval(state.model):
         threads.suit(state.model, x, config.batch_size)
     config.objective.prepare(state.model, x)

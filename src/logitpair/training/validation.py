@@ -4,23 +4,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from logitpair.config.run_config import RunConfig
-from logitpair.errors import InputError
 from logitpair.evaluation.evaluate import evaluate
-from logitpair.models.inference import Images, check_accepts
 from logitpair.runtime.distributed import World
 from logitpair.training.recovery import recover
 from logitpair.training.train_state import TrainState
-
-
-def check_classes(model: nn.Module, x: Images, config: RunConfig) -> None:
-    """Refuse a network that does not take the data's images, or whose logits are not as many as their classes."""
-    found, classes = check_accepts("--model", model, x).shape[1], config.data.classes
-    if found != len(classes):
-        names = ", ".join(classes[:12]) + (", ..." if len(classes) > 12 else "")
-        raise InputError(f"model: gives {found} logits for {len(classes)} classes of {config.data.name} ({names}); see --model.classes")
 
 
 def validate(state: TrainState, held_out: Any, config: RunConfig, run: Path, world: World) -> dict[str, float]:

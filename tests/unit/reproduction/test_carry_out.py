@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from handmade_results import EVALUATION, TRAINING, audit_of, evaluation_of
 from msgspec.structs import replace
+from torch import nn
+from torch.utils.data import TensorDataset
 
 from logitpair.config import parsing
 from logitpair.errors import InputError
@@ -20,9 +23,11 @@ from logitpair.reproduction.plan import Plan
 from logitpair.reproduction.planned_run import PlannedRun, recipe_of
 from logitpair.reproduction.record_files import FILES
 from logitpair.runs import run_directory
+from logitpair.runs.evaluation_task import EvaluationTask
+from logitpair.runs.overwrite_guard import refuse_overwriting_evaluation
 from logitpair.storage import checkpoint
 from logitpair.storage.result_files import write_record
-from logitpair.storage.results import AuditResults, EvaluationResults, Training
+from logitpair.storage.results import AuditResults, EvaluationResults, Task, Training
 from logitpair.sweeps.runner import Commands, Outcome
 
 CPU = torch.device("cpu")
@@ -99,13 +104,16 @@ def test_progress_is_what_is_done(of: Plan, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_refusal_gives_no_advice_that_this_command_has_no_option_for(of: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = EvaluationTask(model=nn.Identity(), test=TensorDataset(torch.zeros(200, 1), torch.zeros(200)), record=Task(checkpoint="best"))
+
     def refused(*_: object, **__: object) -> Generator[tuple[str, Outcome]]:
-        raise InputError("run: --name: 'folder' holds an evaluation with attack 'pgd', which this one is without; give another --name")
-        yield
+        write_record(of.out / "results.json", replace(EVALUATION, checkpoint="last", network=None))
+        refuse_overwriting_evaluation(of.out, task)
+        yield  # type: ignore[misc]
 
     monkeypatch.setattr("logitpair.reproduction.carry_out.run_all", refused)
-    with pytest.raises(InputError, match="which this one is without; move that folder away$"):
-        carry_out(of, jobs=1, device=torch.device("cpu"))
+    with pytest.raises(InputError, match="holds an evaluation of last, this one is of best; move that folder away$"):
+        carry_out(of, jobs=1, device=CPU)
 
 
 def begun(plan: Plan, run: PlannedRun, settings: parsing.Settings) -> Path:
@@ -137,11 +145,39 @@ def test_what_is_trained_is_left_as_it_is_and_must_have_the_same_settings(tmp_pa
         prepare(of, CPU)
 
 
-def test_images_are_looked_at_before_the_first_training(tmp_path: Path) -> None:
-    table = Target(title="A table", columns=("white_box",), rows=(Row("plain", "digits-plain"), Row("M-PGD", "mnist-mpgd")))
-    (tmp_path / "empty").mkdir()
-    of = Plan(targets=["table"], scale="smoke", seeds=1, out=tmp_path / "out", data_dir=tmp_path / "empty" / "file", known={"table": table})
-    (tmp_path / "empty" / "file").touch()
-    with pytest.raises(InputError, match="--data-dir"):
+def test_static_sources_may_be_elsewhere_but_no_others(tmp_path: Path) -> None:
+    of = Plan(targets=["table"], scale="smoke", seeds=1, out=tmp_path / "out", known={"table": TABLE})
+    run = PlannedRun("digits-ensemble", (), 0)
+    (overrides,) = (word for word in of.overrides(run) if word.startswith("--objective.sources"))
+    at_scale = recipe_of(run.recipe).at_scale("smoke")
+    for changed, refused in ((("/out/", "/moved-since/"), False), (("seed-0", "seed-9"), True), (("digits-plain", "digits-alp"), True)):
+        config = begun(of, run, parsing.resolve(at_scale, [*of.overrides(run), overrides.replace(*changed)]))
+        (config.parent / FILES[Training]).unlink()  # so that its config may be written anew
+        with pytest.raises(InputError, match=r"was begun with objective\.init_args\.sources") if refused else nullcontext():
+            prepare(of, CPU)
+        shutil.rmtree(config.parent)
+
+
+@pytest.mark.parametrize("kind", [Training, EvaluationResults, AuditResults])
+def test_damaged_results_are_refused_before_the_first_training(
+    tmp_path: Path, kind: type[Training | EvaluationResults | AuditResults]
+) -> None:
+    of = Plan(targets=["table"], scale="smoke", seeds=1, out=tmp_path / "out", known={"table": TABLE})
+    path = of.folder(PlannedRun("digits-plain", (), 0)) / FILES[kind]
+    path.parent.mkdir(parents=True)
+    path.write_text('{"schema": 2}')
+    with pytest.raises(InputError, match=rf"^--out: '{path}' is damaged .*; move it away, and the same command does it again$"):
         prepare(of, CPU)
-    assert not of.folder(PlannedRun("mnist-mpgd", (), 0)).exists()
+    assert [file for file in of.out.rglob("*") if file.is_file()] == [path]
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_images_are_looked_at_before_the_first_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    def missing(_: object) -> None:
+        raise InputError("--data-dir: no images")
+
+    monkeypatch.setattr(f"logitpair.data.Digits.{part}", missing)
+    of = Plan(targets=["table"], scale="smoke", seeds=1, out=tmp_path / "out", known={"table": TABLE})
+    with pytest.raises(InputError, match="no images"):
+        prepare(of, CPU)
+    assert not of.out.exists()

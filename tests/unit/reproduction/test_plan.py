@@ -293,7 +293,7 @@ def test_a_recorded_run_of_a_figure_is_in_its_sweep(tmp_path: Path) -> None:
     record(tmp_path, run, created="2026-01-01T00:00:00+00:00")
     assert recording(tmp_path, "figure1").recorded == [], "the sweep is of another evaluation"
     (tmp_path / "records" / "mnist-clp" / "smoke" / "sweep.json").write_text("{")
-    with pytest.raises(InputError, match=r"^--records: '.*sweep.json' is damaged"):
+    with pytest.raises(InputError, match=r"^'.*sweep.json' is damaged"):
         recording(tmp_path, "figure1")
 
 

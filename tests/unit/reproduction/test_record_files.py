@@ -44,7 +44,7 @@ def test_what_cannot_be_read_counts_as_none_in_a_run_directory_and_is_refused_am
     for path, content in ((FILES[AuditResults], "{"), (RECORDED[AuditResults], '{"schema": 999}')):
         (tmp_path / path).write_text(content)
     assert in_run_directory(tmp_path, AuditResults) is None
-    with pytest.raises(InputError, match=r"^--records: '.*audit.json' was written by another version .*; move it away"):
+    with pytest.raises(InputError, match=r"^'.*audit.json' was written by another version .*; move it away"):
         in_records(tmp_path, AuditResults)
 
 
@@ -59,10 +59,10 @@ def test_a_recorded_sweep_says_what_is_recorded_of_its_runs(tmp_path: Path) -> N
     write_record(tmp_path / entry.path / "results.json", results)
     assert recorded_sweep(tmp_path) == sweep
     write_record(tmp_path / entry.path / "results.json", replace(results, clean=EVALUATION.clean))
-    with pytest.raises(InputError, match=rf"^--records: '.*sweep.json' and '.*{entry.path}' contradict each other; move one away"):
+    with pytest.raises(InputError, match=rf"^'.*sweep.json' and '.*{entry.path}' contradict each other; move one away"):
         recorded_sweep(tmp_path)
     write_record(tmp_path / entry.path / "results.json", replace(results, clean=EVALUATION.clean, created="2027"))
     assert recorded_sweep(tmp_path) == sweep, "which is of another evaluation"
     path.write_text(path.read_text().replace('"objective.weight": 2', '"objective.weight": 3'))
-    with pytest.raises(InputError, match=r"^--records: '.*sweep.json' is damaged .*is no point of the axes"):
+    with pytest.raises(InputError, match=r"^'.*sweep.json' is damaged .*is no point of the axes"):
         recorded_sweep(tmp_path)

@@ -10,7 +10,7 @@ from handmade_runs import in_turn
 from msgspec.structs import replace
 
 from logitpair.errors import InputError
-from logitpair.evaluation.confidence import wilson
+from logitpair.evaluation.confidence import Share, wilson
 from logitpair.reproduction.paper import Row, Target
 from logitpair.reproduction.planned_run import PlannedRun
 from logitpair.reproduction.record_files import FILES, keep
@@ -49,7 +49,7 @@ def test_top5_is_the_lowest_of_any_attack_as_an_accuracy_of_its_own() -> None:
     results = replace(EVALUATION, white_box=replace(EVALUATION.white_box, top5=0.8))
     found = accuracy(results, "white_box_top5", ())
     assert found is not None
-    assert (found.top1, found.correct, found.ci95) == (0.8, 160, wilson(160, 200))
+    assert found == Share(0.8, 200, wilson(160, 200))
     assert accuracy(replace(results, white_box=replace(EVALUATION.white_box, top5=None)), "white_box_top5", ()) is None
     clean = accuracy(results, "clean", ())
     assert clean == EVALUATION.clean
@@ -59,6 +59,9 @@ def test_the_mean_over_seeds_has_the_interval_of_one_test_set() -> None:
     found = mean([of(100), of(120)])
     assert found is not None
     assert (found.top1, found.total, found.ci95) == (pytest.approx(0.55), 200, wilson(110, 200))
+    between = mean([of(100), of(101)])
+    assert between is not None
+    assert between.top1 == pytest.approx(0.5025), "not that of a whole number of images"
     assert mean([]) is None
 
 
@@ -97,7 +100,7 @@ def test_a_record_in_the_folder_of_another_recipe_or_of_no_seed(tmp_path: Path) 
         write_record(folder / name / "results.json", evaluation)
     assert list(RecordedRow.read(row, "cpu", tmp_path).evaluations) == [0]
     write_record(folder / "seed-1" / "results.json", replace(evaluation, recipe="mnist-alp"))
-    with pytest.raises(InputError, match=r"^--records: '.*seed-1/results.json' is of mnist-alp, scale cpu; move it"):
+    with pytest.raises(InputError, match=r"^'.*seed-1/results.json' is of mnist-alp, scale cpu; move it"):
         RecordedRow.read(row, "cpu", tmp_path)
 
 

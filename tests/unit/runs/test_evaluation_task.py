@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,8 @@ from torch import nn
 
 import logitpair as lp
 from logitpair.config import parsing, recipes
+from logitpair.errors import InputError
+from logitpair.runs import run_directory
 from logitpair.runs.evaluation_task import EvaluationTask, first_examples, images_together, published
 from logitpair.storage.results import Published, Task
 
@@ -52,6 +55,23 @@ def test_a_run_on_the_first_photos_of_some_classes_alone_is_warned_about(tmp_pat
         first_examples(folder.test(), None, 4)
         first_examples(folder.validation(), 2, 3)  # in a random order
         first_examples(lp.data.Digits().test(), 2, 10)
+
+
+def test_data_of_other_classes_than_the_networks_logits_are_refused_before_anything_is_attacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = image_folder(tmp_path / "three")
+    two = Path(shutil.copytree(three, tmp_path / "two"))
+    for split in ("train", "val"):
+        shutil.rmtree(two / split / "bee")
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
+    monkeypatch.setattr("logitpair.runs.run_directory.load_network", lambda *_: network)
+    monkeypatch.setattr("logitpair.runs.evaluation_task._step_of", lambda *_: 1)
+    run_directory.prepare(tmp_path / "run", "folder-alp", "smoke", parsing.resolve(recipes.load("folder-alp").at_scale("smoke")))
+    with pytest.warns(UserWarning, match="has not finished training"):
+        assert EvaluationTask.from_run(tmp_path / "run", device=torch.device("cpu"), data_dir=three).record.test_images == 9
+    with pytest.raises(InputError, match=r"^model: gives 3 logits for 2 classes of .* \(ant, cow\); see --model.classes, and --data-dir"):
+        EvaluationTask.from_run(tmp_path / "run", device=torch.device("cpu"), data_dir=two)
 
 
 @pytest.mark.parametrize(

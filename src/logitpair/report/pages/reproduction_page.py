@@ -10,7 +10,7 @@ from statistics import fmean
 from markupsafe import Markup
 
 from logitpair.config import recipes
-from logitpair.evaluation.confidence import percent
+from logitpair.evaluation.confidence import Share, percent
 from logitpair.evaluation.result import markdown
 from logitpair.report.figures.sweep_figures import Reference
 from logitpair.report.pages import elements as html
@@ -91,7 +91,7 @@ class Section:
             others = sorted({audit.examples for audit in of.audits.values()} - images)
             audited += f", of the first {others[0]:,}" if others else ""
             proven = [_cell(audit.certified for audit in of.audits.values() if audit.certified)] * certified
-            rows.append([row.method, *proven, audited, *cells, of.seeds])
+            rows.append([row.method, *proven, audited, *cells, of.counts])
         return head, rows
 
     def _by_source(self, attack: str) -> tuple[list[str], list[list[str]]]:
@@ -244,7 +244,7 @@ def _white_box(method: str, measured: RecordedRow) -> str:
     return f"{method}, white box: {left}; the audit leaves {_text(audited)} of {images}{ended}. {on}."
 
 
-def _verdict(first: Accuracy, second: Accuracy) -> str:
+def _verdict(first: Accuracy | Share, second: Accuracy | Share) -> str:
     """What our numbers say of a claim that the first is above the second; other trainings may say otherwise."""
     _, low, high = lead(first, second)
     if low <= 0 <= high:
@@ -252,12 +252,12 @@ def _verdict(first: Accuracy, second: Accuracy) -> str:
     return "it holds for these networks" if low > 0 else "for these networks it is the other way round"
 
 
-def _difference(first: Accuracy, second: Accuracy) -> str:
+def _difference(first: Accuracy | Share, second: Accuracy | Share) -> str:
     points, low, high = (f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}") for value in lead(first, second))
     return f"{_text(first)} against {_text(second)}, a difference of {points} points ({low} to {high})"
 
 
-def _of_same_seeds(first: Mapping[int, Accuracy], second: Mapping[int, Accuracy]) -> tuple[Accuracy | None, Accuracy | None, str]:
+def _of_same_seeds(first: Mapping[int, Accuracy | Share], second: Mapping[int, Accuracy | Share]) -> tuple[Share | None, Share | None, str]:
     """The means over the seeds that both have, and which these are where either has others."""
     both = sorted(first.keys() & second.keys())
     fewer = both and (len(both) < len(first) or len(both) < len(second))
@@ -265,7 +265,7 @@ def _of_same_seeds(first: Mapping[int, Accuracy], second: Mapping[int, Accuracy]
     return mean(first[seed] for seed in both), mean(second[seed] for seed in both), which
 
 
-def _cell(seeds: Iterable[Accuracy]) -> str:
+def _cell(seeds: Iterable[Accuracy | Share]) -> str:
     """``96.1 (95.7 - 96.5)``, and from two seeds on their range."""
     each = list(seeds)
     found = mean(each)
@@ -275,7 +275,7 @@ def _cell(seeds: Iterable[Accuracy]) -> str:
     return f"{percent(found.top1, 1)} ({span(found.ci95)}{over})"
 
 
-def _text(found: Accuracy) -> str:
+def _text(found: Accuracy | Share) -> str:
     return f"{percent(found.top1, 1)}% ({span(found.ci95)})"
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from logitpair.evaluation.confidence import Share
 from logitpair.report.records import Run
 from logitpair.report.text.format import LINF, Ball, balls, change_within, curve_norm, interval, listing, percent
 from logitpair.storage.results import Accuracy, AuditResults, EvaluationResults
@@ -62,7 +63,7 @@ def differences(results: Sequence[EvaluationResults] | Sequence[AuditResults]) -
     return [name for name, values in facets.items() if len(values) > 1]
 
 
-def lead(first: Accuracy, second: Accuracy) -> tuple[float, float, float]:
+def lead(first: Accuracy | Share, second: Accuracy | Share) -> tuple[float, float, float]:
     """The difference of two accuracies and its 95% interval (Newcombe 1998, method 10), from those of the two.
 
     Runs evaluated on the same images are treated as if on different ones, which makes the interval wider rather than narrower.

@@ -77,7 +77,7 @@ def test_what_would_stop_it_at_the_end_is_refused_at_the_beginning(
     record.parent.mkdir(parents=True)
     record.write_text('{"schema": 3}')
     assert main([*words, str(records)]) == 2
-    assert f"--records: '{record}' was written by another version" in capsys.readouterr().err
+    assert f"'{record}' was written by another version" in capsys.readouterr().err
     (tmp_path / "file").touch()
     assert main([*words, str(tmp_path / "file" / "records")]) == 2
     assert "--records: " in (line := capsys.readouterr().err)

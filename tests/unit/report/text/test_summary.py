@@ -94,7 +94,7 @@ def test_the_headline_of_several_audits() -> None:
     assert head(a=fair, b=audit()).headline == "b looks 61.0% robust and is not: 0.0% under audit"
     assert head(a=audit(2), b=audit()).headline == "a and b look robust and are not: 1.0% and 0.0% under audit"
     other = head(a=fair, b=of_images(300, audit(20, "trustworthy")))
-    assert other.headline == "a keeps 55.0% under audit; b keeps 10.0% under audit"
+    assert other.headline == "a keeps 55.0% under audit; b keeps 50.0% under audit"
     assert "differ in number of images" in other.paragraph
 
 
