@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from handmade_results import EVALUATION, FIGURES, RECORDS, SWEEP
+from handmade_results import AUDIT, EVALUATION, FIGURES, RECORDS, SWEEP
 from msgspec.structs import replace
 
 from logitpair.errors import InputError
 from logitpair.storage.result_files import read_ledger, read_record, write_record, write_results
-from logitpair.storage.results import EvaluationResults, Record, SweepResults
+from logitpair.storage.results import AuditResults, EvaluationResults, Record, SweepResults
 from logitpair.sweeps import record
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -120,6 +120,14 @@ def test_recorded_results_are_records() -> None:
     assert set(kinds.values()) == {"evaluation", "audit", "certificate", "sweep"}
     for path, kind in kinds.items():
         read_record(path, type(RECORDS[kind]), "logitpair evaluate")
+
+
+@pytest.mark.parametrize("key", ["clean", "robust_accuracy", "robust_accuracy_8_bit"])
+def test_an_audit_of_as_many_images_everywhere(key: str, tmp_path: Path) -> None:
+    content = msgspec.to_builtins(AUDIT) | {key: {"top1": 0.5, "correct": 50, "total": 100, "ci95": (0.4, 0.6)}}
+    (tmp_path / "audit.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="accuracies are not all of 200 images"):
+        read_record(tmp_path / "audit.json", AuditResults, "x")
 
 
 @pytest.mark.parametrize(
