@@ -33,16 +33,18 @@ def prepare(plan: Plan, device: torch.device) -> None:
             are missing or damaged.
     """
     left = plan.left().values()
-    to_train, seen = {step.run for step in left if step.kind == "train"}, set[str]()
     for step in left:
         _refuse_damaged(plan.folder(step.run), step.kind)
+    unfinished, to_train = {step.run for step in left}, {step.run for step in left if step.kind == "train"}
+    seen: set[str] = set()
     for run in plan.runs:
         recipe = recipe_of(run.recipe)
         settings = parsing.resolve(recipe.at_scale(plan.scale), plan.overrides(run), data_dir=plan.data_folder(run.recipe))
-        if (images := repr(settings.values["data"])) not in seen and any(step.run == run for step in left):
-            logger.info(f"{settings.config.data.name}: looking at its images")
-            settings.config.data.train()
-            settings.config.data.test()
+        data, images = settings.config.data, repr(settings.values["data"])
+        if run in unfinished and images not in seen:
+            logger.info(f"{data.name}: looking at its images")
+            data.train()
+            data.test()
             seen.add(images)
         wanted = run_directory.as_trained(settings, device)
         if run in to_train:

@@ -120,7 +120,7 @@ def test_an_evaluation_without_a_source_is_done_again_with_those_that_it_had(tmp
     assert [step.done for step in steps.values()] == [True, False, False]
     command = steps["evaluate"].command
     assert f"mnist-alp={of.folder(PlannedRun('mnist-alp', (), 1))}" in command
-    assert any(word.startswith(f"{name}=") for name in EVALUATION.sources for word in command)
+    assert {f"{name}={source.run}" for name, source in EVALUATION.sources.items()} < set(command), "which no target trains"
     finish(of, run, replace(evaluation_of(run.recipe), black_box={"mnist-alp": EVALUATION.black_box[source]}))
     assert [step.done for step in of.steps() if step.run == run] == [True, True, False]
     finish(of, run, replace(evaluation_of(run.recipe), attacks={}, white_box=None, black_box={"mnist-alp": EVALUATION.black_box[source]}))
