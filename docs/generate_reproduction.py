@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from logitpair.config import recipes
-from logitpair.report.pages.reproduction_page import CAUTION, Section
+from logitpair.report.pages.reproduction_page import CAUTION, LEGEND, Section
 from logitpair.report.text.format import duration
 from logitpair.reproduction.paper import TARGETS, Target
 from logitpair.reproduction.plan import Plan
@@ -86,9 +86,7 @@ missing. `--dry-run` says what that is.
 
 {CAUTION}
 
-Ours are means over the seeds, with the 95% interval of one test set and the range over the seeds. White box: the worst single attack of the
-table's. Black box: the worst single attack's images, made against an independently trained copy of the same recipe, or the sources that are
-named. Audited: what no search of `logitpair audit` broke within its own budget of 200 gradients an image.
+{LEGEND}
 """
 
 

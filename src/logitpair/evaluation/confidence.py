@@ -15,7 +15,7 @@ from logitpair.storage.results import Spread
 Z = NormalDist().inv_cdf(0.975)  # standard deviations to either side that hold 95%
 
 
-def wilson(correct: int, total: int) -> tuple[float, float]:
+def wilson(correct: float, total: int) -> tuple[float, float]:
     """The 95% confidence interval of a proportion (Wilson 1927): what the accuracy on all images could be, given ``total`` of them."""
     centre, half = correct + Z**2 / 2, Z * math.sqrt(correct * (total - correct) / total + Z**2 / 4)
     low, high = ((centre + side * half) / (total + Z**2) for side in (-1, 1))
@@ -32,8 +32,8 @@ class Share:
 
     @classmethod
     def of(cls, share: float, total: int) -> Share:
-        """With the interval of the nearest whole number of images."""
-        return cls(share, total, wilson(round(share * total), total))
+        """With its interval."""
+        return cls(share, total, wilson(share * total, total))
 
 
 def accuracy(correct: NDArray[np.bool_], top5: NDArray[np.bool_] | None = None) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def prepare(plan: Plan, device: torch.device) -> None:
         settings = parsing.resolve(recipe.at_scale(plan.scale), plan.overrides(run), data_dir=plan.data_folder(run.recipe))
         data, images = settings.config.data, repr(settings.values["data"])
         if run in unfinished and images not in seen:
-            logger.info(f"{data.name}: looking at its images")
+            logger.info(f"{data.name}: looking at its images" + (f" in {folder}" if (folder := plan.data_folder(run.recipe)) else ""))
             data.train()
             data.test()
             seen.add(images)
@@ -86,6 +86,9 @@ def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str
     prepare(plan, device)
     total, left = len(plan.steps()), plan.left()
     logger.info(f"{total} steps, {total - len(left)} of them finished before -> {plan.out}")
+    if plan.records:
+        there = "" if plan.records.exists() else ", which does not exist yet"
+        logger.info(f"{len(plan.recorded)} of {len(plan.measurements)} runs are recorded in {plan.records}{there}; they are not repeated")
     failed: dict[str, str] = {}
     processes: dict[str, list[str]] = {}  # the steps of each
     begun: set[str] = set()
@@ -113,7 +116,8 @@ def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str
                     logger.info(f"{name} {'failed' if outcome.code else 'done'}")
                     bar.update(total - len(left))
         except KeyboardInterrupt as error:
-            raise KeyboardInterrupt("stopped; the same command again goes on") from error
+            done = total - len(plan.left())
+            raise KeyboardInterrupt(f"stopped with {done} of {total} steps finished; the same command again goes on") from error
         except InputError as error:
             refusal, _, advice = str(error).rpartition("; ")
             raise InputError(

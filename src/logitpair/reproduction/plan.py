@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from logitpair.errors import InputError
 from logitpair.reproduction.measurement import AUDIT_BUDGET, AUDITED, EXAMPLES, Measurement, is_whole
 from logitpair.reproduction.paper import TARGETS, Target
 from logitpair.reproduction.planned_run import PlannedRun, recipe_of
@@ -213,13 +214,20 @@ class Plan:
         return ["--device", self.device, *_option("data-dir", self.data_folder(run.recipe))]
 
     def data_folder(self, recipe: str) -> Path | None:
-        """Where a recipe's images are: in the folder of its data set if ``data_dir`` has one, else in that itself."""
+        """Where a recipe's images are: in the folder of its data set if ``data_dir`` has one, else in that itself.
+
+        Raises:
+            InputError: for a folder of other data sets.
+        """
         if self.data_dir is None or not self.data_dir.is_dir():
             return self.data_dir
         data_set = recipe_of(recipe).at_scale(self.scale)["data"]["class_path"].rpartition(".")[2]
         inside = {path.name for path in self.data_dir.iterdir()}
         names = [*FOLDERS.get(data_set, ()), *STAND_IN.get(self.scale, {}).get(data_set, ())]
-        return next((self.data_dir / name for name in names if name in inside), self.data_dir)
+        found = next((name for name in names if name in inside), None)
+        if found is None and (others := sorted(inside.intersection(*FOLDERS.values()))):
+            raise InputError(f"--data-dir: '{self.data_dir}' holds {', '.join(others)}, and no {names[0]} for {recipe}")
+        return self.data_dir / found if found else self.data_dir
 
     def seconds(self, step: Step) -> float | None:
         """What the step takes, as like ones did; None where none is known."""

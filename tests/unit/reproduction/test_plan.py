@@ -313,9 +313,12 @@ def test_the_data_of_each_recipe_are_found_in_a_folder_of_several(tmp_path: Path
         (tmp_path / name).mkdir()
     assert plan(tmp_path, "table1", data_dir=tmp_path).data_folder("mnist-alp") == tmp_path / "mnist"
     assert plan(tmp_path, "table3", data_dir=tmp_path).data_folder(ALP) == tmp_path / "imagenette"
-    assert plan(tmp_path, "table3", scale="paper", data_dir=tmp_path).data_folder(ALP) == tmp_path, "ten classes are no ImageNet"
+    with pytest.raises(InputError, match="no imagenet for"):  # ten classes are no ImageNet
+        plan(tmp_path, "table3", scale="paper", data_dir=tmp_path).data_folder(ALP)
     assert plan(tmp_path, "table3", scale="cpu", data_dir=tmp_path).data_folder(ALP) == tmp_path / "tiny-imagenet-20"
-    assert plan(tmp_path, "table2", data_dir=tmp_path).data_folder("svhn-alp") == tmp_path, "the folder itself, where it has none"
+    assert plan(tmp_path, "table1", data_dir=tmp_path / "mnist").data_folder("mnist-alp") == tmp_path / "mnist", "the folder itself"
+    with pytest.raises(InputError, match=r"^--data-dir: '.*' holds mnist, tiny-imagenet-20, and no svhn for svhn-alp$"):
+        plan(tmp_path, "table2", data_dir=tmp_path).data_folder("svhn-alp")
     assert plan(tmp_path, "table1").data_folder("mnist-alp") is None
 
 

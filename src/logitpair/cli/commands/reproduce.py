@@ -26,14 +26,17 @@ KINDS = ("train", "evaluate", "audit")
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("targets", nargs="+", type=str, metavar="TARGET", help=f"{', '.join(TARGETS)}, or {ALL} of them")
-    add_options(parser, "data-dir", help="folder of the data set, or one that holds mnist, svhn, imagenet and tiny-imagenet-20")
-    add_options(parser, "scale")
+    add_options(
+        parser, "data-dir", help="folder of the data set, or one that holds mnist, svhn, imagenet and tiny-imagenet-20 (default: data)"
+    )
+    add_options(parser, "scale", help="smoke, cpu or paper (default: paper, for GPUs)")
     add_options(parser, "out", type=Path, default=Path("reproduce"), help="folder of the runs, which targets share, and of the pages")
     parser.add_argument(
         "--records",
         type=Path | None,
         default=None,
-        help="folder of what is recorded of runs, without weights; what it holds is not done again (default: written to OUT/results)",
+        help="folder of what is recorded of runs, without weights: what it holds is not done again, and what is new is written there too "
+        "(default: all is done, and written to OUT/results)",
     )
     add_running(parser, seeds="trainings of each network, with seeds from 0 on")
     parser.add_argument("--dry-run", action="store_true", help="print what is left to do, and how long it takes as far as that is known")
@@ -140,11 +143,14 @@ def _print_left(plan: Plan) -> None:
         rows.setdefault(str(step.run.path(plan.scale)), dict.fromkeys(KINDS, "-"))[step.kind] = words(step)
     print_rows(("run", *KINDS), ([name, *cells.values()] for name, cells in rows.items()))
     if plan.records:
-        console.print(f"{len(plan.recorded)} of {len(plan.measurements)} runs are recorded in {plan.records_folder}, not measured again.")
+        there = "" if plan.records.exists() else ", which does not exist,"
+        console.print(
+            f"{len(plan.recorded)} of {len(plan.measurements)} runs are recorded in {plan.records}{there} and not measured again."
+        )
     left = [plan.seconds(step) for step in steps if not step.done]
     known = [seconds for seconds in left if seconds is not None]
-    console.print(f"{len(steps) - len(left)} of {len(steps)} steps are finished; {len(left)} are left.")
+    console.print(f"{len(steps) - len(left)} of {len(steps)} steps are finished; left: {len(left)}.")
     if known:
-        console.print(f"{len(known)} of them take about {duration(sum(known))} one after the other, by what runs of the same recipes took.")
+        console.print(f"About {duration(sum(known))} for {len(known)}, one after the other, by what runs of the same recipes took.")
     if len(known) < len(left):
-        console.print(f"The time of {len(left) - len(known)} is not known; `logitpair plan RECIPE` counts what a training costs on a GPU.")
+        console.print(f"The time of {len(left) - len(known)} is not known: no such run is in {plan.out} or {plan.records_folder}.")

@@ -30,6 +30,11 @@ CAUTION = (
     "of a difference are as of other images for each of the two, and so wider than need be. Scales other than the paper's have smaller "
     "networks, shorter trainings or other images: they repeat its comparisons, not its numbers."
 )
+LEGEND = (
+    "Ours are means over the seeds, with the 95% interval of one test set and the range over the seeds. White box: the worst single attack "
+    "of the table's. Black box: the worst single attack's images, made against an independently trained copy of the same recipe, or the "
+    "sources that are named. Audited: what no search of `logitpair audit` broke within its own budget of 200 gradients an image."
+)
 SMOKE = "At scale smoke networks are hardly trained: it shows that every step works, and its numbers mean nothing."
 FIGURE1 = (
     Reference("Gaussian noise alone in the paper (about 25%)", 0.25, "mnist-noise"),
@@ -43,11 +48,12 @@ def write_target(target: Target, scale: str, records: Path, page: Path) -> list[
     section, text = Section.read(target, scale, records), page.with_suffix(".md")
     if target.figure:
         folders = [records / recipe / scale for recipe in target.swept_recipes]
-        files = write_sweeps(folders, page, FIGURE1, target.title, section.notes(), [section.numbers(), section.how()])
+        names = [f"{records.name}/{recipe}/{scale}" for recipe in target.swept_recipes]
+        files = write_sweeps(folders, page, FIGURE1, section.title, section.notes(), [section.numbers(), section.how()], names)
     else:
         files = [page]
         atomic_write(page, section.page())
-    atomic_write(text, f"# {target.title}, scale {scale}\n\n{CAUTION}\n\n{section.markdown()}")
+    atomic_write(text, f"# {section.title}\n\n{CAUTION}\n\n{LEGEND}\n\n{section.markdown()}")
     return [text, *files]
 
 
@@ -69,6 +75,11 @@ class Section:
         """
         sweeps = filter(None, (recorded_sweep(records / recipe / scale) for recipe in target.swept_recipes))
         return cls(target, scale, {row.method: RecordedRow.read(row, scale, records) for row in target.rows}, tuple(map(by_size, sweeps)))
+
+    @property
+    def title(self) -> str:
+        """Of a page of its own."""
+        return f"{self.target.title}, scale {self.scale}"
 
     @property
     def is_empty(self) -> bool:
@@ -147,7 +158,8 @@ class Section:
         left, others_left, _ = _of_same_seeds(*(self.measured[row.method].audited() for row in (better, worse)))
         under = ""
         if claim.column == "white_box" and left and others_left:
-            under = f" Under the audit {_verdict(left, others_left)}: {_difference(left, others_left)}."
+            of = "" if left.total == others_left.total else f", of {left.total:,} images and of {others_left.total:,}"
+            under = f" Under the audit {_verdict(left, others_left)}: {_difference(left, others_left)}{of}."
         return f"{said}: {_verdict(first, second)}.{paper} Here{seeds} {_difference(first, second)}.{under}"
 
     def _transfer(self, attack: str) -> Iterator[str]:
@@ -207,11 +219,11 @@ class Section:
     def page(self) -> str:
         """The same as a page of its own."""
         claims = html.section("claims", "What the paper claims, and what happened here", *map(html.text, self.sentences()))
-        return html.page("Reproduction", self.target.title, self.notes(), CAUTION, self.numbers(), claims, self.how())
+        return html.page("Reproduction", self.title, self.notes(), CAUTION, self.numbers(), claims, self.how())
 
     def numbers(self) -> Markup:
         """The table as a page's section."""
-        return html.section("numbers", f"The paper's numbers and ours, scale {self.scale}", html.table("Numbers", *self.table()))
+        return html.section("numbers", "The paper's numbers and ours", html.table("Numbers", *self.table()), html.text(LEGEND))
 
     def how(self) -> Markup:
         """Deviations and costs as a page's section."""

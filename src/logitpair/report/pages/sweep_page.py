@@ -30,19 +30,20 @@ def write_sweeps(
     title: str | None = None,
     notes: Sequence[str] = (),
     more: Sequence[Markup] = (),
+    names: Sequence[str] = (),
 ) -> list[Path]:
     """Write one page about sweeps over the same setting and, where a run is finished, its figure beside it as SVG. Returns the files.
 
-    ``notes`` come before what was found, and ``more`` sections after those of the sweeps.
+    ``notes`` come before what was found, and ``more`` sections after those of the sweeps; ``names`` are of the folders on the page.
     """
-    sweeps = [load_sweep(Path(folder)) for folder in folders]
+    sweeps, names = [load_sweep(Path(folder)) for folder in folders], names or [portable(Path(folder)) for folder in folders]
     title = title or _title(sweeps)
     plots = [plot for size in (WIDE, NARROW) if (plot := sweep_plot(sweeps, references, size=size))]
     note = (
         "Test images. A point is a run, the line joins the means over the seeds, and the band reaches from the lowest seed to the highest."
     )
     curve = [section("curve", plots[0].title, wide_plot(plots, note))] if plots else []
-    sections = [_section(i, sweep, Path(folder)) for i, (sweep, folder) in enumerate(zip(sweeps, folders, strict=True), 1)]
+    sections = [_section(i, sweep, name) for i, (sweep, name) in enumerate(zip(sweeps, names, strict=True), 1)]
     files = {out: page("Sweep", title, [*notes, *map(finding, sweeps)], CAUTION, *curve, *sections, *more)}
     if plot := sweep_plot(sweeps, references):
         files[out.with_suffix(".svg")] = svg_file(plot.titled(title))
@@ -56,7 +57,7 @@ def _title(sweeps: Sequence[SweepResults]) -> str:
     return f"{listing([sweep.recipe for sweep in sweeps])}: accuracy against {listing(settings)}" if settings else "Accuracy"
 
 
-def _section(number: int, sweep: SweepResults, folder: Path) -> Markup:
+def _section(number: int, sweep: SweepResults, folder: str) -> Markup:
     points: list[list[str]] = []
     for point in sweep.points:
         values = list(map(value_text, point.settings.values()))
@@ -79,7 +80,7 @@ def _section(number: int, sweep: SweepResults, folder: Path) -> Markup:
         details(
             "Every run",
             table(f"Every run of {sweep.recipe}", ["Run", *_MEASURES, "Time"], map(_run, sweep.runs)),
-            facts([*zip(repeat("White-box attack"), attacks), *zip(repeat("Trained on"), hardware), ("Folder", portable(folder))]),
+            facts([*zip(repeat("White-box attack"), attacks), *zip(repeat("Trained on"), hardware), ("Folder", folder)]),
         ),
         style="run",
     )
