@@ -207,10 +207,11 @@ TYPES = {
     "Amount": "number",
     "Fraction": "fraction",
     "Settings": "mapping",
+    "Described": "mapping",
     "Any": "any value",
 }
 SOURCE = inspect.getsource(results)
-RECORDS = {node.name: node for node in ast.parse(SOURCE).body if isinstance(node, ast.ClassDef) and node.name != "Record"}
+RECORDS = {node.name: node for node in ast.parse(SOURCE).body if isinstance(node, ast.ClassDef) and node.name not in ("Record", "Described")}
 
 
 def page() -> str:

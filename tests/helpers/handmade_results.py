@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -9,6 +10,7 @@ from handmade_sweeps import accuracy, entry, failed_entry, head
 from msgspec.structs import replace
 
 from logitpair.config import parsing, recipes
+from logitpair.reproduction.planned_run import PlannedRun
 from logitpair.storage.class_path import describe
 from logitpair.storage.results import (
     Accuracy,
@@ -151,11 +153,14 @@ def keeping(correct: int, record: Scored) -> Scored:
     return replace(record, **accuracy(correct, record.total))
 
 
-def evaluation_keeping(correct: int, **changes: Any) -> EvaluationResults:
-    """The evaluation with so many images correct under its white-box attack."""
-    attacks = {name: keeping(correct, attack) for name, attack in EVALUATION.attacks.items()}
-    white_box = keeping(correct, EVALUATION.white_box or pytest.fail("no white box"))
-    return replace(EVALUATION, attacks=attacks, white_box=white_box, **changes)
+def evaluation_keeping(correct: int, base: EvaluationResults = EVALUATION, **changes: Any) -> EvaluationResults:
+    """The evaluation with so many images correct under each white-box attack, and no fewer when clean."""
+    white_box = keeping(correct, base.white_box or pytest.fail("no white box"))
+    union = keeping(min(correct, base.white_box_union.correct), base.white_box_union)
+    clean = keeping(max(correct, base.clean.correct), base.clean)
+    attacks = {name: keeping(correct, attack) for name, attack in base.attacks.items()}
+    fields: dict[str, Any] = {"attacks": attacks, "white_box": white_box, "white_box_union": union, "clean": clean}
+    return replace(base, **(fields | changes))
 
 
 def of_images(examples: int, results: Whole) -> Whole:
@@ -169,7 +174,9 @@ def of_images(examples: int, results: Whole) -> Whole:
     if isinstance(results, AuditResults):
         return replace(results, **changes, robust_accuracy=Accuracy(**half), robust_accuracy_8_bit=Accuracy(**half))
     white_box = results.white_box and replace(results.white_box, **half)
-    black_box = {name: replace(suite, **half, attacks=attacks(suite.attacks)) for name, suite in results.black_box.items()}
+    black_box = {
+        name: replace(suite, **half, attacks=attacks(suite.attacks), union=Accuracy(**half)) for name, suite in results.black_box.items()
+    }
     changes |= {"white_box": white_box, "white_box_union": Accuracy(**half), "attacks": attacks(results.attacks), "black_box": black_box}
     return replace(results, **changes)
 
@@ -178,11 +185,23 @@ def evaluation_of(recipe: str, scale: str = "smoke") -> EvaluationResults:
     """The evaluation as if it had been made of a recipe's network, under its own attacks."""
     attacks = parsing.resolve(recipes.load(recipe).at_scale(scale)).config.evaluation.attacks
     own = {name: replace(ATTACK, parameters=describe(attack)) for name, attack in attacks.items()}
-    return replace(EVALUATION, recipe=recipe, scale=scale, checkpoint="last", attacks=own)
+    suites = {name: replace(suite, attacks=own) for name, suite in EVALUATION.black_box.items()}
+    of = {"recipe": recipe, "scale": scale, "checkpoint": "last", "test_images": EVALUATION.examples}
+    return replace(EVALUATION, **of, attacks=own, black_box=suites)
+
+
+def against(run: PlannedRun, *recipes: str, scale: str = "smoke") -> EvaluationResults:
+    """The evaluation of a run, with images that were made against the planned sources of these recipes, one under each of its attacks."""
+    own = evaluation_of(run.recipe, scale)
+    (suite,) = own.black_box.values()
+    sources = {recipe: SourceRun(run=str(Path("moved") / run.black_box_source(recipe).path(scale)), step=5) for recipe in recipes}
+    return replace(own, black_box=dict.fromkeys(recipes, suite), sources=sources)
 
 
 def audit_of(recipe: str, scale: str = "smoke") -> AuditResults:
     """The audit as if it had been made of a recipe's network, against its first attack."""
     first, *_ = evaluation_of(recipe, scale).attacks.values()
     reference = replace(AUDIT.reference, parameters=first.parameters)
-    return replace(AUDIT, recipe=recipe, scale=scale, checkpoint="last", reference=reference, budget=200.0)
+    threat = first.parameters["init_args"]["threat"]
+    of = {"recipe": recipe, "scale": scale, "checkpoint": "last", "test_images": AUDIT.examples}
+    return replace(AUDIT, **of, threat=threat, reference=reference, budget=200.0)

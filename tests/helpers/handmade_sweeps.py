@@ -65,6 +65,6 @@ def make_sweep(folder: Path, recipe: str = "mnist-clp", weights: tuple[float, ..
     return folder
 
 
-def make_level(folder: Path, recipe: str = "mnist-noise") -> Path:
-    record.write(folder, head(recipe, {}), [entry({}, 0, 0.2, 40), entry({}, 1, 0.3, 60)])
+def make_level(folder: Path, recipe: str = "mnist-noise", scale: str = "paper") -> Path:
+    record.write(folder, replace(head(recipe, {}), scale=scale), [entry({}, 0, 0.2, 40), entry({}, 1, 0.3, 60)])
     return folder

@@ -68,6 +68,9 @@ def load_run(folder: Path) -> Run:
     audit, audit_ledger = (audited.exists() and _read(audited, AuditResults, f"logitpair audit {folder}")) or (None, {})
     certificate, _ = (certified.exists() and _read(certified, CertificateResults, f"logitpair certify {folder}")) or (None, {})
     config = _config(folder / "config.yaml")
+    recipe = config.get("recipe", "RECIPE")
+    if audit and evaluations and audit.checkpoint == evaluations[0][0].checkpoint and audit.weights != evaluations[0][0].weights:
+        warnings.warn(f"the audit in {folder} and its evaluation '{evaluations[0][0].name}' are of different networks", stacklevel=2)
     return Run(
         name=folder.resolve().name,
         path=portable(folder),
@@ -77,7 +80,7 @@ def load_run(folder: Path) -> Run:
         evaluations=tuple(results for results, _ in evaluations),
         ledgers=tuple(ledger for _, ledger in evaluations),
         metrics=tuple(metrics),
-        training=read_record(trained, Training, f"logitpair train --out {folder}") if trained.exists() else None,
+        training=read_record(trained, Training, f"logitpair train {recipe} --out {folder}") if trained.exists() else None,
         audit=audit,
         audit_ledger=audit_ledger,
         certificate=certificate,

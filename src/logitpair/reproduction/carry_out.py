@@ -32,6 +32,7 @@ def prepare(plan: Plan, device: torch.device) -> None:
         InputError: for settings that cannot be, run directories that were begun with others or hold damaged results, and images that
             are missing or damaged.
     """
+    refuse_torchrun("reproduce")
     left = plan.left().values()
     for step in left:
         _refuse_damaged(plan.folder(step.run), step.kind)
@@ -72,18 +73,18 @@ def _refuse_damaged(run_directory: Path, step: str) -> None:
     except OtherSchema:
         pass  # which the command sets aside
     except InputError as error:
-        raise InputError(f"--out: {str(error).partition('; run ')[0]}; move it away, and the same command does it again") from error
+        raise InputError(f"--out: {str(error).rpartition('; ')[0]}; move it away, and the same command does it again") from error
 
 
 def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str, str]:
-    """Do what is left, in ``jobs`` processes side by side; returns why steps failed, by their names. What needs a failed one is left out.
+    """Do what is left of a plan that is prepared, in ``jobs`` processes side by side; returns why steps failed, by their names.
+
+    What needs a failed one is left out.
 
     Raises:
         InputError: for what a command refuses when it sees its data and its network.
         KeyboardInterrupt: after SIGINT or SIGTERM; the steps under way are saved, and the same plan goes on.
     """
-    refuse_torchrun("reproduce")
-    prepare(plan, device)
     total, left = len(plan.steps()), plan.left()
     logger.info(f"{total} steps, {total - len(left)} of them finished before -> {plan.out}")
     if plan.records:

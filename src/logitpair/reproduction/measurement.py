@@ -6,7 +6,9 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from logitpair.reproduction.paper import Row, Target
 from logitpair.reproduction.planned_run import PlannedRun, recipe_of
 from logitpair.storage.results import BUDGET, AuditResults, EvaluationResults
 
@@ -27,17 +29,29 @@ class Measurement:
     audited: bool = False
     swept: bool = False  # drawn with what its recipe's other settings give
 
+    @classmethod
+    def of(cls, target: Target, row: Row, run: PlannedRun, scale: str) -> Measurement:
+        """What a target wants of its row's run."""
+        sources = set(target.sources_of(row))
+        return cls(run, scale, target.attacks, target.reference, sources, audited=not target.figure, swept=target.figure)
+
     def is_in(self, evaluation: EvaluationResults) -> bool:
-        """Whether an evaluation is whole, and has all attacks and sources that are wanted."""
+        """Whether an evaluation is whole, under the attacks that are wanted and no others, and has all sources that are wanted."""
         wanted = searched_attacks(self.run.recipe, self.scale, self.attacks)
-        has = {name: searched_as(attack.parameters) for name, attack in evaluation.attacks.items()}
-        return self._is_of(evaluation) and wanted.items() <= has.items() and self.sources <= evaluation.black_box.keys()
+        suites = [evaluation.attacks, *(evaluation.black_box[name].attacks for name in self.sources & evaluation.black_box.keys())]
+        alike = all({name: searched_as(attack.parameters) for name, attack in suite.items()} == wanted for suite in suites)
+        return self._is_of(evaluation) and alike and self.sources <= evaluation.black_box.keys()
+
+    def is_from_sources(self, evaluation: EvaluationResults) -> bool:
+        """Whether the black-box images in a run directory were made against the runs that are wanted, wherever these lay."""
+        lies = {name: self.run.black_box_source(name).path(self.scale).parts for name in self.sources}
+        return all(Path(evaluation.sources[name].run).parts[-len(parts) :] == parts for name, parts in lies.items())
 
     def is_judged_by(self, audit: AuditResults) -> bool:
-        """Whether an audit is whole, and of the reference attack and at least the budget that are wanted."""
+        """Whether an audit is whole, and of the reference attack, its ball and at least the budget that are wanted."""
         reference, *_ = searched_attacks(self.run.recipe, self.scale, self.reference).values()
         right = searched_as(audit.reference.parameters) == reference and audit.budget >= AUDIT_BUDGET.get(self.scale, BUDGET)
-        return self._is_of(audit) and right
+        return self._is_of(audit) and right and audit.threat == audit.reference.parameters["init_args"].get("threat")
 
     def _is_of(self, results: EvaluationResults | AuditResults) -> bool:
         """Whether results are whole, and of the run's recipe at the scale and its last checkpoint."""
@@ -50,6 +64,11 @@ def is_whole(results: EvaluationResults | AuditResults, scale: str) -> bool:
     tried = EXAMPLES if isinstance(results, EvaluationResults) else AUDITED
     limits = [limit for limit in (tried.get(scale), results.test_images) if limit]
     return results.training is not None and bool(limits) and results.examples >= min(limits)
+
+
+def is_of_one_network(evaluation: EvaluationResults, audit: AuditResults) -> bool:
+    """Whether an evaluation and an audit are of the same training and weights."""
+    return (evaluation.training, evaluation.weights) == (audit.training, audit.weights)
 
 
 @functools.cache
@@ -67,5 +86,5 @@ def searched_attacks(recipe: str, scale: str, attacks: str | None) -> Mapping[st
 def searched_as(parameters: object) -> str:
     """An attack's parameters as text to compare: all but whether it stops early, which an evaluation decides by what it has to show."""
     found = json.loads(json.dumps(parameters))
-    found.get("init_args", {}).pop("early_stop", None)
+    found["init_args"].pop("early_stop", None)
     return json.dumps(found, sort_keys=True)

@@ -11,11 +11,10 @@ from functools import cached_property
 from pathlib import Path
 
 from logitpair.errors import InputError
-from logitpair.reproduction.measurement import AUDIT_BUDGET, AUDITED, EXAMPLES, Measurement, is_whole
+from logitpair.reproduction.measurement import AUDIT_BUDGET, AUDITED, EXAMPLES, Measurement, is_of_one_network, is_whole
 from logitpair.reproduction.paper import TARGETS, Target
 from logitpair.reproduction.planned_run import PlannedRun, recipe_of
 from logitpair.reproduction.record_files import RECORDED, in_records, in_run_directory, recorded_sweep
-from logitpair.reproduction.recorded_row import is_of_one_network
 from logitpair.storage.result_files import read_whole
 from logitpair.storage.results import AuditResults, EvaluationResults, Training
 
@@ -85,10 +84,11 @@ class Plan:
         for target, seed in itertools.product([self.known[name] for name in self.targets], range(self.seeds)):
             for row in target.rows:
                 run = PlannedRun.of(row, seed)
-                wanted = found.setdefault(run, Measurement(run, self.scale, target.attacks, target.reference))
-                wanted.sources |= set(target.sources_of(row))
-                wanted.audited |= not target.figure
-                wanted.swept |= target.figure
+                one = Measurement.of(target, row, run, self.scale)
+                wanted = found.setdefault(run, one)
+                wanted.sources |= one.sources
+                wanted.audited |= one.audited
+                wanted.swept |= one.swept
         return found
 
     @cached_property
@@ -102,12 +102,15 @@ class Plan:
         return [run for run, wanted in self.measurements.items() if self._is_recorded(run, wanted, swept)]
 
     def _is_recorded(self, run: PlannedRun, wanted: Measurement, swept: Container[str | None]) -> bool:
-        here = [in_run_directory(self.folder(run), kind) for kind in (EvaluationResults, AuditResults)]
-        if any(results and is_whole(results, self.scale) for results in here):
-            return False
+        here, audited_here = in_run_directory(self.folder(run), EvaluationResults), in_run_directory(self.folder(run), AuditResults)
         folder = self.records_folder / run.path(self.scale)
         evaluation, audit = in_records(folder, EvaluationResults), in_records(folder, AuditResults)
         if not evaluation or not wanted.is_in(evaluation):
+            if evaluation and (lost := sorted(evaluation.black_box.keys() - wanted.sources)):
+                raise InputError(f"'{folder}' has images from {', '.join(lost)}, which a new evaluation would be without; move it away")
+            return False
+        says_more = here and is_whole(here, self.scale) and evaluation.black_box.keys() <= here.black_box.keys()
+        if says_more or (not here and audited_here and is_whole(audited_here, self.scale)):
             return False
         if wanted.audited and not (audit and is_of_one_network(evaluation, audit) and wanted.is_judged_by(audit)):
             return False
@@ -145,7 +148,7 @@ class Plan:
         if wanted is None:
             return
         evaluation, audit = in_run_directory(folder, EvaluationResults), in_run_directory(folder, AuditResults)
-        evaluated = bool(evaluation and evaluation.training == trained and wanted.is_in(evaluation))
+        evaluated = bool(evaluation and evaluation.training == trained and wanted.is_in(evaluation) and wanted.is_from_sources(evaluation))
         yield Step(run, "evaluate", self._evaluate(run, wanted, evaluation), evaluated)
         if wanted.audited:
             of_one = not (evaluated and evaluation and audit) or is_of_one_network(evaluation, audit)
@@ -225,7 +228,7 @@ class Plan:
         inside = {path.name for path in self.data_dir.iterdir()}
         names = [*FOLDERS.get(data_set, ()), *STAND_IN.get(self.scale, {}).get(data_set, ())]
         found = next((name for name in names if name in inside), None)
-        if found is None and (others := sorted(inside.intersection(*FOLDERS.values()))):
+        if found is None and (others := sorted(inside & {name for names in FOLDERS.values() for name in names})):
             raise InputError(f"--data-dir: '{self.data_dir}' holds {', '.join(others)}, and no {names[0]} for {recipe}")
         return self.data_dir / found if found else self.data_dir
 

@@ -58,20 +58,29 @@ def in_records(folder: Path, kind: type[Measurements]) -> Measurements | None:
 
 
 def recorded_sweep(folder: Path) -> SweepResults | None:
-    """The sweep in a recipe's folder of records; None where there is none.
+    """The sweep in a recipe's folder of records, of those runs whose very evaluation is recorded there; None without any.
 
     Raises:
-        InputError: for one that is damaged, of another version, or not what is recorded of its runs.
+        InputError: for one that is damaged, of another version, of another recipe or scale than its folder says, or that has other
+            accuracies than the record of a run.
     """
     if not (path := folder / "sweep.json").exists():
         return None
     with _of_records():
         sweep = record.read(folder, WRITER)
+    if (sweep.recipe, sweep.scale) != (folder.parent.name, folder.name):
+        raise InputError(f"'{path}' is of {sweep.recipe}, scale {sweep.scale}; move it to where it belongs")
+    runs: dict[str, SweepRun] = {}
     for run in sweep.runs:
-        results, ours = in_records(folder / run.path, EvaluationResults), [each and each.top1 for each in (run.clean, run.white_box)]
-        if results and results.created == run.evaluated and [results.clean.top1, results.worst_case.top1] != ours:
-            raise InputError(f"'{path}' and '{folder / run.path}' contradict each other; move one away")
-    return sweep
+        place = grid.folder({setting: str(value) for setting, value in run.settings.items()}, run.seed)
+        results = in_records(folder / place, EvaluationResults)
+        if not (results and run.path == place and run.evaluated == results.created and run.clean and run.white_box):
+            continue
+        if (results.clean.top1, results.worst_case.top1) != (run.clean.top1, run.white_box.top1):
+            raise InputError(f"'{path}' and '{folder / place}' contradict each other; move one away")
+        runs[place] = run
+    points = tuple(record.summarize(runs.values()))
+    return replace(sweep, runs=tuple(runs.values()), points=points, best=record.best(points)) if runs else None
 
 
 @contextlib.contextmanager
@@ -80,7 +89,7 @@ def _of_records() -> Generator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"{str(error).partition('; run ')[0]}; move it away") from error
+        raise InputError(f"{str(error).rpartition('; ')[0]}; move it away") from error
 
 
 def keep(run_directory: Path, records: Path, *, besides: Container[type[Record]] = ()) -> None:

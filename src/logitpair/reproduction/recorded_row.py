@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from logitpair.errors import InputError
 from logitpair.evaluation.confidence import Share
+from logitpair.reproduction.measurement import Measurement, is_of_one_network
 from logitpair.reproduction.paper import Row, Target
 from logitpair.reproduction.planned_run import PlannedRun
-from logitpair.reproduction.record_files import RECORDED, Measurements, in_records
+from logitpair.reproduction.record_files import RECORDED, in_records
 from logitpair.storage.results import Accuracy, AuditResults, EvaluationResults
 
 
@@ -21,33 +22,40 @@ class RecordedRow:
 
     evaluations: Mapping[int, EvaluationResults]
     audits: Mapping[int, AuditResults]
+    left_out: Sequence[str] = ()  # names of the records that are of something else than the target wants
 
     @classmethod
-    def read(cls, row: Row, scale: str, records: Path) -> RecordedRow:
-        """From the folder that all records lie in; an audit of another network than the evaluation beside it is left out.
+    def read(cls, target: Target, row: Row, scale: str, records: Path) -> RecordedRow:
+        """From the folder that all records lie in; what is not as the target wants it is left out.
 
         Raises:
-            InputError: for a record that cannot be read, is of another recipe or scale than its folder says, or of another seed's network.
+            InputError: for a record that cannot be read, or is of another recipe or scale than its folder says.
         """
         folders = (records / PlannedRun.of(row, 0).path(scale)).parent.glob("seed-*")
         seeds = sorted(int(seed) for folder in folders if (seed := folder.name.removeprefix("seed-")).isdecimal())
+        evaluations, audits, left_out = dict[int, EvaluationResults](), dict[int, AuditResults](), list[str]()
+        for seed in seeds:
+            run = PlannedRun.of(row, seed)
+            folder, wanted = records / run.path(scale), Measurement.of(target, row, run, scale)
+            evaluation, audit = in_records(folder, EvaluationResults), in_records(folder, AuditResults)
+            for results in filter(None, (evaluation, audit)):
+                if (results.recipe, results.scale) != (row.recipe, scale):
+                    path = folder / RECORDED[type(results)]
+                    raise InputError(f"'{path}' is of {results.recipe}, scale {results.scale}; move it to where it belongs")
+            if evaluation and wanted.is_in(evaluation):
+                evaluations[seed] = evaluation
+            elif evaluation:
+                left_out.append(f"{row.method}, seed {seed}: the evaluation")
+            if audit and wanted.is_judged_by(audit) and (seed not in evaluations or is_of_one_network(evaluations[seed], audit)):
+                audits[seed] = audit
+            elif audit:
+                left_out.append(f"{row.method}, seed {seed}: the audit")
+        return cls(evaluations, audits, tuple(left_out))
 
-        def read(kind: type[Measurements]) -> dict[int, Measurements]:
-            found: dict[int, Measurements] = {}
-            paths: dict[str, Path] = {}  # by the network's weights
-            for seed in seeds:
-                folder = records / PlannedRun.of(row, seed).path(scale)
-                if each := in_records(folder, kind):
-                    found[seed], path = each, folder / RECORDED[kind]
-                    if (each.recipe, each.scale) != (row.recipe, scale):
-                        raise InputError(f"'{path}' is of {each.recipe}, scale {each.scale}; move it to where it belongs")
-                    if each.weights and (same := paths.setdefault(each.weights, path)) != path:
-                        raise InputError(f"'{same}' and '{path}' are of one network under two seeds; move one away")
-            return found
-
-        evaluations, audits = read(EvaluationResults), read(AuditResults)
-        apart = {seed for seed, audit in audits.items() if seed in evaluations and not is_of_one_network(evaluations[seed], audit)}
-        return cls(evaluations, {seed: audit for seed, audit in audits.items() if seed not in apart})
+    @property
+    def networks(self) -> list[tuple[str, str]]:
+        """Weights and name, ``RECIPE, seed N``, of each network that was evaluated."""
+        return [(results.weights, f"{results.recipe}, seed {seed}") for seed, results in self.evaluations.items() if results.weights]
 
     def accuracies(self, target: Target, row: Row, column: str) -> dict[int, Accuracy | Share]:
         """A column of the table by seed; those without it are left out."""
@@ -58,16 +66,13 @@ class RecordedRow:
     def counts(self) -> str:
         """How many seeds were evaluated, and how many audited where that is another number."""
         evaluated, audited = len(self.evaluations), len(self.audits)
-        return "not run" if not evaluated else str(evaluated) if audited in (0, evaluated) else f"{evaluated}, audited {audited}"
+        if not (evaluated or audited):
+            return "not run"
+        return str(evaluated) if audited in (0, evaluated) else f"{evaluated}, audited {audited}"
 
     def audited(self) -> dict[int, Accuracy]:
         """What the audits left, by seed."""
         return {seed: audit.robust_accuracy for seed, audit in self.audits.items()}
-
-
-def is_of_one_network(evaluation: EvaluationResults, audit: AuditResults) -> bool:
-    """Whether an evaluation and an audit are of the same training and weights."""
-    return (evaluation.training, evaluation.weights) == (audit.training, audit.weights)
 
 
 def accuracy(results: EvaluationResults, column: str, sources: tuple[str, ...]) -> Accuracy | Share | None:

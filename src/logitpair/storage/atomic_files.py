@@ -72,22 +72,21 @@ def read_arrays(path: Path, prefix: str = "") -> dict[str, np.ndarray] | None:
 
 
 def is_json(path: Path) -> bool:
-    """Whether a file is there and holds JSON, which one that a crash cut does not."""
+    """Whether a file is there and holds a JSON object, which one that a crash cut does not."""
     try:
-        json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        return isinstance(json.loads(path.read_bytes()), dict)
+    except (FileNotFoundError, ValueError, RecursionError):
         return False
-    return True
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a file with one JSON object a line, without a last one that an interruption cut short; none if it is missing."""
     objects: list[dict[str, Any]] = []
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = path.read_bytes().splitlines() if path.exists() else []
     for number, line in enumerate(lines, 1):
         try:
-            objects.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            objects.append({**json.loads(line)})
+        except (ValueError, TypeError, RecursionError) as error:
             if number < len(lines):
                 raise InputError(f"'{path}' is damaged in line {number}; mend or delete it") from error
     return objects

@@ -50,8 +50,8 @@ def read_record(path: Path, kind: type[Kind], writer: str) -> Kind:
         return msgspec.json.decode(content, type=kind)
     except FileNotFoundError as error:
         raise InputError(f"'{path}' is missing; run `{writer}` again") from error
-    except (OSError, msgspec.DecodeError) as error:
-        raise InputError(f"'{path}' is damaged or incomplete ({first_line(error)}); run `{writer}` again") from error
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
+        raise InputError(f"'{path}' is damaged or incomplete ({first_line(error)}); move it away and run `{writer}` again") from error
 
 
 def read_whole(path: Path, kind: type[Kind]) -> Kind | None:

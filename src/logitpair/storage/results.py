@@ -5,7 +5,7 @@ Accuracies are fractions; ``eps``, ``step_size`` and distances are in [0, 1] pix
 is left out of the file.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
@@ -21,6 +21,15 @@ Fraction = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 Amount = Annotated[float, Meta(ge=0)]
 Settings = dict[str, Any]  # as a recipe writes them: class_path and init_args
+
+
+class Described(TypedDict):
+    """Something with a name, as a recipe writes it."""
+
+    class_path: str
+    init_args: dict[str, Any]
+
+
 Verdict = Literal["trustworthy", "overestimated", "inconclusive"]
 
 
@@ -43,6 +52,8 @@ class Accuracy(Record, frozen=True, kw_only=True):
         fits = 0 < self.total >= self.correct and abs(self.top1 - self.correct / self.total) < ROUNDING
         if not (fits and low - ROUNDING < self.top1 < high + ROUNDING):
             raise ValueError(f"top1 {self.top1}, correct {self.correct}, total {self.total} and ci95 {low} to {high} contradict each other")
+        if self.top5 is not None and self.top5 < self.top1:
+            raise ValueError(f"top5 {self.top5} is below top1 {self.top1}")
 
 
 class Broken(Record, frozen=True, kw_only=True):
@@ -70,7 +81,7 @@ class KeptImages(Record, frozen=True, kw_only=True):
 class AttackAccuracy(Accuracy, frozen=True, kw_only=True):
     """An accuracy under one attack, and:"""
 
-    parameters: Settings  #: the attack as a recipe writes it; one made for transfer searches to its last step
+    parameters: Described  #: the attack as a recipe writes it; one made for transfer searches to its last step
     largest_distance: Amount  #: the largest distance between an image and what was scored in its place
     gradient_evaluations_per_example: Amount  #: forward-and-backward passes of single images, divided by `examples`
     forward_evaluations_per_example: Amount  #: forward passes of single images without a gradient, divided by `examples`
@@ -83,7 +94,7 @@ class AttackAccuracy(Accuracy, frozen=True, kw_only=True):
 class AttackInTurn(Record, frozen=True, kw_only=True):
     """An attack that searched only the images that no attack before it broke; what it would have left of all is not known."""
 
-    parameters: Settings  #: the attack as a recipe writes it
+    parameters: Described  #: the attack as a recipe writes it
     attacked: Count  #: images classified right when clean that no attack before it broke
     broken: Count  #: how many of these it broke
     gradient_evaluations_per_example: Amount  #: forward-and-backward passes of single images, divided by `examples`
@@ -225,11 +236,15 @@ class Results(Task, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if len(self.class_names) != self.classes:
             raise ValueError(f"{len(self.class_names)} class names for {self.classes} classes")
-        self._must_be_of_all(self.clean)
+        self._must_fall(self.clean)
 
-    def _must_be_of_all(self, *accuracies: Accuracy) -> None:
+    def _must_fall(self, *accuracies: Accuracy) -> None:
+        """Every number is of all images, and none is above the one before it."""
+        correct = [accuracy.correct for accuracy in accuracies]
         if {accuracy.total for accuracy in accuracies} != {self.examples}:
             raise ValueError(f"accuracies are not all of {self.examples} images")
+        if correct != sorted(correct, reverse=True):
+            raise ValueError(f"a stronger attack leaves more: {', '.join(map(str, correct))} images")
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -251,12 +266,13 @@ class EvaluationResults(Results, frozen=True, kw_only=True, tag_field="kind", ta
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._must_be_of_all(self.white_box_union)
-        white_box = [(self.white_box, self.attacks)] if self.white_box else []
-        for worst, attacks in (*white_box, *((suite, suite.attacks) for suite in self.black_box.values())):
+        self._must_fall(self.clean, self.white_box_union)
+        white_box = [(self.white_box, self.attacks, self.white_box_union)] if self.white_box else []
+        for worst, attacks, union in (*white_box, *((suite, suite.attacks, suite.union) for suite in self.black_box.values())):
             if worst.attack not in attacks or worst.correct != attacks[worst.attack].correct:
                 raise ValueError(f"the worst accuracy is not that of the attack '{worst.attack}'")
-            self._must_be_of_all(worst, *attacks.values())
+            for attack in attacks.values():
+                self._must_fall(self.clean, attack, worst, union)
             if worst.confusion and {len(worst.confusion), *map(len, worst.confusion)} != {self.classes}:
                 raise ValueError(f"the confusion counts are not {self.classes} by {self.classes}")
 
@@ -266,7 +282,7 @@ class EvaluationResults(Results, frozen=True, kw_only=True, tag_field="kind", ta
         return self.white_box or WorstCase(**asdict(self.white_box_union), attack=UNION)
 
     @property
-    def parameters(self) -> dict[str, Settings]:
+    def parameters(self) -> dict[str, Described]:
         """The white-box attacks as a recipe writes them, by name."""
         return {name: attack.parameters for name, attack in (self.in_turn or self.attacks).items()}
 
@@ -306,7 +322,7 @@ class SearchRound(Record, frozen=True, kw_only=True):
 class ReferenceAccuracy(Accuracy, frozen=True, kw_only=True):
     """An accuracy under the reference attack, whose number is judged, and:"""
 
-    parameters: Settings  #: the attack
+    parameters: Described  #: the attack
     measured: bool  #: whether it was measured by the audit; else it is what an evaluation reported
     gradient_evaluations_per_example: Amount | None = None  #: spent by the attack
     attack: str | None = None  #: its name in that evaluation
@@ -331,7 +347,7 @@ class Passes(Record, frozen=True, kw_only=True):
 class AuditResults(Results, frozen=True, kw_only=True, tag_field="kind", tag="audit"):
     """`audit/results.json`"""
 
-    threat: Settings  #: the threat model
+    threat: Described  #: the threat model
     verdict: Verdict  #: whether the reference attack's number can be believed
     reason: str  #: why, in words
     reference: ReferenceAccuracy  #: the number that is judged
@@ -351,7 +367,7 @@ class AuditResults(Results, frozen=True, kw_only=True, tag_field="kind", tag="au
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._must_be_of_all(self.robust_accuracy, self.robust_accuracy_8_bit)
+        self._must_fall(self.clean, self.robust_accuracy_8_bit, self.robust_accuracy, *([self.certified] if self.certified else []))
 
 
 class CertificateMethod(Record, frozen=True, kw_only=True):
@@ -365,7 +381,7 @@ class CertificateMethod(Record, frozen=True, kw_only=True):
 class CertificateResults(Results, frozen=True, kw_only=True, tag_field="kind", tag="certificate"):
     """`certificate/results.json`"""
 
-    threat: Settings  #: the threat model
+    threat: Described  #: the threat model
     images: str | None = None  #: a SHA-256 of the images and labels; absent where they have no order
     certified: Accuracy  #: of the images classified right, those that no image in the threat model is misclassified for
     broken: Count  #: images that a short attack broke, which were not bounded any further
@@ -412,7 +428,7 @@ class AttackedTest(Accuracy, frozen=True, kw_only=True):
     """An accuracy on test images under the worst attack, and:"""
 
     attack: str  #: its name
-    parameters: Settings  #: the attack
+    parameters: Described  #: the attack
 
 
 class SweepRun(Record, frozen=True, kw_only=True):

@@ -107,5 +107,7 @@ def read(folder: Path, writer: str = "logitpair sweep --out ANOTHER_FOLDER") -> 
     """
     results = read_record(folder / "sweep.json", SweepResults, writer)
     if (*summarize(results.runs), best(results.points)) != (*results.points, results.best):
-        raise InputError(f"'{folder / 'sweep.json'}' is damaged (its points are not what its runs come to); run `{writer}` again")
+        raise InputError(
+            f"'{folder / 'sweep.json'}' is damaged (its points are not what its runs come to); move it away and run `{writer}` again"
+        )
     return results

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from handmade_results import EVALUATION, TRAINING, audit_of, evaluation_of
+from handmade_results import EVALUATION, TRAINING, against, audit_of
 from msgspec.structs import replace
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -36,8 +36,7 @@ TABLE = Target(title="A table", columns=("white_box",), rows=(Row("plain", "digi
 
 
 @pytest.fixture
-def of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    monkeypatch.setattr("logitpair.reproduction.carry_out.prepare", lambda plan, device: None)
+def of(tmp_path: Path) -> Plan:
     return Plan(targets=["table"], scale="smoke", seeds=1, out=tmp_path, known={"table": TABLE})
 
 
@@ -50,11 +49,10 @@ def carried_out(of: Plan, monkeypatch: pytest.MonkeyPatch, failing: str = "") ->
         order.append(f"{kind} {run.relative_to(of.out / 'runs')}")
         if order[-1] == failing:
             return False
-        suites = dict.fromkeys(word.partition("=")[0] for word in command if word.startswith("digits-"))
-        (suite,) = EVALUATION.black_box.values()
+        sources = [word.partition("=")[0] for word in command if word.startswith("digits-")]
         record = {
             "train": (Training, TRAINING),
-            "evaluate": (EvaluationResults, replace(evaluation_of(run.parents[1].name), black_box=dict.fromkeys(suites, suite))),
+            "evaluate": (EvaluationResults, against(PlannedRun(run.parents[1].name, (), 0), *sources)),
             "audit": (AuditResults, audit_of(run.parents[1].name)),
         }[kind]
         write_record(run / FILES[record[0]], record[1])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from handmade_results import ATTACK, AUDIT, EVALUATION, TRAINING, audit_of, evaluation_of, of_images
+from handmade_results import ATTACK, AUDIT, EVALUATION, TRAINING, against, audit_of, evaluation_of, of_images
 from msgspec.structs import replace
 
 from logitpair.errors import InputError
@@ -17,7 +17,7 @@ from logitpair.reproduction.plan import Plan
 from logitpair.reproduction.planned_run import PlannedRun, recipe_of
 from logitpair.reproduction.record_files import FILES, RECORDED, keep, keep_sweep
 from logitpair.storage.result_files import read_record, write_record
-from logitpair.storage.results import AuditResults, EvaluationResults, Training
+from logitpair.storage.results import AuditResults, EvaluationResults, SourceRun, Training
 
 
 def plan(out: Path, *targets: str, seeds: int = 1, scale: str = "smoke", data_dir: Path | None = None, records: Path | None = None) -> Plan:
@@ -112,7 +112,6 @@ def finish(plan: Plan, run: PlannedRun, results: EvaluationResults | None = None
 def test_an_evaluation_without_a_source_is_done_again_with_those_that_it_had(tmp_path: Path) -> None:
     of = plan(tmp_path, "table1")
     run = PlannedRun("mnist-alp", (), 0)
-    (source,) = EVALUATION.black_box
     steps = {step.kind: step for step in of.steps() if step.run == run}
     assert [step.done for step in steps.values()] == [False, False, False]
     finish(of, run)
@@ -121,19 +120,28 @@ def test_an_evaluation_without_a_source_is_done_again_with_those_that_it_had(tmp
     command = steps["evaluate"].command
     assert f"mnist-alp={of.folder(PlannedRun('mnist-alp', (), 1))}" in command
     assert {f"{name}={source.run}" for name, source in EVALUATION.sources.items()} < set(command), "which no target trains"
-    finish(of, run, replace(evaluation_of(run.recipe), black_box={"mnist-alp": EVALUATION.black_box[source]}))
+    whole = against(run, "mnist-alp")
+    finish(of, run, whole)
     assert [step.done for step in of.steps() if step.run == run] == [True, True, False]
-    finish(of, run, replace(evaluation_of(run.recipe), attacks={}, white_box=None, black_box={"mnist-alp": EVALUATION.black_box[source]}))
+    finish(of, run, replace(whole, attacks={}, white_box=None))
     assert [step.done for step in of.steps() if step.run == run] == [True, False, False], "an attack is missing"
-    finish(of, run, replace(evaluation_of(run.recipe), black_box={"mnist-alp": EVALUATION.black_box[source]}, training=None))
+    finish(of, run, replace(whole, training=None))
     assert [step.done for step in of.steps() if step.run == run] == [True, False, False], "it was of a training on its way"
+    more = replace(whole, attacks={**whole.attacks, "more": ATTACK})
+    finish(of, run, more)
+    assert [step.done for step in of.steps() if step.run == run] == [True, False, False], "an attack more may leave less"
+    (suite,) = whole.black_box.values()
+    finish(of, run, replace(whole, black_box={"mnist-alp": replace(suite, attacks={"pgd": ATTACK})}))
+    assert [step.done for step in of.steps() if step.run == run] == [True, False, False], "other attacks made the images"
+    finish(of, run, replace(whole, sources={"mnist-alp": SourceRun(run="mnist-alp/smoke/seed-0", step=5)}))
+    assert [step.done for step in of.steps() if step.run == run] == [True, False, False], "the images are of the network itself"
 
 
 @pytest.mark.parametrize(("there", "evaluated", "audited"), [(10_000, 10_000, 1_000), (200, 200, 200)])
 def test_results_of_too_few_images_count_as_none(tmp_path: Path, there: int, evaluated: int, audited: int) -> None:
     of = plan(tmp_path, "table1", scale="cpu")
     run = PlannedRun("mnist-alp", (), 0)
-    evaluation = replace(evaluation_of("mnist-alp", "cpu"), test_images=there, black_box={"mnist-alp": EVALUATION.black_box["plain"]})
+    evaluation = replace(against(run, "mnist-alp", scale="cpu"), test_images=there)
     for fewer, done in ((1, False), (0, True)):
         finish(of, run, of_images(evaluated - fewer, evaluation))
         audit = replace(audit_of("mnist-alp", "cpu"), test_images=there)
@@ -159,9 +167,8 @@ def recording(tmp_path: Path, *targets: str, seeds: int = 1) -> Plan:
 def record(tmp_path: Path, run: PlannedRun, records: str = "records", **changes: Any) -> Path:
     """Keep an evaluation with black-box images of the run's own recipe, and an audit, that were made in another folder; returns its own."""
     elsewhere, folder = tmp_path / "elsewhere" / run.path("smoke"), tmp_path / records / run.path("smoke")
-    (suite,) = EVALUATION.black_box.values()
     shared = {"recipe": run.recipe, "scale": "smoke", **changes}
-    write_record(elsewhere / FILES[EvaluationResults], replace(evaluation_of(run.recipe), black_box={run.recipe: suite}, **shared))
+    write_record(elsewhere / FILES[EvaluationResults], replace(against(run, run.recipe), **shared))
     write_record(elsewhere / FILES[AuditResults], replace(audit_of(run.recipe), **shared))
     keep(elsewhere, folder)
     return folder
@@ -180,7 +187,7 @@ def test_of_a_recorded_run_nothing_is_left_but_to_train_it_as_a_source(tmp_path:
     finish(here, second)
     write_record(here.folder(first) / FILES[Training], TRAINING)
     assert left(1) == set(), "what was trained as a source is still recorded"
-    finish(here, first)
+    finish(here, first, against(first, "mnist-alp"))
     assert len(left(1)) == 4, "what is measured in its run directory is newer than the record"
 
 
@@ -195,6 +202,7 @@ def test_of_a_recorded_run_nothing_is_left_but_to_train_it_as_a_source(tmp_path:
         (AuditResults, {"checkpoint": "best"}),
         (AuditResults, {"weights": "of another network"}),
         (AuditResults, {"budget": 1.0}),
+        (AuditResults, {"threat": AUDIT.threat}),
         (AuditResults, {"reference": AUDIT.reference}),
     ],
 )
@@ -202,9 +210,8 @@ def test_what_a_user_measured_of_something_else_in_a_run_directory_is_measured_a
     tmp_path: Path, kind: type[EvaluationResults | AuditResults], changes: dict[str, Any]
 ) -> None:
     of, run = plan(tmp_path, "table1"), PlannedRun("mnist-alp", (), 0)
-    (suite,) = EVALUATION.black_box.values()
     whole: dict[type[EvaluationResults | AuditResults], Any] = {
-        EvaluationResults: replace(evaluation_of("mnist-alp"), black_box={"mnist-alp": suite}),
+        EvaluationResults: against(run, "mnist-alp"),
         AuditResults: audit_of("mnist-alp"),
     }
     for results in whole.values():
@@ -236,8 +243,7 @@ def stopping(parameters: Any) -> Any:
 @pytest.mark.parametrize("examples", [200, 10_000])
 def test_an_evaluation_that_does_not_tell_how_many_images_there_are_counts_as_none(tmp_path: Path, examples: int) -> None:
     of, run = plan(tmp_path, "table1", scale="cpu"), PlannedRun("mnist-alp", (), 0)
-    (suite,) = EVALUATION.black_box.values()
-    whole = of_images(examples, replace(evaluation_of("mnist-alp", "cpu"), black_box={"mnist-alp": suite}))
+    whole = of_images(examples, against(run, "mnist-alp", scale="cpu"))
     for test_images, done in ((examples, True), (None, False)):
         finish(of, run, replace(whole, test_images=test_images))
         assert [step.done for step in of.steps() if step.run == run] == [True, done, False]
@@ -265,10 +271,21 @@ def test_what_is_recorded_of_something_else_counts_as_nothing(
 def test_a_part_in_a_run_directory_takes_no_place_of_a_record(tmp_path: Path) -> None:
     run, here = PlannedRun("mnist-alp", (), 0), plan(tmp_path / "out", "table1")
     record(tmp_path, run)
-    finish(here, run, of_images(EXAMPLES["smoke"] - 1, evaluation_of(run.recipe)))
+    finish(here, run, of_images(EXAMPLES["smoke"] - 1, against(run, run.recipe)))
     assert recording(tmp_path, "table1").recorded == [run]
-    finish(here, run)
+    finish(here, run, against(run, run.recipe))
     assert recording(tmp_path, "table1").recorded == []
+
+
+def test_a_record_that_says_more_than_the_run_directory_stays(tmp_path: Path) -> None:
+    run = PlannedRun("mnist-mpgd", (), 0)
+    record(tmp_path, run)
+    finish(plan(tmp_path / "out", "vat"), run, replace(against(run), black_box={}, sources={}))
+    assert run in recording(tmp_path, "vat").recorded, "it has black-box images for other tables"
+    path = tmp_path / "records" / run.path("smoke") / RECORDED[EvaluationResults]
+    write_record(path, replace(read_record(path, EvaluationResults, "test"), test_images=None, training=None))
+    with pytest.raises(InputError, match=r"has images from mnist-mpgd, which a new evaluation would be without; move it away$"):
+        recording(tmp_path, "vat")
 
 
 def test_an_audit_of_another_training_counts_as_none(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 
 from logitpair.errors import InputError
 from logitpair.reproduction.planned_run import PlannedRun
-from logitpair.reproduction.record_files import FILES, RECORDED, in_records, in_run_directory, keep_sweep, recorded_sweep
+from logitpair.reproduction.record_files import FILES, RECORDED, in_records, in_run_directory, keep, keep_sweep, recorded_sweep
 from logitpair.storage.result_files import write_record
 from logitpair.storage.results import AuditResults, EvaluationResults, Training
+from logitpair.sweeps import record
 from logitpair.sweeps.record import read
 
 
@@ -25,6 +26,7 @@ def test_a_sweep_is_added_to_what_is_recorded_of_it(tmp_path: Path) -> None:
             write_record(folder / FILES[EvaluationResults], EVALUATION)
             write_record(folder / FILES[Training], TRAINING)
             (folder / "metrics.jsonl").write_text('{"step": 1, "validation_clean": 0.9, "validation_white_box": 0.5}\n')
+        keep(folder, tmp_path / "results" / run.path("cpu"))
         keep_sweep([run], "cpu", tmp_path / "runs", tmp_path / "results")
         sweep = read(tmp_path / "results" / "mnist-clp" / "cpu")
         assert sweep.axes[0].values == tuple(dict.fromkeys(entry.settings["objective.weight"] for entry in sweep.runs))
@@ -34,8 +36,9 @@ def test_a_sweep_is_added_to_what_is_recorded_of_it(tmp_path: Path) -> None:
     assert kept("0.5", 0, is_run=True) == [first]
     (tmp_path / "runs").rename(tmp_path / "elsewhere")  # where another call would not find it
     assert kept("0.5", 1, is_run=False) == [first, second]
-    assert kept("1", 1, is_run=True) == [first, second, ("objective.weight=1/seed-1", "finished")]
-    assert kept("0.5", 1, is_run=True)[1] == (second[0], "finished")
+    third = ("objective.weight=1/seed-1", "finished")
+    assert kept("1", 1, is_run=True) == [first, third], "what is not finished is kept only while it is wanted"
+    assert kept("0.5", 1, is_run=True) == [first, third, (second[0], "finished")]
 
 
 def test_what_cannot_be_read_counts_as_none_in_a_run_directory_and_is_refused_among_records(tmp_path: Path) -> None:
@@ -48,21 +51,41 @@ def test_what_cannot_be_read_counts_as_none_in_a_run_directory_and_is_refused_am
         in_records(tmp_path, AuditResults)
 
 
-def test_a_recorded_sweep_says_what_is_recorded_of_its_runs(tmp_path: Path) -> None:
-    assert recorded_sweep(tmp_path) is None
-    path = make_sweep(tmp_path, scale="cpu") / "sweep.json"
-    sweep = recorded_sweep(tmp_path)
-    assert sweep is not None
-    entry = sweep.runs[0]
-    assert entry.white_box
-    results = evaluation_keeping(entry.white_box.correct, created=entry.evaluated, clean=entry.clean)
-    write_record(tmp_path / entry.path / "results.json", results)
-    assert recorded_sweep(tmp_path) == sweep
-    write_record(tmp_path / entry.path / "results.json", replace(results, clean=EVALUATION.clean))
-    with pytest.raises(InputError, match=rf"^'.*sweep.json' and '.*{entry.path}' contradict each other; move one away"):
-        recorded_sweep(tmp_path)
-    write_record(tmp_path / entry.path / "results.json", replace(results, clean=EVALUATION.clean, created="2027"))
-    assert recorded_sweep(tmp_path) == sweep, "which is of another evaluation"
-    path.write_text(path.read_text().replace('"objective.weight": 2', '"objective.weight": 3'))
-    with pytest.raises(InputError, match=r"^'.*sweep.json' is damaged .*is no point of the axes"):
-        recorded_sweep(tmp_path)
+def test_a_recorded_sweep_is_of_the_runs_that_are_recorded(tmp_path: Path) -> None:
+    folder = tmp_path / "mnist-clp" / "cpu"
+    assert recorded_sweep(folder) is None
+    path = make_sweep(folder, scale="cpu") / "sweep.json"
+    assert recorded_sweep(folder) is None, "none of its runs is recorded"
+    first, second, *_ = read(folder).runs
+    for entry in (first, second):
+        assert entry.white_box
+        results = evaluation_keeping(entry.white_box.correct, created=entry.evaluated, clean=entry.clean)
+        write_record(folder / entry.path / "results.json", results)
+    found = recorded_sweep(folder)
+    assert found is not None
+    assert found.runs == (first, second)
+    assert [point.finished for point in found.points] == [2]
+    write_record(folder / second.path / "results.json", replace(results, created="2027"))
+    assert recorded_sweep(folder) == record.write(tmp_path, replace(found, best=None), [first]), "the second is of another evaluation"
+    write_record(folder / first.path / "results.json", replace(results, created=first.evaluated))
+    with pytest.raises(InputError, match=rf"^'{path}' and '.*{first.path}' contradict each other; move one away"):
+        recorded_sweep(folder)
+    whole = path.read_text()
+    path.write_text(whole.replace('"objective.weight": 2', '"objective.weight": 3'))
+    with pytest.raises(InputError, match=r"sweep.json' is damaged .*is no point of the axes"):
+        recorded_sweep(folder)
+    path.write_text(whole.replace("mnist-clp", "mnist-squeezing"))
+    with pytest.raises(InputError, match=rf"^'{path}' is of mnist-squeezing, scale cpu; move it to where it belongs$"):
+        recorded_sweep(folder)
+
+
+def test_a_run_of_a_sweep_whose_folder_is_another_point_is_left_out(tmp_path: Path) -> None:
+    folder = make_sweep(tmp_path / "mnist-clp" / "cpu", scale="cpu")
+    sweep = read(folder)
+    first, *others = sweep.runs
+    assert first.white_box
+    results = evaluation_keeping(first.white_box.correct, created=first.evaluated, clean=first.clean)
+    for place in (first.path, "elsewhere/seed-0"):
+        write_record(folder / place / "results.json", results)
+    record.write(folder, sweep, [replace(first, path="elsewhere/seed-0"), *others])
+    assert recorded_sweep(folder) is None

@@ -55,7 +55,7 @@ def run(arguments: Namespace) -> None:
         raise InputError(f"--seeds: {arguments.seeds} trainings of each network; accepted: at most {MOST:,}")
     device = device_of(arguments.device)
     from logitpair.report.pages.reproduction_page import Section
-    from logitpair.reproduction.carry_out import carry_out
+    from logitpair.reproduction.carry_out import carry_out, prepare
     from logitpair.reproduction.plan import Plan
 
     plan = Plan(
@@ -72,9 +72,10 @@ def run(arguments: Namespace) -> None:
     if arguments.dry_run:
         _print_left(plan)
         return
-    check_writable(out)
+    check_writable(out / scale)
     if plan.to_measure:
-        check_writable(arguments.records, "--records")
+        check_writable(plan.records_folder, "--records" if arguments.records else "--out")
+    prepare(plan, device)
     try:
         failed = carry_out(plan, jobs=arguments.jobs, device=device)
     except (InputError, KeyboardInterrupt):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -10,6 +10,7 @@ from statistics import fmean
 from markupsafe import Markup
 
 from logitpair.config import recipes
+from logitpair.errors import InputError
 from logitpair.evaluation.confidence import Share, percent
 from logitpair.evaluation.result import markdown
 from logitpair.report.figures.sweep_figures import Reference
@@ -74,7 +75,12 @@ class Section:
             InputError: for a record that cannot be read, is of something else than its folder says, or contradicts another.
         """
         sweeps = filter(None, (recorded_sweep(records / recipe / scale) for recipe in target.swept_recipes))
-        return cls(target, scale, {row.method: RecordedRow.read(row, scale, records) for row in target.rows}, tuple(map(by_size, sweeps)))
+        measured = {row.method: RecordedRow.read(target, row, scale, records) for row in target.rows}
+        known: dict[str, str] = {}
+        for weights, name in (network for row in measured.values() for network in row.networks):
+            if (before := known.setdefault(weights, name)) != name:
+                raise InputError(f"{target.title}: the records of {before} and {name} are of one network; move one away")
+        return cls(target, scale, measured, tuple(map(by_size, sweeps)))
 
     @property
     def title(self) -> str:
@@ -143,6 +149,8 @@ class Section:
             yield self._claim(claim, rows[claim.better], rows[claim.worse])
         if self.target.transfer:
             yield from self._transfer(self.target.transfer)
+        if others := [name for row in self.measured.values() for name in row.left_out]:
+            yield f"Left out, for they are of other attacks, sources, images or budgets than the table's: {'; '.join(others)}."
         if not self.target.figure:
             yield from filter(None, (_white_box(method, measured) for method, measured in self.measured.items()))
 
@@ -150,17 +158,19 @@ class Section:
         said = f"{better.method} has a higher accuracy than {worse.method}, {COLUMNS[claim.column]}"
         numbers = [row.paper.get(claim.column) for row in (better, worse)]
         paper = "" if None in numbers else f" In the paper {_number(numbers[0])}% against {_number(numbers[1])}%."
-        first, second, seeds = _of_same_seeds(
-            *(self.measured[row.method].accuracies(self.target, row, claim.column) for row in (better, worse))
-        )
+        ours = [self.measured[row.method].accuracies(self.target, row, claim.column) for row in (better, worse)]
+        audits = [self.measured[row.method].audited() for row in (better, worse)]
+        seeds, every = sorted(ours[0].keys() & ours[1].keys()), ours[0].keys() | ours[1].keys()
+        first, second = (mean(of[seed] for seed in seeds) for of in ours)
         if not (first and second):
             return f"{said}.{paper} Not run here."
-        left, others_left, _ = _of_same_seeds(*(self.measured[row.method].audited() for row in (better, worse)))
-        under = ""
-        if claim.column == "white_box" and left and others_left:
-            of = "" if left.total == others_left.total else f", of {left.total:,} images and of {others_left.total:,}"
-            under = f" Under the audit {_verdict(left, others_left)}: {_difference(left, others_left)}{of}."
-        return f"{said}: {_verdict(first, second)}.{paper} Here{seeds} {_difference(first, second)}.{under}"
+        said += f": {_verdict(first, second)}.{paper} Here{_under(seeds, every)} {_difference(first, second)}."
+        audited = sorted(audits[0].keys() & audits[1].keys())
+        left, others_left = (mean(of[seed] for seed in audited) for of in audits)
+        if claim.column != "white_box" or not (left and others_left):
+            return said
+        of = "" if left.total == others_left.total else f", of {left.total:,} images and of {others_left.total:,}"
+        return f"{said} Under the audit{_under(audited, every)} {_verdict(left, others_left)}: {_difference(left, others_left)}{of}."
 
     def _transfer(self, attack: str) -> Iterator[str]:
         """Whether the last source's images leave less than those of each other one."""
@@ -237,15 +247,16 @@ class Section:
 
 def _white_box(method: str, measured: RecordedRow) -> str:
     """What a white-box number is the worst of, how far the audits lower it, and what they judged; empty where either is missing."""
-    suites = [each for each in measured.evaluations.values() if each.white_box]
-    white, audited = mean(each.white_box for each in suites if each.white_box), mean(measured.audited().values())
+    seeds = sorted(measured.evaluations.keys() & measured.audits.keys())
+    suites, audits = [measured.evaluations[seed] for seed in seeds], [measured.audits[seed] for seed in seeds]
+    white, audited = mean(each.white_box for each in suites if each.white_box), mean(audit.robust_accuracy for audit in audits)
     if not (white and audited):
         return ""
+    which = f", seed{'s' * (len(seeds) > 1)} {listing(list(map(str, seeds)))}" if len(seeds) < len(measured.evaluations) else ""
     worst = listing(list(dict.fromkeys(each.white_box.attack for each in suites if each.white_box)))
     union = mean(each.white_box_union for each in suites if each.white_box_union)
     alone = f" under {worst}, the worst of {len(suites[0].attacks)} attacks, which together leave {_text(union)}" if union else ""
     left = f"{_text(white)} of {white.total:,} images{alone if len(suites[0].attacks) > 1 else ''}"
-    audits = list(measured.audits.values())
     images = "the same" if audited.total == white.total else f"the first {audited.total:,}"
     ended = "" if all(audit.converged for audit in audits) else ", without coming to the end of its search"
     steps = arguments(audits[0].reference.parameters).get("steps", "some")
@@ -253,7 +264,7 @@ def _white_box(method: str, measured: RecordedRow) -> str:
     tried = listing([f"{total:,}" for total in sorted({audit.reference.total for audit in audits})])
     verdicts = listing(list(dict.fromkeys(audit.verdict for audit in audits)))
     on = f"Its verdict is on an untargeted PGD of {steps} steps, which leaves {_text(judged)} of {tried} images: {verdicts}"
-    return f"{method}, white box: {left}; the audit leaves {_text(audited)} of {images}{ended}. {on}."
+    return f"{method}, white box{which}: {left}; the audit leaves {_text(audited)} of {images}{ended}. {on}."
 
 
 def _verdict(first: Accuracy | Share, second: Accuracy | Share) -> str:
@@ -269,12 +280,9 @@ def _difference(first: Accuracy | Share, second: Accuracy | Share) -> str:
     return f"{_text(first)} against {_text(second)}, a difference of {points} points ({low} to {high})"
 
 
-def _of_same_seeds(first: Mapping[int, Accuracy | Share], second: Mapping[int, Accuracy | Share]) -> tuple[Share | None, Share | None, str]:
-    """The means over the seeds that both have, and which these are where either has others."""
-    both = sorted(first.keys() & second.keys())
-    fewer = both and (len(both) < len(first) or len(both) < len(second))
-    which = f", under seed{'s' * (len(both) > 1)} {listing(list(map(str, both)))} of both," if fewer else ""
-    return mean(first[seed] for seed in both), mean(second[seed] for seed in both), which
+def _under(seeds: Sequence[int], every: Collection[int]) -> str:
+    """Which seeds these are, where they are not every one."""
+    return f", under seed{'s' * (len(seeds) > 1)} {listing(list(map(str, seeds)))} of both," if len(seeds) < len(every) else ""
 
 
 def _cell(seeds: Iterable[Accuracy | Share]) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from handmade_results import EVALUATION, TRAINING, audit_of, evaluation_of
-from msgspec.structs import replace
+from handmade_results import TRAINING, against, audit_of
 
 from logitpair.cli.main import main
 from logitpair.errors import InputError
@@ -53,14 +52,13 @@ def test_a_table_that_is_whole_has_its_page_when_another_stops(
         for run in plan.runs:
             if run.recipe == "mnist-noise":
                 continue
-            (suite,) = EVALUATION.black_box.values()
             write_record(plan.folder(run) / FILES[Training], TRAINING)
-            evaluation = replace(evaluation_of(run.recipe), recipe=run.recipe, scale="smoke", black_box={run.recipe: suite})
-            write_record(plan.folder(run) / FILES[EvaluationResults], evaluation)
+            write_record(plan.folder(run) / FILES[EvaluationResults], against(run, run.recipe))
             write_record(plan.folder(run) / FILES[AuditResults], audit_of(run.recipe))
         raise error
 
     monkeypatch.setattr("logitpair.reproduction.carry_out.carry_out", carry_out)
+    monkeypatch.setattr("logitpair.reproduction.carry_out.prepare", lambda *_: None)
     assert main(["reproduce", "table1", "figure1", "--scale", "smoke", "--out", str(tmp_path)]) == code
     assert "Wrote" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "smoke").iterdir()) == ["table1.html", "table1.md"]

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
-from handmade_results import AUDIT, EVALUATION, evaluation_keeping, keeping, of_images
+from handmade_results import AUDIT, EVALUATION, audit_of, evaluation_keeping, evaluation_of, keeping, of_images
 from handmade_sweeps import make_level
 from msgspec.structs import replace
 
 from logitpair.errors import InputError
 from logitpair.evaluation.confidence import wilson
 from logitpair.report.pages.reproduction_page import Section, write_target
+from logitpair.reproduction.measurement import searched_attacks
 from logitpair.reproduction.paper import Claim, Row, Target
 from logitpair.reproduction.planned_run import PlannedRun
 from logitpair.storage.result_files import write_record
+from logitpair.storage.results import AuditResults, EvaluationResults
 
 ALP, MPGD = Row("ALP", "mnist-clp", {"white_box": 96.4}), Row("M-PGD", "mnist-noise", {"white_box": 93.2})
 TABLE = Target(title="A table", columns=("white_box", "clean"), rows=(MPGD, ALP), claims=(Claim("ALP", "M-PGD"),), note="A note.")
 (SOURCE,) = EVALUATION.black_box
 
 
+def evaluated(row: Row, correct: int, seed: int = 0, **changes: Any) -> EvaluationResults:
+    return evaluation_keeping(correct, evaluation_of(row.recipe, "cpu"), **{"weights": f"{row.recipe} {seed}", **changes})
+
+
+def audited_as(row: Row, correct: int, **changes: Any) -> AuditResults:
+    audit = audit_of(row.recipe, "cpu")
+    return replace(audit, **{"weights": f"{row.recipe} 0", "robust_accuracy": keeping(correct, audit.robust_accuracy), **changes})
+
+
+def folder_of(records: Path, row: Row, seed: int = 0) -> Path:
+    return records / PlannedRun.of(row, seed).path("cpu")
+
+
 def recorded(records: Path, row: Row, *white_box: int, audited: int | None = None) -> None:
     """Seeds of a row with so many of 200 images correct, the first of them audited."""
     for seed, correct in enumerate(white_box):
-        folder = records / PlannedRun.of(row, seed).path("cpu")
-        of = {"recipe": row.recipe, "scale": "cpu", "weights": f"{row.recipe} {seed}"}
-        write_record(folder / "results.json", evaluation_keeping(correct, **of))
+        write_record(folder_of(records, row, seed) / "results.json", evaluated(row, correct, seed))
         if audited is not None and seed == 0:
-            write_record(folder / "audit.json", replace(AUDIT, **of, robust_accuracy=keeping(audited, AUDIT.robust_accuracy)))
+            write_record(folder_of(records, row) / "audit.json", audited_as(row, audited))
 
 
 def sentence(records: Path, start: str, target: Target = TABLE) -> str:
@@ -78,7 +93,7 @@ def test_the_table_has_means_over_seeds_with_their_range_and_what_audits_left(tm
     assert alp[3] == f"55.0 ({low:.1f} – {high:.1f}; seeds 50.0 – 60.0)"  # noqa: RUF001
     assert alp[1].startswith("10.0 (")
     assert alp[6] == "2, audited 1"
-    found = sentence(tmp_path, "ALP, white box: 55.0% (")
+    found = sentence(tmp_path, "ALP, white box, seed 0: 50.0% (")
     assert "the audit leaves 10.0% (" in found
     assert "of the same, without coming to the end of its search." in found
     assert f" of {AUDIT.reference.total} images: {AUDIT.verdict}." in found
@@ -88,12 +103,15 @@ def test_the_worst_of_several_attacks_is_named_beside_what_they_leave_together(t
     recorded(tmp_path, ALP, 100, audited=20)
     assert "the worst of" not in sentence(tmp_path, "ALP, white box")
     path = tmp_path / PlannedRun.of(ALP, 0).path("cpu") / "results.json"
-    (attack,) = EVALUATION.attacks.values()
-    two = {"attacks": {"pgd": attack, "bim": attack}, "white_box_union": keeping(40, EVALUATION.white_box_union)}
-    write_record(path, replace(EVALUATION, recipe=ALP.recipe, scale="cpu", **two))
-    write_record(path.with_name("audit.json"), replace(AUDIT, recipe=ALP.recipe, scale="cpu", converged=True))
-    found = sentence(tmp_path, "ALP, white box")
-    assert " of 200 images under pgd, the worst of 2 attacks, which together leave 20.0% (" in found
+    two = dataclasses.replace(TABLE, attacks="pgd_76.5_2.55_40,bim_76.5_2.55_40")
+    searched = searched_attacks(ALP.recipe, "cpu", two.attacks)
+    own = evaluated(ALP, 100)
+    attacks = {name: replace(own.attacks["pgd"], parameters=json.loads(text)) for name, text in searched.items()}
+    worst = replace(own.white_box, attack=next(iter(attacks)))
+    write_record(path, replace(own, attacks=attacks, white_box=worst, white_box_union=keeping(40, own.white_box_union)))
+    write_record(path.with_name("audit.json"), audited_as(ALP, 20, converged=True))
+    found = sentence(tmp_path, "ALP, white box", two)
+    assert " of 200 images under pgd_76.5_2.55_40, the worst of 2 attacks, which together leave 20.0% (" in found
     assert "of the same. Its verdict is" in found
 
 
@@ -119,14 +137,14 @@ def test_pages_of_smoke_say_that_their_numbers_mean_nothing(tmp_path: Path) -> N
 
 
 def test_a_transfer_is_shown_source_by_source(tmp_path: Path) -> None:
-    suite = EVALUATION.black_box[SOURCE]
+    suite = replace(evaluated(ALP, 150).black_box[SOURCE], union=keeping(0, EVALUATION.white_box_union))
     (attack,) = suite.attacks
     target = Target(title="t", columns=(), rows=(replace_paper(ALP, {"b": 47.1}),), sources=("a", "b"), transfer=attack)
     suites = {
         name: replace(keeping(n, suite), attacks={attack: keeping(n, suite.attacks[attack])}) for name, n in {"a": 130, "b": 90}.items()
     }
     folder = tmp_path / PlannedRun.of(ALP, 0).path("cpu")
-    write_record(folder / "results.json", replace(EVALUATION, recipe=ALP.recipe, scale="cpu", black_box=suites))
+    write_record(folder / "results.json", evaluated(ALP, 150, black_box=suites))
     _, rows = Section.read(target, "cpu", tmp_path).table()
     assert [row[:2] for row in rows] == [["a", "–"], ["b", "47.1"]]  # noqa: RUF001
     assert rows[0][2].startswith("65.0 (")
@@ -134,9 +152,8 @@ def test_a_transfer_is_shown_source_by_source(tmp_path: Path) -> None:
     assert ": it holds for these networks. Here 65.0%" in found
     found = sentence(tmp_path, f"{attack} on b leaves less of ALP than every attack on every other source", target)
     assert f": it holds for these networks. Here {attack} on a leaves 65.0% (" in found
-    worst = keeping(20, suite.attacks[attack])  # of another attack, which makes b's no news
-    of_a = replace(keeping(20, suite), attacks={attack: worst, "worst": worst})
-    write_record(folder / "results.json", replace(EVALUATION, recipe=ALP.recipe, scale="cpu", black_box={"a": of_a, "b": suites["b"]}))
+    of_a = replace(keeping(20, suite), attacks={attack: keeping(20, suite.attacks[attack])})
+    write_record(folder / "results.json", evaluated(ALP, 150, black_box={"a": of_a, "b": suites["b"]}))
     assert "for these networks it is the other way round." in sentence(tmp_path, f"{attack} on b leaves less of ALP", target)
 
 
@@ -161,7 +178,7 @@ def test_text_and_page_say_the_same(tmp_path: Path) -> None:
 def test_an_audit_of_other_images_than_the_evaluation_says_how_many(tmp_path: Path) -> None:
     recorded(tmp_path, ALP, 100, audited=20)
     path = tmp_path / PlannedRun.of(ALP, 0).path("cpu") / "audit.json"
-    write_record(path, of_images(1000, replace(AUDIT, recipe=ALP.recipe, scale="cpu", weights=f"{ALP.recipe} 0")))
+    write_record(path, of_images(1000, replace(audited_as(ALP, 20), test_images=10_000)))
     _, (_, alp) = Section.read(TABLE, "cpu", tmp_path).table()
     assert alp[1].endswith(", of the first 1,000")
 
@@ -169,12 +186,10 @@ def test_an_audit_of_other_images_than_the_evaluation_says_how_many(tmp_path: Pa
 def test_a_figures_page_has_the_numbers_how_they_were_made_and_what_is_to_be_known(tmp_path: Path) -> None:
     figure = Target(title="A figure", columns=("white_box",), rows=(ALP,), figure=True, note="A note.")
     recorded(tmp_path / "results", ALP, 150, audited=20)
-    make_level(tmp_path / "results" / ALP.recipe / "smoke", ALP.recipe)
-    folder = make_level(tmp_path / "results" / ALP.recipe / "cpu", ALP.recipe)
-    write_record(
-        folder / "seed-0" / "results.json",
-        evaluation_keeping(40, recipe=ALP.recipe, scale="cpu", weights=f"{ALP.recipe} 0", created="2027"),
-    )  # later than the sweep's
+    for scale in ("smoke", "cpu"):
+        make_level(tmp_path / "results" / ALP.recipe / scale, ALP.recipe, scale)
+    of_sweep = {"clean": keeping(190, EVALUATION.clean), "created": "2026-01-02T03:04:05+00:00"}
+    write_record(folder_of(tmp_path / "results", ALP) / "results.json", evaluated(ALP, 40, **of_sweep))
     for scale in ("smoke", "cpu"):
         files = write_target(figure, scale, tmp_path / "results", tmp_path / scale / "figure.html")
         assert {file.name for file in files} == {"figure.md", "figure.html", "figure.svg"}
@@ -186,9 +201,39 @@ def test_a_figures_page_has_the_numbers_how_they_were_made_and_what_is_to_be_kno
 
 
 def test_costs_say_which_images_were_tried(tmp_path: Path) -> None:
-    recorded(tmp_path, ALP, 150)
-    path = tmp_path / PlannedRun.of(ALP, 0).path("cpu") / "results.json"
-    for test_images, said in ((200, "200, digits"), (1000, "200 of 1,000, digits")):
-        write_record(path, evaluation_keeping(150, recipe=ALP.recipe, scale="cpu", test_images=test_images))
-        _, (_, alp) = Section.read(TABLE, "cpu", tmp_path).costs()
+    for scale, test_images, said in (("cpu", 200, "200, digits"), ("smoke", 1000, "200 of 1,000, digits")):
+        own = replace(evaluation_of(ALP.recipe, scale), test_images=test_images)
+        write_record(tmp_path / PlannedRun.of(ALP, 0).path(scale) / "results.json", own)
+        _, (_, alp) = Section.read(TABLE, scale, tmp_path).costs()
         assert alp[2] == said
+
+
+def test_what_is_not_as_the_table_wants_it_is_left_out_and_named(tmp_path: Path) -> None:
+    recorded(tmp_path, ALP, 100, 120, 140, audited=20)
+    write_record(folder_of(tmp_path, ALP, 1) / "results.json", evaluated(ALP, 170, 1, checkpoint="best"))
+    write_record(folder_of(tmp_path, ALP) / "audit.json", audited_as(ALP, 90, budget=1.0))
+    section = Section.read(TABLE, "cpu", tmp_path)
+    _, (_, alp) = section.table()
+    assert alp[3].startswith("60.0 (")
+    assert (alp[1], alp[6]) == ("–", "2")  # noqa: RUF001
+    assert sentence(tmp_path, "Left out").endswith("ALP, seed 0: the audit; ALP, seed 1: the evaluation.")
+
+
+def test_one_network_in_two_rows_or_under_two_seeds_is_refused(tmp_path: Path) -> None:
+    recorded(tmp_path, ALP, 100, 120)
+    recorded(tmp_path, MPGD, 100)
+    for row, seed in ((MPGD, 0), (ALP, 1)):
+        before = (path := folder_of(tmp_path, row, seed) / "results.json").read_bytes()
+        write_record(path, evaluated(row, 100, weights=f"{ALP.recipe} 0"))
+        with pytest.raises(InputError, match=rf"the records of .*{row.recipe}, seed {seed}.* are of one network; move one away$"):
+            Section.read(TABLE, "cpu", tmp_path)
+        path.write_bytes(before)
+
+
+def test_audits_are_compared_under_the_seeds_that_have_them(tmp_path: Path) -> None:
+    recorded(tmp_path, ALP, 150, 160, audited=20)
+    recorded(tmp_path, MPGD, 100, 110, audited=60)
+    found = sentence(tmp_path, "ALP has a higher accuracy than M-PGD, white box")
+    assert "Here 77.5% (" in found
+    assert "Under the audit, under seed 0 of both, for these networks it is the other way round: 10.0% (" in found
+    assert "75.0% (" in sentence(tmp_path, "ALP, white box, seed 0"), "of the seed that is audited"
