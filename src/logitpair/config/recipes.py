@@ -1,6 +1,7 @@
 """Recipes: one YAML each, found by name or path, with smaller versions of themselves. Imports no torch."""
 
 import difflib
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,16 +85,20 @@ def load(recipe: str) -> Recipe:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file; one that is missing, not YAML or of a key twice is refused."""
+    """The content of a YAML file; one that is missing, not YAML, of a key twice or without an end is refused."""
     if not path.is_file():
         raise InputError(f"no file '{path}'")
     try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # noqa: S506  (derived from SafeLoader)
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # noqa: S506  (derived from SafeLoader)
+        json.dumps(content, default=str, skipkeys=True)  # does not end where a part is within itself
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}, " if error.problem_mark else ""
         raise InputError(f"{path} is not YAML: {line}{error.problem}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not YAML: {first_line(error)}") from error
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"{path} is nested too deeply, or a part of it is within itself") from error
+    return content
 
 
 def to_yaml(content: Any) -> str:

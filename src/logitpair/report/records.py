@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from msgspec.structs import replace
 
 from logitpair.config.old_names import modernized
-from logitpair.errors import InputError, first_line
+from logitpair.config.recipes import read_yaml
+from logitpair.errors import InputError
 from logitpair.report.text.format import call, pairs
 from logitpair.storage.atomic_files import read_json_lines
 from logitpair.storage.result_files import Ledger, OtherSchema, read_ledger, read_record
@@ -107,11 +107,9 @@ def _read(path: Path, kind: type[_Results], writer: str) -> tuple[_Results, Ledg
 
 def _config(path: Path) -> dict[str, Any]:
     """The content of a ``config.yaml``; empty where there is none."""
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"'{path}' is damaged ({first_line(error)})") from error
-    if not isinstance(config, dict) or not isinstance(config.get("run", {}), dict):
+    config = read_yaml(path) if path.exists() else {}
+    named = isinstance(config, dict) and all(isinstance(config.get(key, ""), str) for key in ("recipe", "scale"))
+    if not named or not isinstance(config.get("run", {}), dict):
         raise InputError(f"'{path}' is damaged (it holds no settings)")
     return config
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from logitpair.storage.atomic_files import atomic_write, read_json_lines
+from logitpair.errors import InputError
+from logitpair.storage.atomic_files import atomic_write, is_json, read_json_lines
 
 
 @pytest.mark.parametrize("content", ["text ä", b"bytes", memoryview(b"view")])
@@ -77,3 +78,20 @@ def test_kept_read_only_a_file_of_this_content_is_enough(tmp_path: Path, monkeyp
             atomic_write(tmp_path / name, content)
         assert refused.value.filename == str(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("line", [b"1", b"null", b"\xff", b"[" * 100_000])
+def test_a_line_that_is_no_object_is_refused_where_another_follows(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + line + b"\n")
+    assert read_json_lines(path) == [{"step": 1}]
+    path.write_bytes(line + b'\n{"step": 1}\n')
+    with pytest.raises(InputError, match=r"metrics.jsonl' is damaged in line 1; mend or delete it$"):
+        read_json_lines(path)
+
+
+@pytest.mark.parametrize(("content", "whole"), [(b"{}", True), (b"", False), (b"[1]", False), (b'{"a": ', False), (b"\xff", False)])
+def test_a_json_object_is_whole_or_not(tmp_path: Path, content: bytes, whole: bool) -> None:
+    assert not is_json(tmp_path / "file")
+    (tmp_path / "file").write_bytes(content)
+    assert is_json(tmp_path / "file") == whole

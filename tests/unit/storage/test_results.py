@@ -58,6 +58,12 @@ def test_keys_of_later_versions_are_ignored(kind: str, tmp_path: Path) -> None:
         ({"white_box_union": {"top1": 0.5, "correct": 50, "total": 100, "ci95": (0.4, 0.6)}}, "accuracies are not all of 200 images"),
         ({"classes": 3}, "2 class names for 3 classes"),
         ({"white_box": {**FIGURES, "attack": "bim"}}, "not that of the attack 'bim'"),
+        ({"clean": {**FIGURES, "top5": 0.4}}, "top5 0.4 is below top1 0.5"),
+        ({"clean": {"top1": 0.4, "correct": 80, "total": 200, "ci95": (0.3, 0.5)}}, "a stronger attack leaves more: 80, 100"),
+        (
+            {"attacks": {"pgd": {**msgspec.to_builtins(EVALUATION.attacks["pgd"]), "parameters": {"class_path": "a", "init_args": None}}}},
+            "init",
+        ),
         ({"white_box": {**FIGURES, "attack": "pgd", "top1": 0.505, "correct": 101}}, "not that of the attack 'pgd'"),
         ({"white_box": {**FIGURES, "attack": "pgd", "confusion": [[200]]}}, "not 2 by 2"),
     ],
