@@ -129,7 +129,7 @@ def test_fine_tuning_as_the_release_trains_the_last_batch_norm_and_a_new_last_la
     assert state.model.state_dict()["network.model.head.fc.bias"].shape == (200,)
 
 
-@pytest.mark.parametrize("content", ["run: &all {data: *all}", "[" * 900 + "]" * 900, "[" * 5000 + "]" * 5000])
+@pytest.mark.parametrize("content", ["run: &all {data: *all}", "[" * 5000 + "]" * 5000])
 def test_a_file_without_an_end_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "mine.yaml").write_text(content)
     with pytest.raises(InputError, match=r"mine.yaml is (nested too deeply, or a part of it is within itself|not YAML: .*depth)$"):

@@ -62,7 +62,7 @@ def test_keys_of_later_versions_are_ignored(kind: str, tmp_path: Path) -> None:
         ({"clean": {"top1": 0.4, "correct": 80, "total": 200, "ci95": (0.3, 0.5)}}, "a stronger attack leaves more: 80, 100"),
         (
             {"attacks": {"pgd": {**msgspec.to_builtins(EVALUATION.attacks["pgd"]), "parameters": {"class_path": "a", "init_args": None}}}},
-            "init",
+            "init_args",
         ),
         ({"white_box": {**FIGURES, "attack": "pgd", "top1": 0.505, "correct": 101}}, "not that of the attack 'pgd'"),
         ({"white_box": {**FIGURES, "attack": "pgd", "confusion": [[200]]}}, "not 2 by 2"),
