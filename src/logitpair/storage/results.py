@@ -449,8 +449,7 @@ class SweepRun(Record, frozen=True, kw_only=True):
     hardware: Hardware | None = None  #: as in `training.json`
 
     def __post_init__(self) -> None:
-        measured = (self.validation_clean, self.validation_white_box, self.clean, self.white_box, self.evaluated, self.seconds)
-        if self.status == "finished" and None in measured:
+        if self.status == "finished" and None in (self.validation_clean, self.validation_white_box, self.clean, self.white_box):
             raise ValueError(f"the run {self.path} is finished and not measured")
 
 
