@@ -44,17 +44,21 @@ def test_all_is_what_has_the_scale(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "svhn-clp/smoke/seed-1" in capsys.readouterr().out
 
 
+def finish(plan: Plan) -> None:
+    """Write what the steps of all runs but one would leave."""
+    for run in plan.runs:
+        if run.recipe != "mnist-noise":
+            write_record(plan.folder(run) / FILES[Training], TRAINING)
+            write_record(plan.folder(run) / FILES[EvaluationResults], against(run, run.recipe))
+            write_record(plan.folder(run) / FILES[AuditResults], audit_of(run.recipe))
+
+
 @pytest.mark.parametrize(("error", "code"), [(InputError("--data-dir: no images"), 2), (KeyboardInterrupt("stopped"), 130)])
 def test_a_table_that_is_whole_has_its_page_when_another_stops(
     error: BaseException, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def carry_out(plan: Plan, **_: object) -> dict[str, str]:
-        for run in plan.runs:
-            if run.recipe == "mnist-noise":
-                continue
-            write_record(plan.folder(run) / FILES[Training], TRAINING)
-            write_record(plan.folder(run) / FILES[EvaluationResults], against(run, run.recipe))
-            write_record(plan.folder(run) / FILES[AuditResults], audit_of(run.recipe))
+        finish(plan)
         raise error
 
     monkeypatch.setattr("logitpair.reproduction.carry_out.carry_out", carry_out)
@@ -81,3 +85,16 @@ def test_what_would_stop_it_at_the_end_is_refused_at_the_beginning(
     assert "--records: " in (line := capsys.readouterr().err)
     assert "cannot be written" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_a_refusal_before_the_first_step_writes_no_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def prepare(plan: Plan, device: object) -> None:
+        finish(plan)
+        raise InputError("--out: was begun with other settings")
+
+    monkeypatch.setattr("logitpair.reproduction.carry_out.prepare", prepare)
+    assert main(["reproduce", "table1", "--scale", "smoke", "--out", str(tmp_path)]) == 2
+    assert "Wrote" not in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"runs"}

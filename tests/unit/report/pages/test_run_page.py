@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import warnings
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from handmade_audits import add_audit
-from handmade_results import CERTIFICATE
+from handmade_results import AUDIT, CERTIFICATE
 from handmade_runs import ATTACK, CLASSES, add_evaluation, damage, evaluation, in_turn, make_run, tables
 from msgspec.structs import replace
 
@@ -22,6 +23,7 @@ from logitpair.report.pages.run_page import write_report
 from logitpair.report.records import load_run
 from logitpair.report.text.commands import commands
 from logitpair.report.text.format import call, duration, exact_radius, percent, radius, settings_text
+from logitpair.storage.result_files import write_record
 from logitpair.storage.results import DataSet, Network
 
 
@@ -237,6 +239,17 @@ def test_what_is_certified_stands_beside_its_radius_if_it_is_of_the_same_weights
     assert shown in page
     assert ("of other weights" in page) == (weights == "other")
     assert "--eps 8/255 --norm linf --method crown-ibp" in page
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_an_audit_of_another_network_than_the_evaluation_is_warned_of(tmp_path: Path, same: bool) -> None:
+    run = make_run(tmp_path / "pets-alp")
+    of = load_run(run).main
+    assert of
+    weights = of.weights if same else "f" * 64
+    write_record(run / "audit" / "results.json", replace(AUDIT, checkpoint=of.checkpoint, weights=weights))
+    with warnings.catch_warnings(action="error") if same else pytest.warns(UserWarning, match="'test' are of different networks$"):
+        load_run(run)
 
 
 @pytest.mark.parametrize(
