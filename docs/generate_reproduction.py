@@ -49,10 +49,11 @@ remains of ALP's lead, 2.1 points, is within the interval of those 1,000. Clean 
 against an independently trained copy, under another seed, break fewer than white-box ones, as in the paper; the copies for seed 2 were
 trained on a GPU. Times are of a machine that other work shared."""
 _FIGURE = """\
-The weights with three seeds, but for logit squeezing of 0.5, were trained, evaluated and audited by version 0.1, with that version's searches
-and rules of the verdict, the others by 0.2; audits are of all 10,000 images, by `logitpair audit` of each run, which `reproduce figure1`
-leaves out. [The figure](explanation/figure1.md) has a page of its own. Both curves rise with the weight up to about 0.2; how the weights from there on are ordered is within what seeds
-change. Times are of a machine that other work shared."""
+Weights 1 and 2 of clean logit pairing and 0.05, 0.1 and 0.5 of logit squeezing were trained, evaluated and audited by version 0.2, the others
+by 0.1, with that version's searches and rules of the verdict; audits are of all 10,000 images, by `logitpair audit` of each run, which
+`reproduce figure1` leaves out. [The figure](explanation/figure1.md) has a page of its own. Both curves rise with the weight up to about 0.2;
+from there on that of clean logit pairing falls, and how the weights of logit squeezing are ordered is within what seeds change. Times are of
+a machine that other work shared."""
 _SQUEEZING = """\
 What disagrees at scale cpu: logit squeezing keeps fewer than the paper's 86.4%, about the 70.6% that Mosbach et al. (arXiv 1810.12042) found
 for it, and the audit leaves one image of a thousand. Images made against a copy under another seed leave 86.9% right, where those
