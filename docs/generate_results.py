@@ -211,7 +211,9 @@ TYPES = {
     "Any": "any value",
 }
 SOURCE = inspect.getsource(results)
-RECORDS = {node.name: node for node in ast.parse(SOURCE).body if isinstance(node, ast.ClassDef) and node.name not in ("Record", "Described")}
+RECORDS = {
+    node.name: node for node in ast.parse(SOURCE).body if isinstance(node, ast.ClassDef) and node.name not in ("Record", "Described")
+}
 
 
 def page() -> str:
