@@ -74,6 +74,24 @@ class RecordedRow:
         """What the audits left, by seed."""
         return {seed: audit.robust_accuracy for seed, audit in self.audits.items()}
 
+    def under_images_of(self, source: str, attack: str) -> list[Accuracy]:
+        """What one attack's images, made against one source, leave, one entry a seed."""
+        suites = [each.black_box[source] for each in self.evaluations.values() if source in each.black_box]
+        return [suite.attacks[attack] for suite in suites if attack in suite.attacks]
+
+    def under_worst_images_of(self, sources: Sequence[str]) -> list[tuple[str, Accuracy]]:
+        """What the worst attack on any of the sources leaves, and its name, one entry a seed."""
+        found = [
+            [
+                (f"{attack} on {name}", left)
+                for name in sources
+                if name in each.black_box
+                for attack, left in each.black_box[name].attacks.items()
+            ]
+            for each in self.evaluations.values()
+        ]
+        return [min(each, key=lambda pair: pair[1].top1) for each in found if each]
+
 
 def accuracy(results: EvaluationResults, column: str, sources: tuple[str, ...]) -> Accuracy | Share | None:
     """A column of a table: black box the worst of all sources, and top-5 as if it were top-1; None where it was not measured."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -17,9 +17,9 @@ from logitpair.report.figures.sweep_figures import Reference
 from logitpair.report.pages import elements as html
 from logitpair.report.pages.sweep_page import finding, write_sweeps
 from logitpair.report.records import by_size
-from logitpair.report.text.format import arguments, duration, listing, pairs, span
-from logitpair.report.text.summary import lead
-from logitpair.reproduction.paper import COLUMNS, Claim, Row, Target
+from logitpair.report.text.claims import of_claim, of_transfer, of_white_box
+from logitpair.report.text.format import duration, pairs, span
+from logitpair.reproduction.paper import COLUMNS, Target
 from logitpair.reproduction.record_files import recorded_sweep
 from logitpair.reproduction.recorded_row import RecordedRow, mean
 from logitpair.storage.atomic_files import atomic_write
@@ -113,82 +113,21 @@ class Section:
 
     def _by_source(self, attack: str) -> tuple[list[str], list[list[str]]]:
         (row,) = self.target.rows
+        of = self.measured[row.method]
         return [f"{attack} images made against", "paper %", "ours %"], [
-            [source, _number(row.paper.get(source)), _cell(self._from(source, attack))] for source in self.target.sources
+            [source, _number(row.paper.get(source)), _cell(of.under_images_of(source, attack))] for source in self.target.sources
         ]
-
-    def _from(self, source: str, attack: str) -> list[Accuracy]:
-        """What images of one attack on one source leave of a transfer's row, one entry a seed."""
-        (row,) = self.target.rows
-        found = self.measured[row.method].evaluations.values()
-        return [
-            each.black_box[source].attacks[attack]
-            for each in found
-            if source in each.black_box and attack in each.black_box[source].attacks
-        ]
-
-    def _from_others(self, source: str) -> list[tuple[str, Accuracy]]:
-        """What the worst attack on any other source leaves of a transfer's row, with the source and the attack, one entry a seed."""
-        (row,) = self.target.rows
-        others = [
-            [
-                (f"{attack} on {name}", found)
-                for name, suite in each.black_box.items()
-                if name in self.target.sources and name != source
-                for attack, found in suite.attacks.items()
-            ]
-            for each in self.measured[row.method].evaluations.values()
-        ]
-        return [min(each, key=lambda pair: pair[1].top1) for each in others if each]
 
     def sentences(self) -> Iterator[str]:
         """Each claim beside what happened here, what a figure's sweeps found, and what the audits lowered."""
         yield from map(finding, self.sweeps)
-        rows = {row.method: row for row in self.target.rows}
-        for claim in self.target.claims:
-            yield self._claim(claim, rows[claim.better], rows[claim.worse])
+        yield from (of_claim(claim, self.target, self.measured) for claim in self.target.claims)
         if self.target.transfer:
-            yield from self._transfer(self.target.transfer)
+            yield from of_transfer(self.target, self.target.transfer, self.measured)
         if others := [name for row in self.measured.values() for name in row.left_out]:
             yield f"Left out, for they are of other attacks, sources, images or budgets than the table's: {'; '.join(others)}."
         if not self.target.figure:
-            yield from filter(None, (_white_box(method, measured) for method, measured in self.measured.items()))
-
-    def _claim(self, claim: Claim, better: Row, worse: Row) -> str:
-        said = f"{better.method} has a higher accuracy than {worse.method}, {COLUMNS[claim.column]}"
-        numbers = [row.paper.get(claim.column) for row in (better, worse)]
-        paper = "" if None in numbers else f" In the paper {_number(numbers[0])}% against {_number(numbers[1])}%."
-        ours = [self.measured[row.method].accuracies(self.target, row, claim.column) for row in (better, worse)]
-        audits = [self.measured[row.method].audited() for row in (better, worse)]
-        seeds, every = sorted(ours[0].keys() & ours[1].keys()), ours[0].keys() | ours[1].keys()
-        first, second = (mean(of[seed] for seed in seeds) for of in ours)
-        if not (first and second):
-            return f"{said}.{paper} Not run here."
-        said += f": {_verdict(first, second)}.{paper} Here{_under(seeds, every)} {_difference(first, second)}."
-        audited = sorted(audits[0].keys() & audits[1].keys())
-        left, others_left = (mean(of[seed] for seed in audited) for of in audits)
-        if claim.column != "white_box" or not (left and others_left):
-            return said
-        of = "" if left.total == others_left.total else f", of {left.total:,} images and of {others_left.total:,}"
-        return f"{said} Under the audit{_under(audited, every)} {_verdict(left, others_left)}: {_difference(left, others_left)}{of}."
-
-    def _transfer(self, attack: str) -> Iterator[str]:
-        """Whether the last source's images leave less than those of each other one."""
-        (row,) = self.target.rows
-        left = [mean(self._from(source, attack)) for source in self.target.sources]
-        *others, last = zip(self.target.sources, left, strict=True)
-        for name, found in others:
-            said = f"{row.method} has a higher accuracy on images made against {name} than on those made against {last[0]}"
-            if found and last[1]:
-                yield f"{said}: {_verdict(found, last[1])}. Here {_difference(found, last[1])}."
-            else:
-                yield f"{said}. Not run here."
-        said = f"{attack} on {last[0]} leaves less of {row.method} than every attack on every other source"
-        if (worst := self._from_others(last[0])) and last[1]:
-            found, names = mean(each for _, each in worst) or last[1], " or ".join(dict.fromkeys(name for name, _ in worst))
-            yield f"{said}: {_verdict(found, last[1])}. Here {names} leaves {_text(found)} and {attack} on {last[0]} {_text(last[1])}."
-        else:
-            yield f"{said}. Not run here."
+            yield from filter(None, (of_white_box(method, measured) for method, measured in self.measured.items()))
 
     def costs(self) -> tuple[list[str], list[list[str]]]:
         """What each row took, on the mean of its seeds."""
@@ -245,46 +184,6 @@ class Section:
         return [note for note in (self.target.note, SMOKE if self.scale == "smoke" else "") if note]
 
 
-def _white_box(method: str, measured: RecordedRow) -> str:
-    """What a white-box number is the worst of, how far the audits lower it, and what they judged; empty where either is missing."""
-    seeds = sorted(measured.evaluations.keys() & measured.audits.keys())
-    suites, audits = [measured.evaluations[seed] for seed in seeds], [measured.audits[seed] for seed in seeds]
-    white, audited = mean(each.white_box for each in suites if each.white_box), mean(audit.robust_accuracy for audit in audits)
-    if not (white and audited):
-        return ""
-    which = f", seed{'s' * (len(seeds) > 1)} {listing(list(map(str, seeds)))}" if len(seeds) < len(measured.evaluations) else ""
-    worst = listing(list(dict.fromkeys(each.white_box.attack for each in suites if each.white_box)))
-    union = mean(each.white_box_union for each in suites if each.white_box_union)
-    alone = f" under {worst}, the worst of {len(suites[0].attacks)} attacks, which together leave {_text(union)}" if union else ""
-    left = f"{_text(white)} of {white.total:,} images{alone if len(suites[0].attacks) > 1 else ''}"
-    images = "the same" if audited.total == white.total else f"the first {audited.total:,}"
-    ended = "" if all(audit.converged for audit in audits) else ", without coming to the end of its search"
-    steps = arguments(audits[0].reference.parameters).get("steps", "some")
-    judged = mean(audit.reference for audit in audits) or white
-    tried = listing([f"{total:,}" for total in sorted({audit.reference.total for audit in audits})])
-    verdicts = listing(list(dict.fromkeys(audit.verdict for audit in audits)))
-    on = f"Its verdict is on an untargeted PGD of {steps} steps, which leaves {_text(judged)} of {tried} images: {verdicts}"
-    return f"{method}, white box{which}: {left}; the audit leaves {_text(audited)} of {images}{ended}. {on}."
-
-
-def _verdict(first: Accuracy | Share, second: Accuracy | Share) -> str:
-    """What our numbers say of a claim that the first is above the second; other trainings may say otherwise."""
-    _, low, high = lead(first, second)
-    if low <= 0 <= high:
-        return "the difference of these networks is not significant"
-    return "it holds for these networks" if low > 0 else "for these networks it is the other way round"
-
-
-def _difference(first: Accuracy | Share, second: Accuracy | Share) -> str:
-    points, low, high = (f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}") for value in lead(first, second))
-    return f"{_text(first)} against {_text(second)}, a difference of {points} points ({low} to {high})"
-
-
-def _under(seeds: Sequence[int], every: Collection[int]) -> str:
-    """Which seeds these are, where they are not every one."""
-    return f", under seed{'s' * (len(seeds) > 1)} {listing(list(map(str, seeds)))} of both," if len(seeds) < len(every) else ""
-
-
 def _cell(seeds: Iterable[Accuracy | Share]) -> str:
     """``96.1 (95.7 - 96.5)``, and from two seeds on their range."""
     each = list(seeds)
@@ -293,10 +192,6 @@ def _cell(seeds: Iterable[Accuracy | Share]) -> str:
         return DASH
     over = f"; seeds {span((min(one.top1 for one in each), max(one.top1 for one in each)))}" if len(each) > 1 else ""
     return f"{percent(found.top1, 1)} ({span(found.ci95)}{over})"
-
-
-def _text(found: Accuracy | Share) -> str:
-    return f"{percent(found.top1, 1)}% ({span(found.ci95)})"
 
 
 def _number(percentage: float | None) -> str:
