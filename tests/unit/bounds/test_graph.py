@@ -64,3 +64,43 @@ def test_every_value_lies_within_its_interval(kind: str) -> None:
         values = value.lower.unflatten(0, (40, 3))
         assert (bound.lower - 1e-9 <= values).all()
         assert (values <= bound.upper + 1e-9).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_merged_network_has_the_same_intervals_and_gradients(kind: str) -> None:
+    model, x = network(kind), images(3)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    given = {norm: (norm.running_mean + 0.1, norm.running_var * 1.5) for norm in norms}
+    graph = read_graph(model, x).normalised_by(given)
+    merged = graph.merged
+    assert len(graph.steps) - len(merged.steps) == {"convolutions": 2, "residual": 1}.get(kind, 0)
+    box = Interval((x - 0.1).clamp(min=0), (x + 0.1).clamp(max=1))
+    found = [intervals(each, box)[-1] for each in (graph, merged)]
+    torch.testing.assert_close(found[1], found[0])
+    gradients = [
+        torch.autograd.grad((ends.upper - ends.lower**2).sum(), [*model.parameters()], retain_graph=True, allow_unused=True)
+        for ends in found
+    ]
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+class Kept(nn.Module):
+    """BatchNorms that are no part of the layer before: one whose value is used again, and one over channels that Linear leaves alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm, self.linear, self.channels = nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2), nn.Linear(4, 2), nn.BatchNorm2d(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.layer(x)
+        return self.channels(self.linear(x + self.norm(x))).flatten(1)
+
+
+def test_what_is_not_one_with_the_layer_before_is_not_merged() -> None:
+    model, x = Kept().double().eval(), images(2)
+    graph = read_graph(model, x).normalised_by(
+        {norm: (torch.rand(2).double(), torch.rand(2).double()) for norm in (model.norm, model.channels)}
+    )
+    assert graph.merged == graph
+    box = Interval(x, x)
+    torch.testing.assert_close(intervals(graph.merged, box)[-1], intervals(graph, box)[-1])
