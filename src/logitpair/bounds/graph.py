@@ -1,13 +1,12 @@
 """A network as a list of operations."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
 from torch import Tensor, nn
 
-from logitpair.bounds.operations import Affine, BatchNorm, Elementwise, Layer, LeakyReLU, Nonlinear, Scale, Shape, Sum
+from logitpair.bounds.operations import Affine, BatchNorm, Elementwise, LeakyReLU, Nonlinear, Shape, Sum
 
 
 @dataclass(frozen=True)
@@ -57,22 +56,6 @@ class Graph:
     def normalised_by(self, statistics: Mapping[nn.Module, tuple[Tensor, Tensor]]) -> Self:
         """The same network where these BatchNorms normalise by this mean and variance, each ``[channels]``."""
         return replace(self, steps=tuple(_normalised(step, statistics) for step in self.steps))
-
-    @property
-    def merged(self) -> Self:
-        """The same network, where a layer of weights and what scales its value are one step, if nothing else takes that value."""
-        used = Counter(source for step in self.steps for source in step.inputs)
-        steps, shapes, renumbered = list[Step](), [self.shapes[0]], [0]
-        for step, shape in zip(self.steps, self.shapes[1:], strict=True):
-            before = steps[-1].operation if steps and renumbered[step.inputs[0]] == len(steps) and used[step.inputs[0]] == 1 else None
-            scaled = before.scaled(step.operation) if isinstance(before, Layer) and isinstance(step.operation, Scale) else None
-            if scaled is not None:
-                steps[-1] = replace(steps[-1], operation=scaled)
-            else:
-                steps.append(Step(step.operation, tuple(renumbered[source] for source in step.inputs)))
-                shapes.append(shape)
-            renumbered.append(len(steps))
-        return replace(self, steps=tuple(steps), shapes=tuple(shapes))
 
 
 def _normalised(step: Step, statistics: Mapping[nn.Module, tuple[Tensor, Tensor]]) -> Step:

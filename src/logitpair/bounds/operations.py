@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self, TypeAlias
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -57,32 +57,11 @@ class Affine(Operation):
             return list(torch.autograd.grad(self.center(*x), x, rows, create_graph=wanted))
 
 
-class Parameters:
-    """What a function is given, where a module would have it."""
-
-    def __init__(self, **attributes: Any) -> None:
-        self.__dict__.update(attributes)
-
-
 @dataclass(frozen=True)
-class Layer(Affine):
-    """A layer of weights."""
+class Linear(Affine):
+    """``nn.Linear``."""
 
     module: Any  # with ``weight`` and ``bias``, as long as the network lives: training changes them
-
-    def scaled(self, scale: "Scale") -> Self | None:
-        """The layer and what scales its value, as one; None where there is not one factor for each output or channel."""
-        weight, bias, factor = self.module.weight, self.module.bias, scale.factor.flatten()
-        if scale.factor.ndim != weight.ndim - 1:
-            return None
-        shift = scale.shift.flatten() if bias is None else bias * factor + scale.shift.flatten()
-        kept = {name: getattr(self.module, name, None) for name in ("kernel_size", "stride", "dilation", "groups")}
-        return replace(self, module=Parameters(**kept, weight=weight * factor.view(-1, *[1] * (weight.ndim - 1)), bias=shift))
-
-
-@dataclass(frozen=True)
-class Linear(Layer):
-    """``nn.Linear``."""
 
     def center(self, *x: Tensor) -> Tensor:
         return F.linear(x[0], self.module.weight, self.module.bias)
@@ -95,9 +74,10 @@ class Linear(Layer):
 
 
 @dataclass(frozen=True)
-class Conv2d(Layer):
+class Conv2d(Affine):
     """``nn.Conv2d`` with zeros beyond the border."""
 
+    module: Any
     padding: tuple[int, int]
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

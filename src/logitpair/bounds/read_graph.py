@@ -21,7 +21,6 @@ from logitpair.bounds.operations import (
     MaxPool2d,
     Nonlinear,
     NonnegativeLinear,
-    Parameters,
     Sum,
 )
 from logitpair.errors import InputError, first_line
@@ -69,6 +68,13 @@ def read_graph(model: nn.Module, x: Images, *, trained: bool = False) -> Graph:
         if not torch.allclose(found, logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
             raise InputError("model: cannot be read for bounds: run operation by operation, or image by image, it gives other logits")
     return graph
+
+
+class _Parameters:
+    """What a function is given, where a module would have it."""
+
+    def __init__(self, **attributes: Any) -> None:
+        self.__dict__.update(attributes)
 
 
 class _Tracer(fx.Tracer):
@@ -198,16 +204,16 @@ def _of_function(
     if name in ("max_pool2d", "boolean_dispatch"):
         return _max_pool(*args[1:6], **{key: kwargs[key] for key in kwargs if key != "return_indices"})
     if name == "linear":
-        return Linear(Parameters(weight=args[1], bias=_third(args, kwargs)))
+        return Linear(_Parameters(weight=args[1], bias=_third(args, kwargs)))
     if name == "conv2d":
         defaults: dict[str, Any] = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
         settings: dict[str, Any] = defaults | dict(zip(("weight", *defaults), args[1:], strict=False)) | kwargs
         pairs = {key: _pair(settings[key]) for key in ("stride", "dilation")} | {"kernel_size": tuple(settings["weight"].shape[2:])}
-        return _convolution(Parameters(**settings | pairs), settings["padding"])
+        return _convolution(_Parameters(**settings | pairs), settings["padding"])
     if name == "batch_norm":
         settings = dict(zip(("mean", "var", "weight", "bias", "training", "momentum", "eps"), args[1:], strict=False))
         settings |= {key.removeprefix("running_"): content for key, content in kwargs.items()}
-        norm = Parameters(
+        norm = _Parameters(
             running_mean=settings["mean"],
             running_var=settings["var"],
             weight=settings.get("weight"),

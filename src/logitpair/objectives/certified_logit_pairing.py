@@ -55,7 +55,7 @@ class CertifiedLogitPairing(WeightWarmup, IntervalBoundPropagation):
             images.append(self.attack.without_early_stop().find_unchecked(network, x, y, generator).x_adv)
         with batch_statistics(network) as statistics:
             clean, *adversarial = forward_together(model, y, *images)
-        graph = graph.normalised_by(statistics).merged
+        graph = graph.normalised_by(statistics)
         ball = Ball(self.threat, x)
         inside = intervals(graph, ball.box)
         worst = worst_logits(graph, inside, ball, clean, y)

@@ -76,7 +76,7 @@ class IntervalBoundPropagation(Objective):
         graph = graph_of(network, x)
         with batch_statistics(network) as statistics:
             (clean,) = forward_together(model, y, x)
-        graph = graph.normalised_by(statistics).merged
+        graph = graph.normalised_by(statistics)
         ball = Ball(self.threat, x)
         inside = intervals(graph, ball.box)
         worst = worst_logits(graph, inside, ball, clean, y)
