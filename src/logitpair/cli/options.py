@@ -177,10 +177,8 @@ def check_file(option: str, path: Path | None, example: str) -> None:
     check_writable(path.parent, option)
 
 
-def check_writable(folder: Path | None, option: str = "--out") -> None:
+def check_writable(folder: Path, option: str = "--out") -> None:
     """Refuse a folder that nothing can be written into, or that cannot be made where it is to be."""
-    if folder is None:
-        return
     there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):
         raise InputError(f"{option}: '{folder}' cannot be written, since '{there}' is {'read-only' if there.is_dir() else 'no folder'}")

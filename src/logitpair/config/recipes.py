@@ -97,7 +97,8 @@ def read_yaml(path: Path) -> Any:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not YAML: {first_line(error)}") from error
     except (RecursionError, ValueError) as error:
-        raise InputError(f"{path} is nested too deeply, or a part of it is within itself") from error
+        found = "is nested too deeply" if isinstance(error, RecursionError) else f"cannot be read: {first_line(error)}"
+        raise InputError(f"{path} {found}") from error
     return content
 
 

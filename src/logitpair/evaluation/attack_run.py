@@ -43,7 +43,8 @@ class Correctness:
         """Those of these logits ``[batch, classes]``; non-finite ones count as misclassified."""
         prediction = predict(logits)
         within_five = (logits.topk(5, dim=1).indices == y[:, None]).any(1) if logits.shape[1] > 5 else None
-        return cls(prediction == y, None if within_five is None else within_five & (prediction != NO_CLASS))
+        right = prediction == y  # of equal logits argmax and topk name different ones
+        return cls(right, None if within_five is None else (within_five | right) & (prediction != NO_CLASS))
 
     def __and__(self, other: Correctness) -> Correctness:
         top5 = None if self.top5 is None or other.top5 is None else self.top5 & other.top5

@@ -9,14 +9,15 @@ import torch
 
 from logitpair.config import parsing
 from logitpair.errors import InputError
-from logitpair.reproduction.plan import RECORD_OF, Plan
+from logitpair.reproduction.plan import RECORD_OF, Plan, Step
 from logitpair.reproduction.planned_run import recipe_of
-from logitpair.reproduction.record_files import FILES, WRITER
+from logitpair.reproduction.record_files import FILES, WRITER, in_run_directory
 from logitpair.runs import run_directory
 from logitpair.runtime.progress import Progress
 from logitpair.runtime.signals import GracefulStop
 from logitpair.storage.atomic_files import is_json
 from logitpair.storage.result_files import OtherSchema, read_record
+from logitpair.storage.results import EvaluationResults, Training
 from logitpair.sweeps.runner import Commands, refuse_torchrun, run_all
 from logitpair.sweeps.sweep import slots
 
@@ -36,6 +37,7 @@ def prepare(plan: Plan, device: torch.device) -> None:
     left = plan.left().values()
     for step in left:
         _refuse_damaged(plan.folder(step.run), step.kind)
+        _refuse_of_more(plan, step)
     unfinished, to_train = {step.run for step in left}, {step.run for step in left if step.kind == "train"}
     seen: set[str] = set()
     for run in plan.runs:
@@ -60,7 +62,9 @@ def _only_moved(setting: str, old: Any, now: Any) -> bool:
     def runs(sources: Any) -> Any:
         return [source | {"init_args": source["init_args"] | {"run": Path(source["init_args"]["run"]).parts[-3:]}} for source in sources]
 
-    return setting == "objective.init_args.sources" and runs(old) == runs(now)
+    with contextlib.suppress(KeyError, TypeError):  # of sources that are no runs
+        return setting == "objective.init_args.sources" and runs(old) == runs(now)
+    return False
 
 
 def _refuse_damaged(run_directory: Path, step: str) -> None:
@@ -74,6 +78,23 @@ def _refuse_damaged(run_directory: Path, step: str) -> None:
         pass  # which the command sets aside
     except InputError as error:
         raise InputError(f"--out: {str(error).rpartition('; ')[0]}; move it away, and the same command does it again") from error
+
+
+def _refuse_of_more(plan: Plan, step: Step) -> None:
+    """Refuse results that the command of their step would not write over, or that need a source which is no more."""
+    kind = RECORD_OF[step.kind]
+    results, path = in_run_directory(plan.folder(step.run), kind), plan.folder(step.run) / FILES[kind]
+    if results is None or isinstance(results, Training):
+        return  # a training goes on
+    if not plan.to_measure[step.run].replaces(results):
+        other = "another checkpoint, attack or ball, or more images,"
+        raise InputError(f"--out: '{path}' is of {other} than the tables'; move it away, and the same command does it again")
+    sources = plan.sources_before(step.run, results) if isinstance(results, EvaluationResults) else {}
+    for name, source in sources.items():
+        if not source.exists():
+            raise InputError(
+                f"--out: '{path}' has images from {name}, and its network is not at '{source}'; bring it back, or move the other away"
+            )
 
 
 def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str, str]:

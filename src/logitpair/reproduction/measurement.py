@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from logitpair.reproduction.paper import Row, Target
 from logitpair.reproduction.planned_run import PlannedRun, recipe_of
@@ -45,13 +46,32 @@ class Measurement:
     def is_from_sources(self, evaluation: EvaluationResults) -> bool:
         """Whether the black-box images in a run directory were made against the runs that are wanted, wherever these lay."""
         lies = {name: self.run.black_box_source(name).path(self.scale).parts for name in self.sources}
-        return all(Path(evaluation.sources[name].run).parts[-len(parts) :] == parts for name, parts in lies.items())
+        known = {name: Path(source.run).parts for name, source in evaluation.sources.items()}
+        return all(known.get(name, ())[-len(parts) :] == parts for name, parts in lies.items())
 
     def is_judged_by(self, audit: AuditResults) -> bool:
         """Whether an audit is whole, and of the reference attack, its ball and at least the budget that are wanted."""
-        reference, *_ = searched_attacks(self.run.recipe, self.scale, self.reference).values()
-        right = searched_as(audit.reference.parameters) == reference and audit.budget >= AUDIT_BUDGET.get(self.scale, BUDGET)
-        return self._is_of(audit) and right and audit.threat == audit.reference.parameters["init_args"].get("threat")
+        right = searched_as(audit.reference.parameters) == self._judged and audit.budget >= AUDIT_BUDGET.get(self.scale, BUDGET)
+        return self._is_of(audit) and right and audit.threat == self._ball
+
+    def replaces(self, before: EvaluationResults | AuditResults) -> bool:
+        """Whether the measurement says as much as results that it would be written over."""
+        tried = EXAMPLES if isinstance(before, EvaluationResults) else AUDITED
+        if before.checkpoint != "last" or before.examples > tried.get(self.scale, before.examples):
+            return False
+        if isinstance(before, AuditResults):
+            return before.threat == self._ball
+        searched = {name: searched_as(parameters) for name, parameters in before.parameters.items()}
+        return searched.items() <= searched_attacks(self.run.recipe, self.scale, self.attacks).items()
+
+    @property
+    def _judged(self) -> str:
+        """The attack that an audit is to judge, as ``searched_as`` gives it."""
+        return next(iter(searched_attacks(self.run.recipe, self.scale, self.reference).values()))
+
+    @property
+    def _ball(self) -> Any:
+        return json.loads(self._judged)["init_args"].get("threat")
 
     def _is_of(self, results: EvaluationResults | AuditResults) -> bool:
         """Whether results are whole, and of the run's recipe at the scale and its last checkpoint."""
@@ -74,7 +94,7 @@ def is_of_one_network(evaluation: EvaluationResults, audit: AuditResults) -> boo
 @functools.cache
 def searched_attacks(recipe: str, scale: str, attacks: str | None) -> Mapping[str, str]:
     """What ``searched_as`` is of each attack that a step's ``--attacks`` names, or of the recipe's own, by name."""
-    from logitpair.config import attack_specs, parsing  # here, so that pages, which know plans, load no torch
+    from logitpair.config import attack_specs, parsing  # with torch, which what records nothing does without
     from logitpair.storage.class_path import describe
 
     found = parsing.resolve(recipe_of(recipe).at_scale(scale)).config.evaluation.attacks

@@ -11,12 +11,12 @@ from functools import cached_property
 from pathlib import Path
 
 from logitpair.errors import InputError
-from logitpair.reproduction.measurement import AUDIT_BUDGET, AUDITED, EXAMPLES, Measurement, is_of_one_network, is_whole
+from logitpair.reproduction.measurement import AUDIT_BUDGET, AUDITED, EXAMPLES, Measurement, is_of_one_network
 from logitpair.reproduction.paper import TARGETS, Target
 from logitpair.reproduction.planned_run import PlannedRun, recipe_of
 from logitpair.reproduction.record_files import RECORDED, in_records, in_run_directory, recorded_sweep
 from logitpair.storage.result_files import read_whole
-from logitpair.storage.results import AuditResults, EvaluationResults, Training
+from logitpair.storage.results import AuditResults, EvaluationResults, Results, Training
 
 FOLDERS = {  # of a data set, in a folder of several
     "MNIST": ("mnist",),
@@ -105,16 +105,18 @@ class Plan:
         here, audited_here = in_run_directory(self.folder(run), EvaluationResults), in_run_directory(self.folder(run), AuditResults)
         folder = self.records_folder / run.path(self.scale)
         evaluation, audit = in_records(folder, EvaluationResults), in_records(folder, AuditResults)
-        if not evaluation or not wanted.is_in(evaluation):
-            if evaluation and (lost := sorted(evaluation.black_box.keys() - wanted.sources)):
-                raise InputError(f"'{folder}' has images from {', '.join(lost)}, which a new evaluation would be without; move it away")
+        if not evaluation:
             return False
-        says_more = here and is_whole(here, self.scale) and evaluation.black_box.keys() <= here.black_box.keys()
-        if says_more or (not here and audited_here and is_whole(audited_here, self.scale)):
-            return False
-        if wanted.audited and not (audit and is_of_one_network(evaluation, audit) and wanted.is_judged_by(audit)):
-            return False
-        return not wanted.swept or evaluation.created in swept
+        begun = wanted.is_in(here) if here else audited_here is not None and wanted.is_judged_by(audited_here)
+        judged = not wanted.audited or bool(audit and is_of_one_network(evaluation, audit) and wanted.is_judged_by(audit))
+        drawn = not wanted.swept or evaluation.created in swept
+        has_more = here is not None and not evaluation.black_box.keys() <= here.black_box.keys()
+        if wanted.is_in(evaluation) and judged and drawn and (not begun or has_more):
+            return True
+        if lost := sorted(evaluation.black_box.keys() - wanted.sources - (here.sources.keys() if here else set[str]())):
+            without = f"'{folder}' has images from {', '.join(lost)}, which a new evaluation would be without"
+            raise InputError(f"{without}; name the tables that want them too, or move it away")
+        return False
 
     @cached_property
     def to_measure(self) -> dict[PlannedRun, Measurement]:
@@ -198,16 +200,16 @@ class Plan:
 
     def _evaluate(self, run: PlannedRun, wanted: Measurement, before: EvaluationResults | None) -> list[str]:
         """Also with the sources that an evaluation ``before`` had, which would otherwise refuse to be written over."""
-        sources = {name: self._source(run, name, source.run) for name, source in before.sources.items()} if before else {}
-        sources |= {recipe: str(self.folder(run.black_box_source(recipe))) for recipe in sorted(wanted.sources)}
+        sources = self.sources_before(run, before) if before else {}
+        sources |= {recipe: self.folder(run.black_box_source(recipe)) for recipe in sorted(wanted.sources)}
         tried = [word for name, path in sources.items() for word in ("--source", f"{name}={path}")]
         limit = _option("examples", EXAMPLES.get(self.scale))
         return ["evaluate", *self._common(run), *_option("attacks", wanted.attacks), *limit, *tried, "--", str(self.folder(run))]
 
-    def _source(self, run: PlannedRun, name: str, path: str) -> str:
-        """Where a source of an earlier evaluation lies: one of the plan's kind may have been moved with it."""
-        ours = run.black_box_source(name)
-        return str(self.folder(ours)) if self._trained(ours) else path
+    def sources_before(self, run: PlannedRun, before: Results) -> dict[str, Path]:
+        """Where the sources of earlier results lie, by name: those of the plan's kind may have been moved with them."""
+        ours = {name: run.black_box_source(name) for name in before.sources}
+        return {name: self.folder(ours[name]) if self._trained(ours[name]) else Path(old.run) for name, old in before.sources.items()}
 
     def _audit(self, run: PlannedRun, wanted: Measurement) -> list[str]:
         limits = [*_option("examples", AUDITED.get(self.scale)), *_option("budget", AUDIT_BUDGET.get(self.scale))]
@@ -222,11 +224,11 @@ class Plan:
         Raises:
             InputError: for a folder of other data sets.
         """
-        if self.data_dir is None or not self.data_dir.is_dir():
-            return self.data_dir
         data_set = recipe_of(recipe).at_scale(self.scale)["data"]["class_path"].rpartition(".")[2]
+        if self.data_dir is None or not self.data_dir.is_dir() or data_set not in FOLDERS:
+            return self.data_dir
         inside = {path.name for path in self.data_dir.iterdir()}
-        names = [*FOLDERS.get(data_set, ()), *STAND_IN.get(self.scale, {}).get(data_set, ())]
+        names = [*FOLDERS[data_set], *STAND_IN.get(self.scale, {}).get(data_set, ())]
         found = next((name for name in names if name in inside), None)
         if found is None and (others := sorted(inside & {name for names in FOLDERS.values() for name in names})):
             raise InputError(f"--data-dir: '{self.data_dir}' holds {', '.join(others)}, and no {names[0]} for {recipe}")

@@ -57,8 +57,11 @@ def in_records(folder: Path, kind: type[Measurements]) -> Measurements | None:
         return read_record(path, kind, WRITER) if path.exists() else None
 
 
-def recorded_sweep(folder: Path) -> SweepResults | None:
-    """The sweep in a recipe's folder of records, of those runs whose very evaluation is recorded there; None without any.
+def recorded_sweep(folder: Path, besides: Container[Path] = ()) -> SweepResults | None:
+    """The sweep in a recipe's folder of records, or None where no run of it is finished.
+
+    A run is finished if its very evaluation is recorded there, in another file than those ``besides``; else it is pending, so that its
+    point is not whole.
 
     Raises:
         InputError: for one that is damaged, of another version, of another recipe or scale than its folder says, or that has other
@@ -74,13 +77,21 @@ def recorded_sweep(folder: Path) -> SweepResults | None:
     for run in sweep.runs:
         place = grid.folder({setting: str(value) for setting, value in run.settings.items()}, run.seed)
         results = in_records(folder / place, EvaluationResults)
-        if not (results and run.path == place and run.evaluated == results.created and run.clean and run.white_box):
-            continue
-        if (results.clean.top1, results.worst_case.top1) != (run.clean.top1, run.white_box.top1):
+        wanted = run.path == place and folder / place / RECORDED[EvaluationResults] not in besides
+        if not (wanted and results and run.evaluated == results.created and run.clean and run.white_box):
+            runs[run.path] = _pending(run)
+        elif (results.clean.top1, results.worst_case.top1) != (run.clean.top1, run.white_box.top1):
             raise InputError(f"'{path}' and '{folder / place}' contradict each other; move one away")
-        runs[place] = run
+        else:
+            runs[run.path] = run
+    if not any(run.status == "finished" for run in runs.values()):
+        return None
     points = tuple(record.summarize(runs.values()))
-    return replace(sweep, runs=tuple(runs.values()), points=points, best=record.best(points)) if runs else None
+    return replace(sweep, runs=tuple(runs.values()), points=points, best=record.best(points))
+
+
+def _pending(run: SweepRun) -> SweepRun:
+    return SweepRun(path=run.path, settings=run.settings, seed=run.seed, evaluation=run.evaluation, status="pending")
 
 
 @contextlib.contextmanager
@@ -104,7 +115,7 @@ def keep_sweep(runs: Sequence[PlannedRun], scale: str, run_directories: Path, re
     """Add the runs of one recipe to the sweep over their settings in its folder of records."""
     folder = records / runs[0].recipe / scale
     before = recorded_sweep(folder)
-    entries = {run.path: run for run in before.runs} if before else {}
+    entries = {run.path: run for run in before.runs if run.status == "finished"} if before else {}
     for run in runs:
         path = str(run.path(scale).relative_to(folder.relative_to(records)))
         settings = {setting: grid.value(text) for setting, text in run.settings}

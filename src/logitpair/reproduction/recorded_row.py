@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from logitpair.errors import InputError
@@ -22,7 +22,7 @@ class RecordedRow:
 
     evaluations: Mapping[int, EvaluationResults]
     audits: Mapping[int, AuditResults]
-    left_out: Sequence[str] = ()  # names of the records that are of something else than the target wants
+    left_out: Mapping[Path, str] = field(default_factory=dict[Path, str])  # names of the records that the target does not want, by file
 
     @classmethod
     def read(cls, target: Target, row: Row, scale: str, records: Path) -> RecordedRow:
@@ -32,8 +32,8 @@ class RecordedRow:
             InputError: for a record that cannot be read, or is of another recipe or scale than its folder says.
         """
         folders = (records / PlannedRun.of(row, 0).path(scale)).parent.glob("seed-*")
-        seeds = sorted(int(seed) for folder in folders if (seed := folder.name.removeprefix("seed-")).isdecimal())
-        evaluations, audits, left_out = dict[int, EvaluationResults](), dict[int, AuditResults](), list[str]()
+        seeds = sorted({int(seed) for folder in folders if (seed := folder.name.removeprefix("seed-")).isdecimal()})
+        evaluations, audits, left_out = dict[int, EvaluationResults](), dict[int, AuditResults](), dict[Path, str]()
         for seed in seeds:
             run = PlannedRun.of(row, seed)
             folder, wanted = records / run.path(scale), Measurement.of(target, row, run, scale)
@@ -45,17 +45,12 @@ class RecordedRow:
             if evaluation and wanted.is_in(evaluation):
                 evaluations[seed] = evaluation
             elif evaluation:
-                left_out.append(f"{row.method}, seed {seed}: the evaluation")
+                left_out[folder / RECORDED[EvaluationResults]] = f"{row.method}, seed {seed}: the evaluation"
             if audit and wanted.is_judged_by(audit) and (seed not in evaluations or is_of_one_network(evaluations[seed], audit)):
                 audits[seed] = audit
             elif audit:
-                left_out.append(f"{row.method}, seed {seed}: the audit")
-        return cls(evaluations, audits, tuple(left_out))
-
-    @property
-    def networks(self) -> list[tuple[str, str]]:
-        """Weights and name, ``RECIPE, seed N``, of each network that was evaluated."""
-        return [(results.weights, f"{results.recipe}, seed {seed}") for seed, results in self.evaluations.items() if results.weights]
+                left_out[folder / RECORDED[AuditResults]] = f"{row.method}, seed {seed}: the audit"
+        return cls(evaluations, audits, left_out)
 
     def accuracies(self, target: Target, row: Row, column: str) -> dict[int, Accuracy | Share]:
         """A column of the table by seed; those without it are left out."""
@@ -64,11 +59,13 @@ class RecordedRow:
 
     @property
     def counts(self) -> str:
-        """How many seeds were evaluated, and how many audited where that is another number."""
-        evaluated, audited = len(self.evaluations), len(self.audits)
+        """How many seeds were evaluated, and how many audited where these are not all of them; their names where some are other ones."""
+        evaluated, audited = self.evaluations.keys(), self.audits.keys()
         if not (evaluated or audited):
             return "not run"
-        return str(evaluated) if audited in (0, evaluated) else f"{evaluated}, audited {audited}"
+        if audited <= evaluated:
+            return str(len(evaluated)) if len(audited) in (0, len(evaluated)) else f"{len(evaluated)}, audited {len(audited)}"
+        return ", audited ".join(f"{len(seeds)} (seed {', '.join(map(str, sorted(seeds)))})" for seeds in (evaluated, audited) if seeds)
 
     def audited(self) -> dict[int, Accuracy]:
         """What the audits left, by seed."""

@@ -73,7 +73,9 @@ class EvaluationTask:
         chosen = own if attacks is None else read_attacks(attacks, next(iter(own.values())))
         training = run / "training.json"
         model = run_directory.load_network(run, config, which, device)
-        image, _ = next(batches(test, 1, device))
+        if (first := next(batches(test, 1, device), None)) is None:
+            raise InputError("data: holds no examples")
+        image, _ = first
         check_classes(model, image, config.data.classes, config.data.name)
         _warn_if_unfinished(run)
         return cls(

@@ -72,8 +72,9 @@ def refuse_other_settings(run: Path, settings: Settings, neutral: Neutral = _non
     if not checkpoint.path_of(run).exists():  # until then a mistaken setting may be mended
         return
     with _of_file(run / CONFIG):
-        changes = [change for change in differing(before, settings) if not neutral(*change)]
-    for key, old, now in changes:
+        change = next((change for change in differing(before, settings) if not neutral(*change)), None)
+    if change:
+        key, old, now = change
         raise InputError(
             f"--out: {run} was begun with {key} = {old}, now it is {now}; resume with the same settings, or train into another folder"
         )

@@ -491,7 +491,7 @@ class SweepResults(Record, frozen=True, kw_only=True, tag_field="kind", tag="swe
     overrides: Settings  #: settings that differ from the recipe in all runs, by dotted name
     axes: tuple[Axis, ...]  #: of the grid
     seeds: tuple[int, ...]  #: of training, each at every point
-    runs: tuple[SweepRun, ...]  #: for each point and seed, the last axis varying fastest and then the seed
+    runs: tuple[SweepRun, ...]  #: for each point and seed
     points: tuple[SweepPoint, ...]  #: for each combination of the axes' values
     best: BestPoint | None = None  #: highest mean held-out white box among points whose runs all finished, the first of equals
 

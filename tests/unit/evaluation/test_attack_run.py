@@ -26,6 +26,13 @@ def test_logits_that_are_not_finite_are_never_right() -> None:
     assert correct.top5.tolist() == [True, False, False]
 
 
+def test_of_equal_logits_what_is_right_is_within_five() -> None:
+    correct = Correctness.of(torch.zeros(10, 10), torch.arange(10))
+    assert correct.top5 is not None
+    assert correct.top1.sum() == 1
+    assert (correct.top1 <= correct.top5).all()
+
+
 def test_a_network_that_is_not_finite_on_some_images_is_refused() -> None:
     class Overflowing(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

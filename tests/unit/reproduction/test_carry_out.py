@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from handmade_results import EVALUATION, TRAINING, against, audit_of
+from handmade_results import EVALUATION, TRAINING, against, audit_of, of_images
 from msgspec.structs import replace
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -154,6 +154,45 @@ def test_static_sources_may_be_elsewhere_but_no_others(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"was begun with objective\.init_args\.sources") if refused else nullcontext():
             prepare(of, CPU)
         shutil.rmtree(config.parent)
+
+
+@pytest.mark.parametrize(
+    "begun_with",
+    ['--objective.sources=[{"class_path": "logitpair.models.SmallConvNet"}]', "--objective=logitpair.objectives.StandardTraining"],
+)
+def test_sources_that_are_no_runs_are_others(tmp_path: Path, begun_with: str) -> None:
+    of = Plan(targets=["table"], scale="smoke", seeds=1, out=tmp_path / "out", known={"table": TABLE})
+    run = PlannedRun("digits-ensemble", (), 0)
+    begun(of, run, parsing.resolve(recipe_of(run.recipe).at_scale("smoke"), [f"--seed={run.seed}", begun_with]))
+    with pytest.raises(InputError, match=r"was begun with objective"):
+        prepare(of, CPU)
+
+
+@pytest.mark.parametrize(
+    "case", ["another attack", "another checkpoint", "more images", "a source that is gone", "another ball", "as wanted"]
+)
+def test_results_that_would_not_be_written_over_are_refused_before_the_first_training(tmp_path: Path, case: str) -> None:
+    of = Plan(targets=["table"], scale="smoke", seeds=1, out=tmp_path / "out", known={"table": TABLE})
+    run = PlannedRun("digits-plain", (), 0)
+    begun(of, run, parsing.resolve(recipe_of(run.recipe).at_scale("smoke"), of.overrides(run)))
+    evaluation, audit = of_images(8, against(run, "digits-alp")), of_images(4, audit_of(run.recipe))
+    gone = tmp_path / "gone"
+    sources = {name: replace(source, run=str(gone)) for name, source in evaluation.sources.items()}
+    wanted = replace(evaluation, sources=sources, training=None)  # of a training that was not done then
+    results, said = {
+        "another attack": (replace(wanted, attacks=wanted.attacks | {"fgsm": next(iter(wanted.attacks.values()))}), "is of another"),
+        "another checkpoint": (replace(wanted, checkpoint="best"), "is of another"),
+        "more images": (of_images(200, wanted), "is of another"),
+        "a source that is gone": (wanted, "has images from digits-alp, and its network is not at"),
+        "another ball": (replace(audit, training=None, threat=audit.threat | {"init_args": {"eps": 0.9}}), "is of another"),
+        "as wanted": (wanted, None),
+    }[case]
+    write_record(of.folder(run) / FILES[type(results)], results)
+    if case == "as wanted":
+        gone.mkdir()
+    with pytest.raises(InputError, match=rf"^--out: '.*results.json' {said}") if said else nullcontext():
+        prepare(of, CPU)
+    assert of.folder(PlannedRun("digits-ensemble", (), 0)).exists() == (said is None)
 
 
 @pytest.mark.parametrize("kind", [Training, EvaluationResults, AuditResults])

@@ -284,7 +284,9 @@ def test_a_record_that_says_more_than_the_run_directory_stays(tmp_path: Path) ->
     assert run in recording(tmp_path, "vat").recorded, "it has black-box images for other tables"
     path = tmp_path / "records" / run.path("smoke") / RECORDED[EvaluationResults]
     write_record(path, replace(read_record(path, EvaluationResults, "test"), test_images=None, training=None))
-    with pytest.raises(InputError, match=r"has images from mnist-mpgd, which a new evaluation would be without; move it away$"):
+    with pytest.raises(
+        InputError, match=r"has images from mnist-mpgd, which a new evaluation would be without; name the .* or move it away$"
+    ):
         recording(tmp_path, "vat")
 
 
@@ -300,15 +302,23 @@ def test_an_audit_of_another_training_counts_as_none(tmp_path: Path) -> None:
 
 def test_a_recorded_run_of_a_figure_is_in_its_sweep(tmp_path: Path) -> None:
     run = PlannedRun("mnist-clp", (("objective.weight", "0.5"),), 0)
-    record(tmp_path, run)
+    recorded = record(tmp_path, run) / RECORDED[EvaluationResults]
+    of_a_table = read_record(recorded, EvaluationResults, "test")
+    of_a_figure = replace(of_a_table, black_box={}, sources={})
+    write_record(recorded, of_a_figure)
     assert recording(tmp_path, "figure1").recorded == [], "the curve could not be drawn"
     elsewhere = tmp_path / "elsewhere"
     write_record(elsewhere / run.path("smoke") / FILES[Training], TRAINING)
     (elsewhere / run.path("smoke") / "metrics.jsonl").write_text('{"step": 1, "validation_clean": 0.9, "validation_white_box": 0.5}\n')
+    write_record(elsewhere / run.path("smoke") / FILES[EvaluationResults], of_a_figure)
     keep_sweep([run], "smoke", elsewhere, tmp_path / "records")
     assert recording(tmp_path, "figure1").recorded == [run]
-    record(tmp_path, run, created="2026-01-01T00:00:00+00:00")
+    write_record(recorded, replace(of_a_figure, created="2026-01-01T00:00:00+00:00"))
     assert recording(tmp_path, "figure1").recorded == [], "the sweep is of another evaluation"
+    write_record(recorded, replace(of_a_table, created="2026-01-01T00:00:00+00:00"))
+    with pytest.raises(InputError, match=r"has images from mnist-clp, which a new evaluation would be without; name the tables"):
+        recording(tmp_path, "figure1")
+    write_record(recorded, of_a_figure)
     (tmp_path / "records" / "mnist-clp" / "smoke" / "sweep.json").write_text("{")
     with pytest.raises(InputError, match=r"^'.*sweep.json' is damaged"):
         recording(tmp_path, "figure1")

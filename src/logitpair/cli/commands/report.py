@@ -25,7 +25,11 @@ def run(arguments: Namespace) -> None:
     from logitpair.cli.terminal import console
     from logitpair.report.pages.run_page import write_report
     from logitpair.report.pages.sweep_page import write_sweeps
+    from logitpair.report.records import load_sweep, portable
 
     out = out or runs[0] / ("sweep.html" if sweeps else "report.html")
-    (write_sweeps if sweeps else write_report)(runs, out)
+    if sweeps:
+        write_sweeps([load_sweep(run) for run in runs], [portable(run) for run in runs], out)
+    else:
+        write_report(runs, out)
     console.print(f"Wrote {out}")

@@ -15,6 +15,7 @@ from logitpair.config.parsing import add_settings
 from logitpair.errors import InputError
 from logitpair.evaluation.confidence import mean_and_range
 from logitpair.report.pages.sweep_page import write_sweeps
+from logitpair.report.records import load_sweep, portable
 from logitpair.storage.results import SweepResults
 from logitpair.sweeps import grid, record
 from logitpair.sweeps.sweep import Sweep, sweep
@@ -84,7 +85,7 @@ def run(arguments: Namespace) -> None:
         slurm=_parameters(arguments.slurm),
     )
     results = sweep(wanted, jobs=arguments.jobs, device=_device(arguments.device, wanted.executor))
-    for path in (out / "sweep.json", *write_sweeps([out], out / "sweep.html")):
+    for path in (out / "sweep.json", *write_sweeps([load_sweep(out)], [portable(out)], out / "sweep.html")):
         console.print(f"Wrote {path}")
     print_sweep(results, out)
 

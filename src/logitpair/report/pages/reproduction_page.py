@@ -18,8 +18,9 @@ from logitpair.report.pages import elements as html
 from logitpair.report.pages.sweep_page import finding, write_sweeps
 from logitpair.report.records import by_size
 from logitpair.report.text.claims import of_claim, of_transfer, of_white_box
-from logitpair.report.text.format import duration, pairs, span
+from logitpair.report.text.format import duration, listing, pairs, span
 from logitpair.reproduction.paper import COLUMNS, Target
+from logitpair.reproduction.planned_run import PlannedRun
 from logitpair.reproduction.record_files import recorded_sweep
 from logitpair.reproduction.recorded_row import RecordedRow, mean
 from logitpair.storage.atomic_files import atomic_write
@@ -34,7 +35,8 @@ CAUTION = (
 LEGEND = (
     "Ours are means over the seeds, with the 95% interval of one test set and the range over the seeds. White box: the worst single attack "
     "of the table's. Black box: the worst single attack's images, made against an independently trained copy of the same recipe, or the "
-    "sources that are named. Audited: what no search of `logitpair audit` broke within its own budget of 200 gradients an image."
+    "sources that are named. Audited: what no search of `logitpair audit` broke within a budget of 200 gradients an image or more (20 at "
+    "scale smoke)."
 )
 SMOKE = "At scale smoke networks are hardly trained: it shows that every step works, and its numbers mean nothing."
 FIGURE1 = (
@@ -48,9 +50,8 @@ def write_target(target: Target, scale: str, records: Path, page: Path) -> list[
     """Write a ``page`` from what is recorded, the same as Markdown beside it, and of a figure also an SVG. Returns the files."""
     section, text = Section.read(target, scale, records), page.with_suffix(".md")
     if target.figure:
-        folders = [records / recipe / scale for recipe in target.swept_recipes]
-        names = [f"{records.name}/{recipe}/{scale}" for recipe in target.swept_recipes]
-        files = write_sweeps(folders, page, FIGURE1, section.title, section.notes(), [section.numbers(), section.how()], names)
+        names = [f"{records.name}/{sweep.recipe}/{scale}" for sweep in section.sweeps]
+        files = write_sweeps(section.sweeps, names, page, FIGURE1, section.title, section.notes(), [section.numbers(), section.how()])
     else:
         files = [page]
         atomic_write(page, section.page())
@@ -74,12 +75,15 @@ class Section:
         Raises:
             InputError: for a record that cannot be read, is of something else than its folder says, or contradicts another.
         """
-        sweeps = filter(None, (recorded_sweep(records / recipe / scale) for recipe in target.swept_recipes))
         measured = {row.method: RecordedRow.read(target, row, scale, records) for row in target.rows}
-        known: dict[str, str] = {}
-        for weights, name in (network for row in measured.values() for network in row.networks):
-            if (before := known.setdefault(weights, name)) != name:
-                raise InputError(f"{target.title}: the records of {before} and {name} are of one network; move one away")
+        left_out = {path for row in measured.values() for path in row.left_out}
+        sweeps = filter(None, (recorded_sweep(records / recipe / scale, left_out) for recipe in target.swept_recipes))
+        known: dict[str, Path] = {}
+        for row in target.rows:
+            for seed, evaluation in measured[row.method].evaluations.items():
+                path = PlannedRun.of(row, seed).path(scale)
+                if evaluation.weights and (before := known.setdefault(evaluation.weights, path)) != path:
+                    raise InputError(f"{target.title}: the records '{before}' and '{path}' are of one network; move one away")
         return cls(target, scale, measured, tuple(map(by_size, sweeps)))
 
     @property
@@ -106,7 +110,7 @@ class Section:
                 cells += [_number(row.paper.get(column)), _cell(of.accuracies(self.target, row, column).values())]
             audited, images = _cell(of.audited().values()), {each.examples for each in of.evaluations.values()}
             others = sorted({audit.examples for audit in of.audits.values()} - images)
-            audited += f", of the first {others[0]:,}" if others else ""
+            audited += f", of the first {listing([f'{count:,}' for count in others])}" if others else ""
             proven = [_cell(audit.certified for audit in of.audits.values() if audit.certified)] * certified
             rows.append([row.method, *proven, audited, *cells, of.counts])
         return head, rows
@@ -124,8 +128,8 @@ class Section:
         yield from (of_claim(claim, self.target, self.measured) for claim in self.target.claims)
         if self.target.transfer:
             yield from of_transfer(self.target, self.target.transfer, self.measured)
-        if others := [name for row in self.measured.values() for name in row.left_out]:
-            yield f"Left out, for they are of other attacks, sources, images or budgets than the table's: {'; '.join(others)}."
+        if others := [name for row in self.measured.values() for name in row.left_out.values()]:
+            yield f"Left out, for they are of another network, checkpoint, attack, source, budget or number of images: {'; '.join(others)}."
         if not self.target.figure:
             yield from filter(None, (of_white_box(method, measured) for method, measured in self.measured.items()))
 

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from logitpair.report.figures.plot import NARROW, WIDE, svg_file
 from logitpair.report.figures.sweep_figures import Reference, sweep_plot
 from logitpair.report.pages.elements import DASH, DOT, details, facts, measured, page, section, table, text, wide_plot, with_soft
-from logitpair.report.records import attacks_and_hardware, best_point, load_sweep, portable
+from logitpair.report.records import attacks_and_hardware, best_point
 from logitpair.report.text.format import duration, listing, percent, point_text, span, value_text
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.storage.results import Spread, SweepResults, SweepRun
@@ -24,19 +24,18 @@ _MEASURES = ["Held out|clean", "Held out|white box", "Test|clean", "Test|white b
 
 
 def write_sweeps(
-    folders: Sequence[Path],
+    sweeps: Sequence[SweepResults],
+    names: Sequence[str],
     out: Path,
     references: Sequence[Reference] = (),
     title: str | None = None,
     notes: Sequence[str] = (),
     more: Sequence[Markup] = (),
-    names: Sequence[str] = (),
 ) -> list[Path]:
     """Write one page about sweeps over the same setting and, where a run is finished, its figure beside it as SVG. Returns the files.
 
-    ``notes`` come before what was found, and ``more`` sections after those of the sweeps; ``names`` are of the folders on the page.
+    ``names`` are of their folders, ``notes`` come before what was found, and ``more`` sections after those of the sweeps.
     """
-    sweeps, names = [load_sweep(Path(folder)) for folder in folders], names or [portable(Path(folder)) for folder in folders]
     title = title or _title(sweeps)
     plots = [plot for size in (WIDE, NARROW) if (plot := sweep_plot(sweeps, references, size=size))]
     note = (

@@ -65,7 +65,8 @@ def of_white_box(method: str, measured: RecordedRow) -> str:
     union = mean(each.white_box_union for each in suites if each.white_box_union)
     alone = f" under {worst}, the worst of {len(suites[0].attacks)} attacks, which together leave {_text(union)}" if union else ""
     left = f"{_text(white)} of {white.total:,} images{alone if len(suites[0].attacks) > 1 else ''}"
-    images = "the same" if audited.total == white.total else f"the first {audited.total:,}"
+    counts = sorted({audit.examples for audit in audits})
+    images = "the same" if counts == [white.total] else f"the first {listing([f'{count:,}' for count in counts])}"
     ended = "" if all(audit.converged for audit in audits) else ", without coming to the end of its search"
     steps = arguments(audits[0].reference.parameters).get("steps", "some")
     judged = mean(audit.reference for audit in audits) or white
@@ -90,7 +91,7 @@ def _difference(first: Accuracy | Share, second: Accuracy | Share) -> str:
 
 def _under(seeds: Sequence[int], every: Collection[int]) -> str:
     """Which seeds these are, where they are not every one."""
-    return f", under seed{'s' * (len(seeds) > 1)} {listing(list(map(str, seeds)))} of both," if len(seeds) < len(every) else ""
+    return f", under seed{'s' * (len(seeds) > 1)} {listing(list(map(str, seeds)))} of both," if set(seeds) != set(every) else ""
 
 
 def _text(found: Accuracy | Share) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from handmade_results import AUDIT, EVALUATION, audit_of, evaluation_keeping, evaluation_of, keeping, of_images
@@ -192,9 +193,12 @@ def test_a_figures_page_has_the_numbers_how_they_were_made_and_what_is_to_be_kno
     write_record(folder_of(tmp_path / "results", ALP) / "results.json", evaluated(ALP, 40, **of_sweep))
     for scale in ("smoke", "cpu"):
         files = write_target(figure, scale, tmp_path / "results", tmp_path / scale / "figure.html")
-        assert {file.name for file in files} == {"figure.md", "figure.html", "figure.svg"}
+        drawn = {"figure.svg"} if scale == "cpu" else set[str]()
+        assert {file.name for file in files} == {"figure.md", "figure.html"} | drawn
         for text in (file.read_text() for file in files if file.suffix != ".svg"):
             assert "A note." in text
+            finished = "mnist-clp: no point has all its runs finished. 1 of 2 runs are finished."
+            assert (finished in text) == (scale == "cpu"), "the other seed is not recorded"
             assert ("its numbers mean nothing" in text) == (scale == "smoke")
             assert ("a quarter of the filters" in text) == (scale == "cpu")
             assert ("10.0 (" in text) == (scale == "cpu"), "what the audit left"
@@ -225,9 +229,34 @@ def test_one_network_in_two_rows_or_under_two_seeds_is_refused(tmp_path: Path) -
     for row, seed in ((MPGD, 0), (ALP, 1)):
         before = (path := folder_of(tmp_path, row, seed) / "results.json").read_bytes()
         write_record(path, evaluated(row, 100, weights=f"{ALP.recipe} 0"))
-        with pytest.raises(InputError, match=rf"the records of .*{row.recipe}, seed {seed}.* are of one network; move one away$"):
+        with pytest.raises(InputError, match=rf"the records .*'{row.recipe}/cpu/seed-{seed}'.* are of one network; move one away$"):
             Section.read(TABLE, "cpu", tmp_path)
         path.write_bytes(before)
+
+
+def test_one_network_under_two_settings_of_a_recipe_is_refused(tmp_path: Path) -> None:
+    heavy = Row("ALP, heavy", ALP.recipe, {}, {"objective.weight": "2"})
+    table = dataclasses.replace(TABLE, rows=(*TABLE.rows, heavy))
+    recorded(tmp_path, ALP, 100)
+    write_record(folder_of(tmp_path, heavy) / "results.json", evaluated(heavy, 100, weights="another"))
+    assert len(Section.read(table, "cpu", tmp_path).measured["ALP, heavy"].evaluations) == 1
+    write_record(folder_of(tmp_path, heavy) / "results.json", evaluated(heavy, 100))
+    with pytest.raises(InputError, match=r"'mnist-clp/cpu/seed-0' and 'mnist-clp/cpu/objective.weight=2/seed-0' are of one network"):
+        Section.read(table, "cpu", tmp_path)
+
+
+def test_audits_of_other_seeds_or_of_other_numbers_of_images_are_named(tmp_path: Path) -> None:
+    recorded(tmp_path, ALP, 100, 110)
+    for seed, images in enumerate((1000, 4000)):
+        audit = replace(audited_as(ALP, 20, weights=f"{ALP.recipe} {seed}"), test_images=10_000)
+        write_record(folder_of(tmp_path, ALP, seed) / "audit.json", of_images(images, audit))
+    _, (_, alp) = Section.read(TABLE, "cpu", tmp_path).table()
+    assert alp[1].endswith(", of the first 1,000 and 4,000")
+    assert "of the first 1,000 and 4,000" in sentence(tmp_path, "ALP, white box")
+    (folder_of(tmp_path, ALP, 1) / "results.json").unlink()
+    (folder_of(tmp_path, ALP, 0) / "audit.json").unlink()
+    _, (_, alp) = Section.read(TABLE, "cpu", tmp_path).table()
+    assert alp[-1] == "1 (seed 0), audited 1 (seed 1)"
 
 
 def test_audits_are_compared_under_the_seeds_that_have_them(tmp_path: Path) -> None:

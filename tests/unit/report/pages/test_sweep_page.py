@@ -49,7 +49,7 @@ def test_several_sweeps_levels_and_references_on_one_figure(tmp_path: Path) -> N
         make_sweep(tmp_path / "mnist-squeezing", "mnist-squeezing", (0, 2)),
         make_level(tmp_path / "mnist-noise", "mnist-noise"),
     ]
-    page, svg = write_sweeps(folders, tmp_path / "figure.html", FIGURE1, "Figure 1")
+    page, svg = write_sweeps([*map(load_sweep, folders)], ["a", "b", "c"], tmp_path / "figure.html", FIGURE1, "Figure 1")
     drawn = svg.read_text()
     xml.dom.minidom.parseString(drawn)  # noqa: S318  (our own)
     assert "var(" not in drawn
@@ -84,7 +84,7 @@ def test_a_sweep_that_has_not_begun_has_a_page_and_no_figure(tmp_path: Path) -> 
     failed = failed_entry({"w": 0}, 0, "step 3: the loss term clean_loss is not finite")
     record.write(tmp_path, head("r", {"w": [0, 1]}, seeds=[0]), [failed])
     assert sweep_plot([load_sweep(tmp_path)], [Reference("x", 0.5, "r")]) is None
-    (page,) = write_sweeps([tmp_path], tmp_path / "sweep.html")
+    (page,) = write_sweeps([load_sweep(tmp_path)], ["runs"], tmp_path / "sweep.html")
     assert "clean_loss is not finite" in page.read_text()
 
 
