@@ -288,6 +288,8 @@ def test_a_record_that_says_more_than_the_run_directory_stays(tmp_path: Path) ->
         InputError, match=r"has images from mnist-mpgd, which a new evaluation would be without; name the .* or move it away$"
     ):
         recording(tmp_path, "vat")
+    finish(plan(tmp_path / "out", "vat"), run, against(run, "mnist-mpgd"))
+    assert run not in recording(tmp_path, "vat").recorded, "the run directory has those images, and a new evaluation would too"
 
 
 def test_an_audit_of_another_training_counts_as_none(tmp_path: Path) -> None:
