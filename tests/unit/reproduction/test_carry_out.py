@@ -17,7 +17,7 @@ from torch.utils.data import TensorDataset
 
 from logitpair.config import parsing
 from logitpair.errors import InputError
-from logitpair.reproduction.carry_out import carry_out, prepare
+from logitpair.reproduction.carry_out import _only_moved, carry_out, prepare
 from logitpair.reproduction.paper import Row, Target
 from logitpair.reproduction.plan import Plan
 from logitpair.reproduction.planned_run import PlannedRun, recipe_of
@@ -166,6 +166,11 @@ def test_sources_that_are_no_runs_are_others(tmp_path: Path, begun_with: str) ->
     begun(of, run, parsing.resolve(recipe_of(run.recipe).at_scale("smoke"), [f"--seed={run.seed}", begun_with]))
     with pytest.raises(InputError, match=r"was begun with objective"):
         prepare(of, CPU)
+
+
+@pytest.mark.parametrize("sources", [None, 3, ["a run"], [{"init_args": {}}]])
+def test_sources_of_another_shape_are_others(sources: object) -> None:
+    assert not _only_moved("objective.init_args.sources", sources, [])
 
 
 @pytest.mark.parametrize(
