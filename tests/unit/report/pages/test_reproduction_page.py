@@ -259,6 +259,13 @@ def test_audits_of_other_seeds_or_of_other_numbers_of_images_are_named(tmp_path:
     assert alp[-1] == "1 (seed 0), audited 1 (seed 1)"
 
 
+def test_audits_of_other_seeds_than_were_evaluated_are_said_to_be(tmp_path: Path) -> None:
+    for row, left in ((ALP, 60), (MPGD, 20)):
+        recorded(tmp_path, row, 150)
+        write_record(folder_of(tmp_path, row, 1) / "audit.json", audited_as(row, left, weights=f"{row.recipe} 1"))
+    assert "Under the audit, under seed 1 of both, it holds" in sentence(tmp_path, "ALP has a higher accuracy than M-PGD, white box")
+
+
 def test_audits_are_compared_under_the_seeds_that_have_them(tmp_path: Path) -> None:
     recorded(tmp_path, ALP, 150, 160, audited=20)
     recorded(tmp_path, MPGD, 100, 110, audited=60)
