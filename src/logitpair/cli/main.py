@@ -8,6 +8,7 @@ import sys
 import warnings
 
 from logitpair.errors import InputError, first_line, is_out_of_memory, raised
+from logitpair.runtime.allocator import keep_freed_memory
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,6 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are for us, not for users
     if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}:
         os.environ["OMP_WAIT_POLICY"] = "passive"  # before PyTorch is loaded: threads that spin keep those waited for from their cores
+    keep_freed_memory()
     begun = False
     try:
         from logitpair.cli.parser import parse  # here, so that Ctrl-C while libraries are imported is one line too

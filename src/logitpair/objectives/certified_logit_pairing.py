@@ -11,7 +11,8 @@ from logitpair.attacks import Attack
 from logitpair.bounds.ball import Ball
 from logitpair.bounds.interval import intervals
 from logitpair.objectives.base import Images, Labels, LossTerms, RandomSource, forward_together, mean_of
-from logitpair.objectives.interval_bound_propagation import IntervalBoundPropagation, batch_statistics, graph_of, worst_logits
+from logitpair.objectives.batch_statistics import batch_statistics
+from logitpair.objectives.interval_bound_propagation import IntervalBoundPropagation, graph_of, worst_logits
 from logitpair.objectives.warmup import WeightWarmup, grown, smooth_ramp
 from logitpair.runtime.distributed import unwrap_model
 from logitpair.validate import fraction

@@ -1,7 +1,5 @@
 """Training for a certificate, by interval bound propagation (IBP)."""
 
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Self
 from weakref import WeakKeyDictionary
@@ -17,6 +15,7 @@ from logitpair.bounds.linear import lower_bounds
 from logitpair.bounds.operations import Interval
 from logitpair.bounds.read_graph import read_graph
 from logitpair.objectives.base import Images, Labels, LossTerms, Objective, RandomSource, forward_together
+from logitpair.objectives.batch_statistics import batch_statistics
 from logitpair.objectives.warmup import smooth_ramp
 from logitpair.runtime.distributed import unwrap_model
 from logitpair.threat import AnyThreat, check_threat
@@ -104,31 +103,6 @@ def graph_of(model: nn.Module, x: Images) -> Graph:
     if model not in _graphs:
         _graphs[model] = read_graph(model, x, trained=True)
     return _graphs[model]
-
-
-@contextmanager
-def batch_statistics(model: nn.Module) -> Generator[dict[nn.Module, tuple[Tensor, Tensor]]]:
-    """The mean and variance by which each BatchNorm in train mode normalises in the forward passes of this block."""
-    found: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-
-    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if module.training:
-            variance, mean = torch.var_mean(inputs[0], [0, *range(2, inputs[0].ndim)], correction=0)
-            found[module] = mean, variance
-
-    with ExitStack() as stack:
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-                stack.enter_context(_removed(module.register_forward_pre_hook(note)))
-        yield found
-
-
-@contextmanager
-def _removed(handle: torch.utils.hooks.RemovableHandle) -> Generator[None]:
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def worst_logits(graph: Graph, inside: list[Interval], ball: Ball, clean: Tensor, y: Labels) -> Tensor:

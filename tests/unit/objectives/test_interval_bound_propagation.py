@@ -17,7 +17,8 @@ from logitpair.bounds.interval import intervals
 from logitpair.bounds.operations import Interval
 from logitpair.bounds.read_graph import read_graph
 from logitpair.objectives import IntervalBoundPropagation
-from logitpair.objectives.interval_bound_propagation import balance, batch_statistics, tightness, worst_logits
+from logitpair.objectives.batch_statistics import batch_statistics
+from logitpair.objectives.interval_bound_propagation import balance, tightness, worst_logits
 from logitpair.threat import L2, Threat
 
 IBP = IntervalBoundPropagation(lp.Linf(0.1), regularization=0.0)
