@@ -50,7 +50,8 @@ def run(arguments: Namespace) -> None:
     print_rows(attack_speed.COLUMNS, [row for case in measured.cases for row in case.rows()])
     hardware = measured.record["hardware"]
     threads = f", {hardware['threads']} threads" if "threads" in hardware else ""
-    console.print(f"Seconds of an attack on {hardware['name']} ({hardware['device']}{threads}), in float32, without early stopping")
+    where = f"{hardware['name']} ({hardware['device']}{threads})"
+    console.print(f"Seconds of an attack on {where}, in float32 where nothing else is said, without early stopping")
     if measured.absent:
         console.print(f"Not installed or not to be imported, and left out: {', '.join(measured.absent)}")
     for name, reason in measured.failed.items():
