@@ -100,3 +100,44 @@ def test_a_functional_normalisation_is_nobodys() -> None:
         inside = network(x)
     torch.testing.assert_close(inside, network(x))
     torch.testing.assert_close(found[network.norm], (x.mean(0), x.var(0, correction=0)))
+
+
+class Doubling(nn.BatchNorm1d):
+    """Normalises by a call of its own."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.batch_norm(2 * input, self.running_mean, self.running_var, training=True)
+
+
+class Frozen(nn.BatchNorm1d):
+    """Normalises by its running statistics, in train mode too."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, training=False)
+
+
+@pytest.mark.parametrize("norm", [Doubling(3), Frozen(3), nn.BatchNorm1d(3).bfloat16(), nn.BatchNorm1d(3)])
+def test_what_is_left_to_pytorch_is_as_it_was(norm: nn.Module) -> None:
+    x = torch.randn(8, 3, dtype=torch.bfloat16 if next(norm.parameters()).dtype == torch.bfloat16 else torch.float32) + 100
+    other = copy.deepcopy(norm)
+    with batch_statistics(norm) as found:
+        inside = norm(x)
+    torch.testing.assert_close(inside, other(x))
+    torch.testing.assert_close(dict(norm.named_buffers()), dict(other.named_buffers()))
+    torch.testing.assert_close(found[norm], (x.mean(0), x.var(0, correction=0)))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_channels_that_do_not_fit_are_refused_by_pytorch(channels: int) -> None:
+    norm = nn.BatchNorm2d(3)
+    with pytest.raises(RuntimeError, match=f"contain {channels} elements not 3"), batch_statistics(norm):
+        norm(torch.randn(4, channels, 5, 5))
+    assert not norm._forward_hooks
+
+
+def test_second_derivatives_are_refused() -> None:
+    norm, x = nn.BatchNorm1d(3), torch.randn(8, 3, requires_grad=True)
+    with batch_statistics(norm):
+        output = norm(x)
+    with pytest.raises(RuntimeError, match="no second derivatives"):
+        torch.autograd.grad(output.pow(3).sum(), x, create_graph=True)
