@@ -11,7 +11,7 @@ from logitpair.cli.main import main
 from logitpair.storage import checkpoint
 
 OPTIONS = ["--epochs", "0.1", "--batch_size", "4", "--checkpoint_every", "4", "--validation.examples", "10"]
-OPTIONS += ["--schedule", "logitpair.optim.Constant", "--optimizer", "torch.optim.SGD", "--optimizer.lr", "0.05"]
+OPTIONS += ["--precision", "float32", "--schedule", "logitpair.optim.Constant", "--optimizer", "torch.optim.SGD", "--optimizer.lr", "0.05"]
 
 
 def train(out: Path, processes: int, *options: str, cwd: Path | None = None) -> commands.Done:
