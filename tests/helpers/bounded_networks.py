@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import Tensor, nn
 
 import logitpair as lp
+from logitpair.bounds.ball import Ball
+from logitpair.bounds.graph import Graph
+from logitpair.bounds.linear import lower_bounds, tightened
 from logitpair.bounds.operations import Interval
+from logitpair.bounds.read_graph import read_graph
+from logitpair.bounds.subproblems import Relaxation, Subproblems
 
 SHAPE = (2, 6, 6)
 CLASSES = 3
@@ -99,10 +107,86 @@ def network(kind: str, seed: int = 0) -> nn.Module:
     return model.double().eval()
 
 
+def tiny(seed: int, inputs: int = 6, hidden: int = 5) -> nn.Module:
+    """Two hidden layers of ReLUs behind a handful of pixels."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers = [nn.Flatten(), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, CLASSES)]
+        model = nn.Sequential(*layers).double().eval()
+        for parameter in model.parameters():
+            parameter.data.mul_(2)
+    return model
+
+
 def images(number: int, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> Tensor:
     """Random images, among whose pixels are some of 0 and of 1."""
     source = torch.Generator().manual_seed(1000 + seed)
     return (1.4 * torch.rand(number, *shape, generator=source, dtype=torch.float64) - 0.2).clamp(0, 1)
+
+
+def exact_margin(model: nn.Module, eps: float, x: Tensor, y: int) -> float:
+    """The smallest margin over the ball and the box, by mixed-integer programmes whose binaries say which ReLUs are on.
+
+    The variables are the image, then for each hidden layer what goes into its ReLUs, what comes out, and the binaries.
+    """
+    layers = [(m.weight.detach().numpy(), m.bias.detach().numpy()) for m in model if isinstance(m, nn.Linear)]
+    image = x.flatten().numpy()
+    lower, upper = np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1)
+    least, most, integer = [lower], [upper], [np.zeros_like(image)]
+    equations: list[tuple[int, int, np.ndarray, np.ndarray]] = []  # input, pre-activation, weights, bias
+    start, width, at = 0, len(image), len(image)
+    relus: list[tuple[int, np.ndarray, np.ndarray]] = []
+    for weight, bias in layers[:-1]:
+        center, radius = (lower + upper) / 2, (upper - lower) / 2
+        middle, reach = weight @ center + bias, np.abs(weight) @ radius
+        low, high, n = middle - reach, middle + reach, len(bias)
+        least += [low, np.zeros(n), np.zeros(n)]
+        most += [high, np.maximum(high, 0), np.ones(n)]
+        integer += [np.zeros(2 * n), np.ones(n)]
+        equations.append((start, at, weight, bias))
+        relus.append((at, low, high))
+        start, width, at, lower, upper = at + n, n, at + 3 * n, np.maximum(low, 0), np.maximum(high, 0)
+    constraints = []
+    for source, target, weight, bias in equations:  # target = weight source + bias
+        rows = np.zeros((len(bias), at))
+        rows[:, source : source + weight.shape[1]] = -weight
+        rows[:, target : target + len(bias)] = np.eye(len(bias))
+        constraints.append(LinearConstraint(rows, bias, bias))
+    for z, low, high in relus:  # a >= z; a <= z - low (1 - on); a <= high on
+        for i in range(len(low)):
+            for coefficients, limit in (((1, -1, 0), 0.0), ((-1, 1, -low[i]), -low[i]), ((0, 1, -max(high[i], 0)), 0.0)):
+                row = np.zeros(at)
+                row[[z + i, z + len(low) + i, z + 2 * len(low) + i]] = coefficients
+                constraints.append(LinearConstraint(row, -np.inf, limit))
+    weight, bias = layers[-1]
+    smallest = np.inf
+    for k in set(range(CLASSES)) - {y}:
+        cost = np.zeros(at)
+        cost[start : start + width] = weight[y] - weight[k]
+        limits = Bounds(np.concatenate(least), np.concatenate(most))
+        found = milp(cost, constraints=constraints, bounds=limits, integrality=np.concatenate(integer))
+        assert found.success
+        smallest = min(smallest, found.fun + bias[y] - bias[k])
+    return smallest
+
+
+def in_float32(model: nn.Module, x: Tensor) -> Graph:
+    """The graph of the same network in float32."""
+    return read_graph(copy.deepcopy(model).float(), x[:1].float())
+
+
+def relaxations(model: nn.Module, x: Tensor, threat: lp.threat.Threat) -> tuple[Relaxation, Relaxation]:
+    """In float64, by the tightest intervals, and in float32."""
+    graph, ball = read_graph(model, x), Ball(threat, x)
+    inside = tightened(graph, ball)
+    exact = Relaxation(graph, ball, {step: inside[step] for step in graph.nonlinear_inputs})
+    return exact, exact.of(in_float32(model, x))
+
+
+def subproblems(exact: Relaxation, rows: Tensor) -> Subproblems:
+    """One for each image's whole ball and each of the functions ``[batch or 1, n, classes]``."""
+    rows = rows.expand(len(exact.ball.x), -1, -1)
+    return Subproblems.whole(exact, rows, lower_bounds(exact.graph, rows, exact.inside, exact.ball))
 
 
 def inside(interval: Interval, number: int, seed: int = 0) -> Tensor:
@@ -114,6 +198,7 @@ def inside(interval: Interval, number: int, seed: int = 0) -> Tensor:
     return lower + share * (upper - lower)
 
 
+@torch.enable_grad()
 def worst_found(function: Callable[[Tensor], Tensor], rows: Tensor, threat: lp.threat.Threat, x: Tensor, *, steps: int = 8) -> Tensor:
     """The least values ``[batch, n]`` of the linear functions ``rows`` of what ``function`` gives, that descent found in the ball.
 

@@ -83,10 +83,22 @@ def test_one_that_says_less_is_not_written_over(certified: Path, capsys: pytest.
     assert (certified / "certificate" / "results.json").read_bytes() == before
 
 
+def test_one_of_fewer_branches_is_not_written_over(digits_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = shutil.copytree(digits_run, tmp_path / "plain")
+    options = ["--examples", "2", "--eps", "0.001", "--device", "cpu", "--method", "beta-crown", "--branches"]
+    assert main(["certify", str(run), *options, "8"]) == 0
+    assert lp.Certificate.load(run / "certificate").record.branches == 8
+    error = failing(capsys, "certify", str(run), *options, "4")
+    assert "holds a certificate with --branches 8, this one has 4; give --branches 8" in error
+    assert main(["certify", str(run), *options, "16"]) == 0
+    assert lp.Certificate.load(run / "certificate").record.branches == 16
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--method", "milp"], "--method: 'milp' is not accepted; accepted: ibp, crown-ibp, crown, alpha-crown"),
+        (["--method", "milp"], "--method: 'milp' is not accepted; accepted: ibp, crown-ibp, crown, alpha-crown, beta-crown"),
+        (["--method", "beta-crown", "--branches", "1"], "--branches must be at least 2, not 1"),
         (["--eps", "0"], "--eps: '0' is no radius"),
         (["--eps", "x"], "--eps: 'x' is no number"),
         (["--examples", "0"], "--examples must be at least 1"),

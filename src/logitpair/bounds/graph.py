@@ -40,6 +40,11 @@ class Graph:
         return sorted({source for step in self.steps if not isinstance(step.operation, Affine) for source in step.inputs})
 
     @property
+    def relus(self) -> dict[int, int]:
+        """The ReLUs, each with the step that it takes."""
+        return {number: step.inputs[0] for number, step in enumerate(self.steps, 1) if isinstance(step.operation, LeakyReLU)}
+
+    @property
     def exact(self) -> set[int]:
         """The steps whose intervals are the ranges of their values, as far as the operations show: one layer of weights from the image."""
         free, exact = {0}, {0}  # free: each number takes every value of its interval, whatever the others take

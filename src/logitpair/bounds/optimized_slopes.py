@@ -1,54 +1,60 @@
-"""Linear bounds with the slopes below each ReLU chosen by gradient ascent on the bound (alpha-CROWN, arXiv 2011.13824)."""
+"""Linear bounds whose slopes and multipliers are chosen by gradient ascent on the bound (alpha- and beta-CROWN)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from logitpair.bounds.ball import Ball
-from logitpair.bounds.graph import Graph
-from logitpair.bounds.linear import lower_bounds
-from logitpair.bounds.operations import Interval, LeakyReLU
+from logitpair.bounds.subproblems import PerStep, Relaxation, Subproblems
 
-LEARNING_RATE, DECAY = 0.25, 0.97  # of Adam on the slopes, and of the rate at every iteration
+LEARNING_RATE, DECAY = 0.1, 0.97  # of Adam, and of the rate at every iteration
+SURELY = 1e-5  # above what is enough, a bound in float32 is likely to be enough in float64 too
 
 
-def optimized_lower_bounds(
-    graph: Graph, rows: Tensor, inside: Sequence[Interval], ball: Ball, *, iterations: int, enough: Tensor
-) -> Tensor:
-    """The largest bounds that ``lower_bounds`` gives by its own slopes and after each of ``iterations`` steps from them, ``[batch, n]``.
+def improved(exact: Relaxation, quick: Relaxation, subproblems: Subproblems, enough: Tensor, iterations: int) -> Subproblems:
+    """The subproblems with the best slopes and multipliers of so many steps from their own, and the bounds by these; never lower ones.
 
-    Each example and each function has slopes of its own, so that no bound depends on what it is computed with. It ends early for
-    an example whose bounds are all above ``enough``, ``[batch, 1]``. The intervals of inner steps are taken as they are, which the source
-    optimises too.
+    Each subproblem has slopes of its own, so that no bound depends on what it is computed with. One whose bound is above ``enough``,
+    ``[n]``, stays as it is. The search is in float32, by ``quick``; the bounds are those of ``exact``.
+
+    Sources: arXiv 2011.13824, section 3; arXiv 2103.06624, section 3.2. Departure: the intervals of inner steps are taken as they are,
+    which the first source optimises too.
     """
-    slopes = {
-        number: _initial(inside[step.inputs[0]]).unsqueeze(1).repeat(1, rows.shape[1], *[1] * len(graph.shapes[number])).requires_grad_()
-        for number, step in enumerate(graph.steps, 1)
-        if isinstance(step.operation, LeakyReLU)
-    }
+    slopes, multipliers = _variables(subproblems.slopes), _variables(subproblems.multipliers)
+    variables = [*slopes.values(), *multipliers.values()]
     if not slopes:
-        return lower_bounds(graph, rows, inside, ball)
-    best = rows.new_full(rows.shape[:2], -torch.inf)
-    optimizer = torch.optim.Adam(slopes.values(), lr=LEARNING_RATE)
+        return subproblems
+    best, least = torch.full_like(enough, -torch.inf, dtype=torch.float32), enough.float() + SURELY
+    chosen = [variable.detach().clone() for variable in variables]
+    optimizer = torch.optim.Adam(variables, lr=LEARNING_RATE)
     for iteration in range(iterations + 1):
         with torch.set_grad_enabled(iteration < iterations):
-            bounds = lower_bounds(graph, rows, inside, ball, slopes=slopes)
-        left = (best <= enough).any(1, keepdim=True)
-        best = torch.where(left, torch.maximum(best, bounds.detach()), best)
-        if iteration == iterations or not (best <= enough).any():
+            bounds = quick.bounds(subproblems, slopes, multipliers)
+        better = (bounds > best) & (best <= least)
+        best = torch.where(better, bounds.detach(), best)
+        for variable, kept in zip(variables, chosen, strict=True):
+            kept[better] = variable.detach()[better]
+        left = best <= least
+        if iteration == iterations or not left.any():
             break
-        gradients = torch.autograd.grad(bounds, list(slopes.values()), -torch.ones_like(bounds))
-        for slope, gradient in zip(slopes.values(), gradients, strict=True):
-            slope.grad = gradient
+        for variable, gradient in zip(variables, torch.autograd.grad(bounds, variables, -left.float()), strict=True):
+            variable.grad = gradient
         optimizer.step()
-        for slope in slopes.values():
-            slope.data.clamp_(0, 1)
+        _clamp(slopes.values(), 0, 1)
+        _clamp(multipliers.values(), 0, None)
         for group in optimizer.param_groups:
             group["lr"] *= DECAY
-    return best
+    found = (dict(zip(names, chosen[start:], strict=False)) for names, start in ((slopes, 0), (multipliers, len(slopes))))
+    subproblems = replace(subproblems, **dict(zip(("slopes", "multipliers"), found, strict=True)))
+    with torch.no_grad():
+        return replace(subproblems, bound=torch.maximum(subproblems.bound, exact.bounds(subproblems)))
 
 
-def _initial(inputs: Interval) -> Tensor:
-    """What ``relax`` chooses by itself."""
-    return (inputs.upper > -inputs.lower).to(inputs.lower.dtype)
+def _variables(tensors: PerStep) -> PerStep:
+    return {step: tensor.clone().requires_grad_() for step, tensor in tensors.items()}
+
+
+def _clamp(tensors: Iterable[Tensor], least: float, most: float | None) -> None:
+    for tensor in tensors:
+        tensor.data.clamp_(least, most)

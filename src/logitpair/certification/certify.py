@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from logitpair.attacks import PGD
+from logitpair.attacks import PGD, IteratedLocalSearch
 from logitpair.bounds.graph import Graph
 from logitpair.bounds.read_graph import read_graph
-from logitpair.certification.margins import ROUNDING, margin_bounds
+from logitpair.certification.margins import ROUNDING, STAGES, Effort, margin_bounds
 from logitpair.certification.result import Certificate
 from logitpair.data import Data, check_data, fingerprint as fingerprint_of_data
 from logitpair.errors import InputError
@@ -27,12 +27,11 @@ from logitpair.runtime.precision import full_precision
 from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import FACTS, MISCLASSIFIED, PartialLedger, merge, total
 from logitpair.storage.model_fingerprint import fingerprint
-from logitpair.storage.results import CERTIFICATE_METHODS, SCHEMA, Accuracy, CertificateMethod, CertificateResults
+from logitpair.storage.results import BRANCHES, CERTIFICATE_METHODS, SCHEMA, Accuracy, CertificateMethod, CertificateResults
 from logitpair.threat import Threat, check_threat
 from logitpair.validate import check_batch, check_labels, check_model, check_seed, positive, whole
 
 UNDECIDED, BROKEN = -1, -3  # in place of the method that certified an image: none did; an attack broke it, so that none can
-ATTACK_STEPS = 20
 
 
 def certify(
@@ -42,6 +41,7 @@ def certify(
     threat: Threat,
     method: str = "crown",
     iterations: int = 30,
+    branches: int = BRANCHES,
     seed: int = 0,
     batch_size: int = 256,
     workers: int = 0,
@@ -53,8 +53,9 @@ def certify(
 
     The methods run from the cheapest up to ``method``, each on what is not decided yet: ``ibp`` (interval bounds, arXiv 1810.12715),
     ``crown-ibp`` (linear bounds with interval bounds for inner layers, arXiv 1906.06316), ``crown`` (linear bounds throughout, arXiv
-    1811.00866), ``alpha-crown`` (slopes optimised, arXiv 2011.13824). The last layer is merged with the differences of logits. What
-    a short PGD breaks is not bounded any further. Bounds are computed in float64, and a margin counts only if it is above 0.0001 times
+    1811.00866), ``alpha-crown`` (slopes optimised, arXiv 2011.13824), ``beta-crown`` (branch and bound, arXiv 2103.06624). The last layer
+    is merged with the differences of logits. What an attack breaks is not bounded any further: a short PGD before ``crown-ibp``, a local
+    search of a hundred gradients before ``crown``. Bounds are computed in float64, and a margin counts only if it is above 0.0001 times
     one more than the largest logit, which is far more than rounding does to a network that is run in float32.
 
     Args:
@@ -63,6 +64,7 @@ def certify(
         threat: the ball, such as ``lp.Linf(0.3)``.
         method: the most expensive method.
         iterations: of the slopes' ascent in ``alpha-crown``.
+        branches: parts that the ball of an image is cut into at most by ``beta-crown``.
         seed: of the attack's randomness.
         batch_size: images worked on together, and half as many once the memory is too small; that of bounds is limited besides.
         workers: processes that load images; 0 for data held in memory.
@@ -81,47 +83,61 @@ def certify(
     positive("threat: eps", threat.eps)
     if method not in CERTIFICATE_METHODS:
         raise InputError(f"method: no method '{method}'; accepted: {', '.join(CERTIFICATE_METHODS)}")
-    for name, value, least in (("iterations", iterations, 1), ("batch_size", batch_size, 1), ("workers", workers, 0)):
+    for name, value, least in (
+        ("iterations", iterations, 1),
+        ("branches", branches, 2),
+        ("batch_size", batch_size, 1),
+        ("workers", workers, 0),
+    ):
         whole(name, value, least)
     check_seed("seed", seed)
-    iterations, seed = int(iterations), int(seed)  # as they are written down, also of numpy's
+    iterations, branches, seed = int(iterations), int(branches), int(seed)  # as they are written down, also of numpy's
     check_data(data)
     check_shared(folder, world)
     data_key = fingerprint_of_data(data)
     if folder and data_key is None:
         raise InputError("data: a DataLoader or a stream has no order to resume by; pass its Dataset, or give no folder")
     methods = CERTIFICATE_METHODS[: CERTIFICATE_METHODS.index(method) + 1]
-    key = json.dumps([SCHEMA, ROUNDING, data_key, fingerprint(model), describe(threat), methods, iterations, seed])
+    key = json.dumps([SCHEMA, ROUNDING, data_key, fingerprint(model), describe(threat), methods, iterations, branches, seed])
     cache_key = hashlib.sha256(key.encode()).hexdigest()[:16]
     partial = PartialLedger(Path(folder), cache_key) if folder is not None else None
-    device, exact = device_of(model), copy.deepcopy(model).double().eval()
-    attack = PGD(threat, step_size=threat.eps / 8, steps=ATTACK_STEPS)
-    graph: Graph | None = None
+    device = device_of(model)
+    exact_model, quick_model = (copy.deepcopy(model).to(dtype).eval().requires_grad_(False) for dtype in (torch.float64, torch.float32))
+    short = PGD(threat, step_size=threat.eps / 8, steps=20)
+    longer = IteratedLocalSearch(threat, chains=3, kicks=2, steps=10, first_steps=14)
+    attacks, effort = (None, short, longer), Effort(iterations, branches)  # attacks: one before each stage
+    graphs: list[Graph] = []
 
     def work(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
-        nonlocal graph
         check_batch(x, y)
-        if graph is None:
+        if not graphs:
             check_accepts("model", model, x)
-            graph = read_graph(exact, x[:1].double())
+            graphs.extend((read_graph(exact_model, x[:1].double()), read_graph(quick_model, x[:1].float())))
+        exact, quick = graphs
         prediction = predict(compute_logits(model, x))
-        logits = compute_logits(exact, x.double())
+        logits = compute_logits(exact_model, x.double())
         check_labels(y, logits.shape[1])
         decided = torch.where(prediction == y, UNDECIDED, MISCLASSIFIED)
         bound = torch.full_like(logits[:, 0], -torch.inf)
         facts: dict[str, Tensor | float] = {f"{FACTS}classes": logits.shape[1]}
-        for number, name in enumerate(methods):
+        for stage, attack in zip(STAGES, attacks, strict=True):
+            if not (names := tuple(name for name in stage if name in methods)):
+                break
             started = time.perf_counter()
-            if name == "crown-ibp" and len(left := (decided == UNDECIDED).nonzero()[:, 0]):
-                streams = ExampleStreams(derive_seed(seed, "certificate"), position[left.cpu()])
-                found = attack.find_unchecked(model, x[left], y[left], streams)
-                broken = (predict(compute_logits(model, found.x_adv)) != y[left]) & threat.contains(found.x_adv, x[left])
+            if attack is not None and len(left := (decided == UNDECIDED).nonzero()[:, 0]):
+                streams = ExampleStreams(derive_seed(seed, f"certificate/{names[0]}"), position[left.cpu()])
+                x_adv = attack.find_unchecked(model, x[left], y[left], streams).x_adv
+                broken = (predict(compute_logits(model, x_adv)) != y[left]) & threat.contains(x_adv, x[left])
                 decided[left[broken]] = BROKEN
+            seconds = [time.perf_counter() - started, *[0.0] * (len(names) - 1)]
             if len(left := (decided == UNDECIDED).nonzero()[:, 0]):
-                found = margin_bounds(graph, threat, x[left].double(), y[left], logits[left], name, iterations)
-                bound[left] = torch.maximum(bound[left], found)
-                decided[left[found > 0]] = number
-            facts[f"{FACTS}seconds/{name}"] = time.perf_counter() - started
+                found, spent = margin_bounds(exact, quick, threat, x[left].double(), y[left], logits[left], names, effort)
+                seconds = [sum(both) for both in zip(seconds, spent, strict=True)]
+                bound[left] = torch.maximum(bound[left], found.amax(0))
+                certifies = found > 0
+                first = methods.index(names[0]) + certifies.to(torch.uint8).argmax(0)
+                decided[left] = torch.where(certifies.any(0), first, decided[left])
+            facts |= {f"{FACTS}seconds/{name}": each for name, each in zip(names, seconds, strict=True)}
         return {"y": y, "prediction": prediction, "certified_by": decided, "bound": bound, **facts}
 
     how = Execution(device, batch_size, workers, world, progress)
@@ -145,6 +161,7 @@ def certify(
         clean=Accuracy(**accuracy(by != MISCLASSIFIED)),
         certified=Accuracy(**accuracy(by >= 0)),
         broken=int((by == BROKEN).sum()),
+        branches=branches if "beta-crown" in methods else None,
         methods=tuple(
             CertificateMethod(name=name, certified=int((by == number).sum()), seconds=round(total(chunks, f"seconds/{name}"), 3))
             for number, name in enumerate(methods)

@@ -1,56 +1,134 @@
 """A lower bound on the margin of every image of a batch, by methods from cheap to expensive."""
 
 import math
+import time
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from logitpair.bounds.ball import Ball
+from logitpair.bounds.branch_and_bound import decided_by_branching
 from logitpair.bounds.graph import Graph
 from logitpair.bounds.interval import intervals
 from logitpair.bounds.linear import lower_bounds, tightened
-from logitpair.bounds.optimized_slopes import optimized_lower_bounds
+from logitpair.bounds.optimized_slopes import improved
+from logitpair.bounds.subproblems import Relaxation, Subproblems
+from logitpair.storage.results import CERTIFICATE_METHODS
 from logitpair.threat import Threat
 
 ROUNDING = 1e-4  # times 1 + the largest logit: what a bound must exceed, far above what float32 does to logits
-BYTES = 2**28  # that the linear functions of one layer take at most
+BYTES = 2**28  # that the linear functions of one layer take at most, and the graph of an ascent on subproblems
 ROWS = 64  # linear functions of an image that are held at once, at the least
+STAGES = (CERTIFICATE_METHODS[:1], CERTIFICATE_METHODS[1:2], CERTIFICATE_METHODS[2:])  # methods of a stage share what they find on the way
 
 
-def margin_bounds(graph: Graph, threat: Threat, x: Tensor, y: Tensor, logits: Tensor, method: str, iterations: int) -> Tensor:
-    """Lower bounds of the smallest difference between the true class's logit and another's over the ball and the box, ``[batch]``.
+@dataclass(frozen=True)
+class Effort:
+    """How much is tried: steps of the slopes' ascent, and parts that a ball is cut into at most."""
+
+    iterations: int
+    branches: int
+
+
+def margin_bounds(
+    exact: Graph, quick: Graph, threat: Threat, x: Tensor, y: Tensor, logits: Tensor, methods: tuple[str, ...], effort: Effort
+) -> tuple[Tensor, list[float]]:
+    """Lower bounds of the smallest difference between the true class's logit and another's over the ball and the box.
 
     Args:
-        graph: the network, in float64.
+        exact: the network, in float64.
+        quick: the same in float32, which slopes are sought with.
         threat: the ball.
         x: images, float64 ``[batch, channels, height, width]``.
         y: labels, ``[batch]``.
         logits: of the images.
-        method: one of ``storage.results.CERTIFICATE_METHODS``.
-        iterations: of the slopes' ascent.
+        methods: of one stage.
+        effort: of the last methods.
 
     Returns:
-        The bounds, less ``ROUNDING`` times one more than the largest logit: an image is certified where they are above 0.
+        The bounds by each method, ``[methods, batch]``, less ``ROUNDING`` times one more than the largest logit: an image is certified
+        where they are above 0; where one method was enough, the next give no lower bound. And the seconds that each of them took.
     """
-    rounding = ROUNDING * (1 + logits.abs().amax(1))
-    if method == "ibp":
-        return _bounds(graph, threat, x, y, logits.shape[1], method, iterations, rounding)
-    largest = max(math.prod(shape) for shape in graph.shapes)
-    size = max(1, BYTES // (max(ROWS, logits.shape[1]) * largest * x.element_size()))
-    parts = zip(x.split(size), y.split(size), rounding.split(size), strict=True)
-    return torch.cat([_bounds(graph, threat, part, labels, logits.shape[1], method, iterations, least) for part, labels, least in parts])
+    enough = ROUNDING * (1 + logits.abs().amax(1))
+    size = max(len(x), 1)
+    if methods != STAGES[0]:
+        largest = max(math.prod(shape) for shape in exact.shapes)
+        size = max(1, BYTES // (max(ROWS, logits.shape[1]) * largest * x.element_size()))
+    found, seconds = [], [0.0] * len(methods)
+    for images, labels, least in zip(x.split(size), y.split(size), enough.split(size), strict=True):
+        bounds = _Bounds(exact, quick, Ball(threat, images), differences(labels, logits.shape[1], x), least, effort)
+        by_method = []
+        for number, method in enumerate(methods):
+            began = time.perf_counter()
+            by_method.append(bounds.by(method) - least)
+            seconds[number] += time.perf_counter() - began
+        found.append(torch.stack(by_method))
+    return torch.cat(found, 1), seconds
 
 
-def _bounds(graph: Graph, threat: Threat, x: Tensor, y: Tensor, classes: int, method: str, iterations: int, rounding: Tensor) -> Tensor:
-    """``margin_bounds`` of images that are bounded together."""
-    ball = Ball(threat, x)
-    rows = differences(y, classes, x)
-    inside = tightened(graph, ball) if method in ("crown", "alpha-crown") else intervals(graph, ball.box)
-    if method == "alpha-crown":
-        found = optimized_lower_bounds(graph, rows, inside, ball, iterations=iterations, enough=rounding.unsqueeze(1))
-    else:
-        found = lower_bounds(graph, rows, inside, ball, affine_only=method == "ibp")
-    return found.amin(1) - rounding
+@dataclass(frozen=True, eq=False)
+class _Bounds:
+    """The bounds of images that are worked on together, ``[batch]`` of each method; what several need is found once."""
+
+    exact: Graph
+    quick: Graph
+    ball: Ball
+    rows: Tensor
+    enough: Tensor
+    effort: Effort
+
+    def by(self, method: str) -> Tensor:
+        match method:
+            case "ibp" | "crown-ibp":
+                inside = intervals(self.exact, self.ball.box)
+                return lower_bounds(self.exact, self.rows, inside, self.ball, affine_only=method == "ibp").amin(1)
+            case "crown":
+                return self.crown.amin(1)
+            case "alpha-crown":
+                return self.alpha_crown.amin(1)
+            case _:
+                return self.beta_crown
+
+    @cached_property
+    def relaxations(self) -> tuple[Relaxation, Relaxation]:
+        inside = tightened(self.exact, self.ball)
+        exact = Relaxation(self.exact, self.ball, {step: inside[step] for step in self.exact.nonlinear_inputs})
+        return exact, exact.of(self.quick)
+
+    @cached_property
+    def crown(self) -> Tensor:
+        exact, _ = self.relaxations
+        return lower_bounds(self.exact, self.rows, exact.inside, self.ball)
+
+    @cached_property
+    def optimised(self) -> tuple[Tensor, Subproblems]:
+        """The places of the functions whose bounds are not enough, among all of the batch, and these after the ascent."""
+        exact, quick = self.relaxations
+        places = (self.crown <= self.enough.unsqueeze(1)).flatten().nonzero()[:, 0]
+        left = Subproblems.whole(exact, self.rows, self.crown)[places]
+        parts = [improved(exact, quick, part, self.enough[part.image], self.effort.iterations) for part in left.split(self.width)]
+        return places, Subproblems.joined(parts) if parts else left
+
+    @cached_property
+    def alpha_crown(self) -> Tensor:
+        places, left = self.optimised
+        return self.crown.flatten().scatter(0, places, left.bound).view_as(self.crown)
+
+    @cached_property
+    def beta_crown(self) -> Tensor:
+        exact, quick = self.relaxations
+        _, left = self.optimised
+        left = left[left.bound <= self.enough[left.image]]
+        branched = decided_by_branching(exact, quick, left, self.enough, branches=self.effort.branches, width=self.width)
+        others = torch.where(self.alpha_crown > self.enough.unsqueeze(1), self.alpha_crown, torch.inf).amin(1)
+        return torch.maximum(self.alpha_crown.amin(1), torch.minimum(branched, others))
+
+    @property
+    def width(self) -> int:
+        """Subproblems that are worked on at once: an ascent keeps a few tensors of every step's size, in float64 at most."""
+        return max(1, BYTES // (64 * sum(math.prod(shape) for shape in self.exact.shapes)))
 
 
 def differences(y: Tensor, classes: int, like: Tensor) -> Tensor:

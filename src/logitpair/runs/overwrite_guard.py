@@ -55,13 +55,16 @@ def refuse_overwriting_audit(folder: Path, task: EvaluationTask, threat: Threat)
     _refuse_another_ball(folder, task, threat, AuditResults, "an audit")
 
 
-def refuse_overwriting_certificate(folder: Path, task: EvaluationTask, threat: Threat, method: str) -> None:
-    """Refuse a folder that holds a certificate by a more expensive method, of more images, of another network, images or ball."""
+def refuse_overwriting_certificate(folder: Path, task: EvaluationTask, threat: Threat, method: str, branches: int) -> None:
+    """Refuse a folder that holds a certificate for which more was tried, of more images, of another network, images or ball."""
     before = _refuse_another_ball(folder, task, threat, CertificateResults, "a certificate")
     rank = CERTIFICATE_METHODS.index
     if before is not None and rank(before.methods[-1].name) > rank(method):
         tried = before.methods[-1].name
         raise InputError(f"--method: '{folder}' holds a certificate by {tried}, this one is by {method}; give --method {tried}")
+    if before is not None and (before.branches or 0) > branches:
+        tried = f"--branches {before.branches}"
+        raise InputError(f"--branches: '{folder}' holds a certificate with {tried}, this one has {branches}; give {tried}")
 
 
 def _refuse_another_ball(folder: Path, task: EvaluationTask, threat: Threat, kind: type[_InBall], what: str) -> _InBall | None:

@@ -12,7 +12,8 @@ from msgspec.structs import asdict
 
 SCHEMA = 2  # changes when a key changes its meaning or goes away
 BUDGET = 200.0  # gradients that an audit spends on an image on average, where nothing else is said
-CERTIFICATE_METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")  # in the order in which they are tried, by their cost
+CERTIFICATE_METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown", "beta-crown")  # in the order in which they are tried, by their cost
+BRANCHES = 256  # parts of a ball, by default
 UNION = "union"  # in the place of an attack's name: all of them together
 ROUNDING = 1e-6  # by which numbers that belong together may differ
 NO_CLASS = -1  # the prediction of an image whose logits are not finite
@@ -373,7 +374,7 @@ class AuditResults(Results, frozen=True, kw_only=True, tag_field="kind", tag="au
 class CertificateMethod(Record, frozen=True, kw_only=True):
     """A method of a certificate."""
 
-    name: str  #: `ibp`, `crown-ibp`, `crown` or `alpha-crown`
+    name: str  #: `ibp`, `crown-ibp`, `crown`, `alpha-crown` or `beta-crown`
     certified: Count  #: images that it certified and the methods before it did not
     seconds: Amount  #: spent by all processes together, with the attack where it came between
 
@@ -384,7 +385,8 @@ class CertificateResults(Results, frozen=True, kw_only=True, tag_field="kind", t
     threat: Described  #: the threat model
     images: str | None = None  #: a SHA-256 of the images and labels; absent where they have no order
     certified: Accuracy  #: of the images classified right, those that no image in the threat model is misclassified for
-    broken: Count  #: images that a short attack broke, which were not bounded any further
+    broken: Count  #: images that attacks broke, which were not bounded any further
+    branches: Count | None = None  #: parts that `beta-crown` may have cut the ball of an image into
     methods: tuple[CertificateMethod, ...]  #: from the cheapest, each on what was not decided before
 
 

@@ -155,6 +155,26 @@ def test_rows_in_parts_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @kinds
+def test_a_layer_is_left_where_a_few_neurons_show_no_gain(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Image by image: neither is a bound of what is left undone, nor does it depend on the other images."""
+    graph, x, threat = read_graph(network(kind), images(1)), images(6), THREATS["large"]
+    loose, tight = intervals(graph, Ball(threat, x).box), tightened(graph, Ball(threat, x))
+    monkeypatch.setattr(linear, "PROBES", 2)
+    probed = tightened(graph, Ball(threat, x))
+    alone = [tightened(graph, Ball(threat, one)) for one in x.split(1)]
+    monkeypatch.setattr(linear, "WORTH", 0.999)
+    left = tightened(graph, Ball(threat, x))
+    for number, (wide, few, some) in enumerate(zip(loose, left, probed, strict=True)):
+        assert (wide.lower <= torch.minimum(few.lower, some.lower) + 1e-9).all()
+        assert (wide.upper >= torch.maximum(few.upper, some.upper) - 1e-9).all()
+        torch.testing.assert_close(some.lower, torch.cat([one[number].lower for one in alone]), rtol=0, atol=1e-9)
+        torch.testing.assert_close(some.upper, torch.cat([one[number].upper for one in alone]), rtol=0, atol=1e-9)
+    if kind == "deep":
+        assert (left[4].width < loose[4].width - 1e-9).sum(1).max() <= 2, "two neurons were tried"
+        assert left[4].width.sum() > tight[4].width.sum()
+
+
+@kinds
 def test_a_step_within_the_network_can_be_bounded(kind: str) -> None:
     graph, x = read_graph(network(kind), images(1)), images(3)
     threat = THREATS["large"]

@@ -6,14 +6,11 @@ import itertools
 
 import pytest
 import torch
-from bounded_networks import CLASSES, KINDS, images, network, worst_found
+from bounded_networks import CLASSES, KINDS, images, network, relaxations, subproblems, worst_found
 from torch import Tensor, nn
 
 import logitpair as lp
-from logitpair.bounds.ball import Ball
-from logitpair.bounds.linear import lower_bounds, tightened
-from logitpair.bounds.optimized_slopes import optimized_lower_bounds
-from logitpair.bounds.read_graph import read_graph
+from logitpair.bounds.optimized_slopes import improved
 from logitpair.threat import L2, Threat
 
 NEVER = torch.tensor([[torch.inf]], dtype=torch.float64)
@@ -21,12 +18,11 @@ NEVER = torch.tensor([[torch.inf]], dtype=torch.float64)
 
 def both(model: nn.Module, x: Tensor, threat: Threat, *, iterations: int = 10, enough: Tensor = NEVER) -> tuple[Tensor, Tensor]:
     """The default bounds and the optimised ones, of each logit and its negative."""
-    graph, ball = read_graph(model, x), Ball(threat, x)
+    exact, quick = relaxations(model, x, threat)
     identity = torch.eye(CLASSES, dtype=x.dtype)
-    rows = torch.cat([identity, -identity]).expand(len(x), -1, -1)
-    inside = tightened(graph, ball)
-    enough = enough.expand(len(x), 1)
-    return lower_bounds(graph, rows, inside, ball), optimized_lower_bounds(graph, rows, inside, ball, iterations=iterations, enough=enough)
+    whole = subproblems(exact, torch.cat([identity, -identity]))
+    found = improved(exact, quick, whole, enough.expand(len(x), 1)[whole.image, 0], iterations)
+    return whole.bound.view(len(x), -1), found.bound.view(len(x), -1)
 
 
 @pytest.mark.parametrize("threat", [lp.Linf(0.1), L2(0.8)])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bounded_networks import images, network
+from bounded_networks import exact_margin, images, network, tiny
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -30,7 +30,7 @@ UNEQUAL = ("created", "wall_time_seconds", "hardware", "cache_key", "methods")
 
 
 def certify(model: nn.Module, data: lp.data.Data, threat: Threat, **options: object) -> lp.Certificate:
-    return lp.certify(model, data, threat=threat, **{"progress": False, "iterations": 5, **options})
+    return lp.certify(model, data, threat=threat, **{"progress": False, "iterations": 5, "branches": 16, **options})
 
 
 def linear(seed: int = 0, classes: int = 3, pixels: int = 12) -> nn.Module:
@@ -162,6 +162,20 @@ def test_the_bound_is_the_largest_that_any_method_gave() -> None:
         np.testing.assert_array_equal(tighter["bound"][~undecided], looser["bound"][~undecided])
 
 
+def test_branches_decide_what_slopes_do_not_and_are_recorded() -> None:
+    model, x = tiny(2), images(40, shape=(1, 2, 3))
+    y, threat = model(x).argmax(1), lp.Linf(0.5)
+    alpha = certify(model, (x, y), threat, method="alpha-crown")
+    beta = certify(model, (x, y), threat, method="beta-crown", branches=200)
+    assert beta.certified_accuracy > alpha.certified_accuracy
+    assert beta.certified_accuracy + beta.record.broken / 40 == 1, "nothing is left open"
+    assert (alpha.record.branches, beta.record.branches) == (None, 200)
+    assert beta.rows()[-2][0] == "certified by beta-crown"
+    certified = beta.ledger["certified_by"] >= 0
+    optimum = [exact_margin(model, threat.eps, one, int(label)) for one, label in zip(x, y, strict=True)]
+    np.testing.assert_array_equal(certified, np.array(optimum) > 0)
+
+
 def test_what_each_image_is_counted_as(trained: nn.Module, sample: Pair, certificate: lp.Certificate) -> None:
     results, by = certificate.results, certificate.ledger["certified_by"]
     assert set(by) <= {MISCLASSIFIED, BROKEN, UNDECIDED, 0, 1, 2, 3}
@@ -247,7 +261,7 @@ def test_an_interrupted_certificate_goes_on_to_the_same(
     same(resumed, lp.Certificate.load(tmp_path))
 
 
-@pytest.mark.parametrize("change", ["threat", "method", "weights", "iterations", "seed", "images"])
+@pytest.mark.parametrize("change", ["threat", "method", "weights", "iterations", "branches", "seed", "images"])
 def test_parts_of_another_certificate_are_not_taken(sample: Pair, tmp_path: Path, change: str) -> None:
     model, x = linear(pixels=64), sample[0].double()
     y = model(x).argmax(1).clamp(max=2)
@@ -255,7 +269,7 @@ def test_parts_of_another_certificate_are_not_taken(sample: Pair, tmp_path: Path
     keys = {certify(model, (x, y), **settings).results["cache_key"]}
     keys.add(certify(model, (x, y), **settings, batch_size=5).results["cache_key"])
     assert len(keys) == 1
-    changes = {"threat": lp.Linf(0.03), "method": "crown", "iterations": 9, "seed": 4}
+    changes = {"threat": lp.Linf(0.03), "method": "crown", "iterations": 9, "branches": 9, "seed": 4}
     if change == "weights":
         model[1].weight.data += 1
     elif change == "images":
@@ -277,10 +291,11 @@ def test_two_processes_share_the_work(trained: nn.Module, sample: Pair, tmp_path
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"method": "milp"}, "method: no method 'milp'; accepted: ibp, crown-ibp, crown, alpha-crown"),
+        ({"method": "milp"}, "method: no method 'milp'; accepted: ibp, crown-ibp, crown, alpha-crown, beta-crown"),
         ({"threat": lp.Linf(0.0)}, "threat: eps must be above 0"),
         ({"threat": 0.1}, "threat must be a threat model"),
         ({"iterations": 0}, "iterations must be a whole number of at least 1"),
+        ({"branches": 1}, "branches must be a whole number of at least 2"),
         ({"iterations": 1.5}, "iterations must be a whole number"),
         ({"seed": -1}, "seed must be a whole number"),
         ({"seed": 1.5}, "seed must be a whole number"),

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from bounded_networks import CLASSES, KINDS, images, network
-from scipy.optimize import Bounds, LinearConstraint, milp
+from bounded_networks import CLASSES, KINDS, exact_margin, images, in_float32, network, tiny
 from torch import Tensor, nn
 
 import logitpair as lp
 from logitpair.attacks import PGD
 from logitpair.bounds.read_graph import read_graph
 from logitpair.certification import margins
-from logitpair.certification.margins import ROUNDING, differences, margin_bounds
+from logitpair.certification.margins import ROUNDING, Effort, differences, margin_bounds
 from logitpair.losses import misclassification_margin
 from logitpair.storage.results import CERTIFICATE_METHODS
 from logitpair.threat import L2, Threat
@@ -21,69 +19,13 @@ from logitpair.threat import L2, Threat
 THREAT = lp.Linf(0.1)
 
 
-def tiny(seed: int, inputs: int = 6, hidden: int = 5) -> nn.Module:
-    """Two hidden layers of ReLUs behind a handful of pixels."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        layers = [nn.Flatten(), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, CLASSES)]
-        model = nn.Sequential(*layers).double().eval()
-        for parameter in model.parameters():
-            parameter.data.mul_(2)
-    return model
-
-
 def bounds(model: nn.Module, threat: Threat, x: Tensor, y: Tensor, method: str, iterations: int = 10) -> Tensor:
     """``margin_bounds`` as they are, without what rounding is given."""
     with torch.no_grad():
         logits = model(x)
-        found = margin_bounds(read_graph(model, x), threat, x, y, logits, method, iterations)
+        effort = Effort(iterations, branches=64)
+        ((found,), _) = margin_bounds(read_graph(model, x), in_float32(model, x), threat, x, y, logits, (method,), effort)
         return found + ROUNDING * (1 + logits.abs().amax(1))
-
-
-def exact_margin(model: nn.Module, eps: float, x: Tensor, y: int) -> float:
-    """The smallest margin over the ball and the box, by mixed-integer programmes whose binaries say which ReLUs are on.
-
-    The variables are the image, then for each hidden layer what goes into its ReLUs, what comes out, and the binaries.
-    """
-    layers = [(m.weight.detach().numpy(), m.bias.detach().numpy()) for m in model if isinstance(m, nn.Linear)]
-    image = x.flatten().numpy()
-    lower, upper = np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1)
-    least, most, integer = [lower], [upper], [np.zeros_like(image)]
-    equations: list[tuple[int, int, np.ndarray, np.ndarray]] = []  # input, pre-activation, weights, bias
-    start, width, at = 0, len(image), len(image)
-    relus: list[tuple[int, np.ndarray, np.ndarray]] = []
-    for weight, bias in layers[:-1]:
-        center, radius = (lower + upper) / 2, (upper - lower) / 2
-        middle, reach = weight @ center + bias, np.abs(weight) @ radius
-        low, high, n = middle - reach, middle + reach, len(bias)
-        least += [low, np.zeros(n), np.zeros(n)]
-        most += [high, np.maximum(high, 0), np.ones(n)]
-        integer += [np.zeros(2 * n), np.ones(n)]
-        equations.append((start, at, weight, bias))
-        relus.append((at, low, high))
-        start, width, at, lower, upper = at + n, n, at + 3 * n, np.maximum(low, 0), np.maximum(high, 0)
-    constraints = []
-    for source, target, weight, bias in equations:  # target = weight source + bias
-        rows = np.zeros((len(bias), at))
-        rows[:, source : source + weight.shape[1]] = -weight
-        rows[:, target : target + len(bias)] = np.eye(len(bias))
-        constraints.append(LinearConstraint(rows, bias, bias))
-    for z, low, high in relus:  # a >= z; a <= z - low (1 - on); a <= high on
-        for i in range(len(low)):
-            for coefficients, limit in (((1, -1, 0), 0.0), ((-1, 1, -low[i]), -low[i]), ((0, 1, -max(high[i], 0)), 0.0)):
-                row = np.zeros(at)
-                row[[z + i, z + len(low) + i, z + 2 * len(low) + i]] = coefficients
-                constraints.append(LinearConstraint(row, -np.inf, limit))
-    weight, bias = layers[-1]
-    smallest = np.inf
-    for k in set(range(CLASSES)) - {y}:
-        cost = np.zeros(at)
-        cost[start : start + width] = weight[y] - weight[k]
-        limits = Bounds(np.concatenate(least), np.concatenate(most))
-        found = milp(cost, constraints=constraints, bounds=limits, integrality=np.concatenate(integer))
-        assert found.success
-        smallest = min(smallest, found.fun + bias[y] - bias[k])
-    return smallest
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -110,11 +52,12 @@ def test_methods_meet_the_exact_margin_where_every_relu_is_decided(seed: int) ->
 
 @pytest.mark.parametrize("threat", [THREAT, lp.Linf(0.02), L2(0.2)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_optimised_slopes_are_never_below_crown(kind: str, threat: Threat) -> None:
+def test_a_more_expensive_method_is_never_below_a_cheaper_one(kind: str, threat: Threat) -> None:
     model, x = network(kind), images(4)
     y = model(x).argmax(1)
-    crown, alpha = (bounds(model, threat, x, y, method, iterations=4) for method in ("crown", "alpha-crown"))
+    crown, alpha, beta = (bounds(model, threat, x, y, method, iterations=4) for method in CERTIFICATE_METHODS[2:])
     assert (alpha >= crown - 1e-12).all()
+    assert (beta >= alpha - 1e-12).all()
 
 
 def test_linear_bounds_are_not_everywhere_above_intervals() -> None:
@@ -139,7 +82,8 @@ def test_the_bound_is_less_than_the_margin_by_what_rounding_is_given(method: str
     x = images(5, shape=(1, 2, 3))
     logits = model(x).detach()
     y = logits.argmax(1)
-    found = margin_bounds(read_graph(model, x), lp.Linf(1e-9), x, y, 100 * logits, method, 1)
+    graphs = read_graph(model, x), in_float32(model, x)
+    ((found,), _) = margin_bounds(*graphs, lp.Linf(1e-9), x, y, 100 * logits, (method,), Effort(1, 2))
     expected = -misclassification_margin(logits, y) - 1e-4 * (1 + 100 * logits.abs().amax(1))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
 

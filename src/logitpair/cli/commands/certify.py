@@ -9,7 +9,7 @@ from logitpair.cli.options import add_options, check_choice, check_options, pars
 from logitpair.cli.task import add_task, results_folder, shared
 from logitpair.errors import InputError
 from logitpair.storage.result_files import read_record
-from logitpair.storage.results import CERTIFICATE_METHODS, CertificateResults
+from logitpair.storage.results import BRANCHES, CERTIFICATE_METHODS, CertificateResults
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -20,6 +20,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=str,
         default="crown",
         help=f"the most expensive of {', '.join(CERTIFICATE_METHODS)}; each is tried on what those before it did not decide",
+    )
+    parser.add_argument(
+        "--branches", type=int, default=BRANCHES, help="parts that beta-crown may cut the ball of an image into, at least 2"
     )
     add_options(parser, "checkpoint", help="last (default), or best by held-out accuracy")
     add_options(parser, "seed", help="of the short attack that finds what need not be bounded")
@@ -52,12 +55,13 @@ def _certify(arguments: Namespace, out: Path, eps: float | None) -> Path | None:
     folder, arguments.attacks = out / "certificate", None
     with shared(arguments) as (task, world):
         threat = threat_of(task, eps, NORMS.get(arguments.norm))
-        refuse_overwriting_certificate(folder, task, threat, arguments.method)
+        refuse_overwriting_certificate(folder, task, threat, arguments.method, arguments.branches)
         result = certify(
             task.model,
             task.test,
             threat=threat,
             method=arguments.method,
+            branches=arguments.branches,
             seed=arguments.seed,
             batch_size=task.batch_size,
             workers=task.workers,
