@@ -7,7 +7,8 @@ and of networks for MNIST, trained for less time than their recipe says (the rec
 settings, and weight 0.1 under two seeds only):
 
     logitpair sweep mnist-certified-alp --scale cpu --model logitpair.models.StridedConvNet --objective.threat.eps 0.35 --batch_size 256 \
-        --epochs 12 --objective.warmup 4 --objective.weight 0,0.01,0.1 --seeds 3 --data-dir DATA --out runs/pairing-mnist
+        --epochs 12 --objective.warmup 4 --objective.weight 0,0.01,0.1 --objective.attack null --objective.bound_share 1 --ema null \
+        --optimizer.lr 5e-4 --schedule.warmup 1 --seeds 3 --data-dir DATA --out runs/pairing-mnist
     python benchmarks/pairing_weight.py runs/pairing-mnist --out results/benchmarks/pairing_weight_mnist.json
 
 Weight 0 is IBP alone. Every network is certified on the images held out from its training and on its test images, at the radius of its

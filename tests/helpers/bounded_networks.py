@@ -55,6 +55,18 @@ class Joined(nn.Module):
         return self.logits(F.adaptive_avg_pool2d(both, 4).view(x.size(0), -1))
 
 
+class Shared(nn.Module):
+    """ReLUs of the image, of the image's pixels scaled, and two of the same step, which is added to what follows besides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.mixed, self.logits = nn.Linear(72, 5), nn.Linear(5, 5), nn.Linear(5, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.hidden(F.relu(2 * F.leaky_relu(x, 0.3) - 0.8).flatten(1))
+        return self.logits(F.relu(self.mixed(F.relu(z) - F.leaky_relu(z, 0.2)) + z))
+
+
 def convolutions() -> nn.Module:
     layers = [
         *(nn.Conv2d(2, 4, 3, stride=2, padding=1, groups=2), nn.BatchNorm2d(4), nn.ReLU()),
@@ -91,6 +103,7 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
     "max_pools": max_pools,
     "residual": Residual,
     "joined": Joined,
+    "shared": Shared,
 }
 
 
@@ -186,7 +199,8 @@ def relaxations(model: nn.Module, x: Tensor, threat: lp.threat.Threat) -> tuple[
 def subproblems(exact: Relaxation, rows: Tensor) -> Subproblems:
     """One for each image's whole ball and each of the functions ``[batch or 1, n, classes]``."""
     rows = rows.expand(len(exact.ball.x), -1, -1)
-    return Subproblems.whole(exact, rows, lower_bounds(exact.graph, rows, exact.inside, exact.ball))
+    bound = lower_bounds(exact.graph, rows, exact.inside, exact.ball)
+    return Subproblems.whole(exact, rows, bound, torch.arange(bound.numel()))
 
 
 def inside(interval: Interval, number: int, seed: int = 0) -> Tensor:

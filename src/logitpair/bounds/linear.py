@@ -13,7 +13,7 @@ from logitpair.bounds.operations import Affine, Interval, MaxPool2d, Nonlinear
 
 Slopes = Mapping[int, Tensor]  # by step of a nonlinear operation: from 0 to 1, ``[batch, n, *input]``, as ``Nonlinear.relax`` takes them
 ROWS_BYTES = 2**28  # of the largest tensor of linear functions that is held at once
-PROBES, WORTH = 32, 0.01  # neurons of a layer by which it is seen whether linear bounds make its intervals narrower by this share
+PROBES, WORTH = 8, 0.01  # neurons of a layer by which it is seen whether linear bounds make its intervals narrower by this share
 
 
 def lower_bounds(

@@ -38,14 +38,20 @@ class Subproblems:
     multipliers: PerStep
 
     @classmethod
-    def whole(cls, relaxation: "Relaxation", rows: Tensor, bound: Tensor) -> Self:
-        """One for each image's ball and each of its functions ``[batch, m, classes]``, whose bounds are ``[batch, m]``."""
-        batch, m = bound.shape
-        graph, inside = relaxation.graph, relaxation.inside
-        free = {step: rows.new_zeros(batch * m, *graph.shapes[step], dtype=torch.float32) for step in set(graph.relus.values())}
-        slopes = {relu: (inside[step].upper > -inside[step].lower).float().repeat_interleave(m, 0) for relu, step in graph.relus.items()}
-        image = torch.arange(batch, device=rows.device).repeat_interleave(m)
-        return cls(image, rows.flatten(0, 1), bound.flatten(), {step: zero.to(torch.int8) for step, zero in free.items()}, slopes, free)
+    def whole(cls, relaxation: "Relaxation", rows: Tensor, bound: Tensor, places: Tensor) -> Self:
+        """The whole balls, with the functions at these places, ``[n]``, among all ``[batch * m]``.
+
+        Args:
+            relaxation: of the images.
+            rows: the functions, ``[batch, m, classes]``.
+            bound: what is known of them, ``[batch, m]``.
+            places: of each in turn.
+        """
+        graph, inside, image = relaxation.graph, relaxation.inside, places // bound.shape[1]
+        free = {step: torch.zeros(len(image), *graph.shapes[step], device=image.device) for step in set(graph.relus.values())}
+        signs = {step: zero.to(torch.int8) for step, zero in free.items()}
+        slopes = {relu: (inside[step].upper > -inside[step].lower).float()[image] for relu, step in graph.relus.items()}
+        return cls(image, rows.flatten(0, 1)[places], bound.flatten()[places], signs, slopes, free)
 
     def __len__(self) -> int:
         return len(self.image)
@@ -101,22 +107,19 @@ class Relaxation:
             return Interval(lower, upper)
         return Interval(torch.where(signs > 0, lower.clamp(min=0), lower), torch.where(signs < 0, upper.clamp(max=0), upper))
 
-    def bounds(
-        self, subproblems: Subproblems, slopes: PerStep | None = None, multipliers: PerStep | None = None, seen: PerStep | None = None
-    ) -> Tensor:
-        """Lower bounds of the subproblems, ``[n]``, by their own slopes and multipliers or by these; ``seen`` as in ``lower_bounds``.
+    def bounds(self, subproblems: Subproblems, seen: PerStep | None = None) -> Tensor:
+        """Lower bounds of the subproblems by their slopes and multipliers, ``[n]``; ``seen`` as in ``lower_bounds``.
 
         A function ``f`` is nowhere in the part below the least that ``f`` less each multiplier times its value, taken with the sign that
         it has there, reaches (beta-CROWN, arXiv 2103.06624, theorem 3.1).
         """
-        slopes, multipliers = slopes or subproblems.slopes, multipliers or subproblems.multipliers
         x, dtype = self.ball.x, self.ball.x.dtype
         return lower_bounds(
             self.graph,
             subproblems.rows.to(dtype).unsqueeze(1),
             {step: self.within(subproblems, step) for step in self.inside},
             Ball(self.ball.threat, x[subproblems.image]),
-            slopes={relu: slope.to(dtype).unsqueeze(1) for relu, slope in slopes.items()},
-            added={step: (-each.to(dtype) * subproblems.signs[step]).unsqueeze(1) for step, each in multipliers.items()},
+            slopes={relu: slope.to(dtype).unsqueeze(1) for relu, slope in subproblems.slopes.items()},
+            added={step: (-each.to(dtype) * subproblems.signs[step]).unsqueeze(1) for step, each in subproblems.multipliers.items()},
             seen=seen,
         ).squeeze(1)

@@ -64,7 +64,7 @@ def certify(
         threat: the ball, such as ``lp.Linf(0.3)``.
         method: the most expensive method.
         iterations: of the slopes' ascent in ``alpha-crown``.
-        branches: parts that the ball of an image is cut into at most by ``beta-crown``.
+        branches: parts of an image's ball that ``beta-crown`` bounds at most.
         seed: of the attack's randomness.
         batch_size: images worked on together, and half as many once the memory is too small; that of bounds is limited besides.
         workers: processes that load images; 0 for data held in memory.
@@ -102,17 +102,20 @@ def certify(
     cache_key = hashlib.sha256(key.encode()).hexdigest()[:16]
     partial = PartialLedger(Path(folder), cache_key) if folder is not None else None
     device = device_of(model)
-    exact_model, quick_model = (copy.deepcopy(model).to(dtype).eval().requires_grad_(False) for dtype in (torch.float64, torch.float32))
+    exact_model = copy.deepcopy(model).double().eval().requires_grad_(False)
+    quick_model = copy.deepcopy(exact_model).float() if "alpha-crown" in methods else None
     short = PGD(threat, step_size=threat.eps / 8, steps=20)
     longer = IteratedLocalSearch(threat, chains=3, kicks=2, steps=10, first_steps=14)
     attacks, effort = (None, short, longer), Effort(iterations, branches)  # attacks: one before each stage
-    graphs: list[Graph] = []
+    graphs: tuple[Graph, Graph | None] | None = None
 
     def work(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
+        nonlocal graphs
         check_batch(x, y)
-        if not graphs:
+        if graphs is None:
             check_accepts("model", model, x)
-            graphs.extend((read_graph(exact_model, x[:1].double()), read_graph(quick_model, x[:1].float())))
+            quick = None if quick_model is None else read_graph(quick_model, x[:1].float())
+            graphs = read_graph(exact_model, x[:1].double()), quick
         exact, quick = graphs
         prediction = predict(compute_logits(model, x))
         logits = compute_logits(exact_model, x.double())

@@ -26,20 +26,20 @@ STAGES = (CERTIFICATE_METHODS[:1], CERTIFICATE_METHODS[1:2], CERTIFICATE_METHODS
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is tried: steps of the slopes' ascent, and parts that a ball is cut into at most."""
+    """How much is tried: steps of the slopes' ascent, and parts of an image's ball that are bounded at most."""
 
     iterations: int
     branches: int
 
 
 def margin_bounds(
-    exact: Graph, quick: Graph, threat: Threat, x: Tensor, y: Tensor, logits: Tensor, methods: tuple[str, ...], effort: Effort
+    exact: Graph, quick: Graph | None, threat: Threat, x: Tensor, y: Tensor, logits: Tensor, methods: tuple[str, ...], effort: Effort
 ) -> tuple[Tensor, list[float]]:
     """Lower bounds of the smallest difference between the true class's logit and another's over the ball and the box.
 
     Args:
         exact: the network, in float64.
-        quick: the same in float32, which slopes are sought with.
+        quick: the same in float32, which slopes are sought with; None where none are.
         threat: the ball.
         x: images, float64 ``[batch, channels, height, width]``.
         y: labels, ``[batch]``.
@@ -73,7 +73,7 @@ class _Bounds:
     """The bounds of images that are worked on together, ``[batch]`` of each method; what several need is found once."""
 
     exact: Graph
-    quick: Graph
+    quick: Graph | None
     ball: Ball
     rows: Tensor
     enough: Tensor
@@ -92,24 +92,30 @@ class _Bounds:
                 return self.beta_crown
 
     @cached_property
-    def relaxations(self) -> tuple[Relaxation, Relaxation]:
+    def relaxation(self) -> Relaxation:
         inside = tightened(self.exact, self.ball)
-        exact = Relaxation(self.exact, self.ball, {step: inside[step] for step in self.exact.nonlinear_inputs})
-        return exact, exact.of(self.quick)
+        return Relaxation(self.exact, self.ball, {step: inside[step] for step in self.exact.nonlinear_inputs})
+
+    @cached_property
+    def quick_relaxation(self) -> Relaxation:
+        if self.quick is None:
+            raise ValueError("slopes are sought in float32")
+        return self.relaxation.of(self.quick)
 
     @cached_property
     def crown(self) -> Tensor:
-        exact, _ = self.relaxations
-        return lower_bounds(self.exact, self.rows, exact.inside, self.ball)
+        return lower_bounds(self.exact, self.rows, self.relaxation.inside, self.ball)
 
     @cached_property
     def optimised(self) -> tuple[Tensor, Subproblems]:
         """The places of the functions whose bounds are not enough, among all of the batch, and these after the ascent."""
-        exact, quick = self.relaxations
         places = (self.crown <= self.enough.unsqueeze(1)).flatten().nonzero()[:, 0]
-        left = Subproblems.whole(exact, self.rows, self.crown)[places]
-        parts = [improved(exact, quick, part, self.enough[part.image], self.effort.iterations) for part in left.split(self.width)]
-        return places, Subproblems.joined(parts) if parts else left
+        left = Subproblems.whole(self.relaxation, self.rows, self.crown, places)
+        parts = [
+            improved(self.relaxation, self.quick_relaxation, part, self.enough[part.image], self.effort.iterations)
+            for part in left.split(max(1, BYTES // (64 * self.values)))  # an ascent keeps a few tensors of every step's size
+        ]
+        return places, Subproblems.joined([left[:0], *parts])
 
     @cached_property
     def alpha_crown(self) -> Tensor:
@@ -118,17 +124,21 @@ class _Bounds:
 
     @cached_property
     def beta_crown(self) -> Tensor:
-        exact, quick = self.relaxations
         _, left = self.optimised
-        left = left[left.bound <= self.enough[left.image]]
-        branched = decided_by_branching(exact, quick, left, self.enough, branches=self.effort.branches, width=self.width)
+        branched = torch.full_like(self.enough, torch.inf)
+        at_once = max(1, BYTES // (4 * self.values * self.effort.branches))  # images, of which all parts are held
+        for first in range(0, len(self.enough), at_once):
+            some = left[(left.image >= first) & (left.image < first + at_once)]
+            options = {"branches": self.effort.branches, "width": max(1, BYTES // (64 * self.values))}
+            found = decided_by_branching(self.relaxation, self.quick_relaxation, some, self.enough, **options)
+            branched = torch.minimum(branched, found)
         others = torch.where(self.alpha_crown > self.enough.unsqueeze(1), self.alpha_crown, torch.inf).amin(1)
         return torch.maximum(self.alpha_crown.amin(1), torch.minimum(branched, others))
 
     @property
-    def width(self) -> int:
-        """Subproblems that are worked on at once: an ascent keeps a few tensors of every step's size, in float64 at most."""
-        return max(1, BYTES // (64 * sum(math.prod(shape) for shape in self.exact.shapes)))
+    def values(self) -> int:
+        """Numbers that an image's steps have in all."""
+        return sum(math.prod(shape) for shape in self.exact.shapes)
 
 
 def differences(y: Tensor, classes: int, like: Tensor) -> Tensor:

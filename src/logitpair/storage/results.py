@@ -13,7 +13,7 @@ from msgspec.structs import asdict
 SCHEMA = 2  # changes when a key changes its meaning or goes away
 BUDGET = 200.0  # gradients that an audit spends on an image on average, where nothing else is said
 CERTIFICATE_METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown", "beta-crown")  # in the order in which they are tried, by their cost
-BRANCHES = 256  # parts of a ball, by default
+BRANCHES = 64  # parts of a ball, by default
 UNION = "union"  # in the place of an attack's name: all of them together
 ROUNDING = 1e-6  # by which numbers that belong together may differ
 NO_CLASS = -1  # the prediction of an image whose logits are not finite
@@ -386,7 +386,7 @@ class CertificateResults(Results, frozen=True, kw_only=True, tag_field="kind", t
     images: str | None = None  #: a SHA-256 of the images and labels; absent where they have no order
     certified: Accuracy  #: of the images classified right, those that no image in the threat model is misclassified for
     broken: Count  #: images that attacks broke, which were not bounded any further
-    branches: Count | None = None  #: parts that `beta-crown` may have cut the ball of an image into
+    branches: Count | None = None  #: parts of an image's ball that `beta-crown` bounded at most
     methods: tuple[CertificateMethod, ...]  #: from the cheapest, each on what was not decided before
 
 

@@ -41,7 +41,7 @@ def test_more_iterations_never_make_a_bound_worse() -> None:
     model, x = network("fully_connected", 1), images(4)
     found = [both(model, x, lp.Linf(0.1), iterations=number)[1] for number in (1, 2, 5, 20)]
     for fewer, more in itertools.pairwise(found):
-        assert (more >= fewer).all()
+        assert (more >= fewer - 1e-6).all()  # the best is chosen in float32
     assert (found[-1] > found[1]).any()
 
 
@@ -53,7 +53,7 @@ def test_bounds_of_one_image_do_not_depend_on_the_others() -> None:
         threshold = torch.full((6, 1), enough, dtype=torch.float64)
         together = both(model, x, threat, enough=threshold)[1]
         alone = torch.cat([both(model, x[i : i + 1], threat, enough=threshold[:1])[1] for i in range(6)])
-        torch.testing.assert_close(together, alone, rtol=0, atol=1e-9)
+        torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)  # slopes are sought in float32
 
 
 def test_what_is_enough_ends_it() -> None:

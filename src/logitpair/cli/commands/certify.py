@@ -21,11 +21,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         default="crown",
         help=f"the most expensive of {', '.join(CERTIFICATE_METHODS)}; each is tried on what those before it did not decide",
     )
-    parser.add_argument(
-        "--branches", type=int, default=BRANCHES, help="parts that beta-crown may cut the ball of an image into, at least 2"
-    )
+    parser.add_argument("--branches", type=int, default=BRANCHES, help="parts of an image's ball that beta-crown bounds at most")
     add_options(parser, "checkpoint", help="last (default), or best by held-out accuracy")
-    add_options(parser, "seed", help="of the short attack that finds what need not be bounded")
+    add_options(parser, "seed", help="of the attacks that find what need not be bounded")
     add_options(parser, "fail-under", help="end with exit code 4 if the certified accuracy is below it, from 0 to 1")
     add_options(parser, "json")
     add_options(parser, "junit", help="write JUnit XML: a test case for --fail-under")
