@@ -56,10 +56,10 @@ class Progress:
         self.update(self.done + count)
 
     def update(self, done: int, note: str | None = None) -> None:
-        """So many are done; None leaves the note as it is."""
-        self.done = done
+        """So many are done, at most all, where one process reckons for others too; None leaves the note as it is."""
+        self.done = done if self.total is None else min(done, self.total)
         self.note = self.note if note is None else note
-        self._bar.update(self._task, completed=done, note=self.note)
+        self._bar.update(self._task, completed=self.done, note=self.note)
         if self._lines and time.monotonic() - self._last_line > EVERY:
             self._last_line = time.monotonic()
             console.print(f"{self}")
