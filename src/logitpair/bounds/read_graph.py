@@ -25,6 +25,7 @@ from logitpair.bounds.operations import (
 )
 from logitpair.errors import InputError, first_line
 from logitpair.models.inference import Images, frozen_eval
+from logitpair.storage.model_fingerprint import HOOKS
 
 ACCEPTED = (
     "accepted: Linear, Conv2d, BatchNorm, ReLU, LeakyReLU, poolings, reshapes, sums, joins, padding with zeros, arithmetic with constants"
@@ -50,9 +51,11 @@ def read_graph(model: nn.Module, x: Images, *, trained: bool = False) -> Graph:
         trained: whether weights will change and BatchNorms will be in train mode: what bounds could not follow is refused.
 
     Raises:
-        InputError: for an operation that no bounds are known of, named; for code that torch.fx cannot trace, such as branches on values; or
-            if the operations, run one after another, do not give the network's logits.
+        InputError: for an operation that no bounds are known of, named; for code that torch.fx cannot trace, such as branches on values;
+            for forward hooks; or if the operations, run one after another, do not give the network's logits, or these are not finite.
     """
+    if not trained:  # bounds in training are no proof
+        _refuse_hooks(model)
     pair = torch.cat([x[:1], 1 - x[:1]])
     with torch.no_grad(), frozen_eval(model):
         try:
@@ -65,9 +68,22 @@ def read_graph(model: nn.Module, x: Images, *, trained: bool = False) -> Graph:
             raise InputError(first_line(error)) from None
         except Exception as error:  # the network's own code runs on placeholders, and may raise anything
             raise InputError(f"model: cannot be read for bounds, since torch.fx cannot trace it: {first_line(error)}") from error
+        if not logits.isfinite().all():
+            raise InputError(
+                f"model: cannot be read for bounds, since its logits are not all finite in {str(x.dtype).removeprefix('torch.')}"
+            )
         if not torch.allclose(found, logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
             raise InputError("model: cannot be read for bounds: run operation by operation, or image by image, it gives other logits")
     return graph
+
+
+def _refuse_hooks(model: nn.Module) -> None:
+    """Refuse hooks that may change what a module returns, which tracing does not run; those of ``torch.nn.utils`` set weights alone."""
+    for name, module in model.named_modules():
+        hooks = [hook for kind in HOOKS for hook in vars(module).get(kind, {}).values()]
+        if any(not type(hook).__module__.startswith("torch.nn.utils.") for hook in hooks):
+            where = f"'{name}'" if name else "it"
+            raise InputError(f"model: cannot be read for bounds, since {where} has a forward hook, which bounds know nothing of; remove it")
 
 
 class _Parameters:

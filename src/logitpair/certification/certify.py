@@ -27,7 +27,7 @@ from logitpair.runtime.precision import full_precision
 from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import FACTS, MISCLASSIFIED, PartialLedger, merge, total
 from logitpair.storage.model_fingerprint import fingerprint
-from logitpair.storage.results import BRANCHES, CERTIFICATE_METHODS, SCHEMA, Accuracy, CertificateMethod, CertificateResults
+from logitpair.storage.results import BRANCHES, CERTIFICATE_METHODS, MOST_BRANCHES, SCHEMA, Accuracy, CertificateMethod, CertificateResults
 from logitpair.threat import Threat, check_threat
 from logitpair.validate import check_batch, check_labels, check_model, check_seed, positive, whole
 
@@ -64,7 +64,7 @@ def certify(
         threat: the ball, such as ``lp.Linf(0.3)``.
         method: the most expensive method.
         iterations: of the slopes' ascent in ``alpha-crown``.
-        branches: parts of an image's ball that ``beta-crown`` bounds at most.
+        branches: parts of an image's ball that ``beta-crown`` bounds at most, up to 100,000; all open ones are held in memory.
         seed: of the attack's randomness.
         batch_size: images worked on together, and half as many once the memory is too small; that of bounds is limited besides.
         workers: processes that load images; 0 for data held in memory.
@@ -90,6 +90,8 @@ def certify(
         ("workers", workers, 0),
     ):
         whole(name, value, least)
+    if branches > MOST_BRANCHES:
+        raise InputError(f"branches must be at most {MOST_BRANCHES:,}, not {branches}")
     check_seed("seed", seed)
     iterations, branches, seed = int(iterations), int(branches), int(seed)  # as they are written down, also of numpy's
     check_data(data)

@@ -13,7 +13,7 @@ from msgspec.structs import asdict
 SCHEMA = 2  # changes when a key changes its meaning or goes away
 BUDGET = 200.0  # gradients that an audit spends on an image on average, where nothing else is said
 CERTIFICATE_METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown", "beta-crown")  # in the order in which they are tried, by their cost
-BRANCHES = 64  # parts of a ball, by default
+BRANCHES, MOST_BRANCHES = 64, 100_000  # parts of a ball by default, and at most, for all are held in memory
 UNION = "union"  # in the place of an attack's name: all of them together
 ROUNDING = 1e-6  # by which numbers that belong together may differ
 NO_CLASS = -1  # the prediction of an image whose logits are not finite

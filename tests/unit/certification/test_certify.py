@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,20 @@ def sample() -> Pair:
 @pytest.fixture(scope="module")
 def certificate(trained: nn.Module, sample: Pair) -> lp.Certificate:
     return certify(trained, sample, lp.Linf(0.02), method="alpha-crown")
+
+
+def hooked(module: nn.Module) -> nn.Module:
+    """One whose hook changes nothing on most images."""
+    module.register_forward_hook(lambda _, __, output: torch.where(output > 100, 0, output))
+    return module
+
+
+def steep(factor: float) -> nn.Module:
+    """Logits that are finite, and inner values beyond float32 for a large factor."""
+    model = linear().append(nn.ReLU()).append(nn.Linear(3, 3)).double()
+    model[1].weight.data *= factor
+    model[3].weight.data /= factor
+    return model
 
 
 def smallest_margin(model: nn.Module, threat: Threat, x: Tensor, y: Tensor) -> Tensor:
@@ -296,6 +311,11 @@ def test_two_processes_share_the_work(trained: nn.Module, sample: Pair, tmp_path
         ({"threat": 0.1}, "threat must be a threat model"),
         ({"iterations": 0}, "iterations must be a whole number of at least 1"),
         ({"branches": 1}, "branches must be a whole number of at least 2"),
+        ({"branches": 10**20}, "branches must be at most 100,000"),
+        ({"model": nn.Sequential(nn.Flatten(), hooked(nn.Linear(12, 3)))}, "since '1' has a forward hook"),
+        ({"model": hooked(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)))}, "since it has a forward hook"),
+        ({"model": steep(math.nan).float(), "method": "ibp"}, "logits are not all finite in float64"),
+        ({"model": steep(1e40), "data": (images(3, shape=(1, 3, 4)), torch.zeros(3).long()), "method": "alpha-crown"}, "in float32"),
         ({"iterations": 1.5}, "iterations must be a whole number"),
         ({"seed": -1}, "seed must be a whole number"),
         ({"seed": 1.5}, "seed must be a whole number"),

@@ -9,7 +9,7 @@ from logitpair.cli.options import add_options, check_choice, check_options, pars
 from logitpair.cli.task import add_task, results_folder, shared
 from logitpair.errors import InputError
 from logitpair.storage.result_files import read_record
-from logitpair.storage.results import BRANCHES, CERTIFICATE_METHODS, CertificateResults
+from logitpair.storage.results import BRANCHES, CERTIFICATE_METHODS, MOST_BRANCHES, CertificateResults
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -33,6 +33,8 @@ def run(arguments: Namespace) -> int:
     """Certify, and end as ``--fail-under`` says."""
     check_options(arguments)
     check_choice("method", arguments.method, CERTIFICATE_METHODS)
+    if arguments.branches > MOST_BRANCHES:
+        raise InputError(f"--branches must be at most {MOST_BRANCHES:,}, not {arguments.branches}")
     out = results_folder(arguments)
     if arguments.model is not None and arguments.eps is None:
         raise InputError("--eps is not given; a model without a recipe needs it, such as --eps 8/255")
