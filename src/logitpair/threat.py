@@ -78,6 +78,10 @@ class Threat(ABC):
         inside = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
         return inside & (self.distance(x_adv, x) <= self.eps + self.rounding(x))
 
+    def accepting(self, x: Float[Tensor, "batch ..."]) -> Self:
+        """A ball that holds every point that ``contains`` accepts: ``rounding`` larger, and as much for that of the distance itself."""
+        return replace(self, eps=self.eps + 2 * self.rounding(x))
+
     def scaled(self, factor: float) -> Self:
         """The same ball, ``factor`` times as large (for schedules and accuracy-against-eps curves)."""
         return replace(self, eps=self.eps * factor)
@@ -140,6 +144,9 @@ class Linf(Threat):
 
     def support(self, weights: Float[Tensor, "... values"]) -> Float[Tensor, "..."]:
         return self.eps * weights.abs().sum(-1)
+
+    def accepting(self, x: Float[Tensor, "batch ..."]) -> Self:
+        return replace(self, eps=min(1.0, self.eps + 2 * self.rounding(x)))
 
     def covering(self, values: int) -> Self:
         return replace(self, eps=1.0)

@@ -99,6 +99,7 @@ def test_one_of_fewer_branches_is_not_written_over(digits_run: Path, tmp_path: P
     [
         (["--method", "milp"], "--method: 'milp' is not accepted; accepted: ibp, crown-ibp, crown, alpha-crown, beta-crown"),
         (["--method", "beta-crown", "--branches", "1"], "--branches must be at least 2, not 1"),
+        (["--branches", "8"], "--branches: crown does not branch; give --method beta-crown"),
         (["--method", "beta-crown", "--branches", "100000000000000000000"], "--branches must be at most 100,000"),
         (["--eps", "0"], "--eps: '0' is no radius"),
         (["--eps", "x"], "--eps: 'x' is no number"),

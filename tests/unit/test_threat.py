@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import hypothesis.extra.numpy as arrays
 import numpy as np
@@ -118,6 +119,16 @@ def test_distance_is_the_largest_change_of_each_example() -> None:
 def test_ascent_is_the_sign_and_nan_points_nowhere() -> None:
     gradient = torch.tensor([[-3.0, 0.0, 1e-30, float("nan")]])
     assert Linf(0.1).ascent(gradient).tolist() == [[-1, 0, 1, 0]]
+
+
+@given(pixels, anything, balls, st.sampled_from([torch.float32, torch.float64]))
+def test_the_accepting_ball_holds_what_contains_accepts(x: Tensor, far: Tensor, ball: Threat, dtype: torch.dtype) -> None:
+    x, order = x.to(dtype), torch.inf if isinstance(ball, Linf) else 2
+    most = 1.0 if isinstance(ball, Linf) else math.inf
+    point = replace(ball, eps=min(ball.eps + ball.rounding(x), most)).project(far.to(dtype), x)
+    reach = torch.linalg.vector_norm((point.double() - x.double()).flatten(1), order, dim=1)
+    assert (reach[ball.contains(point, x)] <= ball.accepting(x).eps).all()
+    assert ball.eps <= ball.accepting(x).eps <= ball.eps + 4 * ball.rounding(x)
 
 
 @both

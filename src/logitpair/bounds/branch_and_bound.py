@@ -28,7 +28,7 @@ def decided_by_branching(
         branches: parts that are bounded for an image at most.
         width: parts that are bounded at once.
 
-    Source: beta-CROWN, arXiv 2103.06624; the choice of the ReLU, arXiv 2104.06718, section 3 (filtered smart branching).
+    Source: beta-CROWN, arXiv 2103.06624; the choice of the ReLU, arXiv 2104.06718 (filtered smart branching), with a score of ours.
     """
     least, spent = torch.full_like(enough, torch.inf), torch.zeros_like(enough, dtype=torch.long)
     branches = branches if quick.graph.relus else 0  # or there is nothing to cut at

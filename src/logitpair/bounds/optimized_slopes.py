@@ -17,7 +17,14 @@ def improved(exact: Relaxation, quick: Relaxation, subproblems: Subproblems, eno
     Each subproblem has slopes of its own, so that up to float32's rounding no bound depends on what it is computed with. One whose bound
     is above ``enough``, ``[n]``, stays as it is. The search is in float32, by ``quick``; the bounds are those of ``exact``.
 
-    Sources: arXiv 2011.13824, section 3; arXiv 2103.06624, section 3.2. Departure: the intervals of inner steps are taken as they are,
+    Args:
+        exact: what bounds are computed with.
+        quick: the same in float32.
+        subproblems: ``n`` of them.
+        enough: a bound that is large enough of each, ``[n]``.
+        iterations: steps of Adam.
+
+    Sources: arXiv 2011.13824, section 3; arXiv 2103.06624, section 3. Departure: the intervals of inner steps are taken as they are,
     which the first source optimises too.
     """
     if not subproblems.slopes:

@@ -1,28 +1,14 @@
 """Reads a network's operations from its code, by tracing it."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from logitpair.bounds.graph import Graph, Step
 from logitpair.bounds.interval import intervals
-from logitpair.bounds.operations import (
-    Affine,
-    Arithmetic,
-    BatchNorm,
-    Conv2d,
-    Interval,
-    LeakyReLU,
-    Linear,
-    MaxPool2d,
-    Nonlinear,
-    NonnegativeLinear,
-    Sum,
-)
+from logitpair.bounds.operations import BatchNorm, Interval, Sum
+from logitpair.bounds.recognise import of_function, of_module
 from logitpair.errors import InputError, first_line
 from logitpair.models.inference import Images, frozen_eval
 from logitpair.storage.model_fingerprint import HOOKS
@@ -31,13 +17,8 @@ ACCEPTED = (
     "accepted: Linear, Conv2d, BatchNorm, ReLU, LeakyReLU, poolings, reshapes, sums, joins, padding with zeros, arithmetic with constants"
 )
 UNCHANGED = {"contiguous", "clone", "detach", "Identity", "Dropout", "Dropout1d", "Dropout2d", "dropout", "dropout2d", "feature_dropout"}
-RESHAPES = {"view", "reshape", "flatten", "Flatten", "Unflatten", "unflatten", "squeeze", "unsqueeze"}
-AVERAGES = {"AvgPool2d", "AdaptiveAvgPool2d", "ZeroPad2d", "avg_pool2d", "adaptive_avg_pool2d", "mean", "cat", "concat"}
-RELUS = {"ReLU", "relu", "relu_"}
-LEAKY_RELUS = {"LeakyReLU", "leaky_relu", "leaky_relu_"}
-SIGNS = {"add": 1, "iadd": 1, "add_": 1, "sub": -1, "isub": -1, "sub_": -1}
-FACTORS = {"mul", "imul", "mul_", "truediv", "itruediv", "div", "div_"}
-KNOWN_BEFORE = (int, torch.Size, torch.dtype, torch.device)  # of what is computed from an image, these are the same for every image
+KNOWN_BEFORE = (int, torch.Size, torch.dtype, torch.device)  # what the functions below return is the same for every image
+READS = {"getattr", "size", "dim", "ndimension", "numel", "nelement", "stride", "is_floating_point", "is_complex", "is_contiguous"}
 
 
 def read_graph(model: nn.Module, x: Images, *, trained: bool = False) -> Graph:
@@ -86,13 +67,6 @@ def _refuse_hooks(model: nn.Module) -> None:
             raise InputError(f"model: cannot be read for bounds, since {where} has a forward hook, which bounds know nothing of; remove it")
 
 
-class _Parameters:
-    """What a function is given, where a module would have it."""
-
-    def __init__(self, **attributes: Any) -> None:
-        self.__dict__.update(attributes)
-
-
 class _Tracer(fx.Tracer):
     """Goes into every module that is not PyTorch's own."""
 
@@ -125,8 +99,9 @@ class _Reader(fx.Interpreter):
             self.shapes.append(tuple(value.shape[1:]))
         elif n.op == "output":
             self.last = self.number.get(n.args[0], -1)  # type: ignore[arg-type]
-        elif not isinstance(value, KNOWN_BEFORE) and any(node in self.number for node in n.all_input_nodes):
-            self._note(n, value)
+        elif any(node in self.number for node in n.all_input_nodes):
+            if not (isinstance(value, KNOWN_BEFORE) and _name(n.target) in READS):
+                self._note(n, value)
         elif isinstance(value, nn.Parameter) or any(node in self.weights for node in n.all_input_nodes):
             self.weights.add(n)
         return value
@@ -134,7 +109,7 @@ class _Reader(fx.Interpreter):
     def _note(self, n: fx.Node, value: Any) -> None:
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
-        name = type(module).__name__ if module is not None else getattr(n.target, "__name__", str(n.target))
+        name = type(module).__name__ if module is not None else _name(n.target)
         sources = [node for node in n.all_input_nodes if node in self.number]
         given = [node if isinstance(node, fx.Node) and node in self.number else arg for node, arg in zip(n.args, args, strict=True)]
         if name in UNCHANGED:
@@ -144,7 +119,7 @@ class _Reader(fx.Interpreter):
             self._refuse_what_training_changes(n, name, module)
         operation = None
         if isinstance(value, Tensor):
-            operation = _of_module(module, value) if module is not None else _of_function(name, n.target, given, args, kwargs, value)
+            operation = of_module(module, value) if module is not None else of_function(name, n.target, given, args, kwargs, value)
         if operation is None:
             raise InputError(f"model: no bounds are known of {name} (in {n.name}); {ACCEPTED}")
         if isinstance(operation, Sum) and len(sources) == 1:  # x + x
@@ -168,6 +143,11 @@ class _Reader(fx.Interpreter):
             raise InputError(f"model: bounds in training cannot follow {which}; accepted: a BatchNorm module for each call")
 
 
+def _name(target: Any) -> str:
+    """Of a function, or of a tensor's method, which is a name already."""
+    return getattr(target, "__name__", str(target))
+
+
 def _needed(graph: Graph) -> Graph:
     """The graph without the steps whose values do not reach the logits."""
     kept = {0, graph.logits}
@@ -177,134 +157,3 @@ def _needed(graph: Graph) -> Graph:
     left = [step for number, step in enumerate(graph.steps, 1) if number in kept]
     steps = [Step(step.operation, tuple(renumbered[source] for source in step.inputs)) for step in left]
     return Graph(tuple(steps), tuple(graph.shapes[number] for number in sorted(kept)))
-
-
-def _of_module(module: nn.Module, value: Tensor) -> Affine | Nonlinear | None:
-    match module:
-        case nn.Linear():
-            return Linear(module)
-        case nn.Conv2d():
-            return _convolution(module, module.padding, module.padding_mode)
-        case nn.BatchNorm1d() | nn.BatchNorm2d():
-            return BatchNorm(module) if module.running_mean is not None else None
-        case nn.MaxPool2d():
-            return _max_pool(module.kernel_size, module.stride, module.padding, module.dilation, module.ceil_mode)
-        case nn.LeakyReLU():
-            return _leaky_relu(module.negative_slope)
-        case nn.ReLU():
-            return LeakyReLU()
-        case _:
-            name = type(module).__name__
-            return NonnegativeLinear(module) if name in AVERAGES else _reshape(value) if name in RESHAPES else None
-
-
-def _of_function(
-    name: str, target: Any, given: Sequence[Any], args: Sequence[Any], kwargs: dict[str, Any], value: Tensor
-) -> Affine | Nonlinear | None:
-    """The operation of a function or method; in ``given`` the nodes of the graph stand for what depends on the image."""
-    if name in RESHAPES:
-        return _reshape(value)
-    if name in RELUS:
-        return LeakyReLU()
-    if name in LEAKY_RELUS:
-        return _leaky_relu(*args[1:2], **{key: kwargs[key] for key in kwargs.keys() & {"negative_slope"}})
-    if name in ("cat", "concat"):
-        dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
-        return NonnegativeLinear(lambda *x: torch.cat(x, dim)) if dim else None
-    if name in AVERAGES:
-        return NonnegativeLinear(_with_arguments(target, args[1:], kwargs))
-    if name == "pad":
-        settings = dict(zip(("pad", "mode", "value"), args[1:], strict=False)) | kwargs
-        zeros = settings.get("mode", "constant") == "constant" and not settings.get("value")
-        return NonnegativeLinear(partial(F.pad, pad=settings["pad"])) if zeros else None
-    if name in ("max_pool2d", "boolean_dispatch"):
-        return _max_pool(*args[1:6], **{key: kwargs[key] for key in kwargs if key != "return_indices"})
-    if name == "linear":
-        return Linear(_Parameters(weight=args[1], bias=_third(args, kwargs)))
-    if name == "conv2d":
-        defaults: dict[str, Any] = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
-        settings: dict[str, Any] = defaults | dict(zip(("weight", *defaults), args[1:], strict=False)) | kwargs
-        pairs = {key: _pair(settings[key]) for key in ("stride", "dilation")} | {"kernel_size": tuple(settings["weight"].shape[2:])}
-        return _convolution(_Parameters(**settings | pairs), settings["padding"])
-    if name == "batch_norm":
-        settings = dict(zip(("mean", "var", "weight", "bias", "training", "momentum", "eps"), args[1:], strict=False))
-        settings |= {key.removeprefix("running_"): content for key, content in kwargs.items()}
-        norm = _Parameters(
-            running_mean=settings["mean"],
-            running_var=settings["var"],
-            weight=settings.get("weight"),
-            bias=settings.get("bias"),
-            eps=settings.get("eps", 1e-5),
-            spatial=value.ndim == 4,
-        )
-        return BatchNorm(norm)
-    return _arithmetic(name, given, kwargs, value)
-
-
-def _arithmetic(name: str, given: Sequence[Any], kwargs: dict[str, Any], value: Tensor) -> Affine | Nonlinear | None:
-    """Sums, and sums and products with constants; None for anything else."""
-    if name in ("neg", "neg_"):
-        return Arithmetic(value.new_tensor(-1), _times)
-    if len(given) != 2 or kwargs or name not in SIGNS.keys() | FACTORS:
-        return None
-    left, right = given
-    if isinstance(left, fx.Node) and isinstance(right, fx.Node):
-        return Sum(SIGNS[name]) if name in SIGNS else None
-    constant = torch.as_tensor(right if isinstance(left, fx.Node) else left, dtype=value.dtype, device=value.device)
-    if constant.ndim == value.ndim and len(constant) != 1:
-        return None
-    image_first, sign = isinstance(left, fx.Node), SIGNS.get(name, 0)
-    if sign:
-        signs = (1, sign) if image_first else (sign, 1)
-        return Arithmetic(constant, lambda c: (signs[0] * c.new_ones(()), signs[1] * c))
-    if "div" in name:
-        return Arithmetic(constant, lambda c: _times(1 / c)) if image_first else None
-    return Arithmetic(constant, _times)
-
-
-def _times(constant: Tensor) -> tuple[Tensor, Tensor]:
-    return constant, constant.new_zeros(())
-
-
-def _with_arguments(target: Any, rest: Sequence[Any], kwargs: dict[str, Any]) -> Callable[..., Tensor]:
-    """A function of its first argument alone; ``target`` is a function, or the name of a tensor's method."""
-
-    def function(x: Tensor) -> Tensor:
-        return getattr(x, target)(*rest, **kwargs) if isinstance(target, str) else target(x, *rest, **kwargs)
-
-    return function
-
-
-def _reshape(value: Tensor) -> NonnegativeLinear:
-    return NonnegativeLinear(partial(_reshaped, shape=tuple(value.shape[1:])))
-
-
-def _reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return x.reshape(len(x), *shape)
-
-
-def _leaky_relu(negative_slope: float = 0.01) -> LeakyReLU | None:
-    return LeakyReLU(negative_slope) if 0 <= negative_slope < 1 else None
-
-
-def _convolution(module: Any, padding: Any, padding_mode: str = "zeros") -> Conv2d | None:
-    """The convolution with its padding as two numbers; None where it pads by other than zeros, or by one more on one side."""
-    if padding == "same":
-        beyond = [step * (kernel - 1) for step, kernel in zip(module.dilation, module.kernel_size, strict=True)]
-        if any(total % 2 for total in beyond):
-            return None
-        padding = tuple(total // 2 for total in beyond)
-    return Conv2d(module, (0, 0) if padding == "valid" else _pair(padding)) if padding_mode == "zeros" else None
-
-
-def _max_pool(kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False) -> MaxPool2d | None:
-    settings = {"kernel_size": _pair(kernel_size), "stride": _pair(stride or kernel_size)}
-    return None if ceil_mode else MaxPool2d(settings | {"padding": _pair(padding), "dilation": _pair(dilation)})
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)
-
-
-def _third(args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    return args[2] if len(args) > 2 else kwargs.get("bias")

@@ -111,7 +111,7 @@ class Relaxation:
         """Lower bounds of the subproblems by their slopes and multipliers, ``[n]``; ``seen`` as in ``lower_bounds``.
 
         A function ``f`` is nowhere in the part below the least that ``f`` less each multiplier times its value, taken with the sign that
-        it has there, reaches (beta-CROWN, arXiv 2103.06624, theorem 3.1).
+        it has there, reaches (beta-CROWN, arXiv 2103.06624, section 3).
         """
         x, dtype = self.ball.x, self.ball.x.dtype
         return lower_bounds(

@@ -55,7 +55,8 @@ def certify(
     ``crown-ibp`` (linear bounds with interval bounds for inner layers, arXiv 1906.06316), ``crown`` (linear bounds throughout, arXiv
     1811.00866), ``alpha-crown`` (slopes optimised, arXiv 2011.13824), ``beta-crown`` (branch and bound, arXiv 2103.06624). The last layer
     is merged with the differences of logits. What an attack breaks is not bounded any further: a short PGD before ``crown-ibp``, a local
-    search of a hundred gradients before ``crown``. Bounds are computed in float64, and a margin counts only if it is above 0.0001 times
+    search of a hundred gradients before ``crown``. The ball is that of every image that ``threat.contains`` accepts, rounding included.
+    Bounds are computed in float64, and a margin counts only if it is above 0.0001 times
     one more than the largest logit, which is far more than rounding does to a network that is run in float32.
 
     Args:
@@ -104,8 +105,8 @@ def certify(
     cache_key = hashlib.sha256(key.encode()).hexdigest()[:16]
     partial = PartialLedger(Path(folder), cache_key) if folder is not None else None
     device = device_of(model)
-    exact_model = copy.deepcopy(model).double().eval().requires_grad_(False)
-    quick_model = copy.deepcopy(exact_model).float() if "alpha-crown" in methods else None
+    exact_model = _copied(model).double()
+    quick_model = _copied(model).float() if "alpha-crown" in methods else None
     short = PGD(threat, step_size=threat.eps / 8, steps=20)
     longer = IteratedLocalSearch(threat, chains=3, kicks=2, steps=10, first_steps=14)
     attacks, effort = (None, short, longer), Effort(iterations, branches)  # attacks: one before each stage
@@ -136,7 +137,7 @@ def certify(
                 decided[left[broken]] = BROKEN
             seconds = [time.perf_counter() - started, *[0.0] * (len(names) - 1)]
             if len(left := (decided == UNDECIDED).nonzero()[:, 0]):
-                found, spent = margin_bounds(exact, quick, threat, x[left].double(), y[left], logits[left], names, effort)
+                found, spent = margin_bounds(exact, quick, threat.accepting(x), x[left].double(), y[left], logits[left], names, effort)
                 seconds = [sum(both) for both in zip(seconds, spent, strict=True)]
                 bound[left] = torch.maximum(bound[left], found.amax(0))
                 certifies = found > 0
@@ -173,3 +174,12 @@ def certify(
         ),
     )
     return Certificate(record, columns)
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """A frozen copy in eval mode, whose dtype may be changed."""
+    try:
+        return copy.deepcopy(model).eval().requires_grad_(False)
+    except RuntimeError as error:
+        what = "a tensor of it is computed from weights, as by torch.nn.utils.weight_norm"
+        raise InputError(f"model: cannot be copied, since {what}; use torch.nn.utils.parametrizations") from error

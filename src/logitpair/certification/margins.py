@@ -109,7 +109,7 @@ class _Bounds:
     @cached_property
     def optimised(self) -> tuple[Tensor, Subproblems]:
         """The places of the functions whose bounds are not enough, among all of the batch, and these after the ascent."""
-        places = (self.crown <= self.enough.unsqueeze(1)).flatten().nonzero()[:, 0]
+        places = (~(self.crown > self.enough.unsqueeze(1))).flatten().nonzero()[:, 0]
         left = Subproblems.whole(self.relaxation, self.rows, self.crown, places)
         parts = [
             improved(self.relaxation, self.quick_relaxation, part, self.enough[part.image], self.effort.iterations)

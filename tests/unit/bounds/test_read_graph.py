@@ -184,6 +184,7 @@ UNREADABLE: dict[str, tuple[Callable[[Net, Tensor], object], str]] = {
     "its own error": (lambda net, x: net.linear(x), "cannot be read for bounds, since torch.fx cannot trace it: mat1 and mat2 shapes"),
     "a batch that mixes": (mixing(lambda x: x - x.mean(0, keepdim=True)), "image by image, it gives other logits"),
     "a reshape that mixes": (lambda net, x: net.head(net.conv(x).view(-1, 36).view(-1, 72)), "cannot be read for bounds"),
+    "a truth about values": (mixing(lambda x: x * (1 + torch.equal(x, EVEN))), "no bounds are known of equal "),
     "a view in place": (lambda net, x: two_names(net, x - 0.5), "cannot be read for bounds: run operation by operation"),
     "two outputs": (lambda net, x: (net.head(x), x), "must return logits, and nothing else"),
     "a mapping": (lambda net, x: {"logits": net.head(x)}, "must return logits, and nothing else"),

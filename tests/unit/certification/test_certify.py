@@ -177,6 +177,30 @@ def test_the_bound_is_the_largest_that_any_method_gave() -> None:
         np.testing.assert_array_equal(tighter["bound"][~undecided], looser["bound"][~undecided])
 
 
+@pytest.mark.parametrize("method", CERTIFICATE_METHODS)
+def test_an_image_that_is_in_the_ball_but_for_rounding_counts(method: str) -> None:
+    """On so steep a network that float32's rounding of the radius decides."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2))
+    for parameter, values in zip(model.parameters(), ([[1e7], [1.0]], [-6e6, 0.0], [[-1.0, -0.1], [0.0, 0.0]], [0.16, 0.0]), strict=True):
+        parameter.data.copy_(torch.tensor(values))
+    x, y, threat = torch.full((3, 1, 1, 1), 0.5), torch.zeros(3, dtype=torch.long), lp.Linf(0.1)
+    beyond = torch.full_like(x, 0.6 + 1e-7)
+    assert threat.contains(beyond, x).all()
+    assert (model(x).argmax(1) == 0).all()
+    assert (model(beyond).argmax(1) == 1).all()
+    assert certify(model, (x, y), threat, method=method).certified_accuracy == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_a_network_that_cannot_be_copied_is_refused_in_one_line() -> None:
+    layer = nn.utils.weight_norm(nn.Linear(12, 3))
+    model = nn.Sequential(nn.Flatten(), layer)
+    x = images(3, shape=(1, 3, 4)).float()
+    model(x)
+    with pytest.raises(InputError, match=r"model: cannot be copied, .* use torch\.nn\.utils\.parametrizations"):
+        certify(model, (x, torch.zeros(3, dtype=torch.long)), lp.Linf(0.1))
+
+
 def test_branches_decide_what_slopes_do_not_and_are_recorded() -> None:
     model, x = tiny(2), images(40, shape=(1, 2, 3))
     y, threat = model(x).argmax(1), lp.Linf(0.5)

@@ -21,7 +21,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         default="crown",
         help=f"the most expensive of {', '.join(CERTIFICATE_METHODS)}; each is tried on what those before it did not decide",
     )
-    parser.add_argument("--branches", type=int, default=BRANCHES, help="parts of an image's ball that beta-crown bounds at most")
+    branches = f"parts of an image's ball that beta-crown bounds at most (default: {BRANCHES})"
+    parser.add_argument("--branches", type=int | None, default=None, help=branches)
     add_options(parser, "checkpoint", help="last (default), or best by held-out accuracy")
     add_options(parser, "seed", help="of the attacks that find what need not be bounded")
     add_options(parser, "fail-under", help="end with exit code 4 if the certified accuracy is below it, from 0 to 1")
@@ -33,6 +34,9 @@ def run(arguments: Namespace) -> int:
     """Certify, and end as ``--fail-under`` says."""
     check_options(arguments)
     check_choice("method", arguments.method, CERTIFICATE_METHODS)
+    if arguments.branches is not None and arguments.method != "beta-crown":
+        raise InputError(f"--branches: {arguments.method} does not branch; give --method beta-crown")
+    arguments.branches = arguments.branches or BRANCHES
     if arguments.branches > MOST_BRANCHES:
         raise InputError(f"--branches must be at most {MOST_BRANCHES:,}, not {arguments.branches}")
     out = results_folder(arguments)
