@@ -79,8 +79,8 @@ class Threat(ABC):
         return inside & (self.distance(x_adv, x) <= self.eps + self.rounding(x))
 
     def accepting(self, x: Float[Tensor, "batch ..."]) -> Self:
-        """A ball that holds every point that ``contains`` accepts: ``rounding`` larger, and as much for that of the distance itself."""
-        return replace(self, eps=self.eps + 2 * self.rounding(x))
+        """A ball that holds all that ``contains`` accepts: ``rounding`` larger, and as much for that of the distance itself."""
+        return replace(self, eps=min(self.eps + 2 * self.rounding(x), self.covering(x[0].numel()).eps))
 
     def scaled(self, factor: float) -> Self:
         """The same ball, ``factor`` times as large (for schedules and accuracy-against-eps curves)."""
@@ -144,9 +144,6 @@ class Linf(Threat):
 
     def support(self, weights: Float[Tensor, "... values"]) -> Float[Tensor, "..."]:
         return self.eps * weights.abs().sum(-1)
-
-    def accepting(self, x: Float[Tensor, "batch ..."]) -> Self:
-        return replace(self, eps=min(1.0, self.eps + 2 * self.rounding(x)))
 
     def covering(self, values: int) -> Self:
         return replace(self, eps=1.0)
@@ -255,10 +252,8 @@ class L2(Threat):
         (rows, columns), given = window(numbers[:, :2], side, x), window(numbers[:, 2:4], side, x)
         into, out = ((r >= 0) & (c >= 0) for r, c in ((rows, columns), given))
         bump, change = bumps(side, x), x_adv - x
-        lying, standing = bump[rows, columns], bump[columns, rows]
-        drawn = signs(numbers[:, 5:, None, None]) * torch.where(numbers[:, 4, None, None, None] < 0.5, lying, standing)
-        old, new = change * into, drawn * into
-        mixed = self._unit(self._unit(new) + self._unit(old))
+        turned = torch.where(numbers[:, 4, None, None, None] < 0.5, bump[rows, columns], bump[columns, rows])
+        mixed = self._unit(self._unit(signs(numbers[:, 5:, None, None]) * turned * into) + self._unit(change * into))
         unused = (self.eps**2 - change.square().sum((1, 2, 3), keepdim=True)).clamp_(min=0) / x.shape[1]
         length = ((change * (into | out)).square().sum((2, 3), keepdim=True) + unused).sqrt()
         return self.project(x + torch.where(into, length * mixed, change * ~out), x)

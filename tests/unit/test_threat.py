@@ -128,7 +128,7 @@ def test_the_accepting_ball_holds_what_contains_accepts(x: Tensor, far: Tensor, 
     point = replace(ball, eps=min(ball.eps + ball.rounding(x), most)).project(far.to(dtype), x)
     reach = torch.linalg.vector_norm((point.double() - x.double()).flatten(1), order, dim=1)
     assert (reach[ball.contains(point, x)] <= ball.accepting(x).eps).all()
-    assert ball.eps <= ball.accepting(x).eps <= ball.eps + 4 * ball.rounding(x)
+    assert min(ball.eps, ball.covering(4).eps) <= ball.accepting(x).eps <= ball.eps + 4 * ball.rounding(x)
 
 
 @both
