@@ -67,6 +67,20 @@ class Shared(nn.Module):
         return self.logits(F.relu(self.mixed(F.relu(z) - F.leaky_relu(z, 0.2)) + z))
 
 
+class Repeated(nn.Module):
+    """A channel joined with itself, each copy clipped at levels of its own, and constants that are broadcast over channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("levels", torch.tensor([0.31, 0.52, 0.73])[:, None, None])
+        self.hidden, self.logits = nn.Conv2d(6, 4, 3, stride=2), nn.Linear(16, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = x.mean(1, keepdim=True), F.avg_pool2d(x, 1).mean(1, keepdim=True)
+        clipped = 1 - F.relu(1 - F.relu(4 * (torch.cat([one, one, one], 1) - self.levels)))
+        return self.logits(F.relu(self.hidden(torch.cat([clipped, F.relu(other - self.levels)], 1))).flatten(1))
+
+
 def convolutions() -> nn.Module:
     layers = [
         *(nn.Conv2d(2, 4, 3, stride=2, padding=1, groups=2), nn.BatchNorm2d(4), nn.ReLU()),
@@ -104,6 +118,7 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
     "residual": Residual,
     "joined": Joined,
     "shared": Shared,
+    "repeated": Repeated,
 }
 
 

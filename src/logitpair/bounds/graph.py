@@ -53,7 +53,8 @@ class Graph:
             mixes = isinstance(step.operation, Affine) and not isinstance(step.operation, Sum)
             if elementwise and exact.issuperset(step.inputs):
                 exact.add(number)
-                free |= {number} if free.issuperset(step.inputs) else set()
+                spread = self.shapes[number] != self.shapes[step.inputs[0]]  # by a constant that is broadcast
+                free |= {number} if free.issuperset(step.inputs) and not spread else set()
             elif mixes and free.issuperset(step.inputs):
                 exact.add(number)
         return exact

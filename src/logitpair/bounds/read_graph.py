@@ -7,7 +7,7 @@ from torch import Tensor, fx, nn
 
 from logitpair.bounds.graph import Graph, Step
 from logitpair.bounds.interval import intervals
-from logitpair.bounds.operations import BatchNorm, Interval, Sum
+from logitpair.bounds.operations import BatchNorm, Interval
 from logitpair.bounds.recognise import of_function, of_module
 from logitpair.errors import InputError, first_line
 from logitpair.models.inference import Images, frozen_eval
@@ -60,6 +60,8 @@ def read_graph(model: nn.Module, x: Images, *, trained: bool = False) -> Graph:
 
 def _refuse_hooks(model: nn.Module) -> None:
     """Refuse hooks that may change what a module returns, which tracing does not run; those of ``torch.nn.utils`` set weights alone."""
+    if any(getattr(torch.nn.modules.module, f"_global{kind}") for kind in HOOKS):
+        raise InputError("model: cannot be read for bounds, since a forward hook is registered for all modules; remove it")
     for name, module in model.named_modules():
         hooks = [hook for kind in HOOKS for hook in vars(module).get(kind, {}).values()]
         if any(not type(hook).__module__.startswith("torch.nn.utils.") for hook in hooks):
@@ -110,7 +112,8 @@ class _Reader(fx.Interpreter):
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
         name = type(module).__name__ if module is not None else _name(n.target)
-        sources = [node for node in n.all_input_nodes if node in self.number]
+        sources: list[fx.Node] = []  # one twice that is given twice
+        fx.map_arg((n.args, n.kwargs), lambda node: sources.append(node) if node in self.number else None)
         given = [node if isinstance(node, fx.Node) and node in self.number else arg for node, arg in zip(n.args, args, strict=True)]
         if name in UNCHANGED:
             self.number[n] = self.number[sources[0]]
@@ -122,8 +125,6 @@ class _Reader(fx.Interpreter):
             operation = of_module(module, value) if module is not None else of_function(name, n.target, given, args, kwargs, value)
         if operation is None:
             raise InputError(f"model: no bounds are known of {name} (in {n.name}); {ACCEPTED}")
-        if isinstance(operation, Sum) and len(sources) == 1:  # x + x
-            sources *= 2
         self.steps.append(Step(operation, tuple(self.number[node] for node in sources)))
         self.shapes.append(tuple(value.shape[1:]))
         self.number[n] = len(self.steps)

@@ -1,6 +1,6 @@
 """Networks from images in [0, 1] to logits. A recipe names one by its import path, so yours needs no registration."""
 
-from logitpair.models.certifiable_convnets import CNN6, CNN7, StridedConvNet
+from logitpair.models.certifiable_convnets import CNN6, CNN7, SoftThreshold, StridedConvNet
 from logitpair.models.inception import InceptionV3
 from logitpair.models.inference import compute_logits, count_logits, frozen_eval
 from logitpair.models.load_model import preprocessing, read_model
@@ -26,6 +26,7 @@ __all__ = [
     "RevNet9",
     "SmallConvNet",
     "SmallResNetV2",
+    "SoftThreshold",
     "StridedConvNet",
     "Timm",
     "WideResNet",

@@ -86,9 +86,9 @@ def _refuse_of_more(plan: Plan, step: Step) -> None:
     results, path = in_run_directory(plan.folder(step.run), kind), plan.folder(step.run) / FILES[kind]
     if results is None or isinstance(results, Training):
         return  # a training goes on
-    if not plan.to_measure[step.run].replaces(results):
-        other = "another checkpoint, attack or ball, or more images,"
-        raise InputError(f"--out: '{path}' is of {other} than the tables'; move it away, and the same command does it again")
+    if lost := plan.to_measure[step.run].loses(results):
+        what = " and ".join(lost)
+        raise InputError(f"--out: '{path}' is {what}, unlike the tables'; move it away, and the same command does it again")
     sources = plan.sources_before(step.run, results) if isinstance(results, EvaluationResults) else {}
     for name, source in sources.items():
         if not source.exists():

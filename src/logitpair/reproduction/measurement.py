@@ -11,7 +11,7 @@ from typing import Any
 
 from logitpair.reproduction.paper import Row, Target
 from logitpair.reproduction.planned_run import PlannedRun, recipe_of
-from logitpair.storage.results import BUDGET, AuditResults, EvaluationResults
+from logitpair.storage.results import BUDGET, AuditResults, CertificateResults, EvaluationResults
 
 EXAMPLES = {"smoke": 8}  # test images of an evaluation, from the first, by scale; all at others
 AUDITED = {"smoke": 4, "cpu": 1000}  # likewise of an audit
@@ -54,15 +54,17 @@ class Measurement:
         right = searched_as(audit.reference.parameters) == self._judged and audit.budget >= AUDIT_BUDGET.get(self.scale, BUDGET)
         return self._is_of(audit) and right and audit.threat == self._ball
 
-    def replaces(self, before: EvaluationResults | AuditResults) -> bool:
-        """Whether the measurement says as much as results that it would be written over."""
-        tried = EXAMPLES if isinstance(before, EvaluationResults) else AUDITED
-        if before.checkpoint != "last" or before.examples > tried.get(self.scale, before.examples):
-            return False
+    def loses(self, before: EvaluationResults | AuditResults) -> list[str]:
+        """What results are that the measurement is not, so that it must not be written over them."""
+        tried = (EXAMPLES if isinstance(before, EvaluationResults) else AUDITED).get(self.scale, before.examples)
+        lost = [f"of the checkpoint {before.checkpoint}"] if before.checkpoint != "last" else []
+        if before.examples > tried:
+            lost.append(f"of {before.examples} images for {tried}")
         if isinstance(before, AuditResults):
-            return before.threat == self._ball
-        searched = {name: searched_as(parameters) for name, parameters in before.parameters.items()}
-        return searched.items() <= searched_attacks(self.run.recipe, self.scale, self.attacks).items()
+            return [*lost, "in another ball"] if before.threat != self._ball else lost
+        searched = searched_attacks(self.run.recipe, self.scale, self.attacks)
+        others = [name for name, parameters in before.parameters.items() if searched_as(parameters) != searched.get(name)]
+        return [*lost, f"under other attacks ({', '.join(others)})"] if others else lost
 
     @property
     def _judged(self) -> str:
@@ -86,9 +88,9 @@ def is_whole(results: EvaluationResults | AuditResults, scale: str) -> bool:
     return results.training is not None and bool(limits) and results.examples >= min(limits)
 
 
-def is_of_one_network(evaluation: EvaluationResults, audit: AuditResults) -> bool:
-    """Whether an evaluation and an audit are of the same training and weights."""
-    return (evaluation.training, evaluation.weights) == (audit.training, audit.weights)
+def is_of_one_network(evaluation: EvaluationResults, other: AuditResults | CertificateResults) -> bool:
+    """Whether an evaluation and what else was measured are of the same training and weights."""
+    return (evaluation.training, evaluation.weights) == (other.training, other.weights)
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from logitpair.errors import InputError
+from logitpair.reproduction.measurement import is_of_one_network
 from logitpair.reproduction.planned_run import PlannedRun
 from logitpair.storage.result_files import read_record, read_whole, write_record
 from logitpair.storage.results import (
@@ -104,9 +105,15 @@ def _of_records() -> Generator[None]:
 
 
 def keep(run_directory: Path, records: Path, *, besides: Container[type[Record]] = ()) -> None:
-    """Copy what a run directory holds of measurements ``besides`` those kinds into a folder of records, without this machine's paths."""
+    """Copy what a run directory holds of measurements ``besides`` those kinds into a folder of records, without this machine's paths.
+
+    A certificate only beside an evaluation of the same network: one from before another training would stand there as a bound on it.
+    """
+    evaluation = None if EvaluationResults in besides else in_run_directory(run_directory, EvaluationResults)
     for kind, name in RECORDED.items():
         if kind not in besides and (results := in_run_directory(run_directory, kind)):
+            if isinstance(results, CertificateResults) and not (evaluation and is_of_one_network(evaluation, results)):
+                continue
             sources = {source: replace(known, run=source) for source, known in results.sources.items()}
             write_record(records / name, replace(results, sources=sources))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from bounded_networks import KINDS, images, inside, network
-from torch import nn
+from torch import Tensor, nn
 
 from logitpair.bounds.interval import intervals
 from logitpair.bounds.operations import Interval
@@ -31,6 +32,26 @@ def test_the_steps_that_nonlinear_operations_take() -> None:
 def test_which_intervals_are_exact(layers: list[nn.Module], exact: set[int]) -> None:
     graph = read_graph(nn.Sequential(*layers).double(), images(1))
     assert graph.exact == exact
+
+
+class ThreeLevels(nn.Module):
+    """Three ReLUs of each pixel, which go up and down together, and a layer that takes the difference of two of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("levels", torch.tensor([0.25, 0.5, 0.75])[:, None, None])
+        self.difference = nn.Conv2d(3, 1, 1, bias=False)
+        self.difference.weight.data.copy_(torch.tensor([1.0, -1.0, 0.0])[None, :, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.difference(F.relu(x - self.levels)).flatten(1)
+
+
+def test_what_a_constant_spreads_over_channels_is_not_free() -> None:
+    x = torch.full((1, 1, 2, 2), 0.5, dtype=torch.float64)
+    graph = read_graph(ThreeLevels().double(), x)
+    assert graph.exact == {0, 1, 2}
+    assert intervals(graph, Interval(0 * x, 0 * x + 1))[graph.logits].lower.min() == -0.5, "each channel by itself; the truth is 0"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -361,6 +361,15 @@ def test_bad_input_is_refused(options: dict, said: str) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_hook_of_all_modules_is_refused(sample: Pair, trained: nn.Module) -> None:
+    handle = nn.modules.module.register_module_forward_hook(lambda _, __, output: torch.where(output > 100, 0, output))
+    try:
+        with pytest.raises(InputError, match="a forward hook is registered for all modules"):
+            certify(trained, sample, lp.Linf(0.02))
+    finally:
+        handle.remove()
+
+
 def test_a_loader_has_no_order_to_resume_by(sample: Pair, tmp_path: Path) -> None:
     loader = DataLoader(TensorDataset(*sample), batch_size=8)
     with pytest.raises(InputError, match="data: a DataLoader"):

@@ -32,6 +32,27 @@ def test_strided_conv_net() -> None:
     ]
 
 
+def test_soft_threshold() -> None:
+    """Exact by interval bounds, alone and before the first convolution of a network."""
+    layer = lp.models.SoftThreshold(0.4)
+    x = torch.tensor([0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9, 1.0]).view(1, 1, 3, 3)
+    expected = torch.tensor([0, 0, 0, 0.25, 0.5, 0.75, 1, 1, 1]).view(1, 1, 3, 3)
+    torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(lp.models.SoftThreshold(1)(x), x)
+    found = intervals(read_graph(nn.Sequential(layer, nn.Flatten()), x), Interval(x - 0.1, x + 0.1))[-1]
+    for end, bound in ((x - 0.1, found.lower), (x + 0.1, found.upper)):
+        torch.testing.assert_close(bound, layer(end).flatten(1), rtol=0, atol=1e-6)
+    assert repr(layer) == "SoftThreshold(width=0.4)"
+
+
+def test_a_threshold_before_a_network() -> None:
+    model, plain = lp.models.StridedConvNet(threshold=0.4).eval(), lp.models.StridedConvNet().eval()
+    plain.load_state_dict(dict(zip(plain.state_dict(), model.state_dict().values(), strict=True)))
+    x = torch.rand(2, 1, 28, 28)
+    torch.testing.assert_close(model(x), plain(lp.models.SoftThreshold(0.4)(x)))
+    torch.testing.assert_close(model(0.3 * (x > 0.5)), model(torch.zeros_like(x)))
+
+
 def test_cnn7() -> None:
     model = lp.models.CNN7(width=2, size=9, channels=3, classes=4)
     assert model(torch.rand(2, 3, 9, 9)).shape == (2, 4)
@@ -82,6 +103,8 @@ def test_intervals_keep_their_width_from_layer_to_layer() -> None:
         (lambda: lp.models.StridedConvNet(size=8), "filters: 2 convolutions of 5x5 and stride 2 are too many"),
         (lambda: lp.models.StridedConvNet(classes=1), "classes"),
         (lambda: lp.models.StridedConvNet(filters=(0,)), "filters"),
+        (lambda: lp.models.StridedConvNet(threshold=0), "threshold must be above 0"),
+        (lambda: lp.models.StridedConvNet(threshold=math.nan), "threshold must be"),
         (lambda: lp.models.CNN6(width=0), "width"),
         (lambda: lp.models.CNN7(width=0), "width"),
         (lambda: lp.models.CNN7(classes=1), "classes"),

@@ -184,12 +184,13 @@ def test_results_that_would_not_be_written_over_are_refused_before_the_first_tra
     gone = tmp_path / "gone"
     sources = {name: replace(source, run=str(gone)) for name, source in evaluation.sources.items()}
     wanted = replace(evaluation, sources=sources, training=None)  # of a training that was not done then
+    more = wanted.attacks | {"fgsm": next(iter(wanted.attacks.values()))}
     results, said = {
-        "another attack": (replace(wanted, attacks=wanted.attacks | {"fgsm": next(iter(wanted.attacks.values()))}), "is of another"),
-        "another checkpoint": (replace(wanted, checkpoint="best"), "is of another"),
-        "more images": (of_images(200, wanted), "is of another"),
+        "another attack": (replace(wanted, attacks=more), r"is under other attacks \(fgsm\), unlike"),
+        "another checkpoint": (replace(wanted, checkpoint="best"), "is of the checkpoint best, unlike the tables'"),
+        "more images": (of_images(200, replace(wanted, checkpoint="best")), "is of the checkpoint best and of 200 images for 8, unlike"),
         "a source that is gone": (wanted, "has images from digits-alp, and its network is not at"),
-        "another ball": (replace(audit, training=None, threat=audit.threat | {"init_args": {"eps": 0.9}}), "is of another"),
+        "another ball": (replace(audit, training=None, threat=audit.threat | {"init_args": {"eps": 0.9}}), "is in another ball, unlike"),
         "as wanted": (wanted, None),
     }[case]
     write_record(of.folder(run) / FILES[type(results)], results)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from handmade_results import EVALUATION, TRAINING, evaluation_keeping
+from handmade_results import CERTIFICATE, EVALUATION, TRAINING, evaluation_keeping
 from handmade_sweeps import make_sweep
 from msgspec.structs import replace
 
@@ -13,7 +13,7 @@ from logitpair.errors import InputError
 from logitpair.reproduction.planned_run import PlannedRun
 from logitpair.reproduction.record_files import FILES, RECORDED, in_records, in_run_directory, keep, keep_sweep, recorded_sweep
 from logitpair.storage.result_files import write_record
-from logitpair.storage.results import AuditResults, EvaluationResults, Training
+from logitpair.storage.results import AuditResults, CertificateResults, EvaluationResults, Training
 from logitpair.sweeps import record
 from logitpair.sweeps.record import read
 
@@ -49,6 +49,18 @@ def test_what_cannot_be_read_counts_as_none_in_a_run_directory_and_is_refused_am
     assert in_run_directory(tmp_path, AuditResults) is None
     with pytest.raises(InputError, match=r"^'.*audit.json' was written by another version .*; move it away"):
         in_records(tmp_path, AuditResults)
+
+
+@pytest.mark.parametrize("besides", [(), (EvaluationResults,)])
+@pytest.mark.parametrize("changes", [{}, {"weights": "of another network"}, {"training": replace(TRAINING, seconds=1.0)}])
+def test_a_certificate_is_kept_beside_the_evaluation_of_its_network_alone(
+    tmp_path: Path, changes: dict[str, object], besides: tuple[type[EvaluationResults], ...]
+) -> None:
+    own = {"training": TRAINING, "weights": EVALUATION.weights}
+    write_record(tmp_path / FILES[EvaluationResults], replace(EVALUATION, training=TRAINING))
+    write_record(tmp_path / FILES[CertificateResults], replace(CERTIFICATE, **own | changes))
+    keep(tmp_path, tmp_path / "results", besides=besides)
+    assert (tmp_path / "results" / RECORDED[CertificateResults]).exists() == (not changes and not besides)
 
 
 def test_a_recorded_sweep_is_of_the_runs_that_are_recorded(tmp_path: Path) -> None:
