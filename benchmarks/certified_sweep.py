@@ -1,15 +1,19 @@
-"""What the pairing adds to interval bound propagation: certified accuracy against its weight, over the seeds of a sweep.
+"""Certified accuracy against one setting of a sweep, over its seeds: what the pairing adds to interval bounds, or a threshold to a network.
 
     logitpair sweep digits-certified-alp --objective.weight 0,0.001,0.01,0.03,0.1,0.3 --seeds 3 --out runs/pairing
-    python benchmarks/pairing_weight.py runs/pairing
+    python benchmarks/certified_sweep.py runs/pairing --out results/benchmarks/certified_pairing.json
 
-and of networks for MNIST, trained for less time than their recipe says (the recorded ones one by one, by ``logitpair train`` with these
-settings, and weight 0.1 under two seeds only):
+and of networks for MNIST, trained for less time than their recipe says (the recorded ones of the weight one by one, by ``logitpair train``
+with these settings, and weight 0.1 under two seeds only):
 
     logitpair sweep mnist-certified-alp --scale cpu --model logitpair.models.StridedConvNet --objective.threat.eps 0.35 --batch_size 256 \
         --epochs 12 --objective.warmup 4 --objective.weight 0,0.01,0.1 --objective.attack null --objective.bound_share 1 --ema null \
         --optimizer.lr 5e-4 --schedule.warmup 1 --seeds 3 --data-dir DATA --out runs/pairing-mnist
-    python benchmarks/pairing_weight.py runs/pairing-mnist --out results/benchmarks/pairing_weight_mnist.json
+    python benchmarks/certified_sweep.py runs/pairing-mnist --out results/benchmarks/certified_pairing_mnist.json
+
+    logitpair sweep mnist-certified-alp --scale cpu --model logitpair.models.StridedConvNet --model.threshold null,0.34 --epochs 5 \
+        --objective.warmup 1.5 --seeds 2 --jobs 2 --precision float32 --data-dir DATA --out runs/threshold
+    python benchmarks/certified_sweep.py runs/threshold --out results/benchmarks/certified_threshold.json
 
 Weight 0 is IBP alone. Every network is certified on the images held out from its training and on its test images, at the radius of its
 evaluation's attack.
@@ -21,31 +25,42 @@ import statistics
 from pathlib import Path
 
 import logitpair as lp
+from logitpair.errors import InputError
 from logitpair.models.inference import device_of
 from logitpair.runs import run_directory
 from logitpair.runtime import environment
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.storage.results import CERTIFICATE_METHODS
+from logitpair.sweeps import record
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sweep", type=Path, help="folder of a sweep over objective.weight")
+    parser.add_argument("sweep", type=Path, help="folder of a sweep over one setting")
     parser.add_argument("--method", choices=CERTIFICATE_METHODS, default="crown-ibp")
-    parser.add_argument("--out", type=Path, default=Path("results/benchmarks/pairing_weight.json"))
+    parser.add_argument("--out", type=Path, required=True, help="the file of results, such as results/benchmarks/certified_pairing.json")
     arguments = parser.parse_args()
-    run = next(arguments.sweep.glob("objective.weight=*/seed-*"), None)
-    if run is None:
-        parser.error(f"sweep: no objective.weight=W/seed-N in '{arguments.sweep}'; accepted: the --out of such a logitpair sweep")
+    try:
+        sweep = record.read(arguments.sweep)
+    except InputError as error:
+        parser.error(f"sweep: {error}")
+    if len(sweep.axes) != 1:
+        parser.error(f"sweep: is over {len(sweep.axes)} settings; accepted: over one")
+    (axis,) = sweep.axes
     points = []
-    for point in sorted(arguments.sweep.glob("objective.weight=*"), key=lambda path: float(path.name.partition("=")[2])):
-        runs = [measured(run, arguments.method) for run in sorted(point.glob("seed-*"))]
-        points.append({"weight": float(point.name.partition("=")[2]), "runs": runs})
-        print(f"weight {points[-1]['weight']:g}: " + ", ".join(f"{key} {spread(runs, key)}" for key in runs[0] if key != "eps"))
+    for value in axis.values:
+        folders = [arguments.sweep / run.path for run in sweep.runs if run.settings[axis.setting] == value]
+        points.append({"value": value, "runs": [measured(folder, arguments.method) for folder in folders]})
+        print(
+            f"{axis.setting} {value}: "
+            + ", ".join(f"{key} {spread(points[-1]['runs'], key)}" for key in points[-1]["runs"][0] if key != "eps")
+        )
+    run = arguments.sweep / sweep.runs[0].path
     content, config = run_directory.load_config(run)
     model = lp.load(run)
     settings = {
         "recipe": content["recipe"],
+        "setting": axis.setting,
         "model": type(model).__name__,
         "training_eps": config.objective.threat.eps,
         "epochs": config.epochs,
