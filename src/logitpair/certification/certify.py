@@ -105,8 +105,8 @@ def certify(
     cache_key = hashlib.sha256(key.encode()).hexdigest()[:16]
     partial = PartialLedger(Path(folder), cache_key) if folder is not None else None
     device = device_of(model)
-    exact_model = _copied(model).double()
-    quick_model = _copied(model).float() if "alpha-crown" in methods else None
+    exact_model = _copied(model, torch.float64)
+    quick_model = _copied(model, torch.float32) if "alpha-crown" in methods else None
     short = PGD(threat, step_size=threat.eps / 8, steps=20)
     longer = IteratedLocalSearch(threat, chains=3, kicks=2, steps=10, first_steps=14)
     attacks, effort = (None, short, longer), Effort(iterations, branches)  # attacks: one before each stage
@@ -176,10 +176,15 @@ def certify(
     return Certificate(record, columns)
 
 
-def _copied(model: nn.Module) -> nn.Module:
-    """A frozen copy in eval mode, whose dtype may be changed."""
+def _copied(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A frozen copy in eval mode and in this dtype, its tensors that are neither parameters nor buffers too."""
     try:
-        return copy.deepcopy(model).eval().requires_grad_(False)
+        copied = copy.deepcopy(model).eval().requires_grad_(False).to(dtype)
     except RuntimeError as error:
         what = "a tensor of it is computed from weights, as by torch.nn.utils.weight_norm"
         raise InputError(f"model: cannot be copied, since {what}; use torch.nn.utils.parametrizations") from error
+    for module in copied.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor) and value.is_floating_point():
+                setattr(module, name, value.to(dtype))
+    return copied

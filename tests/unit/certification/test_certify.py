@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from bounded_networks import exact_margin, images, network, tiny
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -359,6 +360,28 @@ def test_bad_input_is_refused(options: dict, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
         lp.certify(settings.pop("model"), settings.pop("data"), **settings)
     assert len(str(caught.value).splitlines()) == 1
+
+
+class Constants(nn.Module):
+    """A layer whose weights and the mean taken off its input are plain tensors."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.mean, self.weight = torch.full((12,), 0.3, dtype=dtype), torch.linspace(-1, 1, 60, dtype=dtype).view(5, 12).sin()
+        self.logits = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits(F.relu(F.linear(x.flatten(1) - self.mean, self.weight)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tensors_that_are_no_parameters_are_in_the_dtype_of_the_bounds(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = Constants(dtype).to(dtype).eval()
+    x = images(20, shape=(1, 3, 4)).to(dtype)
+    found = certify(model, (x, model(x).argmax(1)), lp.Linf(0.02), method="beta-crown")
+    assert found.certified_accuracy > 0.5
+    assert (model.mean.dtype, model.weight.dtype) == (dtype, dtype), "of the network itself they stay"
 
 
 def test_a_hook_of_all_modules_is_refused(sample: Pair, trained: nn.Module) -> None:
