@@ -6,13 +6,15 @@
 and of networks for MNIST, trained for less time than their recipe says (the recorded ones of the weight one by one, by ``logitpair train``
 with these settings, and weight 0.1 under two seeds only):
 
-    logitpair sweep mnist-certified-alp --scale cpu --model logitpair.models.StridedConvNet --objective.threat.eps 0.35 --batch_size 256 \
-        --epochs 12 --objective.warmup 4 --objective.weight 0,0.01,0.1 --objective.attack null --objective.bound_share 1 --ema null \
-        --optimizer.lr 5e-4 --schedule.warmup 1 --seeds 3 --data-dir DATA --out runs/pairing-mnist
+    logitpair sweep mnist-certified-alp --scale cpu \
+        --model '{class_path: logitpair.models.StridedConvNet, init_args: {filters: [32, 64], threshold: null}}' \
+        --objective.threat.eps 0.35 --batch_size 256 --epochs 12 --objective.warmup 4 --objective.weight 0,0.01,0.1 \
+        --objective.attack null --objective.bound_share 1 --ema null --optimizer.lr 5e-4 --schedule.warmup 1 --seeds 3 \
+        --data-dir DATA --out runs/pairing-mnist
     python benchmarks/certified_sweep.py runs/pairing-mnist --out results/benchmarks/certified_pairing_mnist.json
 
-    logitpair sweep mnist-certified-alp --scale cpu --model logitpair.models.StridedConvNet --model.threshold null,0.34 --epochs 5 \
-        --objective.warmup 1.5 --seeds 2 --jobs 2 --precision float32 --data-dir DATA --out runs/threshold
+    logitpair sweep mnist-certified-alp --scale cpu --model.threshold null,0.34 --epochs 5 --objective.warmup 1.5 --seeds 2 --jobs 2 \
+        --precision float32 --data-dir DATA --out runs/threshold
     python benchmarks/certified_sweep.py runs/threshold --out results/benchmarks/certified_threshold.json
 
 Weight 0 is IBP alone. Every network is certified on the images held out from its training and on its test images, at the radius of its
@@ -46,6 +48,8 @@ def main() -> None:
         parser.error(f"sweep: {error}")
     if len(sweep.axes) != 1:
         parser.error(f"sweep: is over {len(sweep.axes)} settings; accepted: over one")
+    if left := [run.path for run in sweep.runs if run.status != "finished"]:
+        parser.error(f"sweep: {len(left)} of its runs are not finished, such as {left[0]}; the same `logitpair sweep` goes on")
     (axis,) = sweep.axes
     points = []
     for value in axis.values:
@@ -57,15 +61,14 @@ def main() -> None:
         )
     run = arguments.sweep / sweep.runs[0].path
     content, config = run_directory.load_config(run)
-    model = lp.load(run)
     settings = {
         "recipe": content["recipe"],
         "setting": axis.setting,
-        "model": type(model).__name__,
+        "model": content["run"]["model"],  # of the first run, as the rest
         "training_eps": config.objective.threat.eps,
         "epochs": config.epochs,
         "method": arguments.method,
-        "hardware": environment.hardware(device_of(model)),
+        "hardware": environment.hardware(device_of(lp.load(run))),
     }
     atomic_write(arguments.out, json.dumps({"settings": settings, "points": points}, indent=1) + "\n")
 

@@ -68,17 +68,16 @@ class Shared(nn.Module):
 
 
 class Repeated(nn.Module):
-    """A channel joined with itself, each copy clipped at levels of its own, and constants that are broadcast over channels."""
+    """The image joined with itself, its channels clipped at levels of their own, and constants that are broadcast over channels."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("levels", torch.tensor([0.31, 0.52, 0.73])[:, None, None])
-        self.hidden, self.logits = nn.Conv2d(6, 4, 3, stride=2), nn.Linear(16, CLASSES)
+        self.register_buffer("levels", torch.linspace(0.23, 0.77, 6)[:, None, None])
+        self.mixed, self.hidden, self.logits = nn.Conv2d(6, 1, 1), nn.Conv2d(6, 4, 3, stride=2), nn.Linear(16, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        one, other = x.mean(1, keepdim=True), F.avg_pool2d(x, 1).mean(1, keepdim=True)
-        clipped = 1 - F.relu(1 - F.relu(4 * (torch.cat([one, one, one], 1) - self.levels)))
-        return self.logits(F.relu(self.hidden(torch.cat([clipped, F.relu(other - self.levels)], 1))).flatten(1))
+        clipped = 1 - F.relu(1 - F.relu(4 * (torch.cat([x, x, x], 1) - self.levels)))
+        return self.logits(F.relu(self.hidden(F.relu(self.mixed(clipped) - self.levels))).flatten(1))
 
 
 def convolutions() -> nn.Module:

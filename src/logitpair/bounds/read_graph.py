@@ -7,8 +7,8 @@ from torch import Tensor, fx, nn
 
 from logitpair.bounds.graph import Graph, Step
 from logitpair.bounds.interval import intervals
-from logitpair.bounds.operations import BatchNorm, Interval
-from logitpair.bounds.recognise import of_function, of_module
+from logitpair.bounds.operations import BatchNorm, Interval, Sum
+from logitpair.bounds.recognise import JOINS, of_function, of_module
 from logitpair.errors import InputError, first_line
 from logitpair.models.inference import Images, frozen_eval
 from logitpair.storage.model_fingerprint import HOOKS
@@ -33,10 +33,11 @@ def read_graph(model: nn.Module, x: Images, *, trained: bool = False) -> Graph:
 
     Raises:
         InputError: for an operation that no bounds are known of, named; for code that torch.fx cannot trace, such as branches on values;
-            for forward hooks; or if the operations, run one after another, do not give the network's logits, or these are not finite.
+            for forward hooks and modules called otherwise than their class says; or if the operations, run one after another, do not give
+            the network's logits, or these are not finite.
     """
     if not trained:  # bounds in training are no proof
-        _refuse_hooks(model)
+        _refuse_what_tracing_skips(model)
     pair = torch.cat([x[:1], 1 - x[:1]])
     with torch.no_grad(), frozen_eval(model):
         try:
@@ -58,15 +59,22 @@ def read_graph(model: nn.Module, x: Images, *, trained: bool = False) -> Graph:
     return graph
 
 
-def _refuse_hooks(model: nn.Module) -> None:
-    """Refuse hooks that may change what a module returns, which tracing does not run; those of ``torch.nn.utils`` set weights alone."""
+def _refuse_what_tracing_skips(model: nn.Module) -> None:
+    """Refuse what may change what a module returns and is not in its class's ``forward``; hooks of ``torch.nn.utils`` set weights alone."""
     if any(getattr(torch.nn.modules.module, f"_global{kind}") for kind in HOOKS):
         raise InputError("model: cannot be read for bounds, since a forward hook is registered for all modules; remove it")
     for name, module in model.named_modules():
         hooks = [hook for kind in HOOKS for hook in vars(module).get(kind, {}).values()]
+        found = None
         if any(not type(hook).__module__.startswith("torch.nn.utils.") for hook in hooks):
+            found = "a forward hook"
+        elif "forward" in vars(module):
+            found = "a 'forward' that is not its class's"
+        elif type(module).__call__ is not nn.Module.__call__ and not isinstance(module, fx.GraphModule):
+            found = "a '__call__' of its own"
+        if found:
             where = f"'{name}'" if name else "it"
-            raise InputError(f"model: cannot be read for bounds, since {where} has a forward hook, which bounds know nothing of; remove it")
+            raise InputError(f"model: cannot be read for bounds, since {where} has {found}, which bounds know nothing of; remove it")
 
 
 class _Tracer(fx.Tracer):
@@ -95,6 +103,7 @@ class _Reader(fx.Interpreter):
         return _needed(Graph(tuple(self.steps[: self.last]), tuple(self.shapes[: self.last + 1])))
 
     def run_node(self, n: fx.Node) -> Any:
+        versions = {node: self.env[node]._version for node in self.number if node in self.env}  # which all views of a tensor share
         value = super().run_node(n)
         if n.op == "placeholder":
             self.number[n] = 0
@@ -104,6 +113,7 @@ class _Reader(fx.Interpreter):
         elif any(node in self.number for node in n.all_input_nodes):
             if not (isinstance(value, KNOWN_BEFORE) and _name(n.target) in READS):
                 self._note(n, value)
+                self._rename_what_changed([node for node, version in versions.items() if self.env[node]._version != version], n)
         elif isinstance(value, nn.Parameter) or any(node in self.weights for node in n.all_input_nodes):
             self.weights.add(n)
         return value
@@ -123,13 +133,20 @@ class _Reader(fx.Interpreter):
         operation = None
         if isinstance(value, Tensor):
             operation = of_module(module, value) if module is not None else of_function(name, n.target, given, args, kwargs, value)
-        if operation is None:
+        if isinstance(value, Tensor) and value.shape[:1] != (2,):
+            raise InputError(f"model: cannot be read for bounds, since {name} (in {n.name}) does not keep the images of a batch apart")
+        if operation is None or (len(sources) > 1 and not isinstance(operation, Sum) and name not in JOINS):
             raise InputError(f"model: no bounds are known of {name} (in {n.name}); {ACCEPTED}")
         self.steps.append(Step(operation, tuple(self.number[node] for node in sources)))
         self.shapes.append(tuple(value.shape[1:]))
         self.number[n] = len(self.steps)
-        if getattr(module, "inplace", False) or kwargs.get("inplace") or name.endswith("_") or name in ("iadd", "isub", "imul"):
-            self.number[sources[0]] = len(self.steps)  # whoever uses the input later finds the output there
+
+    def _rename_what_changed(self, changed: list[fx.Node], n: fx.Node) -> None:
+        """Whoever later uses what an operation changed in place finds its output there; refused where others see it in another shape."""
+        if len({self.number[node] for node in changed}) > 1:
+            raise InputError(f"model: cannot be read for bounds, since {_name(n.target)} (in {n.name}) changes in place what is used in "
+                             "another shape too; let it return a new tensor")  # fmt: skip
+        self.number |= dict.fromkeys(changed, self.number[n])
 
     def _refuse_what_training_changes(self, n: fx.Node, name: str, module: nn.Module | None) -> None:
         computed = [node.name for node in n.all_input_nodes if node in self.weights and node.op != "get_attr"]

@@ -22,7 +22,8 @@ from logitpair.bounds.operations import (
 )
 
 RESHAPES = {"view", "reshape", "flatten", "Flatten", "Unflatten", "unflatten", "squeeze", "unsqueeze"}
-AVERAGES = {"AvgPool2d", "AdaptiveAvgPool2d", "ZeroPad2d", "avg_pool2d", "adaptive_avg_pool2d", "mean", "cat", "concat"}
+AVERAGES = {"AvgPool2d", "AdaptiveAvgPool2d", "ZeroPad2d", "avg_pool2d", "adaptive_avg_pool2d", "mean"}
+JOINS = {"cat", "concat"}
 RELUS = {"ReLU", "relu", "relu_"}
 LEAKY_RELUS = {"LeakyReLU", "leaky_relu", "leaky_relu_"}
 SIGNS = {"add": 1, "iadd": 1, "add_": 1, "sub": -1, "isub": -1, "sub_": -1}
@@ -53,7 +54,9 @@ def of_module(module: nn.Module, value: Tensor) -> Affine | Nonlinear | None:
             return LeakyReLU()
         case _:
             name = type(module).__name__
-            return NonnegativeLinear(module) if name in AVERAGES else _reshape(value) if name in RESHAPES else None
+            if name in AVERAGES:
+                return _average(module, getattr(module, "divisor_override", None))
+            return _reshape(value) if name in RESHAPES else None
 
 
 def of_function(
@@ -75,11 +78,11 @@ def of_function(
         return LeakyReLU()
     if name in LEAKY_RELUS:
         return _leaky_relu(*args[1:2], **{key: kwargs[key] for key in kwargs.keys() & {"negative_slope"}})
-    if name in ("cat", "concat"):
+    if name in JOINS:
         dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
         return NonnegativeLinear(lambda *x: torch.cat(x, dim)) if dim else None
     if name in AVERAGES:
-        return NonnegativeLinear(_with_arguments(target, args[1:], kwargs))
+        return _average(_with_arguments(target, args[1:], kwargs), kwargs.get("divisor_override", args[6] if len(args) > 6 else None))
     if name == "pad":
         settings = dict(zip(("pad", "mode", "value"), args[1:], strict=False)) | kwargs
         zeros = settings.get("mode", "constant") == "constant" and not settings.get("value")
@@ -140,6 +143,10 @@ def _with_arguments(target: Any, rest: Sequence[Any], kwargs: dict[str, Any]) ->
         return getattr(x, target)(*rest, **kwargs) if isinstance(target, str) else target(x, *rest, **kwargs)
 
     return function
+
+
+def _average(function: Callable[..., Tensor], divisor: int | None) -> NonnegativeLinear | None:
+    return NonnegativeLinear(function) if divisor is None or divisor > 0 else None
 
 
 def _reshape(value: Tensor) -> NonnegativeLinear:

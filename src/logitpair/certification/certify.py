@@ -15,7 +15,7 @@ from logitpair.bounds.read_graph import read_graph
 from logitpair.certification.margins import ROUNDING, STAGES, Effort, margin_bounds
 from logitpair.certification.result import Certificate
 from logitpair.data import Data, check_data, fingerprint as fingerprint_of_data
-from logitpair.errors import InputError
+from logitpair.errors import InputError, first_line
 from logitpair.evaluation.confidence import accuracy
 from logitpair.evaluation.evaluate import provenance
 from logitpair.evaluation.resumable import Chunk, Execution, check_shared, resumable_map
@@ -31,6 +31,7 @@ from logitpair.storage.results import BRANCHES, CERTIFICATE_METHODS, MOST_BRANCH
 from logitpair.threat import Threat, check_threat
 from logitpair.validate import check_batch, check_labels, check_model, check_seed, positive, whole
 
+SAME = 1e-3  # of the largest logit: how far the logits of a copy in float64 may be away
 UNDECIDED, BROKEN = -1, -3  # in place of the method that certified an image: none did; an attack broke it, so that none can
 
 
@@ -105,8 +106,8 @@ def certify(
     cache_key = hashlib.sha256(key.encode()).hexdigest()[:16]
     partial = PartialLedger(Path(folder), cache_key) if folder is not None else None
     device = device_of(model)
-    exact_model = _copied(model, torch.float64)
-    quick_model = _copied(model, torch.float32) if "alpha-crown" in methods else None
+    exact_model = _in_dtype(_copied(model), torch.float64)
+    quick_model = _in_dtype(_copied(model), torch.float32) if "alpha-crown" in methods else None
     short = PGD(threat, step_size=threat.eps / 8, steps=20)
     longer = IteratedLocalSearch(threat, chains=3, kicks=2, steps=10, first_steps=14)
     attacks, effort = (None, short, longer), Effort(iterations, branches)  # attacks: one before each stage
@@ -120,8 +121,9 @@ def certify(
             quick = None if quick_model is None else read_graph(quick_model, x[:1].float())
             graphs = read_graph(exact_model, x[:1].double()), quick
         exact, quick = graphs
-        prediction = predict(compute_logits(model, x))
-        logits = compute_logits(exact_model, x.double())
+        own, logits = compute_logits(model, x), compute_logits(exact_model, x.double())
+        _check_exact(logits, own)
+        prediction = predict(own)
         check_labels(y, logits.shape[1])
         decided = torch.where(prediction == y, UNDECIDED, MISCLASSIFIED)
         bound = torch.full_like(logits[:, 0], -torch.inf)
@@ -176,15 +178,27 @@ def certify(
     return Certificate(record, columns)
 
 
-def _copied(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A frozen copy in eval mode and in this dtype, its tensors that are neither parameters nor buffers too."""
+def _copied(model: nn.Module) -> nn.Module:
+    """A frozen copy in eval mode, whose dtype may be changed."""
     try:
-        copied = copy.deepcopy(model).eval().requires_grad_(False).to(dtype)
-    except RuntimeError as error:
-        what = "a tensor of it is computed from weights, as by torch.nn.utils.weight_norm"
-        raise InputError(f"model: cannot be copied, since {what}; use torch.nn.utils.parametrizations") from error
+        return copy.deepcopy(model).eval().requires_grad_(False)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(
+            f"model: cannot be copied: {first_line(error)}; where a tensor of it is computed from weights, as by "
+            "torch.nn.utils.weight_norm, use torch.nn.utils.parametrizations"
+        ) from error
+
+
+def _in_dtype(copied: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The copy in this dtype, the tensors that are attributes of its modules and neither parameters nor buffers too."""
+    copied = copied.double() if dtype == torch.float64 else copied.float()  # which leave complex numbers alone, as ``to`` does not
     for module in copied.modules():
-        for name, value in vars(module).items():
-            if isinstance(value, Tensor) and value.is_floating_point():
-                setattr(module, name, value.to(dtype))
+        tensors = {name: value for name, value in vars(module).items() if isinstance(value, Tensor) and value.is_floating_point()}
+        vars(module).update({name: value.detach().to(dtype) for name, value in tensors.items()})
     return copied
+
+
+def _check_exact(exact: Tensor, logits: Tensor) -> None:
+    """Refuse a network whose copy in float64, which is what bounds are of, gives other logits."""
+    if not torch.allclose(exact.to(logits.dtype), logits, rtol=SAME, atol=SAME * float(logits.abs().max()), equal_nan=True):
+        raise InputError("model: a copy of it in float64 gives other logits, so that bounds of the copy say nothing of it")

@@ -13,8 +13,10 @@ from logitpair.validate import positive, whole
 class SoftThreshold(nn.Module):
     """Each pixel by itself: 0 up to a value, 1 from another, both as far from 1/2, and a straight line between.
 
-    The interval of a pixel becomes the exact interval of its result, so that bounds lose nothing here; in pictures of ink on paper most
-    perturbations end here too. First layers of networks that are trained to be robust on MNIST become such thresholds by themselves.
+    Interval bounds lose nothing here, since the interval of a pixel becomes exactly that of its result; in pictures of ink on paper most
+    perturbations end here too. So do the gradients of most pixels, which hinders attacks: what they leave of such a network says little,
+    and a certificate says what it always does. First layers of networks that are trained to be robust on MNIST become such thresholds by
+    themselves.
 
     Args:
         width: from the one value to the other, above 0; 1 leaves images as they are.
@@ -24,7 +26,7 @@ class SoftThreshold(nn.Module):
 
     def __init__(self, width: float) -> None:
         super().__init__()
-        positive("threshold", width)
+        positive("width", width)
         self.width = float(width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,7 +63,10 @@ class StridedConvNet(nn.Sequential):
         threshold: float | None = None,
     ) -> None:
         whole("classes", classes, 2)
-        layers: list[nn.Module] = [] if threshold is None else [SoftThreshold(threshold)]
+        layers: list[nn.Module] = []
+        if threshold is not None:
+            positive("threshold", threshold)
+            layers.append(SoftThreshold(threshold))
         for count in filters:
             whole("filters", count, 1)
             layers += [nn.Conv2d(channels, count, 5, stride=2, bias=False), nn.BatchNorm2d(count), nn.ReLU()]

@@ -107,15 +107,16 @@ def _of_records() -> Generator[None]:
 def keep(run_directory: Path, records: Path, *, besides: Container[type[Record]] = ()) -> None:
     """Copy what a run directory holds of measurements ``besides`` those kinds into a folder of records, without this machine's paths.
 
-    A certificate only beside an evaluation of the same network: one from before another training would stand there as a bound on it.
+    A certificate stays there only beside an evaluation of its network: one from before another training would pass for a bound on it.
     """
-    evaluation = None if EvaluationResults in besides else in_run_directory(run_directory, EvaluationResults)
     for kind, name in RECORDED.items():
         if kind not in besides and (results := in_run_directory(run_directory, kind)):
-            if isinstance(results, CertificateResults) and not (evaluation and is_of_one_network(evaluation, results)):
-                continue
             sources = {source: replace(known, run=source) for source, known in results.sources.items()}
             write_record(records / name, replace(results, sources=sources))
+    certificate = read_whole(path := records / RECORDED[CertificateResults], CertificateResults)
+    evaluation = read_whole(records / RECORDED[EvaluationResults], EvaluationResults)
+    if certificate and not (evaluation and is_of_one_network(evaluation, certificate)):
+        path.unlink()
 
 
 def keep_sweep(runs: Sequence[PlannedRun], scale: str, run_directories: Path, records: Path) -> None:

@@ -118,6 +118,11 @@ READABLE: dict[str, tuple[Callable[[Net, Tensor], object], type]] = {
     "function with the input by name": (lambda net, x: net.head(F.relu(input=x)), LeakyReLU),
     "relu in place of what is used again": (lambda net, x: with_shortcut(net, net.conv(x), lambda x: F.relu(x, inplace=True)), Sum),
     "relu method whose result is left": (lambda net, x: with_shortcut(net, net.conv(x), lambda x: x.relu_()), Sum),
+    "relu in place under another name": (
+        lambda net, x: with_shortcut(net, net.conv(x), lambda x: F.relu(x.contiguous().detach(), inplace=True)),
+        Sum,
+    ),
+    "relu in place by position": (lambda net, x: with_shortcut(net, net.conv(x), lambda x: F.relu(x, True)), Sum),
     "relu method in place": (lambda net, x: net.head(net.conv(x).relu_()), LeakyReLU),
     "leaky relu by name": (lambda net, x: net.head(F.leaky_relu(x - 0.5, negative_slope=0.3, inplace=True)), LeakyReLU),
     "functional conv2d": (lambda net, x: net.head(F.conv2d(x, net.conv.weight, net.conv.bias, (1, 1), 1)), Conv2d),
@@ -174,18 +179,24 @@ UNREADABLE: dict[str, tuple[Callable[[Net, Tensor], object], str]] = {
     "padding by reflection": (mixing(lambda x: F.pad(x, (1, 0, 0, 0), mode="reflect")), "no bounds are known of pad "),
     "padding by ones": (mixing(lambda x: F.pad(x, (1, 0, 0, 0), value=1)), "no bounds are known of pad "),
     "an uneven convolution": (mixing(lambda x: F.conv2d(x, EVEN, padding="same")), "no bounds are known of conv2d "),
-    "a join of the batch": (lambda net, x: net.head(torch.cat([x, x])), "no bounds are known of cat "),
+    "a join of the batch": (lambda net, x: net.head(torch.cat([x, x])), "since cat (in cat) does not keep the images"),
     "a steep leak": (mixing(lambda x: F.leaky_relu(x, 1.5)), "no bounds are known of leaky_relu "),
-    "a comparison": (mixing(lambda x: x * (x.mean() > 0.1)), "no bounds are known of gt "),
-    "a number out of the image": (mixing(lambda x: x - x.mean().item()), "no bounds are known of item "),
+    "a comparison": (mixing(lambda x: x * (x > 0.1)), "no bounds are known of gt "),
+    "a number out of the image": (mixing(lambda x: x - x.mean().item()), "since mean (in mean) does not keep the images of a batch apart"),
     "an index": (lambda net, x: net.head(x) + net.head(x).argmax(1), "no bounds are known of argmax "),
     "parts": (lambda net, x: net.head(x) + x.flatten(1).chunk(24, 1)[0], "no bounds are known of chunk "),
     "a branch": (lambda net, x: net.head(x if x.sum() > 36 else 1 - x), "torch.fx cannot trace it: symbolically traced"),
     "its own error": (lambda net, x: net.linear(x), "cannot be read for bounds, since torch.fx cannot trace it: mat1 and mat2 shapes"),
-    "a batch that mixes": (mixing(lambda x: x - x.mean(0, keepdim=True)), "image by image, it gives other logits"),
-    "a reshape that mixes": (lambda net, x: net.head(net.conv(x).view(-1, 36).view(-1, 72)), "cannot be read for bounds"),
+    "a batch that mixes": (mixing(lambda x: x - x.mean(0, keepdim=True)), "since mean (in mean) does not keep the images"),
+    "a batch norm in train mode": (
+        lambda net, x: net.head(F.batch_norm(x, net.norm.running_mean, net.norm.running_var, training=True, momentum=0)),
+        "image by image, it gives other logits",
+    ),
+    "a bias out of the image": (lambda net, x: F.linear(x.flatten(1), net.linear.weight, net.head(x)), "no bounds are known of linear "),
+    "a pool that turns signs": (mixing(lambda x: F.avg_pool2d(x, 1, divisor_override=-1)), "no bounds are known of avg_pool2d "),
+    "a reshape that mixes": (lambda net, x: net.head(net.conv(x).view(-1, 36).view(-1, 72)), "since view (in view) does not keep"),
     "a truth about values": (mixing(lambda x: x * (1 + torch.equal(x, EVEN))), "no bounds are known of equal "),
-    "a view in place": (lambda net, x: two_names(net, x - 0.5), "cannot be read for bounds: run operation by operation"),
+    "a view in place": (lambda net, x: two_names(net, x - 0.5), "since relu_ (in relu_) changes in place what is used in another"),
     "two outputs": (lambda net, x: (net.head(x), x), "must return logits, and nothing else"),
     "a mapping": (lambda net, x: {"logits": net.head(x)}, "must return logits, and nothing else"),
     "an image": (lambda net, x: net.conv(x), "must return logits, and nothing else"),
@@ -197,6 +208,32 @@ def two_names(net: Net, x: Tensor) -> Tensor:
     """What is changed in place under one name is used under the other."""
     x.flatten(1).relu_()
     return net.head(x)
+
+
+class Flipping(nn.Sequential):
+    """Called otherwise than its class's ``forward`` says."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return -super().__call__(x)
+
+
+def flipped_forward(module: nn.Module) -> nn.Module:
+    forward = module.forward
+    module.forward = lambda x: -forward(x)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: nn.Sequential(nn.Flatten(), flipped_forward(nn.Linear(72, 3))), "since '1' has a 'forward' that is not its class's"),
+        (lambda: flipped_forward(nn.Sequential(nn.Flatten(), nn.Linear(72, 3))), "since it has a 'forward' that is not its class's"),
+        (lambda: nn.Sequential(nn.Flatten(), Flipping(nn.Linear(72, 3))), "since '1' has a '__call__' of its own"),
+    ],
+)
+def test_what_tracing_would_skip_is_refused(build: Callable[[], nn.Module], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        read_graph(build().double(), images(1))
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")

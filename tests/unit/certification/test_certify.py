@@ -198,7 +198,7 @@ def test_a_network_that_cannot_be_copied_is_refused_in_one_line() -> None:
     model = nn.Sequential(nn.Flatten(), layer)
     x = images(3, shape=(1, 3, 4)).float()
     model(x)
-    with pytest.raises(InputError, match=r"model: cannot be copied, .* use torch\.nn\.utils\.parametrizations"):
+    with pytest.raises(InputError, match=r"model: cannot be copied: .* use torch\.nn\.utils\.parametrizations"):
         certify(model, (x, torch.zeros(3, dtype=torch.long)), lp.Linf(0.1))
 
 
@@ -363,11 +363,13 @@ def test_bad_input_is_refused(options: dict, said: str) -> None:
 
 
 class Constants(nn.Module):
-    """A layer whose weights and the mean taken off its input are plain tensors."""
+    """A layer whose weights and the mean taken off its input are plain tensors, or buffers."""
 
-    def __init__(self, dtype: torch.dtype) -> None:
+    def __init__(self, *, buffers: bool) -> None:
         super().__init__()
-        self.mean, self.weight = torch.full((12,), 0.3, dtype=dtype), torch.linspace(-1, 1, 60, dtype=dtype).view(5, 12).sin()
+        torch.manual_seed(0)
+        for name, value in {"mean": torch.full((12,), 0.3), "weight": torch.linspace(-1, 1, 60).view(5, 12).sin()}.items():
+            self.register_buffer(name, value) if buffers else setattr(self, name, value)
         self.logits = nn.Linear(5, 3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -376,12 +378,58 @@ class Constants(nn.Module):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_tensors_that_are_no_parameters_are_in_the_dtype_of_the_bounds(dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    model = Constants(dtype).to(dtype).eval()
+    plain, registered = (Constants(buffers=buffers).to(dtype).eval() for buffers in (False, True))
+    plain.mean, plain.weight = plain.mean.to(dtype), plain.weight.to(dtype).requires_grad_()
     x = images(20, shape=(1, 3, 4)).to(dtype)
-    found = certify(model, (x, model(x).argmax(1)), lp.Linf(0.02), method="beta-crown")
-    assert found.certified_accuracy > 0.5
-    assert (model.mean.dtype, model.weight.dtype) == (dtype, dtype), "of the network itself they stay"
+    y = plain(x).argmax(1)
+    found, expected = (certify(model, (x, y), lp.Linf(0.02), method="beta-crown") for model in (plain, registered))
+    assert found.ledger["bound"].tolist() == expected.ledger["bound"].tolist()
+    assert expected.certified_accuracy > 0.5
+    assert (plain.mean.dtype, plain.weight.dtype, plain.weight.requires_grad) == (dtype, dtype, True), "of the network itself they stay"
+
+
+class Spectrum(nn.Module):
+    """A linear layer whose weights are kept as complex numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.register_buffer("spectrum", torch.fft.fft(torch.randn(3, 12, dtype=torch.float64)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.flatten(1), torch.fft.ifft(self.spectrum).real)
+
+
+def test_complex_numbers_stay_what_they_are() -> None:
+    model, x = Spectrum(), images(50, shape=(1, 3, 4))
+    y, weights = model(x).argmax(1), torch.fft.ifft(model.spectrum).real
+    found = certify(model, (x, y), lp.Linf(0.02), method="ibp")
+    lower, upper = (x - 0.02).clamp(min=0).flatten(1), (x + 0.02).clamp(max=1).flatten(1)
+    rows = weights[y].unsqueeze(1) - weights
+    exact = (rows.clamp(min=0) * lower.unsqueeze(1) + rows.clamp(max=0) * upper.unsqueeze(1)).sum(2)
+    robust = (exact.masked_fill(F.one_hot(y, 3).bool(), torch.inf) > 1e-3).all(1)
+    assert (torch.as_tensor(found.ledger["certified_by"]) >= 0)[robust].all()
+    assert not (torch.as_tensor(found.ledger["certified_by"]) >= 0)[(exact.amin(1) < 0)].any()
+
+
+class Remembering(nn.Module):
+    """Writes into one name of a tensor and reads the other, which a copy has apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.factor = torch.zeros(12)
+        self.half, self.linear = self.factor[:6], nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.half.fill_(5)
+        return self.linear(x.flatten(1) * self.factor)
+
+
+def test_a_copy_with_other_logits_is_refused() -> None:
+    x = images(20, shape=(1, 3, 4)).float()
+    with pytest.raises(InputError, match="a copy of it in float64 gives other logits"):
+        certify(Remembering(), (x, torch.zeros(20).long()), lp.Linf(0.02), method="ibp")
 
 
 def test_a_hook_of_all_modules_is_refused(sample: Pair, trained: nn.Module) -> None:

@@ -33,7 +33,7 @@ def test_strided_conv_net() -> None:
 
 
 def test_soft_threshold() -> None:
-    """Exact by interval bounds, alone and before the first convolution of a network."""
+    """Exact by interval bounds, and so is the first convolution behind it."""
     layer = lp.models.SoftThreshold(0.4)
     x = torch.tensor([0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9, 1.0]).view(1, 1, 3, 3)
     expected = torch.tensor([0, 0, 0, 0.25, 0.5, 0.75, 1, 1, 1]).view(1, 1, 3, 3)
@@ -43,6 +43,8 @@ def test_soft_threshold() -> None:
     for end, bound in ((x - 0.1, found.lower), (x + 0.1, found.upper)):
         torch.testing.assert_close(bound, layer(end).flatten(1), rtol=0, atol=1e-6)
     assert repr(layer) == "SoftThreshold(width=0.4)"
+    graph = read_graph(nn.Sequential(layer, nn.Conv2d(1, 2, 3), nn.Flatten()), x)
+    assert len(graph.exact) == len(graph.steps), "all but the reshape"
 
 
 def test_a_threshold_before_a_network() -> None:
@@ -105,6 +107,7 @@ def test_intervals_keep_their_width_from_layer_to_layer() -> None:
         (lambda: lp.models.StridedConvNet(filters=(0,)), "filters"),
         (lambda: lp.models.StridedConvNet(threshold=0), "threshold must be above 0"),
         (lambda: lp.models.StridedConvNet(threshold=math.nan), "threshold must be"),
+        (lambda: lp.models.SoftThreshold(0), "width must be above 0"),
         (lambda: lp.models.CNN6(width=0), "width"),
         (lambda: lp.models.CNN7(width=0), "width"),
         (lambda: lp.models.CNN7(classes=1), "classes"),

@@ -51,16 +51,26 @@ def test_what_cannot_be_read_counts_as_none_in_a_run_directory_and_is_refused_am
         in_records(tmp_path, AuditResults)
 
 
-@pytest.mark.parametrize("besides", [(), (EvaluationResults,)])
-@pytest.mark.parametrize("changes", [{}, {"weights": "of another network"}, {"training": replace(TRAINING, seconds=1.0)}])
-def test_a_certificate_is_kept_beside_the_evaluation_of_its_network_alone(
-    tmp_path: Path, changes: dict[str, object], besides: tuple[type[EvaluationResults], ...]
-) -> None:
-    own = {"training": TRAINING, "weights": EVALUATION.weights}
-    write_record(tmp_path / FILES[EvaluationResults], replace(EVALUATION, training=TRAINING))
-    write_record(tmp_path / FILES[CertificateResults], replace(CERTIFICATE, **own | changes))
-    keep(tmp_path, tmp_path / "results", besides=besides)
-    assert (tmp_path / "results" / RECORDED[CertificateResults]).exists() == (not changes and not besides)
+def test_a_certificate_is_kept_beside_the_evaluation_of_its_network_alone(tmp_path: Path) -> None:
+    run, kept = tmp_path / "run", tmp_path / "results" / RECORDED[CertificateResults]
+    own = replace(CERTIFICATE, training=TRAINING, weights=EVALUATION.weights)
+    write_record(run / FILES[CertificateResults], own)
+    write_record(run / FILES[EvaluationResults], replace(EVALUATION, training=TRAINING))
+    keep(run, kept.parent, besides=[EvaluationResults])
+    assert not kept.exists(), "its evaluation is not there"
+    for changes in ({"weights": "of another network"}, {"training": replace(TRAINING, seconds=1.0)}):
+        write_record(run / FILES[CertificateResults], replace(own, **changes))
+        keep(run, kept.parent)
+        assert not kept.exists(), changes
+    write_record(run / FILES[CertificateResults], own)
+    keep(run, kept.parent)
+    assert kept.exists()
+    (run / FILES[CertificateResults]).unlink()
+    keep(run, kept.parent)
+    assert kept.exists(), "it is still of that network"
+    write_record(run / FILES[EvaluationResults], replace(EVALUATION, training=replace(TRAINING, seconds=1.0)))
+    keep(run, kept.parent)
+    assert not kept.exists(), "the network was trained anew"
 
 
 def test_a_recorded_sweep_is_of_the_runs_that_are_recorded(tmp_path: Path) -> None:
