@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from logitpair.data.batching import Data, batches, count, select
@@ -33,8 +34,13 @@ def fingerprint(data: Data) -> str | None:
             data = select(data, np.unique(np.linspace(0, max(0, examples - 1), READ).astype(int)).tolist())
             digest.update(_signature(whole, positions).encode())
     for x, y in batches(data, 256, torch.device("cpu")) if examples else ():
-        digest.update(str((x.dtype, tuple(x.shape))).encode() + x.contiguous().numpy().tobytes() + y.numpy().tobytes())
+        digest.update(str((x.dtype, tuple(x.shape))).encode() + _content(x) + _content(y))
     return digest.hexdigest()
+
+
+def _content(tensor: Tensor) -> bytes:
+    """In the tensor's own dtype, of which numpy does not know all."""
+    return tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def known_labels(data: Data) -> list[int]:

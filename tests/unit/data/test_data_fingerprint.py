@@ -114,3 +114,9 @@ def test_of_anything_else_a_few_examples_are_read() -> None:
     assert len(source.read) == 64
     assert source.read[-1] == 999
     assert fingerprint(DataLoader(source)) is None
+
+
+def test_images_in_a_dtype_that_numpy_does_not_know() -> None:
+    x, y = torch.rand(4, 1, 2, 2).bfloat16(), torch.arange(4)
+    assert fingerprint((x, y)) == fingerprint((x.clone(), y)) != fingerprint((x.flip(0), y))
+    assert fingerprint((x, y)) != fingerprint((x.float(), y))
