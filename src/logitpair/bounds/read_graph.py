@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.utils import parametrize
 
 from logitpair.bounds.graph import Graph, Step
 from logitpair.bounds.interval import intervals
@@ -54,7 +55,7 @@ def read_graph(model: nn.Module, x: Images, *, trained: bool = False) -> Graph:
             raise InputError(
                 f"model: cannot be read for bounds, since its logits are not all finite in {str(x.dtype).removeprefix('torch.')}"
             )
-        if not torch.allclose(found, logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
+        if found.shape != logits.shape or not torch.allclose(found, logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
             raise InputError("model: cannot be read for bounds: run operation by operation, or image by image, it gives other logits")
     return graph
 
@@ -77,11 +78,24 @@ def _refuse_what_tracing_skips(model: nn.Module) -> None:
             raise InputError(f"model: cannot be read for bounds, since {where} has {found}, which bounds know nothing of; remove it")
 
 
+class _Value(fx.Proxy):
+    """What stands for a value in tracing; attributes that a network sets of it, such as ``data``, would be lost."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("node", "tracer"):
+            raise TypeError(f"'{name}' of a tensor is set")
+        super().__setattr__(name, value)
+
+
 class _Tracer(fx.Tracer):
     """Goes into every module that is not PyTorch's own."""
 
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Value(node, self)
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m).__module__.startswith("torch.nn.") and not isinstance(m, nn.Sequential)
+        own = parametrize.type_before_parametrizations(m)
+        return own.__module__.startswith("torch.nn.") and not isinstance(m, nn.Sequential)
 
 
 class _Reader(fx.Interpreter):
@@ -111,7 +125,7 @@ class _Reader(fx.Interpreter):
         elif n.op == "output":
             self.last = self.number.get(n.args[0], -1)  # type: ignore[arg-type]
         elif any(node in self.number for node in n.all_input_nodes):
-            if not (isinstance(value, KNOWN_BEFORE) and _name(n.target) in READS):
+            if not (isinstance(value, KNOWN_BEFORE) and _name(n.target) in READS and _is_pytorchs(n)):
                 self._note(n, value)
                 self._rename_what_changed([node for node, version in versions.items() if self.env[node]._version != version], n)
         elif isinstance(value, nn.Parameter) or any(node in self.weights for node in n.all_input_nodes):
@@ -125,17 +139,18 @@ class _Reader(fx.Interpreter):
         sources: list[fx.Node] = []  # one twice that is given twice
         fx.map_arg((n.args, n.kwargs), lambda node: sources.append(node) if node in self.number else None)
         given = [node if isinstance(node, fx.Node) and node in self.number else arg for node, arg in zip(n.args, args, strict=True)]
-        if name in UNCHANGED:
+        if name in UNCHANGED and _is_pytorchs(n):
             self.number[n] = self.number[sources[0]]
             return
         if self.trained:
             self._refuse_what_training_changes(n, name, module)
         operation = None
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and _is_pytorchs(n):
             operation = of_module(module, value) if module is not None else of_function(name, n.target, given, args, kwargs, value)
         if isinstance(value, Tensor) and value.shape[:1] != (2,):
             raise InputError(f"model: cannot be read for bounds, since {name} (in {n.name}) does not keep the images of a batch apart")
-        if operation is None or (len(sources) > 1 and not isinstance(operation, Sum) and name not in JOINS):
+        wanted = len(args[0] if args else kwargs["tensors"]) if name in JOINS else 2 if isinstance(operation, Sum) else 1
+        if operation is None or len(sources) != wanted:
             raise InputError(f"model: no bounds are known of {name} (in {n.name}); {ACCEPTED}")
         self.steps.append(Step(operation, tuple(self.number[node] for node in sources)))
         self.shapes.append(tuple(value.shape[1:]))
@@ -159,6 +174,15 @@ class _Reader(fx.Interpreter):
         if again or (module is None and name == "batch_norm"):
             which = f"{n.target}, which is called twice" if again else "torch.nn.functional.batch_norm"
             raise InputError(f"model: bounds in training cannot follow {which}; accepted: a BatchNorm module for each call")
+
+
+def _is_pytorchs(n: fx.Node) -> bool:
+    """Whether a function is PyTorch's or Python's own, and not another of the same name; modules and methods of tensors are."""
+    return n.op != "call_function" or (getattr(n.target, "__module__", None) or "torch").partition(".")[0] in (
+        "torch",
+        "_operator",
+        "builtins",
+    )
 
 
 def _name(target: Any) -> str:

@@ -45,7 +45,7 @@ def of_module(module: nn.Module, value: Tensor) -> Affine | Nonlinear | None:
         case nn.Conv2d():
             return _convolution(module, module.padding, module.padding_mode)
         case nn.BatchNorm1d() | nn.BatchNorm2d():
-            return BatchNorm(module) if module.running_mean is not None else None
+            return BatchNorm(module) if module.running_mean is not None and not module.training else None
         case nn.MaxPool2d():
             return _max_pool(module.kernel_size, module.stride, module.padding, module.dilation, module.ceil_mode)
         case nn.LeakyReLU():
@@ -99,6 +99,8 @@ def of_function(
     if name == "batch_norm":
         settings = dict(zip(("mean", "var", "weight", "bias", "training", "momentum", "eps"), args[1:], strict=False))
         settings |= {key.removeprefix("running_"): content for key, content in kwargs.items()}
+        if settings.get("training"):
+            return None
         norm = _Parameters(
             running_mean=settings["mean"],
             running_var=settings["var"],

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from logitpair.attacks import PGD, IteratedLocalSearch
+from logitpair.bounds.ball import Ball
 from logitpair.bounds.graph import Graph
+from logitpair.bounds.interval import intervals
+from logitpair.bounds.operations import Interval
 from logitpair.bounds.read_graph import read_graph
 from logitpair.certification.margins import ROUNDING, STAGES, Effort, margin_bounds
 from logitpair.certification.result import Certificate
@@ -22,7 +25,7 @@ from logitpair.evaluation.resumable import Chunk, Execution, check_shared, resum
 from logitpair.models.inference import check_accepts, compute_logits, device_of, frozen_eval, predict
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.runtime import threads
-from logitpair.runtime.distributed import ALONE, World
+from logitpair.runtime.distributed import ALONE, World, unwrap_model
 from logitpair.runtime.precision import full_precision
 from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import FACTS, MISCLASSIFIED, PartialLedger, merge, total
@@ -31,6 +34,7 @@ from logitpair.storage.results import BRANCHES, CERTIFICATE_METHODS, MOST_BRANCH
 from logitpair.threat import Threat, check_threat
 from logitpair.validate import check_batch, check_labels, check_model, check_seed, positive, whole
 
+SAME = 1e-7  # of the largest logit: what an order of operations may change in float64
 UNDECIDED, BROKEN = -1, -3  # in place of the method that certified an image: none did; an attack broke it, so that none can
 
 
@@ -105,8 +109,9 @@ def certify(
     cache_key = hashlib.sha256(key.encode()).hexdigest()[:16]
     partial = PartialLedger(Path(folder), cache_key) if folder is not None else None
     device = device_of(model)
-    exact_model = _in_dtype(_copied(model), torch.float64)
-    quick_model = _in_dtype(_copied(model), torch.float32) if "alpha-crown" in methods else None
+    inner = unwrap_model(model)
+    exact_model = _in_dtype(_copied(inner), torch.float64)
+    quick_model = _in_dtype(_copied(inner), torch.float32) if "alpha-crown" in methods else None
     short = PGD(threat, step_size=threat.eps / 8, steps=20)
     longer = IteratedLocalSearch(threat, chains=3, kicks=2, steps=10, first_steps=14)
     attacks, effort = (None, short, longer), Effort(iterations, branches)  # attacks: one before each stage
@@ -122,6 +127,8 @@ def certify(
         exact, quick = graphs
         own, logits = compute_logits(model, x), compute_logits(exact_model, x.double())
         _check_exact(logits, own)
+        for point in (x.double(), _corner(threat, x)):
+            _check_graph(intervals(exact, Interval(point, point))[-1].lower, compute_logits(exact_model, point))
         prediction = predict(own)
         check_labels(y, logits.shape[1])
         decided = torch.where(prediction == y, UNDECIDED, MISCLASSIFIED)
@@ -198,8 +205,20 @@ def _in_dtype(copied: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def _check_exact(exact: Tensor, logits: Tensor) -> None:
-    """Refuse a network whose copy in float64, which bounds are of, differs from it by more than half of what a margin must exceed."""
-    apart, allowed = (exact - logits).abs().amax(1), ROUNDING / 2 * (1 + exact.abs().amax(1))
+    """Refuse a network whose copy in float64, which bounds are of, differs from it by more than a tenth of what a margin must exceed."""
+    apart, allowed = (exact - logits).abs().amax(1), ROUNDING / 10 * (1 + exact.abs().amax(1))
     if (apart > allowed).any():
         raise InputError(f"model: its logits are up to {float(apart.max()):.2g} away from those of a copy in float64, which bounds are of; "
                          "accepted: networks that compute in float32 or float64, and the same in every call")  # fmt: skip
+
+
+def _check_graph(found: Tensor, logits: Tensor) -> None:
+    """Refuse operations that give other logits, both in float64: tracing has missed something."""
+    if ((found - logits).abs() > SAME * (1 + logits.abs().amax(1, keepdim=True))).any():
+        raise InputError("model: cannot be read for bounds: run operation by operation, it gives other logits near some of the images")
+
+
+def _corner(threat: Threat, x: Tensor) -> Tensor:
+    """A corner of each image's box, in float64, which the image's own pixels choose."""
+    lower, upper = Ball(threat, x.double()).box
+    return torch.where((x.double() * 9973).frac() < 0.5, lower, upper)

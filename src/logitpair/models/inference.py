@@ -88,7 +88,7 @@ def check_accepts(name: str, model: nn.Module, x: Images) -> Float[Tensor, "1 cl
             return compute_logits(model, x[:1].clone().requires_grad_())
         except InputError:
             raise
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # its own code may raise anything
             if is_out_of_memory(error):
                 raise
             weights = next((parameter.dtype for parameter in model.parameters()), x.dtype)

@@ -190,7 +190,7 @@ UNREADABLE: dict[str, tuple[Callable[[Net, Tensor], object], str]] = {
     "a batch that mixes": (mixing(lambda x: x - x.mean(0, keepdim=True)), "since mean (in mean) does not keep the images"),
     "a batch norm in train mode": (
         lambda net, x: net.head(F.batch_norm(x, net.norm.running_mean, net.norm.running_var, training=True, momentum=0)),
-        "image by image, it gives other logits",
+        "no bounds are known of batch_norm ",
     ),
     "a bias out of the image": (lambda net, x: F.linear(x.flatten(1), net.linear.weight, net.head(x)), "no bounds are known of linear "),
     "a pool that turns signs": (mixing(lambda x: F.avg_pool2d(x, 1, divisor_override=-1)), "no bounds are known of avg_pool2d "),
