@@ -119,6 +119,19 @@ def test_operations_that_agree_at_the_image_alone_are_refused(monkeypatch: pytes
         lp.certify(bent, (x, torch.tensor([0])), threat=lp.Linf(0.05), method="ibp", progress=False)
 
 
+def test_a_network_without_a_gradient_is_bounded_and_not_attacked() -> None:
+    def in_place(_: Net, x: Tensor) -> Tensor:
+        h = F.relu(x)
+        h.add_(1)  # which the ReLU's gradient needs as it was
+        return h
+
+    x = torch.tensor([0.6, 0.5]).view(1, 1, 1, 2)
+    found = [
+        lp.certify(Net(in_place), (x, torch.tensor([0])), threat=lp.Linf(eps), progress=False).certified_accuracy for eps in (0.04, 0.06)
+    ]
+    assert found == [1, 0]
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_compiled_network_is_certified_as_the_one_within() -> None:
     torch.manual_seed(0)

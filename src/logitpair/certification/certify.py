@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from logitpair.attacks import PGD, IteratedLocalSearch
+from logitpair.attacks import PGD, Attack, IteratedLocalSearch
 from logitpair.bounds.ball import Ball
 from logitpair.bounds.graph import Graph
 from logitpair.bounds.interval import intervals
@@ -18,7 +18,7 @@ from logitpair.bounds.read_graph import read_graph
 from logitpair.certification.margins import ROUNDING, STAGES, Effort, margin_bounds
 from logitpair.certification.result import Certificate
 from logitpair.data import Data, check_data, fingerprint as fingerprint_of_data
-from logitpair.errors import InputError, first_line
+from logitpair.errors import InputError, first_line, is_out_of_memory
 from logitpair.evaluation.confidence import accuracy
 from logitpair.evaluation.evaluate import provenance
 from logitpair.evaluation.resumable import Chunk, Execution, check_shared, resumable_map
@@ -140,7 +140,7 @@ def certify(
             started = time.perf_counter()
             if attack is not None and len(left := (decided == UNDECIDED).nonzero()[:, 0]):
                 streams = ExampleStreams(derive_seed(seed, f"certificate/{names[0]}"), position[left.cpu()])
-                x_adv = attack.find_unchecked(model, x[left], y[left], streams).x_adv
+                x_adv = _found(attack, model, x[left], y[left], streams)
                 broken = (predict(compute_logits(model, x_adv)) != y[left]) & threat.contains(x_adv, x[left])
                 decided[left[broken]] = BROKEN
             seconds = [time.perf_counter() - started, *[0.0] * (len(names) - 1)]
@@ -182,6 +182,16 @@ def certify(
         ),
     )
     return Certificate(record, columns)
+
+
+def _found(attack: Attack, model: nn.Module, x: Tensor, y: Tensor, streams: ExampleStreams) -> Tensor:
+    """What an attack finds; the images where the network's own code gives no gradient, which bounds do not need."""
+    try:
+        return attack.find_unchecked(model, x, y, streams).x_adv
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        return x
 
 
 def _copied(model: nn.Module) -> nn.Module:
