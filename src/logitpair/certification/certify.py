@@ -23,7 +23,7 @@ from logitpair.evaluation.confidence import accuracy
 from logitpair.evaluation.evaluate import provenance
 from logitpair.evaluation.resumable import Chunk, Execution, check_shared, resumable_map
 from logitpair.models.inference import check_accepts, compute_logits, device_of, frozen_eval, predict
-from logitpair.rng import ExampleStreams, derive_seed
+from logitpair.rng import ExampleStreams, derive_seed, uniform_like
 from logitpair.runtime import threads
 from logitpair.runtime.distributed import ALONE, World, unwrap_model
 from logitpair.runtime.precision import full_precision
@@ -127,8 +127,11 @@ def certify(
         exact, quick = graphs
         own, logits = compute_logits(model, x), compute_logits(exact_model, x.double())
         _check_exact(logits, own)
-        for point in (x.double(), _corner(threat, x)):
-            _check_graph(intervals(exact, Interval(point, point))[-1].lower, compute_logits(exact_model, point))
+        lower, upper = Ball(threat, x.double()).box
+        sides = uniform_like(lower, ExampleStreams(derive_seed(seed, "certificate/corner"), position)) < 0.5
+        _check_graph(exact, x.double(), logits)
+        for corner in (torch.where(sides, lower, upper), torch.where(sides, upper, lower)):
+            _check_graph(exact, corner, compute_logits(exact_model, corner))
         prediction = predict(own)
         check_labels(y, logits.shape[1])
         decided = torch.where(prediction == y, UNDECIDED, MISCLASSIFIED)
@@ -222,13 +225,8 @@ def _check_exact(exact: Tensor, logits: Tensor) -> None:
                          "accepted: networks that compute in float32 or float64, and the same in every call")  # fmt: skip
 
 
-def _check_graph(found: Tensor, logits: Tensor) -> None:
+def _check_graph(graph: Graph, x: Tensor, logits: Tensor) -> None:
     """Refuse operations that give other logits, both in float64: tracing has missed something."""
+    found = intervals(graph, Interval(x, x))[-1].lower
     if ((found - logits).abs() > SAME * (1 + logits.abs().amax(1, keepdim=True))).any():
         raise InputError("model: cannot be read for bounds: run operation by operation, it gives other logits near some of the images")
-
-
-def _corner(threat: Threat, x: Tensor) -> Tensor:
-    """A corner of each image's box, in float64, which the image's own pixels choose."""
-    lower, upper = Ball(threat, x.double()).box
-    return torch.where((x.double() * 9973).frac() < 0.5, lower, upper)

@@ -11,7 +11,7 @@ from typing import Any
 
 from logitpair.reproduction.paper import Row, Target
 from logitpair.reproduction.planned_run import PlannedRun, recipe_of
-from logitpair.storage.results import BUDGET, AuditResults, CertificateResults, EvaluationResults
+from logitpair.storage.results import BUDGET, AuditResults, EvaluationResults, Results
 
 EXAMPLES = {"smoke": 8}  # test images of an evaluation, from the first, by scale; all at others
 AUDITED = {"smoke": 4, "cpu": 1000}  # likewise of an audit
@@ -88,7 +88,7 @@ def is_whole(results: EvaluationResults | AuditResults, scale: str) -> bool:
     return results.training is not None and bool(limits) and results.examples >= min(limits)
 
 
-def is_of_one_network(evaluation: EvaluationResults, other: AuditResults | CertificateResults) -> bool:
+def is_of_one_network(evaluation: EvaluationResults, other: Results) -> bool:
     """Whether an evaluation and what else was measured are of the same training and weights."""
     return (evaluation.training, evaluation.weights) == (other.training, other.weights)
 

@@ -20,6 +20,7 @@ from logitpair.storage.results import (
     CertificateResults,
     EvaluationResults,
     Record,
+    Results,
     SweepResults,
     SweepRun,
     Training,
@@ -107,16 +108,22 @@ def _of_records() -> Generator[None]:
 def keep(run_directory: Path, records: Path, *, besides: Container[type[Record]] = ()) -> None:
     """Copy what a run directory holds of measurements ``besides`` those kinds into a folder of records, without this machine's paths.
 
-    A certificate stays there only beside an evaluation of its network: one from before another training would pass for a bound on it.
+    A certificate is copied, and stays, only beside an evaluation of its network: another would pass for a bound on it.
     """
     for kind, name in RECORDED.items():
-        if kind not in besides and (results := in_run_directory(run_directory, kind)):
+        results = None if kind in besides else in_run_directory(run_directory, kind)
+        if results and (kind is not CertificateResults or _has_company(results, records)):
             sources = {source: replace(known, run=source) for source, known in results.sources.items()}
             write_record(records / name, replace(results, sources=sources))
-    certificate = read_whole(path := records / RECORDED[CertificateResults], CertificateResults)
+    before = read_whole(path := records / RECORDED[CertificateResults], CertificateResults)
+    if before and read_whole(records / RECORDED[EvaluationResults], EvaluationResults) and not _has_company(before, records):
+        path.unlink()  # of a network that was trained anew since
+
+
+def _has_company(certificate: Results, records: Path) -> bool:
+    """Whether the evaluation in a folder of records is of the certificate's network."""
     evaluation = read_whole(records / RECORDED[EvaluationResults], EvaluationResults)
-    if certificate and not (evaluation and is_of_one_network(evaluation, certificate)):
-        path.unlink()
+    return evaluation is not None and is_of_one_network(evaluation, certificate)
 
 
 def keep_sweep(runs: Sequence[PlannedRun], scale: str, run_directories: Path, records: Path) -> None:

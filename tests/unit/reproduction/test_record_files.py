@@ -71,6 +71,11 @@ def test_a_certificate_is_kept_beside_the_evaluation_of_its_network_alone(tmp_pa
     write_record(run / FILES[EvaluationResults], replace(EVALUATION, training=replace(TRAINING, seconds=1.0)))
     keep(run, kept.parent)
     assert not kept.exists(), "the network was trained anew"
+    write_record(kept, own)
+    (kept.parent / RECORDED[EvaluationResults]).write_text("{")
+    (run / FILES[EvaluationResults]).unlink()
+    keep(run, kept.parent)
+    assert kept.exists(), "what its evaluation was cannot be read"
 
 
 def test_a_recorded_sweep_is_of_the_runs_that_are_recorded(tmp_path: Path) -> None:
