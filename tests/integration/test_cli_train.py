@@ -10,12 +10,17 @@ from command_line import failing
 from logitpair.cli.main import main
 
 PICKY = """
+from torch import nn
 from logitpair import InputError
 from logitpair.attacks import LeastLikely
 
 class Picky(LeastLikely):
     def __init__(self) -> None:
         raise InputError("rank must be at least 2")
+
+class Short(nn.Module):
+    def __init__(self) -> None:
+        [][0]
 """
 
 
@@ -49,7 +54,9 @@ def test_unknown_recipe_gives_near_matches(capsys: pytest.CaptureFixture[str], t
         (["--schedule.warmup", "-1"], ["warmup", "-1"]),
         (["--validation.examples", "0"], ["validation.examples", "at least 1"]),
         (["--seed", "x"], ["seed", "x"]),
-        (["--model.width", "-1"], ["-1", "see --model"]),
+        (["--model.width", "-1"], ["model: width", "at least 1", "-1"]),
+        (["--model", "picky.Short"], ["model: raised IndexError", "see --model"]),
+        (["--optimizer.lr", "-1"], ["optimizer: ", "-1", "see --optimizer"]),
         (["--fine_tuning.trainable", '["head"]'], ["fine_tuning.trainable", "head", "conv1.weight"]),
         (["--objective.attack.target.class_path", "picky.Picky"], ["rank must be at least 2"]),
     ],

@@ -109,7 +109,7 @@ def certify(
     cache_key = hashlib.sha256(key.encode()).hexdigest()[:16]
     partial = PartialLedger(Path(folder), cache_key) if folder is not None else None
     device = device_of(model)
-    inner = unwrap_model(model)
+    inner = unwrap_model(model.module if isinstance(model, nn.DataParallel) else model)
     exact_model = _in_dtype(_copied(inner), torch.float64)
     quick_model = _in_dtype(_copied(inner), torch.float32) if "alpha-crown" in methods else None
     short = PGD(threat, step_size=threat.eps / 8, steps=20)
@@ -199,12 +199,15 @@ def _found(attack: Attack, model: nn.Module, x: Tensor, y: Tensor, streams: Exam
 
 def _copied(model: nn.Module) -> nn.Module:
     """A frozen copy in eval mode, whose dtype may be changed."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise InputError("model: bounds are read from Python code, and a scripted or traced network has none; "
+                         "accepted: the nn.Module that it was made of")  # fmt: skip
     try:
         return copy.deepcopy(model).eval().requires_grad_(False)
     except (RuntimeError, TypeError) as error:
         raise InputError(
-            f"model: cannot be copied: {first_line(error)}; where a tensor of it is computed from weights, as by "
-            "torch.nn.utils.weight_norm, use torch.nn.utils.parametrizations"
+            f"model: cannot be copied: {first_line(error).partition('.')[0]}; where a tensor of it is computed from others, use "
+            "torch.nn.utils.parametrizations for torch.nn.utils.weight_norm, and torch.nn.utils.prune.remove after pruning"
         ) from error
 
 

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from logitpair.attacks import Attack
 from logitpair.data import ImageData
-from logitpair.errors import InputError
+from logitpair.errors import InputError, is_out_of_memory, raised
 from logitpair.objectives import Objective
 from logitpair.optim import Constant, Schedule
 from logitpair.runtime.precision import Precision
@@ -187,6 +187,21 @@ class RunConfig:
             self._check_recovery()
         if self.ema is not None:
             fraction("ema", self.ema, zero=False, one=False)
+
+    def network(self) -> nn.Module:
+        """A new network, as ``model`` makes it.
+
+        Raises:
+            InputError: for sizes and the like that its class refuses, by whatever it raises then.
+        """
+        try:
+            return self.model()
+        except InputError as error:
+            raise InputError(f"model: {str(error).removeprefix('model.')}") from error
+        except Exception as error:  # of code that may be the user's
+            if is_out_of_memory(error):
+                raise
+            raise InputError(f"model: {raised(error)}; see --model") from error
 
     def _check_recovery(self) -> None:
         """Refuse attacks to recover with that the defense cannot take, and workers that each validate by themselves."""

@@ -63,6 +63,7 @@ class StridedConvNet(nn.Sequential):
         threshold: float | None = None,
     ) -> None:
         whole("classes", classes, 2)
+        whole("hidden", hidden, 1)
         layers: list[nn.Module] = []
         if threshold is not None:
             positive("threshold", threshold)

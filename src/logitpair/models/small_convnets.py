@@ -4,6 +4,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from logitpair.validate import whole
+
 
 class LeNet(nn.Module):
     """conv 5x5 x 32, pool, conv 5x5 x 64, pool, fully connected 1024, logits; for 28x28 images.
@@ -19,6 +21,8 @@ class LeNet(nn.Module):
 
     def __init__(self, classes: int = 10, channels: int = 1, filters: int = 32) -> None:
         super().__init__()
+        whole("classes", classes, 2)
+        whole("filters", filters, 1)
         self.conv1 = nn.Conv2d(channels, filters, kernel_size=5, padding=2)
         self.conv2 = nn.Conv2d(filters, 2 * filters, kernel_size=5, padding=2)
         self.hidden = nn.Linear(7 * 7 * 2 * filters, 32 * filters)
@@ -43,6 +47,8 @@ class SmallConvNet(nn.Module):
 
     def __init__(self, classes: int = 10, channels: int = 1, size: int = 8, width: int = 32) -> None:
         super().__init__()
+        whole("classes", classes, 2)
+        whole("width", width, 1)
         self.conv1 = nn.Conv2d(channels, width, kernel_size=3, padding=1)
         self.conv2 = nn.Conv2d(width, 2 * width, kernel_size=3, padding=1, stride=2)
         self.hidden = nn.Linear(2 * width * (size // 2) ** 2, 128)

@@ -129,7 +129,7 @@ def load(run: Path | str, *, which: Literal["last", "best"] = "last", device: to
 def load_network(run: Path, config: RunConfig, which: Literal["last", "best"], device: torch.device | str) -> nn.Module:
     """``load``, for a run whose settings are known."""
     path = checkpoint.path_of(run, which)
-    model = config.model()
+    model = config.network()
     load_weights(model, read_weights(path), path)
     return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 

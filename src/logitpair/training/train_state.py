@@ -79,15 +79,13 @@ class TrainState:
 def initial_state(config: RunConfig, device: torch.device, *, resuming: bool) -> TrainState:
     """A new network with its optimizer, as the seed determines them, or with the weights that fine-tuning begins with."""
     torch.manual_seed(config.seed)
+    model = config.network().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fine_tune(model, config.fine_tuning, resuming)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
-        model = config.model().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        fine_tune(model, config.fine_tuning, resuming)
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = config.optimizer(trained if config.decay_all else cast(Any, decayed_apart(trained)))
-    except InputError:
-        raise
-    except (TypeError, ValueError, RuntimeError) as error:  # torch refuses sizes by a RuntimeError
-        raise InputError(f"model or optimizer: {first_line(error)}; see --model and --optimizer") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"optimizer: {first_line(error)}; see --optimizer") from error
     if not config.decay_all and "weight_decay" not in optimizer.defaults:
         raise InputError(f"decay_all is False but {type(optimizer).__name__} has no weight_decay; accepted: True, or another optimizer")
     for group in optimizer.param_groups:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from bounded_networks import exact_margin, images, network, tiny
 from torch import Tensor, nn
+from torch.nn.utils import prune
 from torch.utils.data import DataLoader, TensorDataset
 
 import logitpair as lp
@@ -192,13 +193,33 @@ def test_an_image_that_is_in_the_ball_but_for_rounding_counts(method: str) -> No
     assert certify(model, (x, y), threat, method=method).certified_accuracy == 0
 
 
+def test_a_network_of_data_parallel_is_bounded_and_a_scripted_one_refused() -> None:
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3)), images(6, shape=(1, 3, 4)).float()
+    data = x, model(x).argmax(1)
+    own, parallel = (certify(network, data, lp.Linf(0.01)) for network in (model, nn.DataParallel(model)))
+    assert own.certified_accuracy == parallel.certified_accuracy > 0
+    for scripted in (torch.jit.script(model), torch.jit.trace(model, x), nn.Sequential(torch.jit.script(model))):
+        with pytest.raises(InputError, match="accepted: the nn.Module that it was made of"):
+            certify(scripted, data, lp.Linf(0.01))
+
+
+def test_a_pruned_network_is_refused_in_one_line_until_its_masks_are_removed() -> None:
+    layer = prune.l1_unstructured(nn.Linear(12, 3), "weight", 0.5)
+    model, x = nn.Sequential(nn.Flatten(), layer), images(3, shape=(1, 3, 4)).float()
+    data = x, model(x).argmax(1)
+    with pytest.raises(InputError, match=r"model: cannot be copied: .*torch\.nn\.utils\.prune\.remove"):
+        certify(model, data, lp.Linf(0.001))
+    prune.remove(layer, "weight")
+    assert certify(model, data, lp.Linf(0.001)).certified_accuracy > 0
+
+
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
 def test_a_network_that_cannot_be_copied_is_refused_in_one_line() -> None:
     layer = nn.utils.weight_norm(nn.Linear(12, 3))
     model = nn.Sequential(nn.Flatten(), layer)
     x = images(3, shape=(1, 3, 4)).float()
     model(x)
-    with pytest.raises(InputError, match=r"model: cannot be copied: .* use torch\.nn\.utils\.parametrizations"):
+    with pytest.raises(InputError, match=r"model: cannot be copied: .*use torch\.nn\.utils\.parametrizations"):
         certify(model, (x, torch.zeros(3, dtype=torch.long)), lp.Linf(0.1))
 
 

@@ -105,6 +105,7 @@ def test_intervals_keep_their_width_from_layer_to_layer() -> None:
         (lambda: lp.models.StridedConvNet(size=8), "filters: 2 convolutions of 5x5 and stride 2 are too many"),
         (lambda: lp.models.StridedConvNet(classes=1), "classes"),
         (lambda: lp.models.StridedConvNet(filters=(0,)), "filters"),
+        (lambda: lp.models.StridedConvNet(hidden=0), "hidden must be a whole number of at least 1"),
         (lambda: lp.models.StridedConvNet(threshold=0), "threshold must be above 0"),
         (lambda: lp.models.StridedConvNet(threshold=math.nan), "threshold must be"),
         (lambda: lp.models.SoftThreshold(0), "width must be above 0"),
