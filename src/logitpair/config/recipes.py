@@ -62,6 +62,13 @@ class Recipe:
             raise InputError(f"--scale: recipe {self.name} has no scale '{scale}'; accepted: {', '.join(['paper', *self.scales])}")
         return _merge(self.run, self.scales[scale])
 
+    def over(self, base: "Recipe") -> "Recipe":
+        """This recipe's changes to another, whose scales come with what they deviate in; all else that is said of it is its own."""
+        scales = {scale: _merge(base.scales.get(scale, {}), self.scales.get(scale, {})) for scale in sorted(self.scales | base.scales)}
+        deviations = base.about.get("deviations", {}) | self.about.get("deviations", {})
+        about = self.about | ({"deviations": deviations} if deviations else {})
+        return Recipe(self.name, about, _merge(base.run, self.run), scales)
+
 
 def names() -> list[str]:
     """The recipes that come with the package."""
@@ -69,19 +76,34 @@ def names() -> list[str]:
 
 
 def load(recipe: str) -> Recipe:
-    """Read a recipe by its name or by the path of a YAML file."""
+    """Read a recipe by its name or by the path of a YAML file.
+
+    What it is ``like``, another recipe's name or a path from its own folder, gives the settings that it does not change, and the scales
+    with their deviations.
+    """
+    return _load(recipe, Path(), ())
+
+
+def _load(recipe: str, folder: Path, likes: tuple[Path, ...]) -> Recipe:
     is_file = recipe.endswith((".yaml", ".yml"))
-    path = Path(recipe) if is_file else FOLDER / f"{recipe}.yaml"
+    path = folder / recipe if is_file else FOLDER / f"{recipe}.yaml"
     if not path.is_file():
         near = difflib.get_close_matches(recipe, names(), n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(near)}?" if near else "`logitpair recipes` lists them"
         hint = f"it is now {RECIPES[recipe]}" if recipe in RECIPES else hint
         raise InputError(f"recipe: no {'file' if is_file else 'recipe'} '{recipe}'; {hint}")
     content = read_yaml(path)
-    if not isinstance(content, dict) or not isinstance(content.get("run"), dict):
+    like = content.get("like") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or not isinstance(content.get("run", {} if like else None), dict):
         raise InputError(f"recipe: {path} has no mapping `run:`; it is not a recipe")
     name = content.get("recipe", path.stem)  # the config.yaml of a run knows what it was begun with
-    return Recipe(name, content.get("about", {}), modernized(content["run"]), modernized(content.get("scales", {})))
+    own = Recipe(name, content.get("about") or {}, modernized(content.get("run", {})), modernized(content.get("scales") or {}))
+    if like is None:
+        return own
+    if not isinstance(like, str) or path.resolve() in likes:
+        found = "itself" if isinstance(like, str) else repr(like)
+        raise InputError(f"recipe: {path} is like {found}; accepted: the name of another recipe, or its path")
+    return own.over(_load(like, path.parent, (*likes, path.resolve())))
 
 
 def read_yaml(path: Path) -> Any:

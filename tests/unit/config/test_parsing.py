@@ -92,7 +92,8 @@ def test_what_a_class_refuses_has_the_settings_whole_name_where_one_alone_is_mea
 
 
 def test_a_source_that_cannot_be_built_is_one_line() -> None:
-    message = refused(*ENSEMBLE, '[{"class_path": "logitpair.models.SmallConvNet", "init_args": {"width": -1}}]')
+    assert refused(*ENSEMBLE, '[{"class_path": "logitpair.models.SmallConvNet", "init_args": {"width": -1}}]').startswith("width must be")
+    message = refused(*ENSEMBLE, '[{"class_path": "torch.nn.Linear", "init_args": {"in_features": -1, "out_features": 2}}]')
     assert message.startswith("cannot be built from these settings: ")
     assert "-1" in message
 

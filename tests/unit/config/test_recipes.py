@@ -53,12 +53,61 @@ def test_a_file_that_is_no_recipe(tmp_path: Path, content: str) -> None:
 @pytest.mark.parametrize("written", ["8/255", "'8/255'", '"8/255"'])
 def test_fractions_are_numbers_in_a_file(tmp_path: Path, written: str) -> None:
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text((recipes.FOLDER / "digits-mpgd.yaml").read_text().replace("eps: 0.2", f"eps: {written}"))
+    recipe.write_text(recipes.to_yaml({"run": recipes.load("digits-mpgd").run}).replace("eps: 0.2", f"eps: {written}"))
     assert parsing.resolve(recipes.load(str(recipe)).run).config.objective.attack.threat.eps == 8 / 255
 
 
+BASE = """
+about: {summary: of the base, clean: 98, deviations: {cpu: fewer epochs}}
+run: {epochs: 10, ema: 0.9, optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.1, momentum: 0.9}}, model: {class_path: a.B}}
+scales: {smoke: {epochs: 1, ema: 0.5}, cpu: {epochs: 5}}
+"""
+
+
+def test_a_recipe_that_is_like_another_changes_what_it_says_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "within").mkdir()
+    (tmp_path / "within" / "mine.yaml").write_text(
+        "like: ../base.yaml\nabout: {summary: mine, deviations: {other: two epochs}}\n"
+        "run: {optimizer: {init_args: {lr: 0.2}}, model: {class_path: c.D, init_args: {width: 3}}, ema: null}\n"
+        "scales: {smoke: {epochs: 2}, other: {epochs: 3}}\n"
+    )
+    mine = recipes.load(str(tmp_path / "within" / "mine.yaml"))
+    assert mine.name == "mine"
+    assert mine.about == {"summary": "mine", "deviations": {"cpu": "fewer epochs", "other": "two epochs"}}, "numbers are another's"
+    assert mine.run == {
+        "epochs": 10,
+        "ema": None,
+        "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.2, "momentum": 0.9}},
+        "model": {"class_path": "c.D", "init_args": {"width": 3}},
+    }
+    assert mine.scales == {"cpu": {"epochs": 5}, "other": {"epochs": 3}, "smoke": {"epochs": 2, "ema": 0.5}}
+    (tmp_path / "only.yaml").write_text("like: within/mine.yaml\n")
+    assert recipes.load(str(tmp_path / "only.yaml")).run == mine.run, "of one that is like a third"
+    (tmp_path / "shipped.yaml").write_text("like: digits-plain\nrun: {epochs: 1}\n")
+    assert recipes.load(str(tmp_path / "shipped.yaml")).run == recipes.load("digits-plain").run | {"epochs": 1}
+
+
+@pytest.mark.parametrize(
+    ("like", "said"),
+    [
+        ("mine.yaml", r"mine.yaml is like itself; accepted: the name of another recipe, or its path"),
+        ("other.yaml", r"mine.yaml is like itself"),
+        ("nowhere.yaml", r"no file 'nowhere.yaml'"),
+        ("digits-apl", r"no recipe 'digits-apl'; did you mean digits-alp"),
+        ("[digits-alp]", r"mine.yaml is like \['digits-alp'\]; accepted: the name of another recipe"),
+        ("", r"has no mapping `run:`"),
+    ],
+)
+def test_what_a_recipe_cannot_be_like(tmp_path: Path, like: str, said: str) -> None:
+    (tmp_path / "mine.yaml").write_text(f"like: {like}\n")
+    (tmp_path / "other.yaml").write_text("like: mine.yaml\n")
+    with pytest.raises(InputError, match=said):
+        recipes.load(str(tmp_path / "mine.yaml"))
+
+
 def test_dates_and_empty_arguments_are_what_they_are_meant_as(tmp_path: Path, no_shape_checks: None) -> None:
-    recipe, text = tmp_path / "mine.yaml", (recipes.FOLDER / "digits-mpgd.yaml").read_text()
+    recipe, text = tmp_path / "mine.yaml", (recipes.FOLDER / "digits-plain.yaml").read_text()
     recipe.write_text(text.replace("logitpair.data.Digits", "logitpair.data.Folder\n    init_args: {root: 2024-11-26}"))
     settings = parsing.resolve(recipes.load(str(recipe)).run)
     assert settings.config.data.root == Path("2024-11-26")
