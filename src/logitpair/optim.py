@@ -50,12 +50,15 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class Steps(Schedule):
-    """Multiply by ``gamma`` at each of the ``milestones``, which are epochs in rising order."""
+    """Multiply by ``gamma``, above 0, at each of the ``milestones``, which are epochs in rising order."""
 
     milestones: tuple[float, ...]
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
+        positive("schedule.gamma", self.gamma)
+        for milestone in self.milestones:
+            at_least("schedule.milestones", milestone, 0)
         if list(self.milestones) != sorted(self.milestones):
             raise InputError(f"schedule.milestones must rise, not {list(self.milestones)}")
 

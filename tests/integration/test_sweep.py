@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -198,6 +199,22 @@ def test_a_mistake_that_only_a_run_can_see_names_the_run_and_may_be_dropped(tmp_
     done = sweep('["conv1"],["hidden"]')
     assert done.code == 2, "conv2 has begun"
     assert "keep those and add to them" in done.stderr
+
+
+def test_fewer_images_are_refused_before_anything_is_run(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = shutil.copytree(swept, tmp_path / "sweep")
+    before = (folder / "sweep.json").read_bytes()
+    assert main(["sweep", *GRID, "--examples", "3", "--out", str(folder)]) == 2
+    assert "this one has 3; give as many, or another --out" in capsys.readouterr().err
+    assert (folder / "sweep.json").read_bytes() == before
+
+
+def test_results_are_of_their_settings_when_the_weights_are_gone(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = shutil.copytree(swept, tmp_path / "sweep")
+    for checkpoints in folder.glob("*/*/checkpoints"):
+        shutil.rmtree(checkpoints)
+    assert main(["sweep", *GRID[:4], "0.3", *GRID[5:], "--out", str(folder)]) == 2
+    assert "was begun with epochs" in capsys.readouterr().err
 
 
 def test_other_settings_in_the_same_folder_are_refused(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:

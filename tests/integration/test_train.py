@@ -118,6 +118,27 @@ def test_a_run_that_lost_its_checkpoints_says_that_it_begins_again(uninterrupted
         train(config, run, device=torch.device("cpu"), quiet=True)
 
 
+def test_a_training_that_begins_again_is_not_taken_for_the_finished_one_before(uninterrupted: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(uninterrupted, tmp_path / "run")
+    shutil.rmtree(run / "checkpoints")
+    again = commands.start(tmp_path / "logs", *command(run))
+    again.wait_until((run / "checkpoints" / "last.pt").exists)
+    again.signal(signal.SIGINT)
+    assert again.wait().code != 0
+    assert not (run / "training.json").exists()
+    assert 0 < checkpoint.load(run / "checkpoints" / "last.pt")["step"] < STEPS, "it is saved"
+
+
+def test_events_are_of_the_training_that_goes_on(tmp_path: Path) -> None:
+    config = parsing.resolve(recipes.load("digits-plain").run, ["--epochs=0.1", "--validation.examples=2"]).config
+    events = tmp_path / "run" / "tensorboard"
+    events.mkdir(parents=True)
+    (events / "events.out.tfevents.1.of-a-killed-one").touch()
+    train(config, tmp_path / "run", device=torch.device("cpu"), quiet=True)
+    assert not (events / "events.out.tfevents.1.of-a-killed-one").exists()
+    assert list(events.iterdir())
+
+
 def test_a_killed_run_resumes_to_the_same_weights(uninterrupted: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     last = run / "checkpoints" / "last.pt"

@@ -154,6 +154,10 @@ def test_bad_settings_are_refused() -> None:
         (lambda: RMSProp(weight, weight_decay=-1), "optimizer.weight_decay"),
         (lambda: Exponential(every=0), "schedule.every"),
         (lambda: Exponential(gamma=0), "schedule.gamma"),
+        (lambda: Steps(milestones=(1,), gamma=-1), "schedule.gamma must be above 0, not -1"),
+        (lambda: Steps(milestones=(1,), gamma=math.nan), "schedule.gamma"),
+        (lambda: Steps(milestones=(math.nan, 1)), "schedule.milestones must be at least 0, not nan"),
+        (lambda: Steps(milestones=(-1, 1)), "schedule.milestones must be at least 0, not -1"),
     ]:
         with pytest.raises(InputError, match=named):
             build()

@@ -59,11 +59,11 @@ class CertifiedLogitPairing(WeightWarmup, IntervalBoundPropagation):
         graph = graph.normalised_by(statistics)
         ball = Ball(self.threat, x)
         inside = intervals(graph, ball.box)
-        worst = worst_logits(graph, inside, ball, clean, y)
+        worst = certified = worst_logits(graph, inside, ball, clean, y)
         for logits in adversarial:
             own = logits - logits.gather(1, y.unsqueeze(1)) + clean.gather(1, y.unsqueeze(1))
             worst = torch.lerp(own, worst, self.bound_share)
         total, terms = self.mixed_cross_entropy(clean, worst, y)
         terms["pairing"] = mean_of(self.pairing(clean, worst), x)
         total = total + self.weight * terms["pairing"] + self.regularization * self.regularizer(graph, inside, terms)
-        return LossTerms(total, terms, {"clean": clean, "certified": worst})
+        return LossTerms(total, terms, {"clean": clean, "certified": certified})

@@ -140,9 +140,4 @@ def carry_out(plan: Plan, *, jobs: int | None, device: torch.device) -> dict[str
         except KeyboardInterrupt as error:
             done = total - len(plan.left())
             raise KeyboardInterrupt(f"stopped with {done} of {total} steps finished; the same command again goes on") from error
-        except InputError as error:
-            refusal, _, advice = str(error).rpartition("; ")
-            raise InputError(
-                f"{refusal}; move that folder away" if "give another --" in advice else str(error)
-            ) from error  # no --name here
     return failed

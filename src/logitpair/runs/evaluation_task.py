@@ -71,13 +71,13 @@ class EvaluationTask:
         test = config.data.test()
         own = settings.attacks
         chosen = own if attacks is None else read_attacks(attacks, next(iter(own.values())))
-        training = run / "training.json"
         model = run_directory.load_network(run, config, which, device)
         if (first := next(batches(test, 1, device), None)) is None:
             raise InputError("data: holds no examples")
         image, _ = first
         check_classes(model, image, config.data.classes, config.data.name)
-        _warn_if_unfinished(run)
+        step = _step_of(run, which)
+        training = _finished_training(run, step if which == "last" else None)
         return cls(
             model=model,
             test=first_examples(test, examples, len(config.data.classes)),
@@ -90,11 +90,11 @@ class EvaluationTask:
                 recipe=content["recipe"],
                 scale=content["scale"],
                 checkpoint=which,
-                step=_step_of(run, which),
+                step=step,
                 data=DataSet(name=config.data.name, split="test", class_names=tuple(config.data.classes)),
                 test_images=count(test),
                 published=published(content, chosen),
-                training=read_record(training, Training, "logitpair train") if training.exists() else None,
+                training=training,
             ),
         )
 
@@ -198,20 +198,32 @@ def published(content: Mapping[str, Any], attacks: Mapping[str, Attack]) -> tupl
 def load_sources(paths: Mapping[str, Path], model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, SourceRun]]:
     """The networks of other runs by name, for images against ``model``, and what ``results.json`` says of each."""
     networks: dict[str, nn.Module] = {}
+    steps: dict[str, int] = {}
     for name, path in paths.items():
         try:
             networks[name] = run_directory.load(path, device=device_of(model))
         except InputError as error:
             raise InputError(f"--source {name}: {error}") from error
-        _warn_if_unfinished(path)
+        steps[name] = _step_of(path, "last")
+        _finished_training(path, steps[name])
         if weights_of(networks[name]) == weights_of(model):
             warnings.warn(f"--source {name}: {path} holds the very weights that are evaluated; this is no black box", stacklevel=2)
-    return networks, {name: SourceRun(run=path.as_posix(), step=_step_of(path, "last")) for name, path in paths.items()}
+    return networks, {name: SourceRun(run=path.as_posix(), step=steps[name]) for name, path in paths.items()}
 
 
-def _warn_if_unfinished(run: Path) -> None:
-    if not (run / "training.json").exists():
+def _finished_training(run: Path, step: int | None) -> Training | None:
+    """What is recorded of the training; None, with a warning, where there is nothing or the last checkpoint's step is not its end."""
+    path = run / "training.json"
+    training = read_record(path, Training, "logitpair train") if path.exists() else None
+    if training is None:
         warnings.warn(f"{run} has not finished training", stacklevel=3)
+    elif step not in (None, training.steps):
+        warnings.warn(
+            f"{run} holds a checkpoint of step {step} of a training of {training.steps}; the same `train` again goes on to its end",
+            stacklevel=3,
+        )
+        return None
+    return training
 
 
 def _step_of(run: Path, which: str) -> int:

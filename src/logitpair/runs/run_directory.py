@@ -69,7 +69,8 @@ def refuse_other_settings(run: Path, settings: Settings, neutral: Neutral = _non
         InputError: for the first setting that differs and is not ``neutral``.
     """
     before = _read(run / CONFIG)["run"]
-    if not checkpoint.path_of(run).exists():  # until then a mistaken setting may be mended
+    results = (run / "training.json", *run.glob("*/results.json"), *run.glob("evaluation/*/results.json"))
+    if not any(path.exists() for path in (checkpoint.path_of(run), *results)):  # until then a mistaken setting may be mended
         return
     with _of_file(run / CONFIG):
         change = next((change for change in differing(before, settings) if not neutral(*change)), None)

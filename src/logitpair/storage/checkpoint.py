@@ -62,8 +62,11 @@ def _link(path: Path, name: Path) -> None:
 def before(path: Path) -> str:
     """What to say of a damaged ``last.pt``, or of what takes its place, beside which there are others; nothing of any other file."""
     is_next = path.name == "last.pt" or (path.match("step-*.pt") and not (path.parent / "last.pt").exists())
-    others = [other for other in sorted(path.parent.glob("step-*.pt")) if not other.samefile(path)] if is_next else []
-    return f" (delete it, and the newest checkpoint beside it, {others[-1].name}, takes its place)" if others else ""
+    numbered = sorted(path.parent.glob("step-*.pt")) if is_next else []
+    others = [other for other in numbered if not other.samefile(path)]
+    same = [f"{other.name}, which is the same file" for other in numbered if other.samefile(path) and other != path]
+    deleted = " and ".join(["it", *same])
+    return f" (delete {deleted}, and the newest checkpoint beside it, {others[-1].name}, takes its place)" if others else ""
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

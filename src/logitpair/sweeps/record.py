@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from msgspec.structs import replace
 
@@ -53,9 +53,9 @@ def still_finished(old: SweepRun, new: SweepRun, folder: Path) -> bool:
 
 def summarize(runs: Iterable[SweepRun]) -> list[SweepPoint]:
     """One entry a grid point: how many runs finished and failed, and each measure over the finished ones."""
-    groups: dict[str, list[SweepRun]] = {}
+    groups: dict[PurePath, list[SweepRun]] = {}
     for run in runs:
-        groups.setdefault(repr(run.settings), []).append(run)
+        groups.setdefault(PurePath(run.path).parent, []).append(run)  # 1 and 1.0 are one setting
     return [_point(group) for group in groups.values()]
 
 

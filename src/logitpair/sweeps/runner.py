@@ -113,7 +113,9 @@ def heed(name: str, outcome: Outcome, warned: set[str]) -> None:
             logger.warning(f"{name}: {warning}")
     warned.update(outcome.warnings)
     if outcome.code == BAD_INPUT:
-        raise InputError(f"{name}: {outcome.message}")
+        refusal, _, advice = outcome.message.rpartition("; ")
+        asks_for_another = "give another --" in advice  # of the options of a command that was not typed
+        raise InputError(f"{name}: {f'{refusal}; move that folder away' if asks_for_another else outcome.message}")
     if outcome.code == INTERRUPTED:
         raise KeyboardInterrupt
 

@@ -20,7 +20,8 @@ from logitpair.runs import run_directory
 from logitpair.runtime.progress import Progress
 from logitpair.runtime.signals import GracefulStop
 from logitpair.storage import checkpoint
-from logitpair.storage.results import SCHEMA, Axis, SweepResults, SweepRun
+from logitpair.storage.result_files import read_record
+from logitpair.storage.results import SCHEMA, Axis, EvaluationResults, SweepResults, SweepRun
 from logitpair.sweeps import grid, record
 from logitpair.sweeps.runner import Commands, Outcome, environments, refuse_torchrun, run_all
 from logitpair.sweeps.submitted import executor, submit_all
@@ -138,10 +139,22 @@ def _plan(
     for name, settings in resolved.items():
         folder = wanted.out / name
         run_directory.prepare(folder, recipe.name, wanted.scale, settings)
+        _refuse_fewer(folder / "evaluation" / "test" / "results.json", wanted.examples)
         if name in begun and record.still_finished(begun[name], runs[name], folder):
             runs[name] = begun[name]
             del commands[name]
     return runs, commands
+
+
+def _refuse_fewer(evaluation: Path, examples: int | None) -> None:
+    """Refuse an evaluation of more images than the sweep's, which would not be written over."""
+    if examples is not None and evaluation.exists():
+        before = read_record(evaluation, EvaluationResults, "logitpair sweep --out ANOTHER_FOLDER").examples
+        if before > examples:
+            raise InputError(
+                f"--examples: '{evaluation.parent}' holds an evaluation of {before:,} images, this one has {examples:,}; "
+                "give as many, or another --out"
+            )
 
 
 def _resolve(wanted: Sweep, recipe: recipes.Recipe, overrides: Sequence[str], point: grid.Point, device: torch.device) -> Settings:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -82,6 +83,8 @@ class RunLog:
             lines = read_json_lines(self._path)
             kept = [line for line in lines if line["step"] <= before]
             atomic_write(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+            if not before:
+                shutil.rmtree(self._events_folder, ignore_errors=True)  # of a training that came to no checkpoint
             self._events = SummaryWriter(str(self._events_folder), purge_step=before + 1 if before else None)
             self._tracked = lines[-1]["step"] if before and lines else 0
             self._trackers.start(self._run, resuming=before > 0)

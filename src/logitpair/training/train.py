@@ -45,7 +45,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
     The weights are the same whether or not the run was interrupted on the way (on the CPU, with as many threads): data order,
     noise and random starts are functions of the seed, the step and the image's position in the step's batch, and a checkpoint holds all
     the rest. So they are on any number of processes, to rounding, also where a run goes on with fewer or more of them, but for
-    BatchNorm, dropout and mixup, which work on a process's own images of the batch (``docs/explanation/reproducibility.md``). With
+    what works on a process's own images of the batch, such as BatchNorm (``docs/explanation/reproducibility.md`` names it all). With
     ``config.elastic`` this process is one of several workers that may be lost and come back on the way (``docs/how-to/elastic.md``).
 
     Args:
@@ -69,6 +69,9 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         validate_every = max(1, round(config.validation.every * per_epoch))
         if state.step >= total and is_json(end):  # one that a crash cut is written again
             return state.evaluated.eval()
+        elastic = config.elastic.workers is not None
+        if world.is_main and not elastic:
+            end.unlink(missing_ok=True)  # of a training whose last checkpoints are gone
         network = training_network(config, state, world)
         shown = world.is_main and not quiet
         if shown:
@@ -93,7 +96,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
 
             if state.step >= total:
                 checkpoints.finish()
-            elif end.exists():  # the other workers ended the run without this one
+            elif elastic and end.exists():  # the other workers ended the run without this one
                 state.load(checkpoint.path_of(run), world.device)
             else:
                 log.write({})

@@ -63,6 +63,7 @@ def backward(config: RunConfig, state: TrainState, model: nn.Module, batch: Loca
     seed = derive_seed(config.seed, "step", state.step)
     micro_batches = batch.micro_batches(micro_count(config, batch.global_size, team.size))
     measures: Measures = {}
+    buffers = _Buffers(state.model) if len(micro_batches) > 1 else None
     for number, micro in enumerate(micro_batches, 1):
         with distributed.synchronized(model, number == len(micro_batches)):
             with precision.autocast(precision.resolve(config.precision, device), device), _one_image_refused(config, len(micro)):
@@ -71,7 +72,31 @@ def backward(config: RunConfig, state: TrainState, model: nn.Module, batch: Loca
             state.scaler.scale(result.total * weight).backward()
         for name, value in measured(result, micro.y).items():
             measures[name] = measures.get(name, 0) + weight * value
+        if buffers is not None:
+            buffers.go_back()
+    if buffers is not None:
+        buffers.average()
     return measures
+
+
+class _Buffers:
+    """BatchNorm's statistics and the like, which every micro-batch changes from where the step began, as those of a process do."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.buffers = list(model.buffers())
+        self.before = [buffer.clone() for buffer in self.buffers]
+        self.after: list[list[Tensor]] = []  # of each micro-batch
+
+    def go_back(self) -> None:
+        """To the beginning of the step, keeping what a micro-batch made."""
+        self.after.append([buffer.clone() for buffer in self.buffers])
+        for buffer, before in zip(self.buffers, self.before, strict=True):
+            buffer.copy_(before)
+
+    def average(self) -> None:
+        """Leave the mean of what the micro-batches made."""
+        for buffer, *values in zip(self.buffers, *self.after, strict=True):
+            buffer.copy_(torch.stack(values).mean(0, dtype=torch.float64))
 
 
 def check_one_image(config: RunConfig, model: nn.Module, x: Tensor, y: Tensor) -> None:

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from handmade_results import EVALUATION, TRAINING, against, audit_of, of_images
+from handmade_results import TRAINING, against, audit_of, of_images
 from msgspec.structs import replace
-from torch import nn
-from torch.utils.data import TensorDataset
 
 from logitpair.config import parsing
 from logitpair.errors import InputError
@@ -23,11 +21,9 @@ from logitpair.reproduction.plan import Plan
 from logitpair.reproduction.planned_run import PlannedRun, recipe_of
 from logitpair.reproduction.record_files import FILES
 from logitpair.runs import run_directory
-from logitpair.runs.evaluation_task import EvaluationTask
-from logitpair.runs.overwrite_guard import refuse_overwriting_evaluation
 from logitpair.storage import checkpoint
 from logitpair.storage.result_files import write_record
-from logitpair.storage.results import AuditResults, EvaluationResults, Task, Training
+from logitpair.storage.results import AuditResults, EvaluationResults, Training
 from logitpair.sweeps.runner import Commands, Outcome
 
 CPU = torch.device("cpu")
@@ -99,19 +95,6 @@ def test_progress_is_what_is_done(of: Plan, monkeypatch: pytest.MonkeyPatch) -> 
     carried_out(of, monkeypatch, failing=f"evaluate {ENSEMBLE}")
     assert shown == sorted(shown)
     assert shown[-1] == len(of.steps()) - 1
-
-
-def test_a_refusal_gives_no_advice_that_this_command_has_no_option_for(of: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = EvaluationTask(model=nn.Identity(), test=TensorDataset(torch.zeros(200, 1), torch.zeros(200)), record=Task(checkpoint="best"))
-
-    def refused(*_: object, **__: object) -> Generator[tuple[str, Outcome]]:
-        write_record(of.out / "results.json", replace(EVALUATION, checkpoint="last", network=None))
-        refuse_overwriting_evaluation(of.out, task)
-        yield  # type: ignore[misc]
-
-    monkeypatch.setattr("logitpair.reproduction.carry_out.run_all", refused)
-    with pytest.raises(InputError, match="holds an evaluation of last, this one is of best; move that folder away$"):
-        carry_out(of, jobs=1, device=CPU)
 
 
 def begun(plan: Plan, run: PlannedRun, settings: parsing.Settings) -> Path:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import pytest
 import torch
+from handmade_results import TRAINING
 from image_folders import image_folder
 from torch import nn
 
@@ -18,6 +19,7 @@ from logitpair.config import parsing, recipes
 from logitpair.errors import InputError
 from logitpair.runs import run_directory
 from logitpair.runs.evaluation_task import EvaluationTask, first_examples, images_together, published
+from logitpair.storage.result_files import write_record
 from logitpair.storage.results import Published, Task
 
 PGD = lp.attacks.PGD(lp.Linf(0.1), step_size=0.05, steps=2)
@@ -70,6 +72,11 @@ def test_data_of_other_classes_than_the_networks_logits_are_refused_before_anyth
     run_directory.prepare(tmp_path / "run", "folder-alp", "smoke", parsing.resolve(recipes.load("folder-alp").at_scale("smoke")))
     with pytest.warns(UserWarning, match="has not finished training"):
         assert EvaluationTask.from_run(tmp_path / "run", device=torch.device("cpu"), data_dir=three).record.test_images == 9
+    write_record(tmp_path / "run" / "training.json", TRAINING)
+    with pytest.warns(UserWarning, match="holds a checkpoint of step 1 of a training of 760; the same `train` again"):
+        assert EvaluationTask.from_run(tmp_path / "run", device=torch.device("cpu"), data_dir=three).record.training is None
+    monkeypatch.setattr("logitpair.runs.evaluation_task._step_of", lambda *_: 760)
+    assert EvaluationTask.from_run(tmp_path / "run", device=torch.device("cpu"), data_dir=three).record.training == TRAINING
     with pytest.raises(InputError, match=r"^model: gives 3 logits for 2 classes of .* \(ant, cow\); see --model.classes, and --data-dir"):
         EvaluationTask.from_run(tmp_path / "run", device=torch.device("cpu"), data_dir=two)
 

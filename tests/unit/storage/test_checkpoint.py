@@ -142,7 +142,10 @@ def test_a_damaged_last_checkpoint_names_the_one_to_go_on_from(tmp_path: Path) -
     (tmp_path / "last.pt").unlink()
     with pytest.raises(InputError, match=r"step-000000002.pt' is truncated .* beside it, step-000000001.pt, takes its place\)"):
         checkpoint.load(tmp_path / "step-000000002.pt")
-    (tmp_path / "step-000000001.pt").rename(tmp_path / "last.pt")
+    (tmp_path / "last.pt").hardlink_to(tmp_path / "step-000000002.pt")
+    with pytest.raises(InputError, match=r"\(delete it and step-000000002.pt, which is the same file, and .* step-000000001.pt, takes"):
+        checkpoint.load(tmp_path / "last.pt")
+    (tmp_path / "step-000000001.pt").replace(tmp_path / "last.pt")
     with pytest.raises(InputError, match="truncated") as caught:
         checkpoint.load(tmp_path / "step-000000002.pt")
     assert "takes its place" not in str(caught.value)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from logitpair.errors import InputError
-from logitpair.sweeps.runner import Outcome, environments, run_all
+from logitpair.sweeps.runner import BAD_INPUT, Outcome, environments, heed, run_all
 
 
 def test_jobs_share_threads_and_take_gpus_in_turn() -> None:
@@ -25,6 +25,14 @@ def test_a_run_ends_with_the_first_command_that_is_refused_and_its_line_names_th
     assert next(outcomes) == ("good", Outcome(0))
     with pytest.raises(InputError, match="^bad: recipe: no recipe 'digits-apl'.*$"):
         next(outcomes)
+
+
+def test_a_refusal_gives_no_advice_that_only_the_runs_own_command_has_an_option_for() -> None:
+    said = "--checkpoint: 'x' holds an evaluation of last, this one is of best; give another --name"
+    with pytest.raises(InputError, match="^a: --checkpoint: .*, this one is of best; move that folder away$"):
+        heed("a", Outcome(BAD_INPUT, said), set())
+    with pytest.raises(InputError, match="^a: eps: at most 1; see --help$"):
+        heed("a", Outcome(BAD_INPUT, "eps: at most 1; see --help"), set())
 
 
 def test_what_can_begin_after_a_run_follows_it_once() -> None:

@@ -132,6 +132,13 @@ def test_means_and_deviation_over_seeds_by_hand() -> None:
     assert held_out.mean == pytest.approx(0.5)
 
 
+def test_a_value_written_in_two_ways_is_one_point() -> None:
+    one, other = entry({"w": 1}, 0, 0.2, 10), entry({"w": 1.0}, 1, 0.4, 10)
+    assert one.path.rpartition("/")[0] == other.path.rpartition("/")[0]
+    (point,) = record.summarize([one, other])
+    assert (point.settings, point.runs) == ({"w": 1}, 2)
+
+
 def test_the_best_point_is_chosen_by_held_out_images_never_by_test_images(tmp_path: Path) -> None:
     results = record.read(make_sweep(tmp_path))
     by_test = max(results.points, key=lambda point: point.white_box.mean if point.white_box else 0)

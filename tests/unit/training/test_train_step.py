@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,11 @@ from torch import nn
 
 from logitpair import InputError
 from logitpair.config import parsing, recipes
-from logitpair.training.train_step import check_one_image
+from logitpair.runtime.distributed import ALONE
+from logitpair.training.local_batches import LocalBatch
+from logitpair.training.process_team import ProcessTeam
+from logitpair.training.train_state import TrainState
+from logitpair.training.train_step import backward, check_one_image
 
 NETWORK = """
 from torch import nn
@@ -44,3 +49,19 @@ def test_one_image_is_refused_where_the_objective_leaves_it_alone(recipe: str, r
     with pytest.raises(InputError, match="^batch_size: BatchNorm") if refused else contextlib.nullcontext():
         check_one_image(config, model, x, y)
     assert model[1].num_batches_tracked == 0  # type: ignore[union-attr]
+
+
+def test_statistics_of_micro_batches_are_averaged_as_those_of_processes(no_shape_checks: None) -> None:
+    config = parsing.resolve(recipes.load("digits-plain").run, ["--batch_size", "18", "--accumulate", "4", "--precision", "float32"]).config
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(108, 10))
+    x, y = torch.rand(18, 1, 8, 8), torch.arange(18) % 10
+    alone = [copy.deepcopy(model) for _ in range(4)]
+    for number, network in enumerate(alone):
+        network(x[number::4])
+    state = TrainState(model, torch.optim.SGD(model.parameters(), 0.1), torch.amp.GradScaler("cpu", enabled=False), None)
+    backward(config, state, model, LocalBatch(x, y, torch.arange(18), 18), 0.0, ProcessTeam(ALONE, state))
+    for name, buffer in model.named_buffers():
+        expected = torch.stack([dict(network.named_buffers())[name] for network in alone]).double().mean(0)
+        torch.testing.assert_close(buffer.double(), expected, rtol=1e-6, atol=0, msg=name)
+    assert model[1].num_batches_tracked == 1  # type: ignore[union-attr]
