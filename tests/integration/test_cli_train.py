@@ -57,6 +57,7 @@ def test_unknown_recipe_gives_near_matches(capsys: pytest.CaptureFixture[str], t
         (["--model.width", "-1"], ["model: width", "at least 1", "-1"]),
         (["--model", "picky.Short"], ["model: raised IndexError", "see --model"]),
         (["--optimizer.lr", "-1"], ["optimizer: ", "-1", "see --optimizer"]),
+        (["--optimizer", "logitpair.optim.RMSProp", "--optimizer.lr", "-1"], ["error: optimizer.lr must be above 0, not -1"]),
         (["--fine_tuning.trainable", '["head"]'], ["fine_tuning.trainable", "head", "conv1.weight"]),
         (["--objective.attack.target.class_path", "picky.Picky"], ["rank must be at least 2"]),
     ],

@@ -204,9 +204,11 @@ def _copied(model: nn.Module) -> nn.Module:
                          "accepted: the nn.Module that it was made of")  # fmt: skip
     try:
         return copy.deepcopy(model).eval().requires_grad_(False)
-    except (RuntimeError, TypeError) as error:
+    except TypeError as error:
+        raise InputError(f"model: cannot be copied: {first_line(error)}") from error
+    except RuntimeError as error:
         raise InputError(
-            f"model: cannot be copied: {first_line(error).partition('.')[0]}; where a tensor of it is computed from others, use "
+            f"model: cannot be copied: {first_line(error).partition('. ')[0]}; where a tensor of it is computed from others, use "
             "torch.nn.utils.parametrizations for torch.nn.utils.weight_norm, and torch.nn.utils.prune.remove after pruning"
         ) from error
 

@@ -63,9 +63,14 @@ class Recipe:
         return _merge(self.run, self.scales[scale])
 
     def over(self, base: "Recipe") -> "Recipe":
-        """This recipe's changes to another, whose scales come with what they deviate in; all else that is said of it is its own."""
+        """This recipe's changes to another, whose scales come with what they deviate in; all else that is said of it is its own.
+
+        A scale that this one leaves empty is none of its own.
+        """
         scales = {scale: _merge(base.scales.get(scale, {}), self.scales.get(scale, {})) for scale in sorted(self.scales | base.scales)}
+        scales = {scale: changes for scale, changes in scales.items() if self.scales.get(scale) != {}}
         deviations = base.about.get("deviations", {}) | self.about.get("deviations", {})
+        deviations = {scale: words for scale, words in deviations.items() if scale in scales}
         about = self.about | ({"deviations": deviations} if deviations else {})
         return Recipe(self.name, about, _merge(base.run, self.run), scales)
 
@@ -91,19 +96,31 @@ def _load(recipe: str, folder: Path, likes: tuple[Path, ...]) -> Recipe:
         near = difflib.get_close_matches(recipe, names(), n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(near)}?" if near else "`logitpair recipes` lists them"
         hint = f"it is now {RECIPES[recipe]}" if recipe in RECIPES else hint
-        raise InputError(f"recipe: no {'file' if is_file else 'recipe'} '{recipe}'; {hint}")
+        asked = f"'{likes[-1]}' is like one that is missing, " if likes else ""
+        raise InputError(f"recipe: {asked}no {'file' if is_file else 'recipe'} '{path if is_file else recipe}'; {hint}")
     content = read_yaml(path)
     like = content.get("like") if isinstance(content, dict) else None
     if not isinstance(content, dict) or not isinstance(content.get("run", {} if like else None), dict):
         raise InputError(f"recipe: {path} has no mapping `run:`; it is not a recipe")
     name = content.get("recipe", path.stem)  # the config.yaml of a run knows what it was begun with
-    own = Recipe(name, content.get("about") or {}, modernized(content.get("run", {})), modernized(content.get("scales") or {}))
+    about, scales = _mapping(content, "about", path), _mapping(content, "scales", path)
+    about |= {"deviations": _mapping(about, "deviations", path)} if "deviations" in about else {}
+    scales = {str(scale): _mapping(scales, scale, path) for scale in scales}
+    own = Recipe(name, about, modernized(content.get("run", {})), modernized(scales))
     if like is None:
         return own
     if not isinstance(like, str) or path.resolve() in likes:
         found = "itself" if isinstance(like, str) else repr(like)
         raise InputError(f"recipe: {path} is like {found}; accepted: the name of another recipe, or its path")
     return own.over(_load(like, path.parent, (*likes, path.resolve())))
+
+
+def _mapping(content: dict[Any, Any], key: Any, path: Path) -> dict[Any, Any]:
+    """A part of a recipe that is a mapping, or empty or missing."""
+    part = content.get(key)
+    if not isinstance(part, dict | None):
+        raise InputError(f"recipe: '{key}' in {path} is {part!r}; accepted: a mapping")
+    return dict(part or {})
 
 
 def read_yaml(path: Path) -> Any:
@@ -130,9 +147,17 @@ def to_yaml(content: Any) -> str:
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """``base`` with ``changes``, mapping by mapping; a new ``class_path`` replaces its whole mapping."""
+    """``base`` with ``changes``, mapping by mapping; a new ``class_path`` replaces its whole mapping, and so does the short form of one."""
     merged = dict(base)
     for key, value in changes.items():
-        nested = isinstance(value, dict) and isinstance(base.get(key), dict) and "class_path" not in value
-        merged[key] = _merge(base[key], value) if nested else value
+        before = base.get(key)
+        if isinstance(before, str) and isinstance(value, dict) and "init_args" in value:
+            before = {"class_path": before}
+        merged[key] = value
+        if isinstance(value, dict) and isinstance(before, dict) and "class_path" not in value and _is_class(value) == _is_class(before):
+            merged[key] = _merge(before, value)
     return merged
+
+
+def _is_class(mapping: dict[str, Any]) -> bool:
+    return not mapping.keys().isdisjoint(("class_path", "init_args"))

@@ -197,7 +197,7 @@ class RunConfig:
         try:
             return self.model()
         except InputError as error:
-            raise InputError(f"model: {str(error).removeprefix('model.')}") from error
+            raise InputError(f"model: {str(error).removeprefix('model: ')}") from error
         except Exception as error:  # of code that may be the user's
             if is_out_of_memory(error):
                 raise

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from logitpair.config.run_config import ElasticConfig
 from logitpair.errors import InputError, first_line
@@ -126,7 +126,7 @@ class ElasticTeam(ProcessTeam):
                 rank = self._manager.participating_rank()
                 self.rank = self._ahead = self.size if rank is None else rank
                 self._log("a standby" if self.is_standby else f"worker {self.rank + 1} of {self.size}")
-                self._buffers = [buffer.clone() for buffer in self.state.model.buffers()]
+                self._buffers = [buffer.clone() for buffer in averaged_buffers(self.state.model)]
                 return True
             if time.monotonic() - began > GATHER_TIMEOUT:
                 raise InputError(f"elastic.workers: {self.size} did not come together ({first_line(error)})") from error
@@ -168,7 +168,7 @@ class ElasticTeam(ProcessTeam):
             if parameter.requires_grad:
                 parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
                 gradients.append(parameter.grad)
-        buffers = list(self.state.model.buffers())
+        buffers = averaged_buffers(self.state.model)
         mean_gradients = torch.cat([gradient.flatten() for gradient in gradients])
         # counts too must be the same in a standby, and are whole numbers also in float64
         means = torch.cat([numbers, *(buffer.double().flatten() for buffer in buffers)])
@@ -195,6 +195,11 @@ class ElasticTeam(ProcessTeam):
                 time.sleep(0.1)
             self._writes_end = not self._end.exists()
         return self._writes_end
+
+
+def averaged_buffers(model: nn.Module) -> list[Tensor]:
+    """Statistics and counts; complex numbers, which are constants, stay as they are."""
+    return [buffer for buffer in model.buffers() if not buffer.is_complex()]
 
 
 def scatter(vector: Tensor, into: list[Tensor]) -> None:

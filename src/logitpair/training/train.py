@@ -13,6 +13,7 @@ from torch import nn
 
 from logitpair.config.run_config import RunConfig
 from logitpair.data import batches, first
+from logitpair.errors import InputError
 from logitpair.models.inference import check_classes, frozen_eval
 from logitpair.runtime import distributed, precision, threads
 from logitpair.runtime.distributed import World
@@ -70,7 +71,9 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
         if state.step >= total and is_json(end):  # one that a crash cut is written again
             return state.evaluated.eval()
         elastic = config.elastic.workers is not None
-        if world.is_main and not elastic:
+        if elastic and end.exists():
+            check_ended(run, state, total, world.device)
+        elif world.is_main:
             end.unlink(missing_ok=True)  # of a training whose last checkpoints are gone
         network = training_network(config, state, world)
         shown = world.is_main and not quiet
@@ -128,6 +131,19 @@ def set_up(config: RunConfig, run: Path, world: World) -> tuple[TrainState, Loca
     if last.exists():
         state.load(last, world.device)
     return state, local_batches, held_out
+
+
+def check_ended(run: Path, state: TrainState, total: int, device: torch.device) -> None:
+    """Read again the state of an elastic run that has ended, perhaps since it was read first.
+
+    Raises:
+        InputError: if that is not the end: workers would leave at once, since the end is what tells them that others have done the rest.
+    """
+    if checkpoint.path_of(run).exists():
+        state.load(checkpoint.path_of(run), device)
+    if state.step < total:
+        raise InputError(f"--out: {run} holds the training.json of a finished training and step {state.step} of {total}; "
+                         "to train to its end again, move training.json away first")  # fmt: skip
 
 
 def training_network(config: RunConfig, state: TrainState, world: World) -> nn.Module:

@@ -84,6 +84,8 @@ def initial_state(config: RunConfig, device: torch.device, *, resuming: bool) ->
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
         optimizer = config.optimizer(trained if config.decay_all else cast(Any, decayed_apart(trained)))
+    except InputError:
+        raise
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"optimizer: {first_line(error)}; see --optimizer") from error
     if not config.decay_all and "weight_decay" not in optimizer.defaults:

@@ -94,9 +94,10 @@ class _Buffers:
             buffer.copy_(before)
 
     def average(self) -> None:
-        """Leave the mean of what the micro-batches made."""
+        """Leave the mean of what the micro-batches made; of counts and the like, what the last one made."""
         for buffer, *values in zip(self.buffers, *self.after, strict=True):
-            buffer.copy_(torch.stack(values).mean(0, dtype=torch.float64))
+            mean = torch.stack(values).mean(0, dtype=torch.float64) if buffer.is_floating_point() else values[-1]
+            buffer.copy_(mean)
 
 
 def check_one_image(config: RunConfig, model: nn.Module, x: Tensor, y: Tensor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -201,6 +202,13 @@ def test_a_network_of_data_parallel_is_bounded_and_a_scripted_one_refused() -> N
     for scripted in (torch.jit.script(model), torch.jit.trace(model, x), nn.Sequential(torch.jit.script(model))):
         with pytest.raises(InputError, match="accepted: the nn.Module that it was made of"):
             certify(scripted, data, lp.Linf(0.01))
+
+
+def test_what_else_cannot_be_copied_is_named_whole() -> None:
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), images(3, shape=(1, 3, 4)).float()
+    model.lock = threading.Lock()  # type: ignore[assignment]
+    with pytest.raises(InputError, match=r"^model: cannot be copied: cannot pickle '_thread.lock' object$"):
+        certify(model, (x, model(x).argmax(1)), lp.Linf(0.001))
 
 
 def test_a_pruned_network_is_refused_in_one_line_until_its_masks_are_removed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -93,7 +94,7 @@ def test_a_recipe_that_is_like_another_changes_what_it_says_and_nothing_else(tmp
     [
         ("mine.yaml", r"mine.yaml is like itself; accepted: the name of another recipe, or its path"),
         ("other.yaml", r"mine.yaml is like itself"),
-        ("nowhere.yaml", r"no file 'nowhere.yaml'"),
+        ("nowhere.yaml", r"mine.yaml' is like one that is missing, no file '.*/nowhere.yaml'"),
         ("digits-apl", r"no recipe 'digits-apl'; did you mean digits-alp"),
         ("[digits-alp]", r"mine.yaml is like \['digits-alp'\]; accepted: the name of another recipe"),
         ("", r"has no mapping `run:`"),
@@ -104,6 +105,45 @@ def test_what_a_recipe_cannot_be_like(tmp_path: Path, like: str, said: str) -> N
     (tmp_path / "other.yaml").write_text("like: mine.yaml\n")
     with pytest.raises(InputError, match=said):
         recipes.load(str(tmp_path / "mine.yaml"))
+
+
+def test_an_inherited_scale_may_be_dropped_and_goes_before_the_run(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "mine.yaml").write_text("like: base.yaml\nrun: {epochs: 2}\nscales: {cpu: }\n")
+    mine = recipes.load(str(tmp_path / "mine.yaml"))
+    assert mine.scales == {"smoke": {"epochs": 1, "ema": 0.5}}
+    assert mine.about == {}
+    assert mine.at_scale("smoke")["epochs"] == 1
+    with pytest.raises(InputError, match="has no scale 'cpu'"):
+        mine.at_scale("cpu")
+
+
+@pytest.mark.parametrize(
+    ("base", "change", "merged"),
+    [
+        ("a.B", {"init_args": {"w": 1}}, {"class_path": "a.B", "init_args": {"w": 1}}),
+        ({"eps": 1}, {"eps": 2}, {"eps": 2}),
+        ({"eps": 1}, {"init_args": {"eps": 2}}, {"init_args": {"eps": 2}}),
+        ({"class_path": "a.B", "init_args": {"eps": 1}}, {"eps": 2}, {"eps": 2}),
+        (
+            {"class_path": "a.B", "init_args": {"w": 1, "v": 3}},
+            {"init_args": {"w": 2}},
+            {"class_path": "a.B", "init_args": {"w": 2, "v": 3}},
+        ),
+        ({"class_path": "a.B", "init_args": {"w": 1}}, {"class_path": "a.B"}, {"class_path": "a.B"}),
+        ({"class_path": "a.B"}, "c.D", "c.D"),
+    ],
+)
+def test_a_class_in_its_short_form_is_not_mixed_with_the_long_one(base: Any, change: Any, merged: Any) -> None:
+    assert recipes.Recipe("mine", {}, {"x": base}, {"small": {"x": change}}).at_scale("small") == {"x": merged}
+
+
+@pytest.mark.parametrize("part", ["about: my notes", "about: {deviations: fewer}", "scales: [cpu]", "scales: {cpu: 3}"])
+def test_a_part_that_is_no_mapping_is_refused(tmp_path: Path, part: str) -> None:
+    for like in ("", "like: digits-plain\n"):
+        (tmp_path / "mine.yaml").write_text(f"{like}run: {{epochs: 1}}\n{part}\n")
+        with pytest.raises(InputError, match=r"recipe: '\w+' in .*mine.yaml is .*; accepted: a mapping$"):
+            recipes.load(str(tmp_path / "mine.yaml"))
 
 
 def test_dates_and_empty_arguments_are_what_they_are_meant_as(tmp_path: Path, no_shape_checks: None) -> None:

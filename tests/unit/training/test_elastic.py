@@ -21,6 +21,7 @@ from logitpair.runtime.distributed import World
 from logitpair.runtime.signals import GracefulStop
 from logitpair.training.elastic import ElasticTeam, load_from_worker, process_team
 from logitpair.training.process_team import Measures, ProcessTeam
+from logitpair.training.train import check_ended
 from logitpair.training.train_state import TrainState
 
 CPU = torch.device("cpu")
@@ -227,6 +228,12 @@ def test_the_end_is_written_by_the_next_worker_when_the_first_does_not(tmp_path:
         assert workers.is_writer() is not ended
     end.touch()
     assert workers.is_writer() is not ended, "it is decided once"
+
+
+def test_an_end_without_the_weights_of_the_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds the training.json of a finished training and step 3 of 6; .* move training.json away"):
+        check_ended(tmp_path, state_of(torch.nn.Linear(2, 2)), 6, CPU)
+    check_ended(tmp_path, state_of(torch.nn.Linear(2, 2)), 3, CPU)
 
 
 def test_commands_of_the_document_parse(monkeypatch: pytest.MonkeyPatch) -> None:
