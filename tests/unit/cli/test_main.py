@@ -50,7 +50,7 @@ def test_an_unknown_command_gives_a_near_match(capsys: pytest.CaptureFixture[str
         ("train digits-plain -- --epochs 1", "--epochs stands after --; options stand before it"),
         ("evaluate -- run two", "'two' is one argument too many; see --help"),
         ("recipes --zzz", "no option --zzz; see --help"),
-        ("recipes digits-alp", "'digits-alp' is one argument too many; see --help"),
+        ("recipes digits-alp digits-clp", "'digits-clp' is one argument too many; see --help"),
         ("audit run --example 5", "no option --example; did you mean --examples?"),  # argparse would take it for the whole name
         ("audit run --pre float32", "no option --pre; did you mean --pretrained?"),
         ("train digits-plain --epoch 1", "no option --epoch; did you mean --epochs?"),
