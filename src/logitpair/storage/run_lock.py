@@ -1,4 +1,4 @@
-"""One training at a time in a run directory."""
+"""One training at a time in a run directory, one sweep or reproduction in a folder of runs."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ NAME = ".lock"
 
 @contextmanager
 def held(run: Path, *, shared: bool = False) -> Generator[None]:
-    """Hold a run directory against other processes; the system lets go of it when this one ends, whatever ends it.
+    """Hold a folder against other processes; the system lets go of it when this one ends, whatever ends it.
 
     Those that hold it ``shared``, as the workers of one elastic training do, are held out by the others alone. Where the system or the
     file system knows no locks there is none, nor where nothing can be written, such as in a finished run that is kept read-only.
@@ -37,7 +37,7 @@ def held(run: Path, *, shared: bool = False) -> Generator[None]:
                 kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
                 fcntl.lockf(file, kind | fcntl.LOCK_NB)  # unlike flock's, no process that loads images inherits it
         except (BlockingIOError, PermissionError) as error:
-            raise InputError(f"--out: {run} is being trained by another process; wait for its end, or train into another folder") from error
+            raise InputError(f"--out: {run} is in use by another process; wait for its end, or give another folder") from error
         except OSError:
             pass
         yield

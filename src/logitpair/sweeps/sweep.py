@@ -19,7 +19,7 @@ from logitpair.errors import InputError
 from logitpair.runs import run_directory
 from logitpair.runtime.progress import Progress
 from logitpair.runtime.signals import GracefulStop
-from logitpair.storage import checkpoint
+from logitpair.storage import checkpoint, run_lock
 from logitpair.storage.result_files import read_record
 from logitpair.storage.results import SCHEMA, Axis, EvaluationResults, SweepResults, SweepRun
 from logitpair.sweeps import grid, record
@@ -67,11 +67,11 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResu
         points=(),
     )
     runs, commands = _plan(wanted, recipe, device, begun=_begun(wanted.out, head))
-    results = record.write(wanted.out, head, runs.values())
     before = len(runs) - len(commands)
     logger.info(f"{len(runs)} runs, {before} of them finished before -> {wanted.out}")
     places: list[dict[str, str]] = [{}] * (jobs or len(runs)) if wanted.executor == "slurm" else slots(jobs, device)
-    with GracefulStop() as interrupt, Progress("runs", len(runs), before, unit=None) as bar:
+    with run_lock.held(wanted.out), GracefulStop() as interrupt, Progress("runs", len(runs), before, unit=None) as bar:
+        results = record.write(wanted.out, head, runs.values())
         here = functools.partial(run_all, begin=bar.describe)
         run = functools.partial(submit_all, executor=queue) if queue else here
         try:

@@ -42,7 +42,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_another_process_is_refused_until_the_first_is_dead(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     with (
-        pytest.raises(InputError, match=f"^--out: {tmp_path / 'run'} is being trained by another process"),
+        pytest.raises(InputError, match=f"^--out: {tmp_path / 'run'} is in use by another process"),
         run_lock.held(tmp_path / "run"),
     ):
         pass
@@ -54,9 +54,23 @@ def test_another_process_is_refused_until_the_first_is_dead(tmp_path: Path, hold
         pass
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["sweep", "digits-plain", "--scale", "smoke", "--optimizer.lr", "0.1,0.2"],
+        ["reproduce", "table1", "--scale", "smoke", "--data-dir", "nowhere"],
+    ],
+)
+def test_a_second_sweep_or_reproduction_is_refused(
+    tmp_path: Path, holder: subprocess.Popen[str], capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    assert main([*command, "--out", str(tmp_path / "run")]) == 2
+    assert "is in use by another process; wait for its end, or give another folder" in capsys.readouterr().err
+
+
 def test_a_second_training_changes_nothing(tmp_path: Path, holder: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "digits-plain", "--epochs", "0.1", "--out", str(tmp_path / "run")]) == 2
-    assert "is being trained by another process; wait for its end" in capsys.readouterr().err
+    assert "is in use by another process; wait for its end" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "run").iterdir()] == [run_lock.NAME]
 
 
@@ -82,7 +96,7 @@ def test_workers_of_one_training_share_the_run_and_hold_others_out(tmp_path: Pat
         assert process.stdout.readline() == "held\n"
         with run_lock.held(tmp_path / "run", shared=True):
             pass
-        with pytest.raises(InputError, match="is being trained by another process"), run_lock.held(tmp_path / "run"):
+        with pytest.raises(InputError, match="is in use by another process"), run_lock.held(tmp_path / "run"):
             pass
         os.killpg(process.pid, signal.SIGKILL)
 

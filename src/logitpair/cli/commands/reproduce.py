@@ -14,6 +14,7 @@ from logitpair.cli.options import add_options, add_running, check_folder, check_
 from logitpair.config import recipes
 from logitpair.errors import InputError
 from logitpair.reproduction.paper import TARGETS
+from logitpair.storage import run_lock
 
 if TYPE_CHECKING:
     from logitpair.reproduction.plan import Plan, Step
@@ -75,14 +76,15 @@ def run(arguments: Namespace) -> None:
     check_writable(out / scale)
     if plan.to_measure:
         check_writable(plan.records_folder, "--records" if arguments.records else "--out")
-    prepare(plan, device)
-    try:
-        failed = carry_out(plan, jobs=arguments.jobs, device=device)
-    except (InputError, KeyboardInterrupt):
-        apart = [replace(plan, targets=[name]) for name in names]
-        _write([each for each in apart if not each.left()])  # what is missing of others takes nothing from these
-        raise
-    _write([replace(plan, targets=[name]) for name in names])
+    with run_lock.held(out):
+        prepare(plan, device)
+        try:
+            failed = carry_out(plan, jobs=arguments.jobs, device=device)
+        except (InputError, KeyboardInterrupt):
+            apart = [replace(plan, targets=[name]) for name in names]
+            _write([each for each in apart if not each.left()])  # what is missing of others takes nothing from these
+            raise
+        _write([replace(plan, targets=[name]) for name in names])
     if failed:
         why = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise ArithmeticError(f"{len(failed)} of {len(plan.steps())} steps failed: {why}")

@@ -97,4 +97,4 @@ def test_a_refusal_before_the_first_step_writes_no_page(
     monkeypatch.setattr("logitpair.reproduction.carry_out.prepare", prepare)
     assert main(["reproduce", "table1", "--scale", "smoke", "--out", str(tmp_path)]) == 2
     assert "Wrote" not in capsys.readouterr().out
-    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", ".lock"}
