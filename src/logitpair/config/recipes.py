@@ -12,6 +12,7 @@ import yaml
 from logitpair.config.old_names import RECIPES, modernized
 from logitpair.errors import InputError, first_line
 
+KEYS = ("like", "about", "run", "scales", "recipe", "scale")  # of a recipe; the last two of a run's config.yaml
 FOLDER = Path(__file__).parents[1] / "recipes"
 _Fastest: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -96,17 +97,25 @@ def _load(recipe: str, folder: Path, likes: tuple[Path, ...]) -> Recipe:
         near = difflib.get_close_matches(recipe, names(), n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(near)}?" if near else "`logitpair recipes` lists them"
         hint = f"it is now {RECIPES[recipe]}" if recipe in RECIPES else hint
-        asked = f"'{likes[-1]}' is like one that is missing, " if likes else ""
+        if is_file:
+            hint = (
+                f"accepted: a path from the folder of {likes[-1].name}, or a recipe's name"
+                if likes
+                else "accepted: a path, or a recipe's name"
+            )
+        asked = f"{likes[-1]} names what it is like, but there is " if likes else ""
         raise InputError(f"recipe: {asked}no {'file' if is_file else 'recipe'} '{path if is_file else recipe}'; {hint}")
     content = read_yaml(path)
     like = content.get("like") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or not isinstance(content.get("run", {} if like else None), dict):
+    if not isinstance(content, dict) or ("run" not in content and not like):
         raise InputError(f"recipe: {path} has no mapping `run:`; it is not a recipe")
+    if unknown := [str(key) for key in content if key not in KEYS]:
+        raise InputError(f"recipe: {path} has '{unknown[0]}' beside {', '.join(KEYS[:4])}; what is trained by goes below `run:`")
     name = content.get("recipe", path.stem)  # the config.yaml of a run knows what it was begun with
     about, scales = _mapping(content, "about", path), _mapping(content, "scales", path)
     about |= {"deviations": _mapping(about, "deviations", path)} if "deviations" in about else {}
     scales = {str(scale): _mapping(scales, scale, path) for scale in scales}
-    own = Recipe(name, about, modernized(content.get("run", {})), modernized(scales))
+    own = Recipe(name, about, modernized(_mapping(content, "run", path)), modernized(scales))
     if like is None:
         return own
     if not isinstance(like, str) or path.resolve() in likes:

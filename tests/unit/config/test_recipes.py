@@ -94,7 +94,10 @@ def test_a_recipe_that_is_like_another_changes_what_it_says_and_nothing_else(tmp
     [
         ("mine.yaml", r"mine.yaml is like itself; accepted: the name of another recipe, or its path"),
         ("other.yaml", r"mine.yaml is like itself"),
-        ("nowhere.yaml", r"mine.yaml' is like one that is missing, no file '.*/nowhere.yaml'"),
+        (
+            "nowhere.yaml",
+            r"mine.yaml names what it is like, but there is no file '.*/nowhere.yaml'; accepted: a path from the folder of mine",
+        ),
         ("digits-apl", r"no recipe 'digits-apl'; did you mean digits-alp"),
         ("[digits-alp]", r"mine.yaml is like \['digits-alp'\]; accepted: the name of another recipe"),
         ("", r"has no mapping `run:`"),
@@ -136,6 +139,12 @@ def test_an_inherited_scale_may_be_dropped_and_goes_before_the_run(tmp_path: Pat
 )
 def test_a_class_in_its_short_form_is_not_mixed_with_the_long_one(base: Any, change: Any, merged: Any) -> None:
     assert recipes.Recipe("mine", {}, {"x": base}, {"small": {"x": change}}).at_scale("small") == {"x": merged}
+
+
+def test_settings_beside_run_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("like: digits-plain\nepochs: 1\n")
+    with pytest.raises(InputError, match=r"mine.yaml has 'epochs' beside like, about, run, scales; what is trained by goes below `run:`$"):
+        recipes.load(str(tmp_path / "mine.yaml"))
 
 
 @pytest.mark.parametrize("part", ["about: my notes", "about: {deviations: fewer}", "scales: [cpu]", "scales: {cpu: 3}"])
