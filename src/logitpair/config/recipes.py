@@ -94,17 +94,7 @@ def _load(recipe: str, folder: Path, likes: tuple[Path, ...]) -> Recipe:
     is_file = recipe.endswith((".yaml", ".yml"))
     path = folder / recipe if is_file else FOLDER / f"{recipe}.yaml"
     if not path.is_file():
-        near = difflib.get_close_matches(recipe, names(), n=3, cutoff=0.4)
-        hint = f"did you mean {', '.join(near)}?" if near else "`logitpair recipes` lists them"
-        hint = f"it is now {RECIPES[recipe]}" if recipe in RECIPES else hint
-        if is_file:
-            hint = (
-                f"accepted: a path from the folder of {likes[-1].name}, or a recipe's name"
-                if likes
-                else "accepted: a path, or a recipe's name"
-            )
-        asked = f"{likes[-1]} names what it is like, but there is " if likes else ""
-        raise InputError(f"recipe: {asked}no {'file' if is_file else 'recipe'} '{path if is_file else recipe}'; {hint}")
+        raise _missing(recipe, path, likes[-1] if likes else None)
     content = read_yaml(path)
     like = content.get("like") if isinstance(content, dict) else None
     if not isinstance(content, dict) or ("run" not in content and not like):
@@ -122,6 +112,17 @@ def _load(recipe: str, folder: Path, likes: tuple[Path, ...]) -> Recipe:
         found = "itself" if isinstance(like, str) else repr(like)
         raise InputError(f"recipe: {path} is like {found}; accepted: the name of another recipe, or its path")
     return own.over(_load(like, path.parent, (*likes, path.resolve())))
+
+
+def _missing(recipe: str, path: Path, asks: Path | None) -> InputError:
+    """The refusal of a recipe that is nowhere, which the file ``asks`` is like, if any."""
+    asked = f"{asks} names what it is like, but there is " if asks else ""
+    if recipe.endswith((".yaml", ".yml")):
+        where = f" from the folder of {asks.name}" if asks else ""
+        return InputError(f"recipe: {asked}no file '{path}'; accepted: a path{where}, or a recipe's name")
+    near = difflib.get_close_matches(recipe, names(), n=3, cutoff=0.4)
+    hint = f"did you mean {', '.join(near)}?" if near else "`logitpair recipes` lists them"
+    return InputError(f"recipe: {asked}no recipe '{recipe}'; {f'it is now {RECIPES[recipe]}' if recipe in RECIPES else hint}")
 
 
 def _mapping(content: dict[Any, Any], key: Any, path: Path) -> dict[Any, Any]:

@@ -15,6 +15,9 @@ class LeNet(nn.Module):
         channels: channels of the images.
         filters: filters of the first convolution; the second has twice and the hidden layer 32 times as many. 32 is the original.
 
+    Raises:
+        InputError: for sizes that make no network.
+
     Source: arXiv 1706.06083, section 5 and its released code. ReLU comes after the pooling: the same function and gradient, on a
     quarter of the numbers, since raising to zero and taking a maximum commute.
     """
@@ -43,6 +46,9 @@ class SmallConvNet(nn.Module):
         channels: channels of the images.
         size: height and width of the images, in pixels (even).
         width: channels of the first convolution; the second has twice as many.
+
+    Raises:
+        InputError: for sizes that make no network.
     """
 
     def __init__(self, classes: int = 10, channels: int = 1, size: int = 8, width: int = 32) -> None:

@@ -20,7 +20,7 @@ from logitpair.runs import run_directory
 from logitpair.runtime.progress import Progress
 from logitpair.runtime.signals import GracefulStop
 from logitpair.storage import checkpoint, run_lock
-from logitpair.storage.result_files import read_record
+from logitpair.storage.result_files import read_whole
 from logitpair.storage.results import SCHEMA, Axis, EvaluationResults, SweepResults, SweepRun
 from logitpair.sweeps import grid, record
 from logitpair.sweeps.runner import Commands, Outcome, environments, refuse_torchrun, run_all
@@ -148,13 +148,12 @@ def _plan(
 
 def _refuse_fewer(evaluation: Path, examples: int | None) -> None:
     """Refuse an evaluation of more images than the sweep's, which would not be written over."""
-    if examples is not None and evaluation.exists():
-        before = read_record(evaluation, EvaluationResults, "logitpair sweep --out ANOTHER_FOLDER").examples
-        if before > examples:
-            raise InputError(
-                f"--examples: '{evaluation.parent}' holds an evaluation of {before:,} images, this one has {examples:,}; "
-                "give as many, or another --out"
-            )
+    before = None if examples is None else read_whole(evaluation, EvaluationResults)
+    if before and before.examples > (examples or 0):
+        raise InputError(
+            f"--examples: '{evaluation.parent}' holds an evaluation of {before.examples:,} images, this one has {examples:,}; "
+            "give as many, or another --out"
+        )
 
 
 def _resolve(wanted: Sweep, recipe: recipes.Recipe, overrides: Sequence[str], point: grid.Point, device: torch.device) -> Settings:
