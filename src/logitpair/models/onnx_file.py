@@ -87,7 +87,10 @@ class OnnxFile(nn.Module):
         for node in graph.node:
             attributes = {attribute.name: _value(attribute) for attribute in node.attribute}
             if node.op_type == "Constant":
-                self._keep(node.output[0], torch.as_tensor(next(iter(attributes.values()))))
+                value = next(iter(attributes.values()), None)
+                if not isinstance(value, Tensor | int | float | list):
+                    raise InputError(f"--model: '{path}': a Constant is read as numbers alone, not as {', '.join(attributes)}")
+                self._keep(node.output[0], torch.as_tensor(value))
                 continue
             step = Step(OPERATORS[node.op_type], tuple(name or None for name in node.input), tuple(node.output), attributes)
             if attributes:
@@ -164,7 +167,8 @@ class OnnxFile(nn.Module):
 def input_size(path: Path) -> int | None:
     """The width in pixels of the images that an ONNX file takes; None where it takes any, and for what is no such file."""
     try:
-        dims = _onnx().load_model(path, load_external_data=False).graph.input[0].type.tensor_type.shape.dim
+        graph = _onnx().load_model(path, load_external_data=False).graph
+        dims = _only(graph.input, path, "input", besides=[tensor.name for tensor in graph.initializer]).type.tensor_type.shape.dim
     except Exception:  # reading the network tells what is wrong
         return None
     return (dims[-1].dim_value or None) if dims else None

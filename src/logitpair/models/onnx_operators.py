@@ -32,7 +32,7 @@ def _conv(
     group: int = 1,
     auto_pad: str = "NOTSET",
 ) -> Tensor:
-    x, padding = _padded(x, pads, auto_pad, 0.0)
+    x, padding = _padded(x, kernel_shape, pads, auto_pad, 0.0)
     return F.conv2d(x, weight, bias, tuple(strides), padding, tuple(dilations), group)
 
 
@@ -47,7 +47,7 @@ def _max_pool(
     storage_order: int = 0,
     auto_pad: str = "NOTSET",
 ) -> Tensor:
-    x, padding = _padded(x, pads, auto_pad, -math.inf)
+    x, padding = _padded(x, kernel_shape, pads, auto_pad, -math.inf)
     return F.max_pool2d(x, tuple(kernel_shape), tuple(strides), padding, tuple(dilations), bool(ceil_mode))
 
 
@@ -63,18 +63,22 @@ def _average_pool(
     auto_pad: str = "NOTSET",
 ) -> Tensor:
     _require(tuple(dilations) == ONES, "AveragePool", "dilations")
-    padded, padding = _padded(x, pads, auto_pad, 0.0)
+    padded, padding = _padded(x, kernel_shape, pads, auto_pad, 0.0)
     pool = functools.partial(
         F.avg_pool2d, kernel_size=tuple(kernel_shape), stride=tuple(strides), padding=padding, ceil_mode=bool(ceil_mode)
     )
     if padded is x or count_include_pad:
         return pool(padded, count_include_pad=bool(count_include_pad))
-    return pool(padded) / pool(_padded(torch.ones_like(x), pads, auto_pad, 0.0)[0])
+    return pool(padded) / pool(_padded(torch.ones_like(x), kernel_shape, pads, auto_pad, 0.0)[0])
 
 
-def _padded(x: Tensor, pads: Sequence[int], auto_pad: str, value: float) -> tuple[Tensor, tuple[int, int]]:
+def _padded(
+    x: Tensor, kernel_shape: Sequence[int], pads: Sequence[int], auto_pad: str, value: float
+) -> tuple[Tensor, tuple[int, int]]:
     """The images and what is left to pad them by; done here is what PyTorch's layers cannot, more on one side than on the other."""
     _require(auto_pad in ("NOTSET", "VALID"), "a layer", f"auto_pad {auto_pad}")
+    # PyTorch would take one number for both sides, and a sequence for an image without a batch
+    _require(len(kernel_shape) in (0, 2), "a layer", f"kernel_shape {list(kernel_shape)}")
     top, left, bottom, right = NO_PADS if auto_pad == "VALID" else pads
     if (top, left) == (bottom, right):
         return x, (top, left)
@@ -131,14 +135,17 @@ def _divide(a: Any, b: Tensor) -> Tensor:
 
 
 def _clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
-    return x.clamp(-math.inf if low is None else low.item(), math.inf if high is None else high.item())
+    if low is None and high is None:
+        return x
+    return x.clamp(None if low is None else low.item(), None if high is None else high.item())  # an infinite bound would make floats of integers
 
 
 def _reduce(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def reduce(x: Tensor, axes: Tensor | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
-        if axes is None and noop_with_empty_axes:
+        which = [] if axes is None else axes.tolist()
+        if not which and noop_with_empty_axes:
             return x
-        return function(x, dim=list(range(x.ndim)) if axes is None else axes.tolist(), keepdim=bool(keepdims))
+        return function(x, dim=which or list(range(x.ndim)), keepdim=bool(keepdims))
 
     return reduce
 
@@ -152,7 +159,10 @@ def _flatten(x: Tensor, *, axis: int = 1) -> Tensor:
 
 
 def _unsqueeze(x: Tensor, axes: Tensor) -> Tensor:
-    for axis in sorted(axes.tolist(), key=abs):
+    which = axes.tolist()
+    if min(which) < 0 <= max(which):  # counted from both ends
+        which = [axis % (x.ndim + len(which)) for axis in which]
+    for axis in sorted(which, key=abs):
         x = x.unsqueeze(axis)
     return x
 

@@ -128,6 +128,10 @@ def test_the_size_of_the_images_is_the_file_s(path: Path, tmp_path: Path) -> Non
     assert preprocessing(f"onnx:{path}") == preprocessing(str(path)) == (8, None, "bilinear")
     onnx_graphs.write(tmp_path / "any.onnx", NETWORK, constants(), shape=("batch", 3, "height", "width"))
     assert preprocessing(str(tmp_path / "any.onnx")).size == preprocessing("onnx:nowhere").size == 224
+    model = onnx.load_model(path)
+    model.graph.input.insert(0, helper.make_tensor_value_info("kernel", onnx.TensorProto.FLOAT, (4, 3, 3, 3)))  # as old files list weights
+    path.write_bytes(model.SerializeToString())
+    assert preprocessing(str(path)).size == 8
 
 
 @pytest.mark.parametrize(("batch", "rows"), [(1, 1), (2, 2), (2, -1)], ids=["one", "two", "two, and any"])
@@ -200,6 +204,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         "has the inputs x, z; accepted: one input": ([("Add", "x z", "y", {})], {"inputs": ("x", "z")}),
         "has the outputs y, e; accepted: one output": (NETWORK, {"outputs": ("y", "e")}),
         "takes integers, as pixels of 0 to 255": ([("Cast", "x", "y", {"to": 1})], {"kind": onnx.TensorProto.UINT8}),
+        "a Constant is read as numbers alone, not as value_string": ([("Constant", "", "y", {"value_string": "text"})], {}),
         "nothing in it makes 'gone' before": ([("Add", "x gone", "y", {})], {}),
         "nothing in it makes 'a' before": ([("Relu", "a", "y", {}), ("Relu", "x", "a", {})], {}),
         "nothing in it makes 'z' before": ([("Relu", "x", "y", {})], {"outputs": ("z",)}),

@@ -59,6 +59,7 @@ CASES = [
     Case("BatchNormalization", others=(*FOUR, floats(4), np.abs(floats(4))), attributes={"epsilon": 0.1}),
     Case("Clip", others=(number(-0.3), number(0.4))),
     Case("Clip", others=(None, number(0.4))),
+    Case("Clip"),
     Case("Concat", others=(floats(2, 1, 6, 6),), attributes={"axis": 1}),
     Case("Conv", others=(floats(8, 2, 3, 3), floats(8)), attributes={"group": 2, "pads": [1, 1, 1, 1], "strides": [2, 1]}),
     Case("Conv", others=(floats(8, 4, 2, 3),), attributes={"dilations": [2, 1], "pads": [1, 0, 2, 1], "kernel_shape": [2, 3]}),
@@ -92,7 +93,8 @@ CASES = [
     Case("Pow", others=(number(2),)),
     *(Case(f"Reduce{name}", others=(integers(2, -1),), attributes={"keepdims": 0}) for name in ("Mean", "Sum", "Max", "Min", "L2")),
     *(Case(f"Reduce{name}") for name in ("Mean", "Sum", "Max", "Min", "L2")),
-    Case("ReduceSum", attributes={"noop_with_empty_axes": 1}),
+    *(Case("ReduceSum", others=axes, attributes={"noop_with_empty_axes": 1}) for axes in ((), (integers(),))),
+    Case("ReduceSum", others=(integers(),)),
     Case("Reshape", others=(integers(0, -1, 9),)),
     *(Case("Slice", others=(integers(1, -3), integers(9, -1), integers(2, -1), steps)) for steps in (None, integers(2, 1))),
     Case("Softmax", attributes={"axis": 1}),
@@ -104,7 +106,7 @@ CASES = [
     Case("Transpose", attributes={"perm": [0, 2, 3, 1]}),
     Case("Transpose", (2, 3)),
     Case("Unsqueeze", (2, 3), (integers(0, 3),)),
-    Case("Unsqueeze", (2, 3), (integers(-1, -2),)),
+    *(Case("Unsqueeze", (2, 3), (integers(*axes),)) for axes in ((-1, -2), (2, -3), (-1, 0))),
 ]
 POSITIVE = [Case("Log"), Case("Sqrt"), Case("Pow", others=(number(0.3),))]
 OF_SHAPES = {"And", "Cast", "ConstantOfShape", "Not", "Or", "Range", "Shape", "Where"}
@@ -132,7 +134,8 @@ def test_shapes_are_computed_with(tmp_path: Path) -> None:
     nodes = [
         ("Shape", "x", "shape", {"start": 1}),
         ("ReduceSum", "shape axis", "sum", {"keepdims": 0}),  # 4 + 6 + 6
-        ("Div", "sum three", "third", {}),  # 5, towards zero
+        ("Clip", "sum one", "at_least_one", {}),
+        ("Div", "at_least_one three", "third", {}),  # 5, towards zero
         ("Range", "zero third one", "range", {}),
         ("Cast", "range", "as_floats", {"to": 1}),
         ("Unsqueeze", "third axis", "long", {}),
@@ -156,6 +159,7 @@ def test_shapes_are_computed_with(tmp_path: Path) -> None:
     [
         ("Conv", (floats(4, 4, 3, 3),), {"auto_pad": "SAME_UPPER"}, "auto_pad SAME_UPPER"),
         ("AveragePool", (), {"kernel_shape": [2, 2], "dilations": [2, 2]}, "AveragePool with dilations"),
+        *((pool, (), {"kernel_shape": [2]}, r"kernel_shape \[2\]") for pool in ("AveragePool", "MaxPool")),
         ("BatchNormalization", (*FOUR, *FOUR), {"training_mode": 1}, "training_mode"),
         ("Dropout", (number(0.5), np.array(True)), {}, "Dropout with training_mode"),
         ("Cast", (), {"to": onnx.TensorProto.UINT16}, "Cast with type 4"),
