@@ -144,7 +144,8 @@ class TarSource(Source):
         if isinstance(modified, str):
             content = remote.read(path, "--data-dir", start, start + size)
         else:
-            content = os.pread(_opened(path, modified).handle, size, start)
+            file = _opened(path, modified)  # named, or another thread's next file could close it before it is read
+            content = os.pread(file.handle, size, start)
         return open_image(content, self.name(position))
 
     def signature(self, positions: Iterable[int]) -> str:

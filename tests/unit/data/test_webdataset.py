@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import shutil
 import sys
@@ -18,6 +19,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from logitpair import InputError, data
+from logitpair.data import webdataset
 from logitpair.data.epoch_batches import epoch_batches
 
 CPU = torch.device("cpu")
@@ -97,6 +99,18 @@ def test_shards_survive_a_cache_that_cannot_be_written(shards: Path, tmp_path: P
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert len(data.Shards(root=shards, size=16).test()) == 9
+
+
+def test_a_tar_file_stays_open_while_it_is_read(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = data.Shards(root=shards, size=16).test()
+    read, expected = os.pread, test[4][0]
+
+    def after_other_threads(handle: int, size: int, start: int) -> bytes:
+        webdataset._opened.cache_clear()  # as they do who open many files meanwhile
+        return read(handle, size, start)
+
+    monkeypatch.setattr(os, "pread", after_other_threads)
+    assert torch.equal(test[4][0], expected)
 
 
 def test_shards_go_to_processes_that_do_not_fork(shards: Path) -> None:
