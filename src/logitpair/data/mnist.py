@@ -61,6 +61,8 @@ class MNIST(ImageData):
         made = [folder for folder in (raw, *raw.parents) if not folder.exists()]
         try:
             mnist = import_torchvision().datasets.MNIST(self.root, train=train, download=not complete)
+        except (AssertionError, LookupError, TypeError, ValueError) as error:  # what torchvision raises depends on the bytes
+            raise InputError(f"--data-dir: the files in '{raw}' are damaged or not MNIST's; delete them to have them downloaded") from error
         except (RuntimeError, OSError) as error:
             for folder in made:
                 with suppress(OSError):  # one that something was downloaded into stays

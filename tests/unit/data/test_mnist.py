@@ -42,6 +42,20 @@ def test_truncated_mnist_file_is_refused_in_one_line(tmp_path: Path, mnist_root:
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("kind", ["images", "labels"])
+def test_a_file_of_the_right_size_that_is_not_mnist_is_refused_in_one_line(tmp_path: Path, mnist_root: Path, kind: str) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for path in (mnist_root / "MNIST" / "raw").iterdir():
+        if f"t10k-{kind}" in path.name:
+            (raw / path.name).write_bytes(bytes(path.stat().st_size))  # as a copy that was cut off leaves a file whose place was reserved
+        else:
+            (raw / path.name).symlink_to(path)
+    with pytest.raises(InputError, match=f"--data-dir: the files in '{raw}' are damaged or not MNIST's") as caught:
+        data.MNIST(root=tmp_path).test()
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_a_root_may_be_a_string(mnist_root: Path) -> None:
     assert len(data.MNIST(root=str(mnist_root)).test()) == 10_000
 
