@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import re
 import sys
 import warnings
 
@@ -41,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
             return _fail(done, f"error: code of a network, a data set or a library ended the program ({raised(done)})", 2)
         return int(done.code or 0)  # --help and --version
     except InputError as error:
-        return _fail(error, f"error: {' '.join(map(str.strip, _without_worker(str(error)).splitlines()))}", 2)
+        return _fail(error, f"error: {' '.join(map(str.strip, str(error).splitlines()))}", 2)
     except Warning as error:  # as Python is told to make errors of warnings
         return _fail(error, f"error: {error}", 2)
     except OSError as error:
@@ -55,12 +54,6 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(error, f"error: out of memory ({lacking}); fewer images at once take less: --batch-size, in training batch_size", 2)
     except KeyboardInterrupt as error:
         return _fail(error, str(error) or f"interrupted; {'files written before are whole' if begun else 'nothing was begun'}", 130)
-
-
-def _without_worker(message: str) -> str:
-    """The message of an error that a data-loading process raised, without its traceback."""
-    caught = re.match(r"Caught \w+ in DataLoader", message)  # InputError or a kind of it
-    return message.strip().splitlines()[-1].partition(": ")[2] if caught else message
 
 
 def _warn(message: Warning | str, *where: object) -> None:

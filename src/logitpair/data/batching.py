@@ -1,5 +1,6 @@
 """How batches and selections of examples are taken, of whatever holds images and labels."""
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, default_collate
 
 from logitpair.errors import InputError, first_line
 from logitpair.validate import dense, type_name
@@ -77,7 +78,7 @@ def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0)
     else:
         # with a generator, or the loader would draw from the global one
         loader = DataLoader(data, batch_size=batch_size, num_workers=workers, collate_fn=collate, generator=torch.Generator())
-    for number, batch in enumerate(_readable(loader)):
+    for number, batch in enumerate(readable(loader)):
         images, labels = _image_and_label(batch)
         dense("x", images, "a tensor of images")
         x = to_pixels(images, device)
@@ -87,14 +88,14 @@ def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0)
         yield x, _labels(labels).to(device, torch.int64)
 
 
-def _readable(loader: Iterable[Any]) -> Iterator[Any]:
-    """What the loader gives; an error of one line where its examples make no batches, also if a worker process met it."""
+def readable(loader: Iterable[Any]) -> Iterator[Any]:
+    """What a loader gives; an error of one line where its examples make no batches, also if a worker process met it."""
     try:
         yield from loader
     except InputError as error:
-        if not (lines := str(error).strip().splitlines())[1:]:
+        if not re.match(r"Caught \w+ in DataLoader", str(error)):
             raise
-        raise InputError(lines[-1].partition(": ")[2]) from error  # a worker's begins with its traceback
+        raise InputError(str(error).strip().splitlines()[-1].partition(": ")[2]) from error  # before it comes the worker's traceback
     except TypeError as error:
         if "default_collate" not in str(error):
             raise
@@ -130,7 +131,8 @@ def select(data: Data, positions: Sequence[int]) -> Data:
     """The examples at these positions, in this order.
 
     Raises:
-        InputError: for a ``DataLoader``, which has no order to take from, and for not as many labels as images.
+        InputError: for a ``DataLoader`` or an ``IterableDataset``, which give examples in their own order alone, and for not as many labels
+            as images.
     """
     if isinstance(data, tuple):
         x, y = _pair(data)
@@ -138,6 +140,8 @@ def select(data: Data, positions: Sequence[int]) -> Data:
         return x[index], y[index]
     if isinstance(data, DataLoader):
         raise InputError("data: cannot choose examples of a DataLoader; pass its Dataset")
+    if isinstance(data, IterableDataset):
+        raise InputError(f"data: cannot choose examples of {type_name(data)}, an IterableDataset; accepted: a Dataset with __getitem__")
     return Subset(data, positions)
 
 
@@ -147,7 +151,9 @@ def first(data: Data, examples: int | None) -> Data:
         return data
     if isinstance(data, DataLoader):
         raise InputError("examples: cannot cut a DataLoader short; pass its Dataset")
-    return select(data, range(min(examples, len(_pair(data)[1] if isinstance(data, tuple) else data))))  # type: ignore[arg-type]
+    if (total := count(data)) is None:
+        raise InputError(f"examples: cannot cut {type_name(data)} short, which has no length; accepted: a Dataset that has one")
+    return select(data, range(min(examples, total)))
 
 
 def _pair(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

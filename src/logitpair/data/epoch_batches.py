@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from logitpair.data.batching import collate
+from logitpair.data.batching import collate, readable
 from logitpair.data.dataset import MemoryImages
 from logitpair.rng import derive_seed
 
@@ -32,4 +32,4 @@ def epoch_batches(
     shuffled = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(derive_seed(seed, "order", epoch)))  # type: ignore[arg-type]
     mine = [batch[rank::size].tolist() for batch in shuffled.split(batch_size)[start:]]
     seeded = dataset if isinstance(dataset, MemoryImages) else _Seeded(dataset, seed, epoch)
-    yield from DataLoader(seeded, batch_sampler=mine, num_workers=workers, collate_fn=collate, generator=torch.Generator())
+    yield from readable(DataLoader(seeded, batch_sampler=mine, num_workers=workers, collate_fn=collate, generator=torch.Generator()))

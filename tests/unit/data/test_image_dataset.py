@@ -75,19 +75,12 @@ def test_bad_settings_are_refused(no_shape_checks: None) -> None:
             data.Augmentation(**settings)
 
 
-def test_the_command_line_tells_in_one_line_what_a_worker_met(folder: Path) -> None:
-    from torch._utils import ExceptionWrapper
-
-    from logitpair.cli.main import _without_worker
-
-    path = damage(folder / "val" / "ant" / "ant.00.jpg")
-    try:
-        data.Folder(root=folder, size=16).test()[0]
-    except InputError:
-        wrapped = ExceptionWrapper(where="in DataLoader worker process 0")
-    with pytest.raises(InputError, match="DataLoader worker") as caught:
-        wrapped.reraise()
-    assert _without_worker(str(caught.value)) == f"--data-dir: '{path}' is truncated or not an image"
+@pytest.mark.parametrize("workers", [0, 1])
+def test_training_and_evaluation_say_in_one_line_what_is_damaged_also_if_a_worker_met_it(folder: Path, workers: int) -> None:
+    images, path = data.Folder(root=folder, size=16).test(), damage(folder / "val" / "ant" / "ant.00.jpg")
+    for batches in (epoch_batches(images, 9, seed=0, epoch=0, workers=workers), data.batches(images, 9, CPU, workers)):
+        with pytest.raises(InputError, match=f"^--data-dir: '{path}' is truncated or not an image$"):
+            list(batches)
 
 
 def damaged_root(folder: Path, tmp_path: Path, kind: str) -> tuple[Path, list[str]]:
