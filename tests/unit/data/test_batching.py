@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import logitpair as lp
 from logitpair import InputError, data
@@ -52,6 +52,20 @@ def test_first_takes_the_first() -> None:
     assert data.first(images, None) is images
     with pytest.raises(InputError, match="DataLoader"):
         data.first(DataLoader(images), 7)
+
+
+def test_examples_of_a_stream_cannot_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream(IterableDataset[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            return iter(zip(X, Y, strict=True))
+
+    assert sum(len(y) for _, y in batches(Stream(), 2, CPU)) == 5
+    with pytest.raises(InputError, match="^examples: cannot cut a Stream short, which has no length; accepted"):
+        data.first(Stream(), 2)
+    monkeypatch.setattr(Stream, "__len__", lambda _: 5, raising=False)
+    for choose in (lambda: data.first(Stream(), 2), lambda: data.select(Stream(), [1])):
+        with pytest.raises(InputError, match="^data: cannot choose examples of a Stream, an IterableDataset; accepted"):
+            choose()
 
 
 def test_data_of_unequal_length_are_refused(conv: torch.nn.Module) -> None:
