@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, default_collate
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler, Subset, default_collate
 
+from logitpair.data.dataset import MemoryImages
 from logitpair.errors import InputError, first_line
 from logitpair.validate import dense, type_name
 
@@ -76,8 +77,11 @@ def batches(data: Data, batch_size: int, device: torch.device, workers: int = 0)
     elif isinstance(data, DataLoader):
         loader = data
     else:
+        taken: dict[str, Any] = {"batch_size": batch_size}
+        if isinstance(data.dataset if isinstance(data, Subset) else data, MemoryImages):  # a whole batch is indexed at once
+            taken = {"batch_size": None, "sampler": BatchSampler(SequentialSampler(data), batch_size, drop_last=False)}  # type: ignore[arg-type]
         # with a generator, or the loader would draw from the global one
-        loader = DataLoader(data, batch_size=batch_size, num_workers=workers, collate_fn=collate, generator=torch.Generator())
+        loader = DataLoader(data, num_workers=workers, collate_fn=collate, generator=torch.Generator(), **taken)
     for number, batch in enumerate(readable(loader)):
         images, labels = _image_and_label(batch)
         dense("x", images, "a tensor of images")

@@ -44,7 +44,7 @@ class ImageData(ABC):
 
 
 class MemoryImages(TensorDataset):
-    """Images held in memory; a whole batch is indexed at once.
+    """Images held in memory.
 
     Args:
         images: ``[n, channels, height, width]``, uint8.
@@ -54,10 +54,6 @@ class MemoryImages(TensorDataset):
     def __init__(self, images: UInt8[Tensor, "n channels height width"], labels: Int[Tensor, " n"]) -> None:
         super().__init__(images, labels)
         self.images, self.labels = images, labels
-
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        index = torch.as_tensor(indices, dtype=torch.int64)
-        return self.images[index], self.labels[index]
 
     def part(self, start: int, stop: int) -> MemoryImages:
         """The examples from ``start`` to before ``stop``."""

@@ -31,5 +31,9 @@ def epoch_batches(
     """The epoch's batches of ``batch_size`` from number ``start`` on; of each, the examples of process ``rank`` among ``size``."""
     shuffled = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(derive_seed(seed, "order", epoch)))  # type: ignore[arg-type]
     mine = [batch[rank::size].tolist() for batch in shuffled.split(batch_size)[start:]]
-    seeded = dataset if isinstance(dataset, MemoryImages) else _Seeded(dataset, seed, epoch)
-    yield from readable(DataLoader(seeded, batch_sampler=mine, num_workers=workers, collate_fn=collate, generator=torch.Generator()))
+    if isinstance(dataset, MemoryImages):  # a whole batch is indexed at once
+        loader = DataLoader(dataset, None, sampler=mine, num_workers=workers, collate_fn=collate, generator=torch.Generator())
+    else:
+        seeded = _Seeded(dataset, seed, epoch)
+        loader = DataLoader(seeded, batch_sampler=mine, num_workers=workers, collate_fn=collate, generator=torch.Generator())
+    yield from readable(loader)

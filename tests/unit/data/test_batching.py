@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 import logitpair as lp
 from logitpair import InputError, data
@@ -21,7 +21,9 @@ CPU = torch.device("cpu")
 def test_batches_of_all_kinds_of_data_agree() -> None:
     images = data.Digits().validation()
     x, y = images.images, images.labels
-    kinds = [(x, y), images, TensorDataset(x, y), DataLoader(TensorDataset(x, y), batch_size=40), (x.float() / 255, y)]
+    subset = Subset(images, range(150))
+    sets = [images, subset, Subset(subset, range(150)), TensorDataset(x, y)]
+    kinds = [(x, y), (x.float() / 255, y), *sets, *(DataLoader(each, batch_size=40) for each in sets)]
     for kind in kinds:
         found = list(data.batches(kind, 40, CPU))
         assert [len(labels) for _, labels in found] == [40, 40, 40, 30]
