@@ -124,9 +124,11 @@ def _labels(values: Any) -> Tensor:
 
 
 def count(data: Data) -> int | None:
-    """How many examples there are; None where only reading them would show it."""
+    """How many examples there are; None where only reading them would show it, and for a stream, which none can be chosen of."""
     if isinstance(data, tuple):
         return len(_pair(data)[1])
+    if isinstance(data, IterableDataset):
+        return None
     dataset = data.dataset if isinstance(data, DataLoader) else data
     return len(dataset) if hasattr(dataset, "__len__") else None  # type: ignore[arg-type]
 
@@ -156,7 +158,7 @@ def first(data: Data, examples: int | None) -> Data:
     if isinstance(data, DataLoader):
         raise InputError("examples: cannot cut a DataLoader short; pass its Dataset")
     if (total := count(data)) is None:
-        raise InputError(f"examples: cannot cut {type_name(data)} short, which has no length; accepted: a Dataset that has one")
+        raise InputError(f"examples: cannot cut {type_name(data)} short, whose examples are not known by their positions; accepted: a Dataset with __len__")
     return select(data, range(min(examples, total)))
 
 

@@ -56,18 +56,21 @@ def test_first_takes_the_first() -> None:
         data.first(DataLoader(images), 7)
 
 
-def test_examples_of_a_stream_cannot_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_is_evaluated_and_its_examples_cannot_be_chosen(conv: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stream(IterableDataset[Any]):
         def __iter__(self) -> Iterator[Any]:
             return iter(zip(X, Y, strict=True))
 
     assert sum(len(y) for _, y in batches(Stream(), 2, CPU)) == 5
-    with pytest.raises(InputError, match="^examples: cannot cut a Stream short, which has no length; accepted"):
-        data.first(Stream(), 2)
-    monkeypatch.setattr(Stream, "__len__", lambda _: 5, raising=False)
-    for choose in (lambda: data.first(Stream(), 2), lambda: data.select(Stream(), [1])):
+    for length in (None, 5):
+        if length:
+            monkeypatch.setattr(Stream, "__len__", lambda _: 5, raising=False)
+        with pytest.raises(InputError, match="^examples: cannot cut a Stream short, .*; accepted: a Dataset with __len__"):
+            data.first(Stream(), 2)
         with pytest.raises(InputError, match="^data: cannot choose examples of a Stream, an IterableDataset; accepted"):
-            choose()
+            data.select(Stream(), [1])
+        attacks = {"pgd": lp.attacks.PGD(lp.Linf(0.1), step_size=0.1, steps=1)}
+        assert lp.evaluate(conv, Stream(), attacks=attacks, batch_size=2, progress=False).ledger["y"].tolist() == Y.tolist()
 
 
 def test_data_of_unequal_length_are_refused(conv: torch.nn.Module) -> None:
