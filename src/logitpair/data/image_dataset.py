@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
+import PIL
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
@@ -107,7 +108,7 @@ class ImageFileData(ImageData):
 
     @property
     def _resize(self) -> int:
-        return math.floor(self.size / self.crop_pct + 1e-9)  # as timm rounds
+        return math.floor(self.size / self.crop_pct)  # as timm rounds, and who reads an exported network's crop_pct
 
     def _images(self, source: Source, positions: Sequence[int], transform: Transform) -> Subset[tuple[Tensor, int]]:
         if self.corrupt == "skip":
@@ -153,7 +154,8 @@ def _damaged(source: Source) -> list[int]:
         damaged = map_in_threads(partial(_is_damaged, source), range(len(source)), "looking for damaged images")
         return {"damaged": np.flatnonzero(np.fromiter(damaged, bool, len(source)))}
 
-    found = cached_on_disk("damaged", source.signature(range(len(source))), decode_all)["damaged"].tolist()
+    key = f"Pillow {PIL.__version__}: {source.signature(range(len(source)))}"  # another version may read what this one cannot
+    found = cached_on_disk("damaged", key, decode_all)["damaged"].tolist()
     warn_of_skipped([source.name(position) for position in found], len(source))
     return found
 

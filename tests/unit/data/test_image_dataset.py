@@ -16,6 +16,8 @@ from torch.utils.data import Dataset
 
 from logitpair import InputError, data
 from logitpair.data.epoch_batches import epoch_batches
+from logitpair.models import SmallConvNet, preprocessing
+from logitpair.models.package import Architecture, write_package
 from logitpair.runtime.lazy_imports import import_torchvision
 
 CPU = torch.device("cpu")
@@ -137,8 +139,20 @@ def test_the_look_for_damaged_images_is_cached_until_a_file_changes(
     assert sorted(looked) == list(range(9))
     with pytest.warns(UserWarning, match="left out 1 of 9"):  # what is cached is warned of again
         data.Folder(root=root, size=16, corrupt="skip").test()
+    monkeypatch.setattr("PIL.__version__", "0")
+    assert len(test()) == 8
+    assert len(looked) == 18, "another version of Pillow may read other files"
     shutil.copy(root / "val" / "bee" / "bee.00.jpg", root / "val" / "bee" / "bee.02.jpg")
     assert len(test()) == 9
+
+
+def test_an_exported_network_is_given_the_crop_of_its_training(folder: Path, tmp_path: Path) -> None:
+    network = SmallConvNet(3, channels=3, size=28)
+    architecture = Architecture("logitpair.models.SmallConvNet", {"classes": 3, "channels": 3, "size": 28})
+    write_package(tmp_path / "exported", architecture, network, (3, 28, 28), crop_pct=0.56)  # 28 / 0.56 is a little below 50
+    size, resize, interpolation = preprocessing(str(tmp_path / "exported"))
+    photos = data.Photos(root=folder / "val", size=size, resize=resize, interpolation=interpolation)
+    assert torch.equal(pixels(photos.test(3)), pixels(data.Folder(root=folder, size=28, crop_pct=0.56).test()))
 
 
 def test_no_warning_where_nothing_is_damaged(folder: Path, cache: Path) -> None:
