@@ -63,6 +63,8 @@ class StridedConvNet(nn.Sequential):
         threshold: float | None = None,
     ) -> None:
         whole("classes", classes, 2)
+        whole("channels", channels, 1)
+        whole("size", size, 1)
         whole("hidden", hidden, 1)
         layers: list[nn.Module] = []
         if threshold is not None:
@@ -87,11 +89,16 @@ class CNN7(nn.Sequential):
         size: height and width of the images, in pixels.
         width: filters of the first two convolutions; the others, the first of which halves the image, have twice as many.
 
+    Raises:
+        InputError: for sizes that make no network.
+
     Source: arXiv 2103.17268, appendix; BatchNorm behind every layer but the last; the initial weights are those of ``ibp_init``.
     """
 
     def __init__(self, classes: int = 10, channels: int = 1, size: int = 28, width: int = 64) -> None:
         whole("classes", classes, 2)
+        whole("channels", channels, 1)
+        whole("size", size, 1)
         whole("width", width, 1)
         convolutions = [(width, 3, 1), (width, 3, 1), (2 * width, 3, 2), (2 * width, 3, 1), (2 * width, 3, 1)]
         super().__init__(*_padded_convolutions(channels, convolutions), *_head(2 * width * ((size + 1) // 2) ** 2, 512, classes))
@@ -107,11 +114,16 @@ class CNN6(nn.Sequential):
         size: height and width of the images, in pixels.
         width: filters of the first convolution; the three others, 3x3, have twice as many.
 
+    Raises:
+        InputError: for sizes that make no network.
+
     Source: ours; BatchNorm behind every layer but the last; the initial weights are those of ``ibp_init``.
     """
 
     def __init__(self, classes: int = 10, channels: int = 1, size: int = 28, width: int = 32) -> None:
         whole("classes", classes, 2)
+        whole("channels", channels, 1)
+        whole("size", size, 1)
         whole("width", width, 1)
         convolutions = [(width, 5, 2), (2 * width, 3, 1), (2 * width, 3, 2), (2 * width, 3, 1)]
         super().__init__(*_padded_convolutions(channels, convolutions), *_head(2 * width * ((size + 3) // 4) ** 2, 256, classes))

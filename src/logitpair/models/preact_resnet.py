@@ -49,6 +49,7 @@ class PreActResNet(nn.Module):
     def __init__(self, blocks: Sequence[int], widths: Sequence[int], *, classes: int = 10, channels: int = 3) -> None:
         super().__init__()
         whole("classes", classes, 2)
+        whole("channels", channels, 1)
         if not blocks or len(widths) != len(blocks) + 1:
             raise InputError(f"widths must be one number more than blocks, not {len(widths)} for {len(blocks)}: {list(widths)}")
         for name, numbers in (("blocks", blocks), ("widths", widths)):

@@ -12,6 +12,7 @@ from logitpair.errors import InputError, first_line
 from logitpair.models.normalized import Normalized
 from logitpair.runtime.lazy_imports import import_timm
 from logitpair.storage.weights import not_fetched
+from logitpair.validate import whole
 
 IMAGENET_CLASSES = 1000
 
@@ -25,11 +26,12 @@ class Timm(nn.Module):
         pretrained: load the published weights (needs the network).
 
     Raises:
-        InputError: for a name that timm does not know, or weights that cannot be fetched.
+        InputError: for fewer than 2 classes, a name that timm does not know, or weights that cannot be fetched.
     """
 
     def __init__(self, name: str, classes: int, pretrained: bool = False) -> None:
         super().__init__()
+        whole("classes", classes, 2)
         timm = require_timm(name, "model.name")
         if pretrained:
             with fetching(name):

@@ -41,6 +41,8 @@ class RevNet(nn.Module):
         self, units: Sequence[int], widths: Sequence[int], *, classes: int = 10, channels: int = 3, reversible: bool = True
     ) -> None:
         super().__init__()
+        whole("classes", classes, 2)
+        whole("channels", channels, 1)
         if not units or len(widths) != len(units) + 1:
             raise InputError(f"widths must be one number more than units, not {len(widths)} for {len(units)}: {list(widths)}")
         for width in widths:

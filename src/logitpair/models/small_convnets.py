@@ -25,6 +25,7 @@ class LeNet(nn.Module):
     def __init__(self, classes: int = 10, channels: int = 1, filters: int = 32) -> None:
         super().__init__()
         whole("classes", classes, 2)
+        whole("channels", channels, 1)
         whole("filters", filters, 1)
         self.conv1 = nn.Conv2d(channels, filters, kernel_size=5, padding=2)
         self.conv2 = nn.Conv2d(filters, 2 * filters, kernel_size=5, padding=2)
@@ -44,7 +45,7 @@ class SmallConvNet(nn.Module):
     Args:
         classes: number of logits.
         channels: channels of the images.
-        size: height and width of the images, in pixels (even).
+        size: height and width of the images, in pixels.
         width: channels of the first convolution; the second has twice as many.
 
     Raises:
@@ -54,10 +55,12 @@ class SmallConvNet(nn.Module):
     def __init__(self, classes: int = 10, channels: int = 1, size: int = 8, width: int = 32) -> None:
         super().__init__()
         whole("classes", classes, 2)
+        whole("channels", channels, 1)
+        whole("size", size, 1)
         whole("width", width, 1)
         self.conv1 = nn.Conv2d(channels, width, kernel_size=3, padding=1)
         self.conv2 = nn.Conv2d(width, 2 * width, kernel_size=3, padding=1, stride=2)
-        self.hidden = nn.Linear(2 * width * (size // 2) ** 2, 128)
+        self.hidden = nn.Linear(2 * width * ((size + 1) // 2) ** 2, 128)
         self.logits = nn.Linear(128, classes)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
