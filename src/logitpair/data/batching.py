@@ -158,7 +158,7 @@ def first(data: Data, examples: int | None) -> Data:
     if isinstance(data, DataLoader):
         raise InputError("examples: cannot cut a DataLoader short; pass its Dataset")
     if (total := count(data)) is None:
-        raise InputError(f"examples: cannot cut {type_name(data)} short, whose examples are not known by their positions; accepted: a Dataset with __len__")
+        raise InputError(f"examples: cannot cut {type_name(data)} short, whose length is not known; accepted: a Dataset with __len__")
     return select(data, range(min(examples, total)))
 
 

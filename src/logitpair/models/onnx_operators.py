@@ -137,7 +137,8 @@ def _divide(a: Any, b: Tensor) -> Tensor:
 def _clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
     if low is None and high is None:
         return x
-    return x.clamp(None if low is None else low.item(), None if high is None else high.item())  # an infinite bound would make floats of integers
+    # an infinite bound would make floats of integers
+    return x.clamp(None if low is None else low.item(), None if high is None else high.item())
 
 
 def _reduce(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
