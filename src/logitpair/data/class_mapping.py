@@ -61,14 +61,10 @@ def _imagenet_names() -> dict[str, str]:
     return {wnid: info.label_name_to_description(wnid) for wnid in info.label_names()}
 
 
-def read_class_names(path: Path) -> list[str]:
-    """``class_names`` of a text file, without a byte-order mark."""
-    return class_names(path.read_text(encoding="utf-8-sig"))
-
-
-def class_names(text: str) -> list[str]:
-    """The lines of a text of one class name a line, without blank last lines; accents as in ``class_name``."""
-    return [line.strip() for line in unicodedata.normalize("NFC", text).rstrip().splitlines()]
+def class_names(content: bytes) -> list[str]:
+    """The lines of a text file of one class name a line, without blank last lines; accents as in ``class_name``."""
+    text = unicodedata.normalize("NFC", content.decode("utf-8-sig"))
+    return [line.strip() for line in text.rstrip().splitlines()]
 
 
 def _natural(name: str) -> list[str | int]:
@@ -78,7 +74,7 @@ def _natural(name: str) -> list[str | int]:
 
 def _by_file(folders: Sequence[str], logits: int, path: Path) -> Matched:
     try:
-        names = read_class_names(path)
+        names = class_names(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(f"--labels: no file '{path}'") from error
     except (UnicodeDecodeError, IsADirectoryError) as error:

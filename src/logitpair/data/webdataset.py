@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from logitpair.data.class_folders import SUFFIXES, is_hidden
-from logitpair.data.class_mapping import class_names, read_class_names
+from logitpair.data.class_mapping import class_names
 from logitpair.data.dataset import require_folder
 from logitpair.data.disk_cache import cached_on_disk
 from logitpair.data.image_dataset import ImageFileData, Split, warn_of_gaps, warn_of_leak
@@ -106,9 +106,9 @@ class Shards(ImageFileData):
         try:
             if isinstance(path, str):
                 there = remote.find(str(root), CLASSES, "--data-dir")
-                names = class_names(remote.read(path, "--data-dir").decode("utf-8-sig")) if there else None
+                names = class_names(remote.read(path, "--data-dir")) if there else None
             else:
-                names = read_class_names(path) if path.exists() else None
+                names = class_names(path.read_bytes()) if path.exists() else None
         except (UnicodeDecodeError, IsADirectoryError) as error:
             raise InputError(f"--data-dir: '{path}' is not a text file of one class name a line") from error
         if names is not None and "" in names:

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from logitpair.errors import InputError
 from logitpair.models.inference import count_logits, device_of
+from logitpair.runtime.lazy_imports import import_optional
 
 
 def as_foolbox(model: nn.Module) -> Any:
@@ -15,11 +15,8 @@ def as_foolbox(model: nn.Module) -> Any:
     Raises:
         InputError: where foolbox is not installed.
     """
-    try:
-        from foolbox.models.pytorch import PyTorchModel
-    except ImportError as error:
-        raise InputError(f"as_foolbox needs foolbox, which cannot be imported ({error}): pip install 'logitpair[foolbox]'") from error
-    return PyTorchModel(model.eval(), bounds=(0, 1), device=device_of(model))
+    library = import_optional("foolbox.models.pytorch", "PyTorchModel", needed_by="as_foolbox", extra="foolbox")
+    return library.PyTorchModel(model.eval(), bounds=(0, 1), device=device_of(model))
 
 
 def as_art(model: nn.Module, shape: tuple[int, int, int]) -> Any:
@@ -32,11 +29,8 @@ def as_art(model: nn.Module, shape: tuple[int, int, int]) -> Any:
     Raises:
         InputError: where ART is not installed, and for a network that takes no such images.
     """
-    try:
-        from art.estimators.classification import PyTorchClassifier
-    except ImportError as error:
-        raise InputError(f"as_art needs ART, which cannot be imported ({error}): pip install 'logitpair[art]'") from error
+    library = import_optional("art.estimators.classification", "PyTorchClassifier", needed_by="as_art", extra="art")
     device = device_of(model)
     classes = count_logits(model.eval(), torch.zeros(shape, device=device))
     kind = "cpu" if device.type == "cpu" else "gpu"
-    return PyTorchClassifier(model, nn.CrossEntropyLoss(), shape, classes, clip_values=(0, 1), device_type=kind)
+    return library.PyTorchClassifier(model, nn.CrossEntropyLoss(), shape, classes, clip_values=(0, 1), device_type=kind)

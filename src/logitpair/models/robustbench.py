@@ -3,6 +3,7 @@
 from torch import nn
 
 from logitpair.errors import InputError, raised
+from logitpair.runtime.lazy_imports import import_optional
 
 ROBUSTBENCH = "robustbench:"
 ACCEPTED = (
@@ -22,12 +23,9 @@ def from_robustbench(name: str) -> nn.Module:
     dataset, threat, network = name.split("/") if name.count("/") == 2 else ("cifar10", "Linf", name)
     if not all((dataset, threat, network)) or "/" in network:
         raise InputError(f"--model: '{ROBUSTBENCH}{name}' is not accepted; accepted: {ACCEPTED}")
+    zoo = import_optional("robustbench.utils", "load_model", needed_by=f"--model: {ROBUSTBENCH}NAME", extra="robustbench")
     try:
-        from robustbench.utils import load_model
-    except ImportError as error:
-        raise InputError(f"--model: {ROBUSTBENCH}NAME needs RobustBench ({error}): pip install 'logitpair[robustbench]'") from error
-    try:
-        return load_model(model_name=network, dataset=dataset, threat_model=threat)
+        return zoo.load_model(model_name=network, dataset=dataset, threat_model=threat)
     except KeyError as error:
         raise InputError(f"--model: RobustBench has no '{network}' for {dataset} and {threat}; accepted: {ACCEPTED}") from error
     except Exception as error:  # the zoo and its downloads raise what they like
