@@ -72,9 +72,7 @@ def _average_pool(
     return pool(padded) / pool(_padded(torch.ones_like(x), kernel_shape, pads, auto_pad, 0.0)[0])
 
 
-def _padded(
-    x: Tensor, kernel_shape: Sequence[int], pads: Sequence[int], auto_pad: str, value: float
-) -> tuple[Tensor, tuple[int, int]]:
+def _padded(x: Tensor, kernel_shape: Sequence[int], pads: Sequence[int], auto_pad: str, value: float) -> tuple[Tensor, tuple[int, int]]:
     """The images and what is left to pad them by; done here is what PyTorch's layers cannot, more on one side than on the other."""
     _require(auto_pad in ("NOTSET", "VALID"), "a layer", f"auto_pad {auto_pad}")
     # PyTorch would take one number for both sides, and a sequence for an image without a batch
