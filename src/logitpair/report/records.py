@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from logitpair.config.old_names import modernized
 from logitpair.config.recipes import read_yaml
 from logitpair.errors import InputError
-from logitpair.report.text.format import call, pairs
 from logitpair.storage.atomic_files import read_json_lines
 from logitpair.storage.result_files import Ledger, OtherSchema, read_ledger, read_record
 from logitpair.storage.results import AuditResults, CertificateResults, EvaluationResults, Results, SweepPoint, SweepResults, Training
@@ -67,7 +66,7 @@ def load_run(folder: Path) -> Run:
     evaluations.sort(key=lambda pair: (pair[0].name != "test", -pair[0].examples, pair[0].worst_case.top1, pair[0].name))
     audit, audit_ledger = (audited.exists() and _read(audited, AuditResults, f"logitpair audit {folder}")) or (None, {})
     certificate, _ = (certified.exists() and _read(certified, CertificateResults, f"logitpair certify {folder}")) or (None, {})
-    config = _config(folder / "config.yaml")
+    config = _config(folder / CONFIG)
     recipe = config.get("recipe", "RECIPE")
     if audit and evaluations and audit.checkpoint == evaluations[0][0].checkpoint and audit.weights != evaluations[0][0].weights:
         warnings.warn(f"the audit in {folder} and its evaluation '{evaluations[0][0].name}' are of different networks", stacklevel=2)
@@ -140,11 +139,3 @@ def name_of(sweep: SweepResults) -> str:
 def best_point(sweep: SweepResults) -> SweepPoint | None:
     """The point to choose."""
     return next((point for point in sweep.points if sweep.best and point.settings == sweep.best.settings), None)
-
-
-def attacks_and_hardware(sweeps: Sequence[SweepResults]) -> tuple[list[str], list[str]]:
-    """What the finished runs were evaluated with, and trained on, without repetition."""
-    runs = [run for sweep in sweeps for run in sweep.runs]
-    attacks = [f"{run.white_box.attack}: {call(run.white_box.parameters)}" for run in runs if run.white_box]
-    hardware = [pairs(run.hardware) for run in runs if run.hardware]
-    return list(dict.fromkeys(attacks)), list(dict.fromkeys(hardware))

@@ -81,7 +81,7 @@ def recorded_sweep(folder: Path, besides: Container[Path] = ()) -> SweepResults 
         results = in_records(folder / place, EvaluationResults)
         wanted = run.path == place and folder / place / RECORDED[EvaluationResults] not in besides
         if not (wanted and results and run.evaluated == results.created and run.clean and run.white_box):
-            runs[run.path] = _pending(run)
+            runs[run.path] = SweepRun(path=run.path, settings=run.settings, seed=run.seed, evaluation=run.evaluation, status="pending")
         elif (results.clean.top1, results.worst_case.top1) != (run.clean.top1, run.white_box.top1):
             raise InputError(f"'{path}' and '{folder / place}' contradict each other; move one away")
         else:
@@ -90,10 +90,6 @@ def recorded_sweep(folder: Path, besides: Container[Path] = ()) -> SweepResults 
         return None
     points = tuple(record.summarize(runs.values()))
     return replace(sweep, runs=tuple(runs.values()), points=points, best=record.best(points))
-
-
-def _pending(run: SweepRun) -> SweepRun:
-    return SweepRun(path=run.path, settings=run.settings, seed=run.seed, evaluation=run.evaluation, status="pending")
 
 
 @contextlib.contextmanager

@@ -78,16 +78,9 @@ class RecordedRow:
 
     def under_worst_images_of(self, sources: Sequence[str]) -> list[tuple[str, Accuracy]]:
         """What the worst attack on any of the sources leaves, and its name, one entry a seed."""
-        found = [
-            [
-                (f"{attack} on {name}", left)
-                for name in sources
-                if name in each.black_box
-                for attack, left in each.black_box[name].attacks.items()
-            ]
-            for each in self.evaluations.values()
-        ]
-        return [min(each, key=lambda pair: pair[1].top1) for each in found if each]
+        suites = [[(name, each.black_box[name]) for name in sources if name in each.black_box] for each in self.evaluations.values()]
+        worst = [min(of_one, key=lambda pair: pair[1].top1) for of_one in suites if of_one]
+        return [(f"{suite.attack} on {name}", suite) for name, suite in worst]
 
 
 def accuracy(results: EvaluationResults, column: str, sources: tuple[str, ...]) -> Accuracy | Share | None:

@@ -5,12 +5,10 @@ import io
 import json
 import os
 import secrets
-import zlib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -64,10 +62,15 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def read_arrays(path: Path, prefix: str = "") -> dict[str, np.ndarray] | None:
     """What ``write_arrays`` wrote, or those arrays whose names begin with ``prefix``; None if it is missing or damaged."""
     try:
-        # read whole first: numpy leaves a damaged file open
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+        content = io.BytesIO(path.read_bytes())  # whole: numpy leaves a damaged file open
+    except FileNotFoundError:
+        return None
+    try:
+        with np.load(content, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files if name.startswith(prefix)}
-    except (FileNotFoundError, ValueError, EOFError, BadZipFile, zlib.error):
+    except MemoryError:
+        raise
+    except Exception:  # numpy and zipfile raise whatever the damaged bytes lead to
         return None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from logitpair.errors import InputError
+from logitpair.errors import InputError, is_out_of_memory
 from logitpair.storage.atomic_files import atomic_write
 
 FORMAT = 1
@@ -72,10 +72,15 @@ def before(path: Path) -> str:
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read a checkpoint; refused if it is missing, truncated or none of logitpair."""
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        file = path.open("rb")
     except FileNotFoundError as error:
         raise InputError(f"checkpoint: no file '{path}'") from error
+    try:
+        with file:
+            state = torch.load(file, map_location=device, weights_only=True)
     except Exception as error:  # torch raises whatever the damaged bytes lead to
+        if is_out_of_memory(error):
+            raise
         raise InputError(f"checkpoint: '{path}' is truncated or not a checkpoint of logitpair{before(path)}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise InputError(f"checkpoint: '{path}' is not a checkpoint of logitpair (format {FORMAT})")

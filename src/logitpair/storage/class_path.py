@@ -8,13 +8,17 @@ import types
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
-from logitpair.storage.model_fingerprint import code_of
+from logitpair.storage.model_fingerprint import NAMED, code_of, fingerprint
 
 
 def describe(thing: Any) -> Any:
-    """``thing`` as numbers, strings, lists and ``{class_path, init_args}`` mappings; functions by their import path."""
+    """``thing`` as numbers, strings, lists and ``{class_path, init_args}`` mappings; functions by their import path.
+
+    Whatever has no path of its own, such as a lambda, an array, a network or a callable object, has that of its kind and a part of a hash
+    of its content, so that none is taken for another.
+    """
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         values = {f.name: describe(getattr(thing, f.name)) for f in dataclasses.fields(thing) if f.init}
         return {"class_path": public_path(type(thing)), "init_args": values}
@@ -28,16 +32,25 @@ def describe(thing: Any) -> Any:
         return thing
     if isinstance(thing, np.generic | Tensor) and thing.ndim == 0:
         return thing.item()
-    if not callable(thing):
+    if not callable(thing) and not isinstance(thing, Tensor | np.ndarray):
         return repr(thing)
-    if "<" in public_path(thing) and isinstance(thing, types.FunctionType):  # a lambda must not be taken for another one
-        return f"{public_path(thing)}#{hashlib.sha256(repr(code_of(thing)).encode()).hexdigest()[:8]}"
-    return public_path(thing)
+    path = public_path(thing)
+    is_path_of_one = isinstance(thing, (*NAMED, types.FunctionType)) and "<" not in path
+    return path if is_path_of_one else f"{path}#{hashlib.sha256(repr(_content(thing)).encode()).hexdigest()[:8]}"
+
+
+def _content(thing: Any) -> Any:
+    """What tells an array, a network, a function, a method or a callable object from others of its kind, in plain values."""
+    owner = getattr(thing, "__self__", thing)  # of a method
+    if isinstance(owner, nn.Module):
+        return fingerprint(owner)
+    return code_of(thing) if isinstance(thing, types.FunctionType) else code_of(thing, getattr(owner, "__dict__", None))
 
 
 def public_path(thing: Any) -> str:
     """The shortest path that ``thing`` is imported by: ``logitpair.attacks.PGD``, whichever file of its package defines it."""
-    name = getattr(thing, "__qualname__", type(thing).__name__)
-    package = thing.__module__.rpartition(".")[0]
-    exported = package != "logitpair" and getattr(sys.modules.get(package), name, None) is thing
-    return f"{package if exported else thing.__module__}.{name}"
+    kind = thing if hasattr(thing, "__qualname__") else type(thing)
+    module = getattr(kind, "__module__", None) or "builtins"  # which methods written in C do not tell
+    package = module.rpartition(".")[0]
+    exported = package != "logitpair" and getattr(sys.modules.get(package), kind.__qualname__, None) is kind
+    return f"{package if exported else module}.{kind.__qualname__}"

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -45,13 +46,13 @@ def read_record(path: Path, kind: type[Kind], writer: str) -> Kind:
     try:
         content = path.read_bytes()
         schema = msgspec.json.decode(content, type=_Header).schema
-        if schema != SCHEMA:
-            raise OtherSchema(f"'{path}' was written by another version (schema {schema}, this one reads {SCHEMA}); run `{writer}` again")
-        return msgspec.json.decode(content, type=kind)
+        if schema == SCHEMA:
+            return msgspec.json.decode(content, type=kind)
     except FileNotFoundError as error:
         raise InputError(f"'{path}' is missing; run `{writer}` again") from error
-    except (OSError, msgspec.DecodeError, RecursionError) as error:
+    except (OSError, ValueError, msgspec.DecodeError, RecursionError) as error:
         raise InputError(f"'{path}' is damaged or incomplete ({first_line(error)}); move it away and run `{writer}` again") from error
+    raise OtherSchema(f"'{path}' was written by another version (schema {schema}, this one reads {SCHEMA}); run `{writer}` again")
 
 
 def read_whole(path: Path, kind: type[Kind]) -> Kind | None:
@@ -64,8 +65,8 @@ def read_whole(path: Path, kind: type[Kind]) -> Kind | None:
 
 def set_aside(folder: Path) -> None:
     """Rename results of another version, and what lies beside them, so that new ones take their place and nothing is lost."""
-    number = 1 + len(list(folder.glob("results-of-another-version*.json")))
-    for path in (folder / "results.json", folder / "ledger.npz"):
+    number = next(number for number in itertools.count(1) if not any(folder.glob(f"*-of-another-version-{number}.*")))
+    for path in (folder / "ledger.npz", folder / "results.json"):
         with contextlib.suppress(FileNotFoundError):  # another process was faster, or there is none
             path.rename(path.with_stem(f"{path.stem}-of-another-version-{number}"))
 

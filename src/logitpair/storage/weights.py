@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from logitpair.errors import InputError
+from logitpair.errors import InputError, is_out_of_memory
 from logitpair.storage import checkpoint
 from logitpair.validate import dense
 
@@ -67,6 +67,8 @@ def _read(path: Path) -> Any:
         with path.open("rb") as file:  # by its name, torch.load takes some files for safetensors
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the damaged bytes lead to, and takes text for a pickle
+        if is_out_of_memory(error):
+            raise
         runs_code = "weights_only" in str(error).lower() and begin.startswith((b"PK", b"\x80"))
         reason = "holds more than weights; save model.state_dict()" if runs_code else "is truncated or no file of weights"
         raise InputError(f"weights: '{path}' {reason}{checkpoint.before(path)}; {ACCEPTED}") from error

@@ -179,16 +179,20 @@ def test_results_of_another_version_are_set_aside_whole(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / "results.json").write_text('{"schema": 1}')
         (folder / "ledger.npz").write_bytes(b"ledger")
-        (folder / "results-of-another-version-1.json").write_text("older still")
+        (folder / "results-of-another-version-2.json").write_text("older still")  # beside one that its owner has deleted
     refuse_overwriting_evaluation(tmp_path / "evaluation", task())
     refuse_overwriting_audit(tmp_path / "audit", task(), lp.Linf(0.1))
     for name in ("evaluation", "audit"):
         kept = {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
         assert kept == {
-            "results-of-another-version-1.json": b"older still",
-            "results-of-another-version-2.json": b'{"schema": 1}',
-            "ledger-of-another-version-2.npz": b"ledger",
+            "results-of-another-version-2.json": b"older still",
+            "results-of-another-version-1.json": b'{"schema": 1}',
+            "ledger-of-another-version-1.npz": b"ledger",
         }
+    (tmp_path / "audit" / "results.json").write_text('{"schema": 1}')
+    refuse_overwriting_audit(tmp_path / "audit", task(), lp.Linf(0.1))
+    assert (tmp_path / "audit" / "results-of-another-version-2.json").read_text() == "older still"
+    assert (tmp_path / "audit" / "results-of-another-version-3.json").read_text() == '{"schema": 1}'
 
 
 def test_an_audit_is_written_over_by_one_of_as_many_images_in_the_same_ball_alone(tmp_path: Path) -> None:

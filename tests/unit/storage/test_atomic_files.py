@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from logitpair.errors import InputError
-from logitpair.storage.atomic_files import atomic_write, is_json, read_json_lines
+from logitpair.storage.atomic_files import atomic_write, is_json, read_arrays, read_json_lines, write_arrays
 
 
 @pytest.mark.parametrize("content", ["text ä", b"bytes", memoryview(b"view")])
@@ -95,3 +97,16 @@ def test_a_json_object_is_whole_or_not(tmp_path: Path, content: bytes, whole: bo
     assert not is_json(tmp_path / "file")
     (tmp_path / "file").write_bytes(content)
     assert is_json(tmp_path / "file") == whole
+
+
+def test_arrays_of_which_any_byte_is_damaged_are_read_as_none_or_as_they_were(tmp_path: Path) -> None:
+    path, arrays = tmp_path / "arrays.npz", {"position": np.arange(3), "x": np.ones((2, 2), np.float32)}
+    assert read_arrays(path) is None
+    write_arrays(path, arrays)
+    whole = path.read_bytes()
+    for place, bits in itertools.product(range(len(whole)), (0x01, 0x08, 0x80)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ bits]) + whole[place + 1 :])
+        for name, values in (read_arrays(path) or {}).items():
+            assert name not in arrays or np.array_equal(values, arrays[name])
+    path.write_bytes(whole[:-10])
+    assert read_arrays(path) is None

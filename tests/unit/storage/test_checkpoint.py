@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,21 @@ def test_a_damaged_last_checkpoint_names_the_one_to_go_on_from(tmp_path: Path) -
     with pytest.raises(InputError, match="truncated") as caught:
         checkpoint.load(tmp_path / "step-000000002.pt")
     assert "takes its place" not in str(caught.value)
+
+
+@pytest.mark.parametrize("read", [checkpoint.load, read_weights])
+def test_a_memory_that_is_too_small_is_not_taken_for_a_damaged_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], object]
+) -> None:
+    def too_small(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    checkpoint.save(tmp_path, {"number": 1}, 1, keep=2)
+    monkeypatch.setattr(torch, "load", too_small)
+    with pytest.raises(torch.OutOfMemoryError):
+        read(tmp_path / "last.pt")
+
+
+def test_what_the_system_refuses_to_read_is_not_taken_for_a_damaged_file(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        checkpoint.load(tmp_path)

@@ -14,7 +14,7 @@ from handmade_results import AUDIT, EVALUATION, FIGURES, RECORDS, SWEEP
 from msgspec.structs import replace
 
 from logitpair.errors import InputError
-from logitpair.storage.result_files import read_ledger, read_record, write_record, write_results
+from logitpair.storage.result_files import read_ledger, read_record, read_whole, write_record, write_results
 from logitpair.storage.results import AuditResults, EvaluationResults, Record, SweepResults
 from logitpair.sweeps import record
 
@@ -76,7 +76,9 @@ def test_a_damaged_value_is_named_in_one_line(changes: dict[str, Any], named: st
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b"null", b"\xff", b'{"schema": 2}', b'{"schema": "x"}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"5", b"null", b"\xff", b'{"schema": 2}', b'{"schema": "x"}', b'{"kind": "sweep", "recipe": "\xff"}']
+)
 def test_what_is_no_record_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "sweep.json"
     with pytest.raises(InputError, match="is missing"):
@@ -84,6 +86,7 @@ def test_what_is_no_record_is_refused(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(InputError, match="is damaged"):
         read_record(path, SweepResults, "logitpair sweep")
+    assert read_whole(path, SweepResults) is None
 
 
 @pytest.mark.parametrize("schema", [1, 3])

@@ -87,7 +87,7 @@ def margin_histogram(ledger: Ledger, *, size: Size = PANEL) -> Plot | None:
     plot.axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
     plot.axes.margins(x=0)
     plot.axes.axvline(0, color=COLOURS["soft"], linewidth=1, linestyle=DASHED)
-    misclassified, missing = margins > 0, margins.size - finite.size
+    misclassified, missing = ~(margins <= 0), margins.size - finite.size  # also by logits that are not finite
     first, any_of_them = percent(float(np.mean(misclassified[0]))), percent(float(np.mean(misclassified.any(0))))
     plot.description = f"Of {margins.shape[1]:,} images the first restart breaks {first}, all together {any_of_them}."
     plot.description += f" {missing:,} margins are not finite." if missing else ""

@@ -24,7 +24,7 @@ def training_plots(metrics: Sequence[Mapping[str, Any]]) -> list[Plot]:
     """Accuracy and loss against the epoch, from the lines of ``metrics.jsonl``; none for a training that logged nothing."""
     names = dict.fromkeys(name for line in metrics for name in line)
     terms = [n for n in names if n not in _NOT_TERMS and not n.endswith("_accuracy") and not n.startswith("validation_")]
-    if len(terms) == 2 and all(line["loss"] == line[terms[1]] for line in metrics if "loss" in line):
+    if len(terms) == 2 and all(line.get(terms[0]) == line.get(terms[1]) for line in metrics):
         terms = terms[:1]  # the one term is the loss
     colours = iter(_FURTHER_TERMS * len(terms))
     losses = [(name, name.replace("_", " "), _TERMS.get(name) or next(colours)) for name in terms]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
+from msgspec.structs import replace
 
 from logitpair.evaluation.confidence import wilson
 from logitpair.report.figures.evaluation_figures import attack_bars, search_plot
@@ -10,7 +11,7 @@ from logitpair.report.pages.elements import DASH, Cell, details, facts, figure, 
 from logitpair.report.pages.gallery import gallery
 from logitpair.report.text.format import balls, call, duration, percent, span
 from logitpair.storage.result_files import Ledger
-from logitpair.storage.results import Accuracy, AttackAccuracy, AttackInTurn, BlackBox, EvaluationResults
+from logitpair.storage.results import Accuracy, AttackAccuracy, AttackInTurn, EvaluationResults
 
 _STILL = "Images still classified right after so many"
 _LONGER = "A curve that still falls at its end means that a longer attack would find more."
@@ -20,6 +21,7 @@ _MEASURES = ("clean", "white_box", "white_box_top5", "black_box", "black_box_top
 def evaluation_blocks(evaluation: EvaluationResults, ledger: Ledger, training: Sequence[Markup]) -> list[Markup]:
     """Published numbers, images, figures (followed by those of the training) and every attack of an evaluation."""
     attack, names = evaluation.worst_case.attack, evaluation.class_names
+    called = attack if evaluation.white_box else "any attack"
     columns = f"gallery/white_box/{attack}", f"white_box/{attack}/prediction"
     panels = [
         *plot_figure(attack_bars(evaluation), "White box. The fine line at the end of a bar is the 95% interval."),
@@ -30,7 +32,7 @@ def evaluation_blocks(evaluation: EvaluationResults, ledger: Ledger, training: S
     ]
     return [
         *_published(evaluation),
-        *gallery("The first test images, attacked", ledger, *columns, names, _called(attack, evaluation), balls(evaluation)),
+        *gallery("The first test images, attacked", ledger, *columns, names, called, balls(evaluation)),
         tag("div", *panels, *training, class_="panels"),
         _every_attack(evaluation),
     ]
@@ -64,21 +66,17 @@ def _ours(evaluation: EvaluationResults, measure: str) -> tuple[str, Accuracy | 
     """From where, and our accuracy if it was measured; also a top-5 accuracy as ``top1``."""
     if measure == "clean":
         return "", evaluation.clean
-    suites = {f" from {source}": suite for source, suite in evaluation.black_box.items()}
-    suites = {"": evaluation} if measure.startswith("white_box") else suites
+    found: list[tuple[str, Accuracy]] = [(f" from {source}", suite) for source, suite in evaluation.black_box.items()]
+    if measure.startswith("white_box"):
+        found = [("", evaluation.white_box)] if evaluation.white_box else []
     if measure.endswith("top5"):
-        attacks = [(origin, attack) for origin, suite in suites.items() for attack in suite.attacks.values()]
-        found = [(origin, _top5(attack, attack.top5)) for origin, attack in attacks if attack.top5 is not None]
-    else:
-        worst = [(origin, suite if isinstance(suite, BlackBox) else suite.white_box) for origin, suite in suites.items()]
-        found = [(origin, accuracy) for origin, accuracy in worst if accuracy]
+        found = [(origin, _top5(worst, worst.top5)) for origin, worst in found if worst.top5 is not None]
     return min(found, key=lambda pair: pair[1].top1, default=("", None))
 
 
-def _top5(attack: AttackAccuracy, top5: float) -> Accuracy:
-    correct, bound = round(top5 * attack.total), attack.top5_is_upper_bound
-    interval = wilson(correct, attack.total)
-    return Accuracy(top1=top5, correct=correct, total=attack.total, ci95=interval, top5_is_upper_bound=bound)
+def _top5(worst: Accuracy, top5: float) -> Accuracy:
+    correct = round(top5 * worst.total)
+    return replace(worst, top1=top5, correct=correct, ci95=wilson(correct, worst.total), top5=None)
 
 
 def _broken(evaluation: EvaluationResults) -> list[Markup]:
@@ -150,7 +148,3 @@ def _row(threat: str, attack: str, accuracy: Accuracy) -> list[str]:
 
 def _cost(attack: AttackAccuracy | AttackInTurn) -> list[str]:
     return [f"{attack.gradient_evaluations_per_example:,.1f}", duration(attack.seconds)]
-
-
-def _called(attack: str, evaluation: EvaluationResults) -> str:
-    return attack if evaluation.white_box else "any attack"

@@ -9,8 +9,8 @@ from markupsafe import Markup
 from logitpair.report.figures.plot import NARROW, WIDE, svg_file
 from logitpair.report.figures.sweep_figures import Reference, sweep_plot
 from logitpair.report.pages.elements import DASH, DOT, details, facts, measured, page, section, table, text, wide_plot, with_soft
-from logitpair.report.records import attacks_and_hardware, best_point
-from logitpair.report.text.format import duration, listing, percent, point_text, span, value_text
+from logitpair.report.records import best_point
+from logitpair.report.text.format import call, duration, listing, pairs, percent, point_text, span, value_text
 from logitpair.storage.atomic_files import atomic_write
 from logitpair.storage.results import Spread, SweepResults, SweepRun
 
@@ -65,7 +65,8 @@ def _section(number: int, sweep: SweepResults, folder: str) -> Markup:
         spreads = (point.validation_clean, point.validation_white_box, point.clean, point.white_box)
         points.append([*values, f"{point.finished} of {point.runs}", *map(_spread, spreads)])
     overrides, seeds = point_text(sweep.overrides), ", ".join(map(str, sweep.seeds))
-    attacks, hardware = attacks_and_hardware([sweep])
+    attacks = dict.fromkeys(f"{run.white_box.attack}: {call(run.white_box.parameters)}" for run in sweep.runs if run.white_box)
+    hardware = dict.fromkeys(pairs(run.hardware) for run in sweep.runs if run.hardware)
     note = (
         "Mean over the finished runs, and from the lowest to the highest. “Held out” are training images that no run trained on; a point "
         "is chosen by its white-box accuracy on them, never by test images."

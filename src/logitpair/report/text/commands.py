@@ -8,8 +8,8 @@ from typing import Any
 from msgspec.structs import asdict
 
 from logitpair.report.records import Run, portable
-from logitpair.report.text.format import arguments, class_name, exact_radius
-from logitpair.storage.results import AuditResults, CertificateResults, EvaluationResults
+from logitpair.report.text.format import arguments, class_name, exact
+from logitpair.storage.results import BRANCHES, AuditResults, CertificateResults, EvaluationResults
 
 
 def commands(runs: Sequence[Run], out: Path) -> list[str]:
@@ -42,12 +42,14 @@ def _evaluate(run: Run, evaluation: EvaluationResults) -> str:
 
 def _audit(run: Run, audit: AuditResults) -> str:
     recipe = next(iter(run.settings.get("evaluation", {}).get("attacks", {}).values()), None)
-    return _command("audit", run, audit, [*_attacks(audit.reference.parameters, recipe), "--budget", f"{audit.budget:g}"])
+    precision = [] if audit.precision == "float32" else ["--precision", audit.precision]
+    return _command("audit", run, audit, [*_attacks(audit.reference.parameters, recipe), "--budget", f"{audit.budget:g}", *precision])
 
 
 def _certify(run: Run, certificate: CertificateResults) -> str:
     norm, eps = (class_name(certificate.threat) or "").lower(), arguments(certificate.threat)["eps"]
-    options = ["--eps", exact_radius(eps), "--norm", norm, "--method", certificate.methods[-1].name]
+    branches = [] if certificate.branches in (None, BRANCHES) else ["--branches", str(certificate.branches)]
+    options = ["--eps", exact(eps), "--norm", norm, "--method", certificate.methods[-1].name, *branches]
     return _command("certify", run, certificate, options)
 
 

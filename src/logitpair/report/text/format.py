@@ -1,5 +1,6 @@
 """Numbers and settings as people read them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -35,13 +36,13 @@ def radius(eps: float) -> str:
     """0.2 as ``0.2``, 0.0313725 as ``8/255``."""
     decimal = f"{eps:.3g}"
     levels = round(eps * 255, 3)
-    return f"{levels:g}/255" if abs(float(decimal) - eps) > 1e-9 and levels == round(levels) else decimal
+    return f"{levels:g}/255" if abs(float(decimal) - eps) > 1e-9 and levels in range(1, 256) else decimal
 
 
-def exact_radius(eps: float) -> str:
-    """As ``radius`` where that is exact, else with all digits: what can be given to ``--eps``."""
-    short = radius(eps)
-    return short if float(Fraction(short)) == eps else repr(eps)
+def exact(number: float) -> str:
+    """As ``radius`` where that is exact, else with all digits: what can be given to an option."""
+    short = radius(number)
+    return short if float(Fraction(short)) == number else repr(number)
 
 
 def duration(seconds: float) -> str:
@@ -96,7 +97,7 @@ def point_text(settings: Mapping[str, Any]) -> str:
 
 def value_text(value: Any) -> str:
     """A setting's value at a point of a sweep: ``0.5``, ``8/255``, ``PGD(steps=40)``."""
-    return radius(value) if isinstance(value, float) else call(value)
+    return exact(value) if isinstance(value, float) and math.isfinite(value) else call(value)
 
 
 @dataclass(frozen=True)

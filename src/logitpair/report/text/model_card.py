@@ -1,6 +1,6 @@
 """What a hub shows beside a network: how robust it is, against what, how that was measured, and how all of it is made again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -36,7 +36,8 @@ def model_card(run: Run, repository: str, weights: str) -> str:
     """
     if run.main is None:
         raise InputError(f"RUN: '{run.path}' has no evaluation; run `logitpair evaluate {run.path}` first")
-    results = results_of(run, weights)
+    bound = [record for record in results_of(run, weights) if record.ledger_sha256]
+    ledgers = "".join(f" Of the ledger of `{record.name}`, example by example: `{record.ledger_sha256}`." for record in bound)
     data = run.main.data.name if run.main.data else "its data"
     trained = f"by the recipe `{run.recipe}`{f' at scale {run.scale}' if run.scale not in (None, 'paper') else ''}"
     lines = [
@@ -48,7 +49,7 @@ def model_card(run: Run, repository: str, weights: str) -> str:
         f"```python\nimport logitpair as lp\n\nmodel = lp.models.read_model('hf:{repository}')  # images in [0, 1] to logits\n```",
         "Made by\n\n```sh\n" + "\n".join(commands([run], Path("report.html"))) + "\n```",
         f"{OVERRIDDEN}\n\n```yaml\n{settings_text({'run': run.settings})}```",
-        f"SHA-256 of the parameters and buffers: `{weights}`. " + " ".join(_ledgers(results)),
+        f"SHA-256 of the parameters and buffers: `{weights}`.{ledgers}",
     ]
     return "\n\n".join(line.strip() for line in lines) + "\n"
 
@@ -90,9 +91,3 @@ def _rows(run: Run) -> Iterator[str]:
 def _row(name: str, accuracy: Accuracy, how: str) -> str:
     cells = (name, percent(accuracy.top1), interval(accuracy), f"{accuracy.total:,}", how)
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
-
-
-def _ledgers(results: Sequence[Results]) -> Iterator[str]:
-    for record in results:
-        if record.ledger_sha256:
-            yield f"Of the ledger of `{record.name}`, example by example: `{record.ledger_sha256}`."

@@ -56,6 +56,8 @@ def test_a_histogram_counts_everything_once_and_0_is_not_misclassified() -> None
     assert all(bar.get_x() >= 0 for bar in wrong)
     assert "first restart breaks 33.3%" in plot.description
     assert "1 margins are not finite" in plot.description
+    unlike = histogram([[-2.0, np.nan, -1.0, -1.0], [-2.0, -2.0, -1.0, np.nan]])  # as in the landscapes
+    assert "the first restart breaks 25.0%, all together 50.0%" in unlike.description
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, 5.0, 1e-30, np.nan, np.inf])

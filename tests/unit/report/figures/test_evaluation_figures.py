@@ -163,3 +163,8 @@ def test_a_long_training_is_drawn_with_few_points() -> None:
     (plot,) = training_plots([{"step": i, "epoch": i / 1000, "loss": 1.0} for i in range(1, 10_001)])
     assert len(plot.axes.lines[0].get_xdata()) < 300
     assert plot.axes.get_xlim() == (0, 10)
+
+
+def test_a_term_that_only_some_lines_have_is_drawn() -> None:
+    lines = [{"step": 1, "epoch": 1.0, "loss": 1.0}, {"step": 2, "epoch": 2.0, "loss": 1.0, "penalty": 1.0}]
+    assert [str(line.get_label()) for line in training_plots(lines)[0].axes.lines] == ["loss", "penalty"]

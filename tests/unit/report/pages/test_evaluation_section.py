@@ -7,7 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from handmade_runs import CLASSES, X, accuracy, add_evaluation, attack, black_box, evaluation, in_turn, make_run, page_of, suite, tables
+from handmade_runs import (
+    CLASSES,
+    X,
+    accuracy,
+    add_evaluation,
+    attack,
+    black_box,
+    evaluation,
+    in_turn,
+    make_run,
+    page_of,
+    suite,
+    tables,
+    worst,
+)
 
 from logitpair.report.pages.evaluation_section import published_rows
 from logitpair.report.pages.gallery import gallery
@@ -62,9 +76,10 @@ def test_published_numbers_are_beside_ours(tmp_path: Path) -> None:
 
 def test_published_top5_is_compared_with_the_lowest_top5_and_a_missing_measure_has_no_number() -> None:
     published = (Published(source="S", white_box_top5=0.5, black_box=0.9, black_box_top5=0.8),)
-    attacks = {"pgd": attack(110, top5=0.7, top5_is_upper_bound=True), "step": attack(150, top5=0.9)}
+    attacks = {"pgd": attack(110, top5=0.7), "step": attack(150, top5=0.9, top5_is_upper_bound=True)}  # which may leave less than pgd
+    white_box = worst(110, top5=0.7, top5_is_upper_bound=True)
     low, high = accuracy(140).ci95
-    assert published_rows(suite(published=published, black_box={}, attacks=attacks)) == [
+    assert published_rows(suite(published=published, black_box={}, attacks=attacks, white_box=white_box)) == [
         ["white box, top-5", "≤ 70.0%", f"{100 * low:.1f} {DASH} {100 * high:.1f}", "50.0%", "S"],
         ["black box", DASH, DASH, "90.0%", "S"],
         ["black box, top-5", DASH, DASH, "80.0%", "S"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import warnings
@@ -22,9 +23,9 @@ from logitpair.errors import InputError
 from logitpair.report.pages.run_page import write_report
 from logitpair.report.records import load_run
 from logitpair.report.text.commands import commands
-from logitpair.report.text.format import call, duration, exact_radius, percent, radius, settings_text
+from logitpair.report.text.format import call, duration, exact, percent, radius, settings_text, value_text
 from logitpair.storage.result_files import write_record
-from logitpair.storage.results import DataSet, Network
+from logitpair.storage.results import BRANCHES, CertificateMethod, DataSet, Network
 
 
 def page_of(runs: list[Path], tmp_path: Path) -> str:
@@ -98,6 +99,18 @@ def test_commands_say_that_the_attacks_were_not_the_recipes(tmp_path: Path) -> N
     config["run"]["evaluation"]["attacks"]["pgd"]["init_args"]["steps"] = 41
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     assert "--attacks ATTACKS.yaml" in commands([load_run(folder)], tmp_path / "page.html")[1]
+
+
+@pytest.mark.parametrize("is_default", [True, False])
+def test_commands_give_what_else_decides_the_numbers(tmp_path: Path, is_default: bool) -> None:
+    run = make_run(tmp_path / "run")
+    methods = (CertificateMethod(name="beta-crown", certified=100, seconds=1.0),)
+    write_record(run / "audit" / "results.json", replace(AUDIT, precision="float32" if is_default else "bfloat16"))
+    certificate = replace(CERTIFICATE, methods=methods, branches=BRANCHES if is_default else 500)
+    write_record(run / "certificate" / "results.json", certificate)
+    certify, audit = commands([load_run(run)], tmp_path / "page.html")[2:4]
+    assert ("--method beta-crown --branches 500 " in certify) == (not is_default)
+    assert ("--budget 200 --precision bfloat16 " in audit) == (not is_default)
 
 
 def test_paths_are_shown_relative_to_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,5 +269,10 @@ def test_an_audit_of_another_network_than_the_evaluation_is_warned_of(tmp_path: 
     ("eps", "text"), [(0.1, "0.1"), (8 / 255, "8/255"), (0.12345, "0.12345"), (1 / 3, "85/255"), (0.03137294, "0.03137294")]
 )
 def test_a_radius_to_be_given_again_is_exact(eps: float, text: str) -> None:
-    assert exact_radius(eps) == text
+    assert exact(eps) == text
     assert float(Fraction(text)) == eps
+
+
+def test_values_of_a_sweep_that_differ_are_shown_so() -> None:
+    values = {0.5: "0.5", 8 / 255: "8/255", 0.03125: "0.03125", 1.125: "1.125", 1024.0: "1024.0", 1.234e-6: "1.234e-06", math.inf: "inf"}
+    assert {value: value_text(value) for value in values} == values
