@@ -135,7 +135,7 @@ def check_options(arguments: Namespace) -> None:
             raise InputError(f"{spelled(option)} must be at least {least}, not {value}")
     for option in ("budget", "minutes"):
         value = arguments.get(option)
-        if value is not None and value <= 0:
+        if value is not None and not 0 < value < math.inf:
             raise InputError(f"{spelled(option)} must be above 0, not {value:g}")
     check_choice("checkpoint", arguments.get("checkpoint"), ("last", "best"))
     check_choice("norm", arguments.get("norm"), ("linf", "l2"))
