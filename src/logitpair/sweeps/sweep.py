@@ -59,7 +59,7 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResu
     head = SweepResults(
         schema=SCHEMA,
         recipe=recipe.name,
-        scale=wanted.scale or "paper",
+        scale=wanted.scale or recipe.scale,
         overrides={setting: grid.value(text) for setting, text in wanted.fixed.items()},
         axes=tuple(Axis(setting=setting, values=tuple(map(grid.value, texts))) for setting, texts in wanted.axes.items()),
         seeds=tuple(wanted.seeds),
@@ -138,7 +138,7 @@ def _plan(
         commands[name] = [train, ["evaluate", *common, *limit, "--", folder]]
     for name, settings in resolved.items():
         folder = wanted.out / name
-        run_directory.prepare(folder, recipe.name, wanted.scale, settings)
+        run_directory.prepare(folder, recipe.name, wanted.scale or recipe.scale, settings)
         _refuse_fewer(folder / "evaluation" / "test" / "results.json", wanted.examples)
         if name in begun and record.still_finished(begun[name], runs[name], folder):
             runs[name] = begun[name]
@@ -158,7 +158,9 @@ def _refuse_fewer(evaluation: Path, examples: int | None) -> None:
 
 def _resolve(wanted: Sweep, recipe: recipes.Recipe, overrides: Sequence[str], point: grid.Point, device: torch.device) -> Settings:
     try:
-        resolved = parsing.resolve(recipe.at_scale(wanted.scale), overrides, data_dir=wanted.data_dir)
+        run = recipe.at_scale(wanted.scale)
+        with parsing.naming_recipe(wanted.recipe, run):
+            resolved = parsing.resolve(run, overrides, data_dir=wanted.data_dir)
     except InputError as error:
         raise InputError(f"{' '.join(f'--{setting} {text}' for setting, text in point.items())}: {error}") from error
     if wanted.executor == "slurm" and resolved.config.precision == "auto":
