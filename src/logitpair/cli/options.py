@@ -129,7 +129,8 @@ def use_engine(name: str | None) -> None:
 
 def check_options(arguments: Namespace) -> None:
     """Refuse values of a task's options that no command accepts."""
-    for option, least in (("examples", 1), ("batch_size", 1), ("processes", 1), ("repeats", 1), ("jobs", 1), ("branches", 2), ("seed", 0)):
+    ones = ("examples", "batch_size", "processes", "repeats", "seeds", "jobs")
+    for option, least in (*((option, 1) for option in ones), ("branches", 2), ("seed", 0)):
         value = arguments.get(option)
         if isinstance(value, int) and value < least:
             raise InputError(f"{spelled(option)} must be at least {least}, not {value}")

@@ -30,19 +30,20 @@ def refusals() -> Generator[None]:
         yield
     except (InputError, OSError, Warning):
         raise
-    except (ArgumentError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:
         if is_out_of_memory(error):
             raise
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, InputError):
             cause = cause.__cause__ or cause.__context__
-        reason = str(cause) if cause is not None else one_line(error)
-        raise InputError(f"cannot be built from these settings: {reason}" if isinstance(error, RuntimeError) else reason) from error
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        reason = f"code that they name {raised(error)}; LOGITPAIR_TRACEBACK=1 shows where"
-        raise InputError(f"cannot be built from these settings: {reason}") from error
+        if cause is not None:
+            reason = str(cause)
+        elif isinstance(error, ArgumentError | AttributeError | TypeError | ValueError | RuntimeError):
+            reason = one_line(error)
+        else:
+            reason = f"code that they name {raised(error)}; LOGITPAIR_TRACEBACK=1 shows where"
+        of_a_setting = isinstance(error, ArgumentError | AttributeError | TypeError | ValueError)
+        raise InputError(reason if of_a_setting else f"cannot be built from these settings: {reason}") from error
 
 
 @contextlib.contextmanager
