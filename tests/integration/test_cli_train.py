@@ -72,6 +72,53 @@ def test_bad_settings_are_one_line_that_names_the_option_and_the_value(
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (None, "recipe: {recipe}: model: No module named 'own_net'; install it, or put its folder on PYTHONPATH"),
+        ("class Net(", "raised SyntaxError: '(' was never closed"),
+        ("class Net(nn.Module): ...", "raised NameError: name 'nn' is not defined"),
+        ("1 / 0", "raised ZeroDivisionError: division by zero"),
+        ("raise KeyError('key')", "raised KeyError: 'key'"),
+        ("raise SystemExit(0)", "code of a network, a data set or a library ended the program (raised SystemExit: 0)"),
+    ],
+)
+def test_a_class_whose_file_cannot_be_imported_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str | None, said: str
+) -> None:
+    if code is not None:
+        (tmp_path / "own_net.py").write_text(code)
+        monkeypatch.syspath_prepend(tmp_path)
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("like: digits-plain\nrun: {model: {class_path: own_net.Net}}\n")
+    assert said.format(recipe=recipe) in failing(capsys, "train", str(recipe), "--out", str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        ("{epochz: 3}", "epochz: there is no such setting; accepted: data, model, "),
+        ("{out: elsewhere}", "out: there is no such setting; accepted: data, model, "),
+        ("{decay_all: }", "decay_all: expected true or false, not empty or null"),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "plan"])
+def test_what_a_recipe_says_is_refused_by_its_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, run: str, said: str, command: str
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(f"like: digits-plain\nrun: {run}\n")
+    line = failing(capsys, command, str(recipe), "--epochs", "0.1")
+    assert line.startswith(f"logitpair: error: recipe: {recipe}: {said}")
+
+
+def test_a_run_s_config_trains_at_the_scale_that_it_is_of(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    assert main(["train", "digits-plain", "--scale", "smoke", "--epochs", "0.1", "--out", str(one)]) == 0
+    assert main(["train", str(one / "config.yaml"), "--out", str(other)]) == 0
+    assert (other / "config.yaml").read_text() == (one / "config.yaml").read_text()
+
+
 def test_train_without_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert "recipe" in failing(capsys, "train")
 

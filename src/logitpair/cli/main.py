@@ -25,20 +25,21 @@ def main(argv: list[str] | None = None) -> int:
     if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}:
         os.environ["OMP_WAIT_POLICY"] = "passive"  # before PyTorch is loaded: threads that spin keep those waited for from their cores
     keep_freed_memory()
-    begun = False
+    begun, arguments = False, sys.argv[1:] if argv is None else argv
     try:
         from logitpair.cli.parser import parse  # here, so that Ctrl-C while libraries are imported is one line too
 
-        run, arguments = parse(sys.argv[1:] if argv is None else argv)
+        run, parsed = parse(arguments)
         from logitpair.cli.terminal import log_to_console
 
         log_to_console()
         begun = True
-        return run(arguments) or 0
+        return run(parsed) or 0
     except SystemExit as done:
-        if begun:  # which would pass for success
-            return _fail(done, f"error: code of a network, a data set or a library ended the program ({raised(done)})", 2)
-        return int(done.code or 0)  # --help and --version
+        if not begun and (not arguments or {"-h", "--help", "--version"} & set(arguments)):
+            return int(done.code or 0)
+        # which would pass for success
+        return _fail(done, f"error: code of a network, a data set or a library ended the program ({raised(done)})", 2)
     except InputError as error:
         return _fail(error, f"error: {' '.join(map(str.strip, str(error).splitlines()))}", 2)
     except Warning as error:  # as Python is told to make errors of warnings

@@ -129,13 +129,14 @@ def use_engine(name: str | None) -> None:
 
 def check_options(arguments: Namespace) -> None:
     """Refuse values of a task's options that no command accepts."""
-    for option, least in (("examples", 1), ("batch_size", 1), ("processes", 1), ("repeats", 1), ("jobs", 1), ("branches", 2), ("seed", 0)):
+    ones = ("examples", "batch_size", "processes", "repeats", "seeds", "jobs")
+    for option, least in (*((option, 1) for option in ones), ("branches", 2), ("seed", 0)):
         value = arguments.get(option)
         if isinstance(value, int) and value < least:
             raise InputError(f"{spelled(option)} must be at least {least}, not {value}")
     for option in ("budget", "minutes"):
         value = arguments.get(option)
-        if value is not None and value <= 0:
+        if value is not None and not 0 < value < math.inf:
             raise InputError(f"{spelled(option)} must be above 0, not {value:g}")
     check_choice("checkpoint", arguments.get("checkpoint"), ("last", "best"))
     check_choice("norm", arguments.get("norm"), ("linf", "l2"))

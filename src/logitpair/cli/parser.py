@@ -5,7 +5,9 @@ there is one, is applied to the command line before it is parsed. One that needs
 ``--help`` and mistaken options do not wait for it. The exit code is what ``run`` returns, 0 for None.
 """
 
+import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 
 from jsonargparse import ArgumentParser, Namespace
@@ -52,9 +54,14 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Namespace], int | None], Names
     given = {word.partition("=")[0] for word in arguments if word.startswith("--")}
     try:
         with refusals():
+            of_recipe: AbstractContextManager[None] = nullcontext()
             if hasattr(command, "expand") and arguments[:1] not in (["-h"], ["--help"]):
+                from logitpair.config.parsing import naming_recipe
+
                 arguments = command.expand(arguments)  # `train` puts its recipe's settings before the overrides
-            parsed = parse_known(parser, arguments)
+                of_recipe = naming_recipe(arguments[0], json.loads(arguments[2]))
+            with of_recipe, refusals():
+                parsed = parse_known(parser, arguments)
             parsed.command_line = list(argv)
             return command.run, parsed
     except InputError as error:

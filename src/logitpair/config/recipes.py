@@ -12,7 +12,8 @@ import yaml
 from logitpair.config.old_names import RECIPES, modernized
 from logitpair.errors import InputError, first_line
 
-KEYS = ("like", "about", "run", "scales", "recipe", "scale")  # of a recipe; the last two of a run's config.yaml
+KEYS = ("like", "about", "run", "scales")  # of a recipe
+OF_A_RUN = ("recipe", "scale")  # what the config.yaml of a run says that it was begun with
 FOLDER = Path(__file__).parents[1] / "recipes"
 _Fastest: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -33,8 +34,9 @@ class _Loader(_Fastest):
                     raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' is given twice", key.start_mark)
                 given.add(key.value)
         mapping = super().construct_mapping(node, deep)
-        if mapping.get("class_path", "") is None:
-            raise yaml.constructor.ConstructorError(None, None, "'class_path' is empty; it names a class", node.start_mark)
+        if not isinstance(path := mapping.get("class_path", ""), str):
+            found = "empty" if path is None else repr(path)
+            raise yaml.constructor.ConstructorError(None, None, f"'class_path' is {found}; it names a class", node.start_mark)
         return {key: value for key, value in mapping.items() if (key, value) != ("init_args", None)}
 
 
@@ -54,13 +56,14 @@ class Recipe:
     about: dict[str, Any]  # what `logitpair recipes` shows: summary, hardware, time, clean, robust
     run: dict[str, Any]  # the settings of a `RunConfig`, as plain values
     scales: dict[str, dict[str, Any]]  # changes to `run` by the scale's name
+    scale: str = "paper"  # that `run` is at; another one in the config.yaml of a run
 
     def at_scale(self, scale: str | None) -> dict[str, Any]:
-        """The settings at a scale, refused where there is none of that name; those of ``run`` for None, or an unchanged ``paper``."""
-        if scale is None or (scale == "paper" and scale not in self.scales):
+        """The settings at a scale, refused where there is none of that name; those of ``run`` for None, or its own unchanged one."""
+        if scale is None or (scale == self.scale and scale not in self.scales):
             return self.run
         if scale not in self.scales:
-            raise InputError(f"--scale: recipe {self.name} has no scale '{scale}'; accepted: {', '.join(['paper', *self.scales])}")
+            raise InputError(f"--scale: recipe {self.name} has no scale '{scale}'; accepted: {', '.join([self.scale, *self.scales])}")
         return _merge(self.run, self.scales[scale])
 
     def over(self, base: "Recipe") -> "Recipe":
@@ -99,13 +102,14 @@ def _load(recipe: str, folder: Path, likes: tuple[Path, ...]) -> Recipe:
     like = content.get("like") if isinstance(content, dict) else None
     if not isinstance(content, dict) or ("run" not in content and not like):
         raise InputError(f"recipe: {path} has no mapping `run:`; it is not a recipe")
-    if unknown := [str(key) for key in content if key not in KEYS]:
-        raise InputError(f"recipe: {path} has '{unknown[0]}' beside {', '.join(KEYS[:4])}; what is trained by goes below `run:`")
-    name = content.get("recipe", path.stem)  # the config.yaml of a run knows what it was begun with
+    is_config = all(isinstance(content.get(key), str) for key in OF_A_RUN)
+    if unknown := [str(key) for key in content if key not in (*KEYS, *(OF_A_RUN if is_config else ()))]:
+        raise InputError(f"recipe: {path} has '{unknown[0]}' beside {', '.join(KEYS)}; what is trained by goes below `run:`")
+    name, scale = (content[key] for key in OF_A_RUN) if is_config else (path.stem, "paper")
     about, scales = _mapping(content, "about", path), _mapping(content, "scales", path)
     about |= {"deviations": _mapping(about, "deviations", path)} if "deviations" in about else {}
     scales = {str(scale): _mapping(scales, scale, path) for scale in scales}
-    own = Recipe(name, about, modernized(_mapping(content, "run", path)), modernized(scales))
+    own = Recipe(name, about, modernized(_mapping(content, "run", path)), modernized(scales), scale)
     if like is None:
         return own
     if not isinstance(like, str) or path.resolve() in likes:

@@ -12,7 +12,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 import logitpair.config.numbers  # noqa: F401  # pyright: ignore[reportUnusedImport]  (whoever parses takes 8/255)
-from logitpair.errors import InputError
+from logitpair.errors import InputError, is_out_of_memory, raised
 
 _LIST = "a list such as [a,b]"
 _ACCEPTED = {"float": "a number", "int": "a whole number", "bool": "true or false", "tuple": _LIST, "list": _LIST, "Sequence": _LIST}
@@ -22,17 +22,28 @@ _OTHER_CLASS = re.compile(r"- Import path \S+ does not correspond to a subclass 
 
 @contextlib.contextmanager
 def refusals() -> Generator[None]:
-    """Turn whatever jsonargparse raises into an ``InputError``: the one that a class raised, however deep, or else ``one_line``."""
+    """Turn whatever jsonargparse raises into an ``InputError``: the one that a class raised, however deep, or else ``one_line``.
+
+    So is what the import of a class, which may be the user's, or its constructor raises, but for what the system refuses.
+    """
     try:
         yield
-    except InputError:
+    except (InputError, OSError, Warning):
         raise
-    except (ArgumentError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, InputError):
             cause = cause.__cause__ or cause.__context__
-        reason = str(cause) if cause is not None else one_line(error)
-        raise InputError(f"cannot be built from these settings: {reason}" if isinstance(error, RuntimeError) else reason) from error
+        if cause is not None:
+            reason = str(cause)
+        elif isinstance(error, ArgumentError | AttributeError | TypeError | ValueError | RuntimeError):
+            reason = one_line(error)
+        else:
+            reason = f"code that they name {raised(error)}; LOGITPAIR_TRACEBACK=1 shows where"
+        of_a_setting = isinstance(error, ArgumentError | AttributeError | TypeError | ValueError)
+        raise InputError(reason if of_a_setting else f"cannot be built from these settings: {reason}") from error
 
 
 @contextlib.contextmanager
@@ -79,7 +90,8 @@ def one_line(error: BaseException) -> str:
     whole, innermost, cause = str(error), error, error.__cause__
     while cause is not None and _first_line(str(cause)) in whole:
         innermost, cause = cause, cause.__cause__
-    said = other[1] if (other := _OTHER_CLASS.search(whole)) else str(innermost)
+    said = raised(innermost) if type(innermost) is KeyError else str(innermost)
+    said = other[1] if (other := _OTHER_CLASS.search(whole)) else said
     reason = _first_line(said)
     keys = re.findall(r'Parser key "([\w.]+)":', whole.partition(reason)[0])
     if wrong_type := re.match(r"Expected an? <class '(?:\w+\.)*(\w+)'>(.*)", reason):
@@ -91,12 +103,14 @@ def one_line(error: BaseException) -> str:
         reason = f"expected an import path such as package.module.Name, not '{path[1]}'"
     elif flag := re.match(r"argument (\S+): ignored explicit argument (.*)", reason):
         reason = f"{flag[1]} takes no value, {flag[2]} is one"
-    elif reason.startswith("Option ") and (classes := re.findall(r"Problem with given class_path '([\w.]+)'", whole)):
+    elif reason.startswith("No module named "):
+        reason += "; install it, or put its folder on PYTHONPATH (`python -m logitpair` looks in the current folder too)"
+    elif reason.startswith("Option ") and (classes := re.findall(r"(?:given class_path |Namespace\(class_path=)'([\w.]+)'", whole)):
         with contextlib.suppress(ImportError, AttributeError, ValueError):
             accepted = inspect.signature(pkgutil.resolve_name(classes[-1])).parameters
             reason = f"{reason} by {classes[-1]}; accepted: {', '.join(accepted)}"
     value = re.search(r"\. Got value: (.*)", said)
-    found = f", not '{value[1]}'" if value and "Namespace(" not in value[1] else ""
+    found = f", not {'empty or null' if value[1] == 'None' else repr(value[1])}" if value and "Namespace(" not in value[1] else ""
     return ": ".join([*filter(None, [".".join(keys)]), reason + found])
 
 

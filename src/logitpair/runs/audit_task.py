@@ -1,6 +1,7 @@
 """What an audit of a task judges and builds on: under which attack, what an evaluation reported, and what a certificate holds."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ def reference_of(task: EvaluationTask, eps: float | None, norm: type[Threat] | N
         return reference_attack(_ball(norm or Linf, eps))
     if not isinstance(first, PGD) or first.target is not None:
         raise InputError("--attacks: the first one must be an untargeted PGD, such as pgd_76.5_2.55_40; its number is what is judged")
-    return first if eps is None else first.scaled(_ball(type(first.threat), eps).eps / first.threat.eps)
+    if eps is None:
+        return first
+    ball = _ball(type(first.threat), eps)
+    return replace(first.scaled(eps / first.threat.eps), threat=ball)  # a product may be rounded beyond eps, where no certificate holds
 
 
 def threat_of(task: EvaluationTask, eps: float | None, norm: type[Threat] | None = None) -> Threat:

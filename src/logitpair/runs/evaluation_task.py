@@ -69,13 +69,11 @@ class EvaluationTask:
         content, config = run_directory.load_config(run, data_dir=data_dir)
         settings = config.evaluation
         test = config.data.test()
-        own = settings.attacks
-        chosen = own if attacks is None else read_attacks(attacks, next(iter(own.values())))
+        chosen = settings.attacks if attacks is None else read_attacks(attacks, next(iter(settings.attacks.values())))
         model = run_directory.load_network(run, config, which, device)
         if (first := next(batches(test, 1, device), None)) is None:
             raise InputError("data: holds no examples")
-        image, _ = first
-        check_classes(model, image, config.data.classes, config.data.name)
+        check_classes(model, first[0], config.data.classes, config.data.name)
         step = _step_of(run, which)
         training = _finished_training(run, step if which == "last" else None)
         return cls(

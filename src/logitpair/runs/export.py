@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import logitpair
 from logitpair.errors import InputError, first_line
 from logitpair.models import compute_logits, read_model
+from logitpair.models.inference import check_accepts
 from logitpair.models.model_file import MADE_BY
 from logitpair.models.package import Architecture, write_package
 from logitpair.runs import run_directory
@@ -38,11 +39,12 @@ def export_run(run: Path, format: Format, x: Images, *, out: Path | None = None,
         which: the checkpoint.
 
     Raises:
-        InputError: for what holds no run, a network that ``torch.export`` cannot follow, ``onnx`` without the libraries of that extra, and
-            logits that differ by more than 0.0001 of their spread.
+        InputError: for what holds no run, images of a shape that the network does not take, a network that ``torch.export`` cannot follow,
+            ``onnx`` without the libraries of that extra, and logits that differ by more than 0.0001 of their spread.
     """
     content, config = run_directory.load_config(run)
     model = run_directory.load_network(run, config, which, "cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    check_accepts("--shape: the network", model, x)
     out = out or run / NAMES[format]
     if format == "safetensors":
         network = content["run"]["model"]

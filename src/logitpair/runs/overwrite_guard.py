@@ -42,9 +42,8 @@ def refuse_overwriting_evaluation(
     lost = [f"attack '{name}'" for name, parameters in before.parameters.items() if attacks.get(name) != parameters]
     lost += ["what each attack leaves alone"] if worst_case_only and before.attacks else []
     lost += [f"source '{name}'" for name in before.black_box if name not in sources]
-    lost += (
-        ["--keep-adversarial"] if not keeps_images and any(entry.images for entry in (before.in_turn or before.attacks).values()) else []
-    )
+    kept = any(entry.images for entry in (before.in_turn or before.attacks).values())
+    lost += ["--keep-adversarial"] if kept and not keeps_images else []
     if lost:
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
         raise InputError(f"--name: {holds} with {lost[0]}{more}, which this one is without; give another --name")

@@ -23,7 +23,7 @@ from logitpair.storage import checkpoint, run_lock
 from logitpair.storage.result_files import read_whole
 from logitpair.storage.results import SCHEMA, Axis, EvaluationResults, SweepResults, SweepRun
 from logitpair.sweeps import grid, record
-from logitpair.sweeps.runner import Commands, Outcome, environments, refuse_torchrun, run_all
+from logitpair.sweeps.runner import Commands, environments, refuse_torchrun, run_all
 from logitpair.sweeps.submitted import executor, submit_all
 from logitpair.validate import at_least
 
@@ -59,7 +59,7 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResu
     head = SweepResults(
         schema=SCHEMA,
         recipe=recipe.name,
-        scale=wanted.scale or "paper",
+        scale=wanted.scale or recipe.scale,
         overrides={setting: grid.value(text) for setting, text in wanted.fixed.items()},
         axes=tuple(Axis(setting=setting, values=tuple(map(grid.value, texts))) for setting, texts in wanted.axes.items()),
         seeds=tuple(wanted.seeds),
@@ -72,12 +72,12 @@ def sweep(wanted: Sweep, *, jobs: int | None, device: torch.device) -> SweepResu
     places: list[dict[str, str]] = [{}] * (jobs or len(runs)) if wanted.executor == "slurm" else slots(jobs, device)
     with run_lock.held(wanted.out), GracefulStop() as interrupt, Progress("runs", len(runs), before, unit=None) as bar:
         results = record.write(wanted.out, head, runs.values())
-        here = functools.partial(run_all, begin=bar.describe)
-        run = functools.partial(submit_all, executor=queue) if queue else here
+        run = functools.partial(submit_all, executor=queue) if queue else functools.partial(run_all, begin=bar.describe)
         try:
             with contextlib.closing(run(commands, places, lambda: interrupt.requested)) as outcomes:
                 for name, outcome in outcomes:
-                    runs[name] = _after(runs[name], outcome, wanted.out / name)
+                    failed = replace(runs[name], status="failed", message=outcome.message) if outcome.code else None
+                    runs[name] = failed or record.finished(runs[name], wanted.out / name)
                     results = record.write(wanted.out, head, runs.values())
                     logger.info(_line(runs[name]))
                     bar.advance()
@@ -138,7 +138,7 @@ def _plan(
         commands[name] = [train, ["evaluate", *common, *limit, "--", folder]]
     for name, settings in resolved.items():
         folder = wanted.out / name
-        run_directory.prepare(folder, recipe.name, wanted.scale, settings)
+        run_directory.prepare(folder, recipe.name, wanted.scale or recipe.scale, settings)
         _refuse_fewer(folder / "evaluation" / "test" / "results.json", wanted.examples)
         if name in begun and record.still_finished(begun[name], runs[name], folder):
             runs[name] = begun[name]
@@ -158,7 +158,9 @@ def _refuse_fewer(evaluation: Path, examples: int | None) -> None:
 
 def _resolve(wanted: Sweep, recipe: recipes.Recipe, overrides: Sequence[str], point: grid.Point, device: torch.device) -> Settings:
     try:
-        resolved = parsing.resolve(recipe.at_scale(wanted.scale), overrides, data_dir=wanted.data_dir)
+        run = recipe.at_scale(wanted.scale)
+        with parsing.naming_recipe(wanted.recipe, run):
+            resolved = parsing.resolve(run, overrides, data_dir=wanted.data_dir)
     except InputError as error:
         raise InputError(f"{' '.join(f'--{setting} {text}' for setting, text in point.items())}: {error}") from error
     if wanted.executor == "slurm" and resolved.config.precision == "auto":
@@ -180,11 +182,6 @@ def _gpus(device: torch.device) -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
     return [names[device.index]] if ":" in str(device) else names
-
-
-def _after(run: SweepRun, outcome: Outcome, folder: Path) -> SweepRun:
-    """The run with what became of it."""
-    return replace(run, status="failed", message=outcome.message) if outcome.code else record.finished(run, folder)
 
 
 def _line(run: SweepRun) -> str:

@@ -69,6 +69,8 @@ def test_an_unknown_option_gives_a_near_match(capsys: pytest.CaptureFixture[str]
         ("audit run --minutes=x", "--minutes: expected a number, not 'x'"),
         ("audit run --minutes 0", "--minutes must be above 0, not 0"),
         ("audit run --budget inf", "--budget: expected a number, not 'inf'"),
+        ("audit run --budget .inf", "--budget must be above 0, not inf"),
+        ("audit run --budget .nan", "--budget must be above 0, not nan"),
         ("audit run --json=yes", "--json takes no value, 'yes' is one"),
         ("audit run --junit", "argument --junit: expected one argument"),
         ("train digits-plain --objective.label_smoothing x", "--objective.label_smoothing: expected a number, not 'x'"),

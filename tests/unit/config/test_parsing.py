@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +30,16 @@ class Picky(LeastLikely):
 
     def __post_init__(self) -> None:
         raise InputError(f"rank must be at least 2, not {self.rank}")
+
+
+def recipe_with(setting: str, value: object) -> dict[str, Any]:
+    """What a recipe trains by, with another value of the setting of this dotted name."""
+    run = part = copy.deepcopy(recipes.load("digits-alp").run)
+    *path, name = setting.split(".")
+    for key in path:
+        part = part.setdefault(key, {})
+    part[name] = value
+    return run
 
 
 def refused(*overrides: str) -> str:
@@ -59,6 +72,58 @@ def refused(*overrides: str) -> str:
 )
 def test_a_wrong_type_names_the_settings_whole_name(option: str, value: str, message: str) -> None:
     assert refused(f"--{option}", value) == message
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("decay_all", "decay_all: expected true or false, not empty or null"),
+        ("precision", "precision: expected 'auto', 'float32', 'bfloat16', 'float16', not empty or null"),
+        ("epochs", "the following arguments are required: epochs"),
+        ("validation.examples", "validation.examples: expected a whole number, not empty or null"),
+        ("fine_tuning", "fine_tuning: expected a mapping of weights, trainable, fresh, not 'None'"),
+        ("fine_tuning.trainable", "fine_tuning.trainable: expected a list such as [a,b], not empty or null"),
+        ("ema", None),
+        ("elastic.workers", None),
+        ("objective.init_args.attack.init_args.target", None),
+    ],
+)
+def test_an_empty_value_is_refused_where_nothing_is_no_value_of_the_setting(setting: str, said: str | None) -> None:
+    run = recipe_with(setting, None)
+    if said is None:
+        parsing.resolve(run)
+        return
+    with pytest.raises(InputError, match=f"^{re.escape(said)}$"):
+        parsing.resolve(run)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("epochz", "epochz: there is no such setting; accepted: data, model, objective, optimizer, "),
+        ("out", "out: there is no such setting; accepted: data, "),
+        ("elastic.worker", "elastic.worker: there is no such setting; accepted: workers, lighthouse, timeout"),
+        ("validation", "validation: expected a mapping of attack, every, examples, recovery, not '3'"),
+        (
+            "model.init_args.widht",
+            "model: Option 'widht' is not accepted by logitpair.models.SmallConvNet; accepted: classes, channels, size, width",
+        ),
+    ],
+)
+def test_a_setting_that_there_is_none_of_is_refused_with_those_that_there_are(setting: str, said: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(said)}"):
+        parsing.resolve(recipe_with(setting, 3))
+
+
+def test_what_a_recipe_says_is_refused_by_its_name_and_what_overrides_it_is_not() -> None:
+    run = recipe_with("objective.init_args.weight", -1)
+    said = "objective.weight must be at least 0, not -"
+    with pytest.raises(InputError, match=f"^recipe: mine.yaml: {said}1"), parsing.naming_recipe("mine.yaml", run):
+        parsing.resolve(run, ["--epochs", "1"])
+    with pytest.raises(InputError, match=f"^{said}2"), parsing.naming_recipe("mine.yaml", run):
+        parsing.resolve(run, ["--objective.weight", "-2"])
+    with parsing.naming_recipe("mine.yaml", run):
+        parsing.resolve(run, ["--objective.weight", "2"])
 
 
 def test_a_radius_alone_is_of_the_l_infinity_ball_and_another_threat_model_has_its_class() -> None:

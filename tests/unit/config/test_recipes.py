@@ -155,6 +155,18 @@ def test_a_part_that_is_no_mapping_is_refused(tmp_path: Path, part: str) -> None
             recipes.load(str(tmp_path / "mine.yaml"))
 
 
+def test_the_config_of_a_run_is_a_recipe_of_that_name_and_scale_alone(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("recipe: digits-alp\nrun: {epochs: 1}\nscale: smoke\n")
+    recipe = recipes.load(str(path))
+    assert (recipe.name, recipe.scale, recipe.at_scale("smoke")) == ("digits-alp", "smoke", {"epochs": 1})
+    with pytest.raises(InputError, match="recipe digits-alp has no scale 'paper'; accepted: smoke"):
+        recipe.at_scale("paper")
+    path.write_text("like: digits-alp\nscale: smoke\n")
+    with pytest.raises(InputError, match="config.yaml has 'scale' beside like, about, run, scales"):
+        recipes.load(str(path))
+
+
 def test_dates_and_empty_arguments_are_what_they_are_meant_as(tmp_path: Path, no_shape_checks: None) -> None:
     recipe, text = tmp_path / "mine.yaml", (recipes.FOLDER / "digits-plain.yaml").read_text()
     recipe.write_text(text.replace("logitpair.data.Digits", "logitpair.data.Folder\n    init_args: {root: 2024-11-26}"))
@@ -165,13 +177,16 @@ def test_dates_and_empty_arguments_are_what_they_are_meant_as(tmp_path: Path, no
     recipe.write_text(text.replace("logitpair.data.Digits", "logitpair.data.Digits\n    init_args:"))
     assert parsing.resolve(recipes.load(str(recipe)).run).config.data == data.Digits()
     recipe.write_text(re.sub(r"    curve: \[.*", "    curve:", text))
-    with pytest.raises(InputError, match=r"evaluation.curve must be a list of radii, or \[\] for none, not None"):
+    with pytest.raises(InputError, match=r"evaluation.curve: expected a list such as \[a,b\], not empty or null"):
         parsing.resolve(recipes.load(str(recipe)).run)
     recipe.write_text(re.sub(r"    curve: \[.*", "    curve: [0, 2]", text))
     with pytest.raises(InputError, match=r"evaluation.curve: eps must be at most 1, .* not 2"):
         parsing.resolve(recipes.load(str(recipe)).run)
     recipe.write_text(text.replace("class_path: logitpair.data.Digits", "class_path:"))
     with pytest.raises(InputError, match=r"mine.yaml is not YAML: line \d+, 'class_path' is empty; it names a class"):
+        recipes.load(str(recipe))
+    recipe.write_text(text.replace("class_path: logitpair.data.Digits", "class_path: 3"))
+    with pytest.raises(InputError, match=r"mine.yaml is not YAML: line \d+, 'class_path' is 3; it names a class"):
         recipes.load(str(recipe))
 
 
@@ -193,10 +208,8 @@ def test_files_are_utf_8_whatever_the_locale_and_may_begin_with_its_mark(tmp_pat
 def test_a_file_with_the_names_of_version_0_1_is_read(tmp_path: Path) -> None:
     recipe = tmp_path / "old.yaml"
     text = (recipes.FOLDER / "digits-alp.yaml").read_text()
-    assert "AdversarialLogitPairing" in text
-    recipe.write_text(text.replace("validation: ", "validation: ").replace("weight:", "clean_share: 0.25\n      weight:", 1))
-    if "clean_share" in recipe.read_text():
-        assert parsing.resolve(recipes.load(str(recipe)).run).config.objective.clean_weight == 0.25
+    recipe.write_text(text.replace("weight:", "clean_share: 0.25\n      weight:", 1))
+    assert parsing.resolve(recipes.load(str(recipe)).run).config.objective.clean_weight == 0.25
 
 
 def test_the_recipes_of_the_release_do_what_its_code_does() -> None:

@@ -42,6 +42,14 @@ def test_it_is_the_first_attack_in_its_own_norm_and_the_usual_one_in_another(
     assert reference_of(task(*attacks), eps, norm) == judged
 
 
+def test_the_radius_is_the_one_that_is_asked_for_to_the_last_bit_so_that_a_certificate_of_it_holds() -> None:
+    pgd, eps = lp.attacks.PGD(lp.Linf(0.3), step_size=0.02, steps=7), 7 / 255
+    assert pgd.scaled(eps / 0.3).threat.eps > eps, "a product is rounded"
+    reference = reference_of(task(pgd), eps)
+    assert reference.threat == threat_of(task(pgd), eps) == lp.Linf(eps)
+    assert reference.step_size == pgd.scaled(eps / 0.3).step_size
+
+
 @pytest.mark.parametrize(
     ("attacks", "eps", "norm", "said"),
     [

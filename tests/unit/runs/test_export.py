@@ -74,6 +74,14 @@ def test_another_onnx_file_than_the_runs_is_noticed(run: Path, monkeypatch: pyte
         export_run(run, "onnx", X)
 
 
+def test_images_that_the_network_does_not_take_are_refused_before_anything_is_written_over(run: Path) -> None:
+    written = export_run(run, "safetensors", X) / "config.json"
+    before = written.read_text()
+    with pytest.raises(InputError, match=r"^--shape: the network cannot take images of \[3, 8, 8\]: "):
+        export_run(run, "safetensors", torch.rand(4, 3, 8, 8))
+    assert written.read_text() == before
+
+
 def test_without_the_libraries_of_onnx_the_extra_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(InputError, match=r"^--format onnx needs onnxscript, .*pip install 'logitpair\[onnx\]'$"):

@@ -54,8 +54,9 @@ def write(arguments: Namespace) -> Path:
     from logitpair.runs.run_directory import load_config
 
     if arguments.shape is None:
+        _, config = load_config(arguments.run, data_dir=arguments.data_dir)
         try:
-            x, _ = next(batches(load_config(arguments.run, data_dir=arguments.data_dir)[1].data.test(), COMPARED, torch.device("cpu")))
+            x, _ = next(batches(config.data.test(), COMPARED, torch.device("cpu")))
         except InputError as error:
             raise InputError(f"{error}. Without the data set give --shape") from error
     else:

@@ -5,7 +5,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from logitpair.cli.options import add_recipe, random_images, recipe_first, suggestion
 from logitpair.cli.terminal import console, print_rows
-from logitpair.config.parsing import add_settings, build
+from logitpair.config import recipes
+from logitpair.config.parsing import add_settings, build, naming_recipe
 from logitpair.config.run_config import RunConfig
 from logitpair.data import batches
 from logitpair.errors import InputError
@@ -36,7 +37,8 @@ def run(arguments: Namespace) -> None:
         raise InputError(f"--gpu: no '{arguments.gpu}' is known; {suggestion(arguments.gpu.lower(), GPUS)}")
     if arguments.share is not None and arguments.rate is not None:
         raise InputError("--share: is what --rate measures; give one of them")
-    config = build(arguments, data_dir=arguments.data_dir).config
+    with naming_recipe(arguments.recipe, recipes.load(arguments.recipe).at_scale(arguments.scale)):
+        config = build(arguments, data_dir=arguments.data_dir).config
     x, y, images = _sample(config, arguments.images, arguments.shape)
     console.print(f"Counting one step on {COUNTED} images of {'x'.join(map(str, x.shape[1:]))} ...")
     step = step_cost(config, x, y)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from logitpair.cli.options import add_options, add_running, check_folder, check_writable, device_of, suggestion
+from logitpair.cli.options import add_options, add_running, check_folder, check_options, check_writable, device_of, suggestion
 from logitpair.config import recipes
 from logitpair.errors import InputError
 from logitpair.reproduction.paper import TARGETS
@@ -49,9 +49,7 @@ def run(arguments: Namespace) -> None:
     names = _targets(arguments.targets, scale)
     check_folder(out)
     check_folder(arguments.records, "--records")
-    for option in ("seeds", "jobs"):
-        if arguments[option] is not None and arguments[option] < 1:
-            raise InputError(f"--{option} must be at least 1, not {arguments[option]}")
+    check_options(arguments)
     if arguments.seeds > MOST:
         raise InputError(f"--seeds: {arguments.seeds} trainings of each network; accepted: at most {MOST:,}")
     device = device_of(arguments.device)
