@@ -22,7 +22,7 @@ from logitpair.threat import AnyThreat, check_threat
 from logitpair.validate import at_least, fraction
 
 TOLERANCE = 0.5  # of both regularisers: what is better than it is not made better still (arXiv 2103.17268, section 4.1)
-_graphs: WeakKeyDictionary[nn.Module, Graph] = WeakKeyDictionary()
+_graphs: WeakKeyDictionary[nn.Module, tuple[object, Graph]] = WeakKeyDictionary()  # with what each was read from
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,12 @@ class IntervalBoundPropagation(Objective):
 
 
 def graph_of(model: nn.Module, x: Images) -> Graph:
-    """The operations of a network, read once."""
-    if model not in _graphs:
-        _graphs[model] = read_graph(model, x, trained=True)
-    return _graphs[model]
+    """The operations of a network, read again only where its parts have changed or images are of another kind."""
+    parts = [id(part) for part in (*model.modules(), *model.parameters(), *model.buffers())]
+    source = x.shape[1:], x.dtype, x.device, parts
+    if model not in _graphs or _graphs[model][0] != source:
+        _graphs[model] = source, read_graph(model, x, trained=True)
+    return _graphs[model][1]
 
 
 def worst_logits(graph: Graph, inside: list[Interval], ball: Ball, clean: Tensor, y: Labels) -> Tensor:
