@@ -163,11 +163,11 @@ was killed and resumed holds every step once.
 
 | key | what it is |
 |---|---|
-| `loss` | the total; this and the next three are means over the steps since the line before |
+| `loss` | the total; this and the next three are means over the steps since the line before that measured it |
 | the objective's own terms | `clean_loss`, `adversarial_loss`, `pairing`, ..., before their weights |
 | `<name>_accuracy` | for each set of logits the objective names: `clean_accuracy`, `adversarial_accuracy` |
 | `gradient_norm` | of all parameters together |
-| `images_per_second` | training images, over the same steps |
+| `images_per_second` | training images, in the time that the same steps took |
 | `lr` | the learning rate |
 | `validation_clean`, `validation_white_box` | accuracies on held-out training images, on the lines where they were measured |
 | `validation_back_to_step`, `validation_collapsed` | where training went back (`validation.recovery`): the step whose weights it took, which the line's accuracies are of, and what the white-box accuracy had fallen to |

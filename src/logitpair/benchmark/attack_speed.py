@@ -1,7 +1,6 @@
 """How long PGD takes on this machine: ours, other libraries' and the network alone, one after another in each round."""
 
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -13,7 +12,7 @@ from torch import nn
 from logitpair.benchmark.contenders import ALONE, EPS, PEERS, STEP_SIZE, Batch, Run, contenders, installed
 from logitpair.errors import first_line
 from logitpair.models import LeNet, Timm
-from logitpair.runtime import environment
+from logitpair.runtime import clock, environment
 from logitpair.runtime.progress import tracked
 
 CLASSES = 10
@@ -125,15 +124,8 @@ def _rounds(runs: Mapping[str, Run], repeats: int, device: torch.device, what: s
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in tracked(range(repeats + 1), what):
         for name, run in runs.items():
-            began = _now(device)
+            began = clock.now(device)
             run()
             if number:
-                times[name].append(_now(device) - began)
+                times[name].append(clock.now(device) - began)
     return times
-
-
-def _now(device: torch.device) -> float:
-    """The clock, once the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

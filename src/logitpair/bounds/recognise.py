@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -28,13 +29,6 @@ RELUS = {"ReLU", "relu", "relu_"}
 LEAKY_RELUS = {"LeakyReLU", "leaky_relu", "leaky_relu_"}
 SIGNS = {"add": 1, "iadd": 1, "add_": 1, "sub": -1, "isub": -1, "sub_": -1}
 FACTORS = {"mul", "imul", "mul_", "truediv", "itruediv", "div", "div_"}
-
-
-class _Parameters:
-    """What a function is given, where a module would have it."""
-
-    def __init__(self, **attributes: Any) -> None:
-        self.__dict__.update(attributes)
 
 
 def of_module(module: nn.Module, value: Tensor) -> Affine | Nonlinear | None:
@@ -90,18 +84,18 @@ def of_function(
     if name in ("max_pool2d", "boolean_dispatch"):
         return _max_pool(*args[1:6], **{key: kwargs[key] for key in kwargs if key != "return_indices"})
     if name == "linear":
-        return Linear(_Parameters(weight=args[1], bias=_third(args, kwargs)))
+        return Linear(SimpleNamespace(weight=args[1], bias=args[2] if len(args) > 2 else kwargs.get("bias")))
     if name == "conv2d":
         defaults: dict[str, Any] = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
         settings: dict[str, Any] = defaults | dict(zip(("weight", *defaults), args[1:], strict=False)) | kwargs
         pairs = {key: _pair(settings[key]) for key in ("stride", "dilation")} | {"kernel_size": tuple(settings["weight"].shape[2:])}
-        return _convolution(_Parameters(**settings | pairs), settings["padding"])
+        return _convolution(SimpleNamespace(**settings | pairs), settings["padding"])
     if name == "batch_norm":
         settings = dict(zip(("mean", "var", "weight", "bias", "training", "momentum", "eps"), args[1:], strict=False))
         settings |= {key.removeprefix("running_"): content for key, content in kwargs.items()}
         if settings.get("training"):
             return None
-        norm = _Parameters(
+        norm = SimpleNamespace(  # where a module would have them
             running_mean=settings["mean"],
             running_var=settings["var"],
             weight=settings.get("weight"),
@@ -152,11 +146,12 @@ def _average(function: Callable[..., Tensor], divisor: int | None) -> Nonnegativ
 
 
 def _reshape(value: Tensor) -> NonnegativeLinear:
-    return NonnegativeLinear(partial(_reshaped, shape=tuple(value.shape[1:])))
+    shape = tuple(value.shape[1:])
 
+    def reshaped(x: Tensor) -> Tensor:
+        return x.reshape(len(x), *shape)
 
-def _reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return x.reshape(len(x), *shape)
+    return NonnegativeLinear(reshaped)
 
 
 def _leaky_relu(negative_slope: float = 0.01) -> LeakyReLU | None:
@@ -180,7 +175,3 @@ def _max_pool(kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: 
 
 def _pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else tuple(value)
-
-
-def _third(args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    return args[2] if len(args) > 2 else kwargs.get("bias")

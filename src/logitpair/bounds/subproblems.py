@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from operator import itemgetter
 from typing import Any, Self
 
 import torch
@@ -57,10 +58,7 @@ class Subproblems:
         return len(self.image)
 
     def __getitem__(self, index: Tensor | slice) -> Self:
-        def of(one: Tensor) -> Tensor:
-            return one[index]
-
-        return _tensor_by_tensor(of, self)
+        return _tensor_by_tensor(itemgetter(index), self)
 
     @classmethod
     def joined(cls, many: Sequence[Self]) -> Self:

@@ -4,6 +4,8 @@ import copy
 import hashlib
 import json
 import time
+import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -24,7 +26,7 @@ from logitpair.evaluation.evaluate import provenance
 from logitpair.evaluation.resumable import Chunk, Execution, check_shared, resumable_map
 from logitpair.models.inference import check_accepts, compute_logits, device_of, frozen_eval, predict
 from logitpair.rng import ExampleStreams, derive_seed, uniform_like
-from logitpair.runtime import threads
+from logitpair.runtime import clock
 from logitpair.runtime.distributed import ALONE, World, unwrap_model
 from logitpair.runtime.precision import full_precision
 from logitpair.storage.class_path import describe
@@ -34,6 +36,9 @@ from logitpair.storage.results import BRANCHES, CERTIFICATE_METHODS, MOST_BRANCH
 from logitpair.threat import Threat, check_threat
 from logitpair.validate import check_batch, check_labels, check_model, check_seed, positive, whole
 
+TOO_SMALL = (
+    "model: its logits are below 0.00005 in size, too small for a margin to count; multiplied by a number they give the same classes"
+)
 SAME = 1e-7  # of the largest logit: what an order of operations may change in float64
 UNDECIDED, BROKEN = -1, -3  # in place of the method that certified an image: none did; an attack broke it, so that none can
 
@@ -105,7 +110,8 @@ def certify(
     if folder and data_key is None:
         raise InputError("data: a DataLoader or a stream has no order to resume by; pass its Dataset, or give no folder")
     methods = CERTIFICATE_METHODS[: CERTIFICATE_METHODS.index(method) + 1]
-    key = json.dumps([SCHEMA, ROUNDING, data_key, fingerprint(model), describe(threat), methods, iterations, branches, seed])
+    inputs = [data_key, fingerprint(model), describe(threat), methods, iterations, branches, seed]
+    key = json.dumps([SCHEMA, ROUNDING, version("logitpair"), *inputs])
     cache_key = hashlib.sha256(key.encode()).hexdigest()[:16]
     partial = PartialLedger(Path(folder), cache_key) if folder is not None else None
     device = device_of(model)
@@ -122,11 +128,12 @@ def certify(
         check_batch(x, y)
         if graphs is None:
             check_accepts("model", model, x)
-            quick = None if quick_model is None else read_graph(quick_model, x[:1].float())
-            graphs = read_graph(exact_model, x[:1].double()), quick
+            graphs = _read(exact_model, x[:1].double()), None if quick_model is None else _read(quick_model, x[:1].float())
         exact, quick = graphs
         own, logits = compute_logits(model, x), compute_logits(exact_model, x.double())
         _check_exact(logits, own)
+        if (2 - ROUNDING) * logits.abs().amax() <= ROUNDING:  # no margin is above twice the largest logit
+            warnings.warn(TOO_SMALL, stacklevel=1)
         lower, upper = Ball(threat, x.double()).box
         sides = uniform_like(lower, ExampleStreams(derive_seed(seed, "certificate/corner"), position)) < 0.5
         _check_graph(exact, x.double(), logits)
@@ -140,13 +147,13 @@ def certify(
         for stage, attack in zip(STAGES, attacks, strict=True):
             if not (names := tuple(name for name in stage if name in methods)):
                 break
-            started = time.perf_counter()
+            started = clock.now(device)
             if attack is not None and len(left := (decided == UNDECIDED).nonzero()[:, 0]):
                 streams = ExampleStreams(derive_seed(seed, f"certificate/{names[0]}"), position[left.cpu()])
                 x_adv = _found(attack, model, x[left], y[left], streams)
                 broken = (predict(compute_logits(model, x_adv)) != y[left]) & threat.contains(x_adv, x[left])
                 decided[left[broken]] = BROKEN
-            seconds = [time.perf_counter() - started, *[0.0] * (len(names) - 1)]
+            seconds = [clock.now(device) - started, *[0.0] * (len(names) - 1)]
             if len(left := (decided == UNDECIDED).nonzero()[:, 0]):
                 found, spent = margin_bounds(exact, quick, threat.accepting(x), x[left].double(), y[left], logits[left], names, effort)
                 seconds = [sum(both) for both in zip(seconds, spent, strict=True)]
@@ -158,7 +165,7 @@ def certify(
         return {"y": y, "prediction": prediction, "certified_by": decided, "bound": bound, **facts}
 
     how = Execution(device, batch_size, workers, world, progress)
-    with frozen_eval(model), torch.no_grad(), full_precision(device), threads.restored():
+    with frozen_eval(model), torch.no_grad(), full_precision(device):
         chunks = resumable_map(work, data, "certify", how, note=method, partial=partial)
         origin = provenance(model, device, world, began)
     if not chunks:
@@ -220,6 +227,20 @@ def _in_dtype(copied: nn.Module, dtype: torch.dtype) -> nn.Module:
         tensors = {name: value for name, value in vars(module).items() if isinstance(value, Tensor) and value.is_floating_point()}
         vars(module).update({name: value.detach().to(dtype) for name, value in tensors.items()})
     return copied
+
+
+def _read(copied: nn.Module, x: Tensor) -> Graph:
+    """The operations of the copy, refused where a part of the network, such as a tensor in a list, has kept the dtype of the original."""
+    try:
+        compute_logits(copied, x)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"model: its copy in {str(x.dtype).removeprefix('torch.')}, which bounds need, does not run ({first_line(error)}); "
+            "accepted: floating-point tensors that are parameters, buffers or attributes of modules"
+        ) from error
+    return read_graph(copied, x)
 
 
 def _check_exact(exact: Tensor, logits: Tensor) -> None:

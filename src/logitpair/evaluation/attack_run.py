@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -19,6 +18,7 @@ from logitpair.evaluation.cached_logits import CachedLogits
 from logitpair.evaluation.resumable import Chunk
 from logitpair.models.inference import logits_in_eval, predict
 from logitpair.rng import ExampleStreams, derive_seed
+from logitpair.runtime import clock
 from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import FACTS, gallery
 from logitpair.storage.model_fingerprint import fingerprint
@@ -120,13 +120,11 @@ class AttackRun:
 
     def run(self, model: nn.Module, batch: Batch, network: CachedLogits, images: AdversarialImages | None) -> tuple[Batch, Chunk]:
         """Attack the batch, verify on ``model`` by a fresh forward, and return what is found by now, and the columns."""
-        began = time.perf_counter()
+        began = clock.now(batch.x.device)
         rows = self.attackable(batch)
         found = self.find(network.on(rows), batch.x[rows], batch.y[rows], batch.position[rows.cpu()], images)
         left = self.verified(model, batch, rows, found)
-        if batch.x.is_cuda:
-            torch.cuda.synchronize(batch.x.device)
-        seconds = time.perf_counter() - began
+        seconds = clock.now(batch.x.device) - began
         columns = {f"{self.column}/{name}": values for name, values in self.columns(batch, rows, found, left).items()}
         if self.setting == WHITE_BOX:
             columns[f"gallery/{self.column}"] = gallery(left.x_adv, batch.position)

@@ -8,11 +8,8 @@ from torch import nn
 
 from logitpair import losses
 from logitpair.attacks import Attack
-from logitpair.bounds.ball import Ball
-from logitpair.bounds.interval import intervals
-from logitpair.objectives.base import Images, Labels, LossTerms, RandomSource, forward_together, mean_of
-from logitpair.objectives.batch_statistics import batch_statistics
-from logitpair.objectives.interval_bound_propagation import IntervalBoundPropagation, graph_of, worst_logits
+from logitpair.objectives.base import Images, Labels, LossTerms, RandomSource, mean_of
+from logitpair.objectives.interval_bound_propagation import IntervalBoundPropagation
 from logitpair.objectives.warmup import WeightWarmup, grown, smooth_ramp
 from logitpair.runtime.distributed import unwrap_model
 from logitpair.validate import fraction
@@ -50,20 +47,15 @@ class CertifiedLogitPairing(WeightWarmup, IntervalBoundPropagation):
         return replace(super().at(epoch), attack=None if self.attack is None else grown(self.attack, smooth_ramp(epoch, self.warmup)))
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
-        network = unwrap_model(model)
-        graph, images = graph_of(network, x), [x]
+        x_adv = list[Images]()
         if self.attack is not None:
-            images.append(self.attack.without_early_stop().find_unchecked(network, x, y, generator).x_adv)
-        with batch_statistics(network) as statistics:
-            clean, *adversarial = forward_together(model, y, *images)
-        graph = graph.normalised_by(statistics)
-        ball = Ball(self.threat, x)
-        inside = intervals(graph, ball.box)
-        worst = certified = worst_logits(graph, inside, ball, clean, y)
+            x_adv.append(self.attack.without_early_stop().find_unchecked(unwrap_model(model), x, y, generator).x_adv)
+        (clean, *adversarial), certified, layers = self.bounded_logits(model, y, x, *x_adv)
+        worst = certified
         for logits in adversarial:
             own = logits - logits.gather(1, y.unsqueeze(1)) + clean.gather(1, y.unsqueeze(1))
             worst = torch.lerp(own, worst, self.bound_share)
         total, terms = self.mixed_cross_entropy(clean, worst, y)
         terms["pairing"] = mean_of(self.pairing(clean, worst), x)
-        total = total + self.weight * terms["pairing"] + self.regularization * self.regularizer(graph, inside, terms)
+        total = total + self.weight * terms["pairing"] + self.regularization * self.regularizer(layers, terms)
         return LossTerms(total, terms, {"clean": clean, "certified": certified})

@@ -22,7 +22,7 @@ from logitpair.threat import AnyThreat, check_threat
 from logitpair.validate import at_least, fraction
 
 TOLERANCE = 0.5  # of both regularisers: what is better than it is not made better still (arXiv 2103.17268, section 4.1)
-_graphs: WeakKeyDictionary[nn.Module, Graph] = WeakKeyDictionary()
+_graphs: WeakKeyDictionary[nn.Module, tuple[object, Graph]] = WeakKeyDictionary()  # with what each was read from
 
 
 @dataclass(frozen=True)
@@ -71,38 +71,43 @@ class IntervalBoundPropagation(Objective):
         graph_of(model, x)
 
     def loss(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> LossTerms:
+        (clean,), worst, layers = self.bounded_logits(model, y, x)
+        total, terms = self.mixed_cross_entropy(clean, worst, y)
+        total = total + self.regularization * self.regularizer(layers, terms)
+        return LossTerms(total, terms, {"clean": clean, "certified": worst})
+
+    def bounded_logits(self, model: nn.Module, y: Labels, x: Images, *others: Images) -> tuple[tuple[Tensor, ...], Tensor, list[Interval]]:
+        """The logits of ``x`` and of ``others`` that go along; the worst of ``x``; and where ``x`` and what ReLUs take lie."""
         network = unwrap_model(model)
         graph = graph_of(network, x)
         with batch_statistics(network) as statistics:
-            (clean,) = forward_together(model, y, x)
-        graph = graph.normalised_by(statistics)
-        ball = Ball(self.threat, x)
+            logits = forward_together(model, y, x, *others)
+        graph, ball = graph.normalised_by(statistics), Ball(self.threat, x)
         inside = intervals(graph, ball.box)
-        worst = worst_logits(graph, inside, ball, clean, y)
-        total, terms = self.mixed_cross_entropy(clean, worst, y)
-        total = total + self.regularization * self.regularizer(graph, inside, terms)
-        return LossTerms(total, terms, {"clean": clean, "certified": worst})
+        return logits, worst_logits(graph, inside, ball, logits[0], y), [inside[number] for number in (0, *graph.nonlinear_inputs)]
 
     def mixed_cross_entropy(self, clean: Tensor, worst: Tensor, y: Labels) -> tuple[Tensor, dict[str, Tensor]]:
         """``clean_weight`` of the clean mean cross-entropy plus the rest of the worst one, and the two by name."""
         terms = {"clean_loss": self.cross_entropy(clean, y).mean(), "worst_loss": self.cross_entropy(worst, y).mean()}
         return torch.lerp(terms["worst_loss"], terms["clean_loss"], self.clean_weight), terms
 
-    def regularizer(self, graph: Graph, inside: list[Interval], terms: dict[str, Tensor]) -> Tensor:
+    def regularizer(self, inside: list[Interval], terms: dict[str, Tensor]) -> Tensor:
         """The sum of both regularisers, which join ``terms``; 0 once they have no weight, and for a network that is linear."""
-        layers = [inside[number] for number in graph.nonlinear_inputs]
+        image, *layers = inside
         if not (self.regularization and layers):
             return terms["clean_loss"].new_zeros(())
-        terms["tightness"] = torch.stack([tightness(inside[0], layer) for layer in layers]).mean()
+        terms["tightness"] = torch.stack([tightness(image, layer) for layer in layers]).mean()
         terms["balance"] = torch.stack([balance(layer) for layer in layers]).mean()
         return terms["tightness"] + terms["balance"]
 
 
 def graph_of(model: nn.Module, x: Images) -> Graph:
-    """The operations of a network, read once."""
-    if model not in _graphs:
-        _graphs[model] = read_graph(model, x, trained=True)
-    return _graphs[model]
+    """The operations of a network, read again only where its parts have changed or images are of another kind."""
+    parts = [id(part) for part in (*model.modules(), *model.parameters(), *model.buffers())]
+    source = x.shape[1:], x.dtype, x.device, parts
+    if model not in _graphs or _graphs[model][0] != source:
+        _graphs[model] = source, read_graph(model, x, trained=True)
+    return _graphs[model][1]
 
 
 def worst_logits(graph: Graph, inside: list[Interval], ball: Ball, clean: Tensor, y: Labels) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from logitpair.errors import InputError
+from logitpair.errors import InputError, first_line
 
 _library = torch.library.Library("torchvision", "FRAGMENT")
 
@@ -53,6 +53,6 @@ def import_optional(name: str, holds: str, *, needed_by: str, extra: str) -> Any
         module = importlib.import_module(name)
         if hasattr(module, holds):
             return module
-    except ImportError as error:
-        reason = str(error)
+    except Exception as error:  # a library that does not fit the others raises whatever it comes to first
+        reason = first_line(error)
     raise InputError(f"{needed_by} needs {name.partition('.')[0]}, which cannot be imported ({reason}): pip install 'logitpair[{extra}]'")

@@ -59,8 +59,7 @@ class LocalBatches:
     def check(self, size: int) -> None:
         """Refuse batches that leave one of ``size`` processes, or a micro-batch, without an image."""
         batch_size, accumulate = self.config.batch_size, self.config.accumulate
-        last = self.examples % batch_size or batch_size
-        if last < size:
+        if (last := self.global_size(-1)) < size:
             raise InputError(f"batch_size: {batch_size} makes a batch of {last} images, too few for {size} processes")
         if accumulate > batch_size // size:
             raise InputError(
@@ -70,11 +69,10 @@ class LocalBatches:
 
     def smallest(self, size: int) -> int:
         """Images in the smallest micro-batch of any of ``size`` processes."""
-        last = self.examples % self.config.batch_size or self.config.batch_size
-        return min(images // size // micro_count(self.config, images, size) for images in (self.config.batch_size, last))
+        return min(images // size // micro_count(self.config, images, size) for images in (self.config.batch_size, self.global_size(-1)))
 
     def global_size(self, step: int) -> int:
-        """Images in the whole batch of ``step``."""
+        """Images in the whole batch of ``step``; of -1, in the last batch of an epoch."""
         return min(self.config.batch_size, self.examples - step % self.per_epoch * self.config.batch_size)
 
     def at(self, step: int, rank: int, size: int) -> LocalBatch:

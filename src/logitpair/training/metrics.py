@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,10 @@ class RunLog:
         self._bar = Progress("train", total, team.state.step, shown=shown, unit=None)
         self._window = Window()
         self._events: SummaryWriter | None = None
+
+    def begin_step(self) -> None:
+        """Start the clock of a step."""
+        self._window.began = time.perf_counter()
 
     def add(self, measures: Measures, images: int) -> None:
         """Count the step that was just taken: what it measured, and its images over all processes."""
@@ -106,24 +111,28 @@ class Window:
     """Means of what the steps since the last line measured; read from the device only when the line is written."""
 
     sums: Measures = field(default_factory=dict)
+    measured: Counter[str] = field(default_factory=Counter)  # steps by what they measured, which may change as a warm-up ends
     steps: int = 0
     images: int = 0
-    began: float = field(default_factory=time.perf_counter)
+    seconds: float = 0.0  # in steps, and not in validations and checkpoints between them
+    began: float = field(default_factory=time.perf_counter)  # the step that is being taken
 
     def add(self, measures: Measures, images: int) -> None:
         """Count one step: what it measured, and its images over all processes."""
         for name, value in measures.items():
             # the gradient of a step that float16 skips is not finite, and JSON knows no such number
             self.sums[name] = value.nan_to_num(posinf=0.0, neginf=0.0) + self.sums.get(name, 0)
+        self.measured.update(measures.keys())
         self.steps += 1
         self.images += images
+        self.seconds += time.perf_counter() - self.began
 
     def close(self, world: World) -> dict[str, float]:
         """The means over steps and processes, and images a second of all processes; the next window begins."""
-        stacked = torch.stack([(value / self.steps).double() for value in self.sums.values()])
+        stacked = torch.stack([(value / self.measured[name]).double() for name, value in self.sums.items()])
         means = dict(zip(self.sums, distributed.mean(stacked, world).tolist(), strict=True))
-        means["images_per_second"] = self.images / (time.perf_counter() - self.began)
-        self.sums, self.steps, self.images, self.began = {}, 0, 0, time.perf_counter()
+        means["images_per_second"] = self.images / self.seconds
+        self.sums, self.measured, self.steps, self.images, self.seconds = {}, Counter(), 0, 0, 0.0
         return means
 
 

@@ -84,6 +84,7 @@ def train(config: RunConfig, run: Path, *, device: torch.device, quiet: bool = F
             checkpoints = Checkpoints(run, config, team)
 
             def take_step() -> Measures | None:
+                log.begin_step()
                 batch = local_batches.at(state.step, team.rank, team.size)
                 return train_step(config, state, network, batch, state.step / per_epoch, team, run)
 

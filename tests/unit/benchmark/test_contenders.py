@@ -67,6 +67,16 @@ def test_all_take_every_step_on_every_image(batch: Batch, quickest: torch.dtype)
     assert all(parameter.requires_grad for parameter in batch.model.parameters())
 
 
+def test_a_library_whose_attack_cannot_be_made_is_left_out_and_its_reason_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PEERS", {"pytest": ("pytest", Mock(side_effect=TypeError("no argument 'steps'\nwas expected")))})
+    monkeypatch.setattr(attack_speed, "PEERS", module.PEERS)
+    network = attack_speed.Network("LeNet", (1, 28, 28), 2)
+    measured = attack_speed.measure_attacks([network], [1], batch_size=2, repeats=1, device=torch.device("cpu"))
+    assert measured.failed == measured.record["failed"] == {"pytest": "no argument 'steps'"}
+    assert measured.absent == []
+    assert "pytest" not in measured.cases[0].seconds
+
+
 @pytest.mark.usefixtures("quickest")
 def test_a_library_that_cannot_be_imported_is_left_out_of_every_case(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not only of the first: what it imported before it failed is there when it is tried again."""

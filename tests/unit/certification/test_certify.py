@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -330,8 +331,8 @@ def test_an_interrupted_certificate_goes_on_to_the_same(
     same(resumed, lp.Certificate.load(tmp_path))
 
 
-@pytest.mark.parametrize("change", ["threat", "method", "weights", "iterations", "branches", "seed", "images"])
-def test_parts_of_another_certificate_are_not_taken(sample: Pair, tmp_path: Path, change: str) -> None:
+@pytest.mark.parametrize("change", ["threat", "method", "weights", "iterations", "branches", "seed", "images", "version"])
+def test_parts_of_another_certificate_are_not_taken(sample: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     model, x = linear(pixels=64), sample[0].double()
     y = model(x).argmax(1).clamp(max=2)
     settings = {"threat": lp.Linf(0.02), "method": "crown-ibp", "folder": tmp_path}
@@ -343,6 +344,8 @@ def test_parts_of_another_certificate_are_not_taken(sample: Pair, tmp_path: Path
         model[1].weight.data += 1
     elif change == "images":
         x = 1 - x
+    elif change == "version":
+        monkeypatch.setattr("logitpair.certification.certify.version", lambda _: "0.0.1")
     else:
         settings[change] = changes[change]
     assert certify(model, (x, y), **settings).results["cache_key"] not in keys
@@ -422,6 +425,34 @@ def test_tensors_that_are_no_parameters_are_in_the_dtype_of_the_bounds(dtype: to
     assert found.ledger["bound"].tolist() == expected.ledger["bound"].tolist()
     assert expected.certified_accuracy > 0.5
     assert (plain.mean.dtype, plain.weight.dtype, plain.weight.requires_grad) == (dtype, dtype, True), "of the network itself they stay"
+
+
+class InAList(nn.Module):
+    """Holds a tensor where no copy in another dtype finds it."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.constants, self.logits = [torch.full((12,), 0.3, dtype=dtype)], nn.Linear(12, 3, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits(F.relu(F.linear(x.flatten(1), self.constants[0].diag())))
+
+
+@pytest.mark.parametrize(("dtype", "method", "copied"), [(torch.float64, "alpha-crown", "float32"), (torch.float32, "ibp", "float64")])
+def test_a_tensor_that_keeps_its_dtype_is_named(dtype: torch.dtype, method: str, copied: str) -> None:
+    x = images(3, shape=(1, 3, 4)).to(dtype)
+    with pytest.raises(InputError, match=rf"^model: its copy in {copied}, .* does not run \(.*\); accepted: floating-point tensors that"):
+        certify(InAList(dtype), (x, torch.zeros(3).long()), lp.Linf(0.02), method=method)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-3])
+def test_logits_too_small_for_any_certificate_are_warned_of(size: float) -> None:
+    model, x = linear(), images(20, shape=(1, 3, 4))
+    for parameter in model.parameters():
+        parameter.data *= size
+    settings = {"threat": lp.Linf(1e-6), "method": "ibp"}
+    with pytest.warns(UserWarning, match="below 0.00005 in size") if size < 1e-4 else contextlib.nullcontext():
+        assert (certify(model, (x, model(x).argmax(1)), **settings).certified_accuracy == 0) == (size < 1e-4)
 
 
 class Spectrum(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from bounded_networks import CLASSES, KINDS, exact_margin, images, in_float32, network, tiny
@@ -86,6 +88,14 @@ def test_the_bound_is_less_than_the_margin_by_what_rounding_is_given(method: str
     ((found,), _) = margin_bounds(*graphs, lp.Linf(1e-9), x, y, 100 * logits, (method,), Effort(1, 2))
     expected = -misclassification_margin(logits, y) - 1e-4 * (1 + 100 * logits.abs().amax(1))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
+
+
+def test_methods_are_timed_by_the_clock_that_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks, model, x = itertools.count(), network("convolutions"), images(2)
+    monkeypatch.setattr(margins.clock, "now", lambda device: float(next(ticks)))
+    graphs, logits = (read_graph(model, x), in_float32(model, x)), model(x)
+    _, seconds = margin_bounds(*graphs, THREAT, x, logits.argmax(1), logits, CERTIFICATE_METHODS[2:4], Effort(1, 2))
+    assert seconds == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("method", CERTIFICATE_METHODS)

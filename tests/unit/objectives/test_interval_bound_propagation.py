@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -58,6 +59,22 @@ def test_the_worst_logits_of_two_layers_by_hand(eps: float) -> None:
     torch.testing.assert_close(found.terms["worst_loss"], F.cross_entropy(expected, y))
     torch.testing.assert_close(found.terms["clean_loss"], F.cross_entropy(model(x), y))
     assert set(found.terms) == {"clean_loss", "worst_loss"}
+
+
+def test_bounds_are_of_the_network_and_the_images_as_they_are_now() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, CLASSES)).double()
+    small, large, y = images(6, shape=(2, 6, 6)), images(6, shape=(2, 9, 9)), labels(6)
+
+    def agrees_with_a_copy(x: Tensor) -> None:
+        torch.testing.assert_close(IBP(model, x, y).terms["worst_loss"], IBP(copy.deepcopy(model), x, y).terms["worst_loss"])
+
+    agrees_with_a_copy(small)
+    agrees_with_a_copy(large)
+    model[4] = nn.Linear(12, CLASSES).double()
+    agrees_with_a_copy(large)
+    agrees_with_a_copy(small)
+    model.float()
+    agrees_with_a_copy(small.float())
 
 
 @pytest.mark.parametrize("kind", KINDS)
