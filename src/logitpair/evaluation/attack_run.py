@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,7 @@ from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import FACTS, gallery
 from logitpair.storage.model_fingerprint import fingerprint
 from logitpair.storage.results import NO_CLASS
-from logitpair.validate import at_least, check_labels
+from logitpair.validate import at_least, check_labels, kind_of
 
 WHITE_BOX = "white_box"
 CURVE = "curve"
@@ -196,7 +196,7 @@ def plan(
     model: nn.Module,
     attacks: Mapping[str, Attack],
     sources: Mapping[str, nn.Module],
-    curve: Sequence[float],
+    curve: Iterable[float],
     curve_examples: tuple[int, ...] | None,
     seed: int,
     data: str | None,
@@ -208,10 +208,14 @@ def plan(
     """
     if not attacks:
         raise InputError("attacks is empty; it must name at least one attack")
-    for eps in curve:
+    try:
+        radii = list(curve)  # an array has no truth value, and a generator is read once
+    except TypeError as error:
+        raise InputError(f"curve: must be a list of radii, such as [0.1, 0.2], not {kind_of(curve)}") from error
+    for eps in radii:
         at_least("curve", eps, 0)
     first, attack = next(iter(attacks.items()))
-    if curve and not attack.threat.eps:
+    if radii and not attack.threat.eps:
         raise InputError(f"curve: attack '{first}' has eps 0 and cannot be scaled; accepted: an attack with eps above 0, or no curve")
     runs: list[AttackRun] = []
     for setting, network in {WHITE_BOX: model, **sources}.items():
@@ -223,7 +227,7 @@ def plan(
         white_box = [run for run in runs if run.setting == WHITE_BOX]
         tells_top5 = not any(run.stops_early for run in white_box)  # or those stopped would be searched on for it
         runs[: len(white_box)] = [replace(run, in_turn=True, tells_top5=tells_top5) for run in white_box]
-    for eps in sorted(curve):
+    for eps in sorted(radii):
         scaled = attack.scaled(eps / attack.threat.eps) if eps else Unperturbed()
         of_radius = AttackRun(CURVE, repr(float(eps)), model, runs[0].weights, scaled, runs[0].seed, data, curve_examples)
         runs.append(replace(of_radius, in_turn=True, tells_top5=False))

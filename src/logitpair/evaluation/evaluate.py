@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def evaluate(
     *,
     attacks: Mapping[str, Attack],
     sources: Mapping[str, nn.Module] | None = None,
-    curve: Sequence[float] = (),
+    curve: Iterable[float] = (),
     curve_examples: int = 500,
     worst_case_only: bool = False,
     seed: int = 0,

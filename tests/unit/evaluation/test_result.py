@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,6 +104,12 @@ def test_the_curve_is_of_examples_from_all_over_the_data(model: nn.Module, sampl
     ledger = evaluate(model, (x[order], y[order]), attacks={"strong": STRONG}, curve=(0.3,), curve_examples=20).ledger
     attacked = ledger["y"][ledger["curve/0.3/gradients"] > 0]
     assert len(set(ledger["y"][:20])) < 5 < len(set(attacked))
+
+
+@pytest.mark.parametrize("kind", [np.array, iter])
+def test_the_radii_of_a_curve_may_come_as_an_array_or_one_by_one(model: nn.Module, sample: Pair, kind: Callable[[list[float]], Any]) -> None:
+    found = evaluate(model, sample, attacks={"weak": WEAK}, curve=kind([0.25, 0.125]), curve_examples=5)
+    assert [point.eps for point in found.record.curve] == [0.125, 0.25]
 
 
 def test_the_curve_of_a_stream_is_of_its_first_examples(model: nn.Module, sample: Pair) -> None:
@@ -217,6 +224,7 @@ def test_a_source_for_other_images_or_classes_is_refused(model: nn.Module, sampl
         (lambda x, y: (x, y), {"attacks": {}}, "attacks"),
         (lambda x, y: (x, y), {"batch_size": 0}, "batch_size"),
         (lambda x, y: (x, y), {"curve": (0.1,), "curve_examples": 0}, "curve_examples"),
+        (lambda x, y: (x, y), {"curve": 0.1}, "curve: must be a list of radii, .* not 0.1"),
         (lambda x, y: (2 * x, y), {}, "x: "),
         (lambda x, y: (x, y + 5), {}, "y: .*10 classes"),
         (lambda x, y: (x, y - 5), {}, "y: .*10 classes"),
