@@ -35,7 +35,7 @@ from logitpair.storage.class_path import describe
 from logitpair.storage.model_fingerprint import fingerprint
 from logitpair.storage.results import BUDGET, SCHEMA, Accuracy, AuditResults
 from logitpair.threat import Threat, check_threat
-from logitpair.validate import check_model, check_seed, positive, whole
+from logitpair.validate import check_model, check_seed, positive
 
 
 def audit(
@@ -94,9 +94,10 @@ def audit(
     check_threat(threat)
     for name, value in {"threat: eps": threat.eps, "budget": budget, "minutes": 1 if minutes is None else minutes}.items():
         positive(name, value)
-    whole("batch_size", batch_size, 1)
+    device = device_of(model)
+    how = Execution(device, batch_size, workers, world, progress)
     check_seed("seed", seed)
-    seed = int(seed)  # as it is written down, also of numpy's
+    budget, seed = describe(budget), int(seed)  # as they are written down, also of numpy's
     check_data(data)
     check_shared(folder, world)
     sources = {} if sources is None else sources
@@ -109,7 +110,7 @@ def audit(
     inputs = [data_key, fingerprint(model), describe(threat), describe(attack), reported is None]
     others = [[name, fingerprint(source)] for name, source in sources.items()]
     key = [SCHEMA, RULES, *inputs, budget, seed, precision, *others, *([] if certified is None else [certified.tolist()])]
-    device, began = device_of(model), time.perf_counter()
+    began = time.perf_counter()
     context = AuditContext(
         model=model,
         data=data,
@@ -118,11 +119,11 @@ def audit(
         dtype=resolve(precision, device),
         folder=Path(folder) if folder else None,
         cache_key=hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16],
-        how=Execution(device, batch_size, workers, world, progress),
+        how=how,
     )
     with frozen_eval(model), torch.no_grad(), full_precision(device), threads.restored():
         ledger, classes = survey(context, examples, certified)
-        threads.suit(model, context.images(np.arange(1))[0], batch_size)
+        threads.suit(model, context.images(np.arange(1))[0], how.batch_size)
         strategies = strategies_for(threat, classes, sources, gradients=budget * examples)
         rounds, stop = search_rounds(context, ledger, strategies, budget, minutes)
         reference, audited = (reported, None) if reported else measure(context, ledger, attack, len(rounds))

@@ -128,7 +128,7 @@ def _cost(run: AttackRun, columns: Columns, seconds: Mapping[str, float], images
         "gradient_evaluations_per_example": float(columns[f"{run.column}/gradients"].mean()),
         "forward_evaluations_per_example": float(columns[f"{run.column}/forwards"].mean()),
         "seconds": round(seconds[run.column], 3),
-        "images": KeptImages(folder=folder_of(run.cache_key), eps=run.attack.threat.eps) if images_kept else None,
+        "images": KeptImages(folder=folder_of(run.cache_key), eps=float(run.attack.threat.eps)) if images_kept else None,
     }
 
 

@@ -340,6 +340,16 @@ def test_a_model_that_is_never_right(sample: Pair) -> None:
 
 
 @pytest.mark.usefixtures("no_shape_checks")
+def test_numbers_of_numpy_are_written_down_as_any(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    data = sample[0][:4], sample[1][:4]
+    for budget in (np.int64(2), np.float32(2), np.float64(2)):
+        ball = lp.Linf(np.linspace(0, 0.1, 3)[1])
+        found = audit(model, data, threat=ball, budget=budget, seed=np.int64(0), batch_size=np.int64(4), workers=np.int64(0))
+        found.save(tmp_path)
+        assert lp.Audit.load(tmp_path).record.budget == 2
+
+
+@pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize(
     ("data", "options", "said"),
     [
@@ -374,6 +384,7 @@ def test_a_model_that_is_never_right(sample: Pair) -> None:
         (lambda x, y: (x, y), {"seed": 0.5}, "seed must be a whole number"),
         (lambda x, y: (x, y), {"reference_attack": lp.attacks.APGD(lp.Linf(0.05), steps=5)}, "reference_attack: is an? APGD; accepted: an"),
         (lambda x, y: (x, y), {"batch_size": 0}, "batch_size must be a whole number of at least 1"),
+        (lambda x, y: TensorDataset(x, y), {"workers": -1}, "workers must be a whole number of at least 0, not -1"),
     ],
 )
 def test_bad_input_is_refused(model: nn.Module, sample: Pair, data: object, options: dict, said: str) -> None:

@@ -166,6 +166,12 @@ def test_damaged_evaluations_are_refused_in_one_line(model: nn.Module, sample: P
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_an_evaluation_in_a_ball_whose_radius_is_a_number_of_numpy_can_be_saved(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    attacks = {"weak": PGD(lp.Linf(np.linspace(0, 0.2, 3)[1]), step_size=np.float64(0.05), steps=2)}
+    evaluate(model, sample, attacks=attacks, curve=(0.05,), adversarial=tmp_path / "adversarial").save(tmp_path)
+    assert lp.Evaluation.load(tmp_path).record.attacks["weak"].images.eps == 0.1
+
+
 def test_keys_that_others_rely_on(model: nn.Module, sample: Pair) -> None:
     results = evaluate(model, sample, sources={"other": lp.models.SmallConvNet(width=4).double()}).results
     for path in ("clean.top1", "clean.top5", "attacks.weak.top1", "white_box.top1", "white_box_union.top1", "black_box.other.top1"):
