@@ -169,7 +169,7 @@ def _in_memory(data: Data) -> tuple[Data, int]:
     """Data whose examples can be chosen by position, and how many there are."""
     if isinstance(data, DataLoader):
         pairs: list[tuple[Tensor, Tensor]] = list(batches(data, 256, torch.device("cpu")))
-        data = torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])
+        data = (torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])) if pairs else (torch.zeros(0), torch.zeros(0).long())
     examples = count(data)
     if not examples:
         raise InputError("data: holds no examples" if examples == 0 else "data: has no length; pass a Dataset or tensors")

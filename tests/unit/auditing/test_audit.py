@@ -354,6 +354,7 @@ def test_numbers_of_numpy_are_written_down_as_any(model: nn.Module, sample: Pair
     ("data", "options", "said"),
     [
         (lambda x, y: (x[:0], y[:0]), {}, "data: holds no examples"),
+        (lambda x, y: DataLoader(TensorDataset(x, y), batch_size=99, drop_last=True), {}, "data: holds no examples"),
         (lambda x, y: (x, y), {"threat": 0.05}, "threat must be a threat model such as"),
         (lambda x, y: (x.expand(-1, 3, -1, -1), y), {}, "model cannot take images of .3, 8, 8."),
         (lambda x, y: (x, y), {"threat": lp.Linf(0.0)}, "threat: eps must be above 0"),
