@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import logitpair as lp
 from logitpair import InputError
-from logitpair.attacks import PGD, Attack, AttackResult
+from logitpair.attacks import PGD, Attack, AttackResult, DiversifiedPGD, Square
 from logitpair.evaluation.resumable import Execution, resumable_map
 from logitpair.runtime.distributed import World
 
@@ -341,6 +341,20 @@ def test_the_course_of_an_attack_is_that_of_shorter_ones(model: nn.Module, sampl
         fewer = evaluate(model, sample, attacks={"pgd": replace(attack, restarts=restarts)}).results["attacks"]["pgd"]["correct"]
         assert course["restarts"][restarts - 1] == fewer
     assert course["steps"][0] > course["steps"][-1]
+
+
+def test_the_course_of_an_attack_ends_with_what_it_leaves_whatever_it_does_before_its_steps(model: nn.Module, sample: Pair) -> None:
+    attack = DiversifiedPGD(BALL, steps=2, diversify=3, candidates=1)
+    entry = evaluate(model, sample, attacks={"diversified": attack}).record.attacks["diversified"]
+    assert entry.still_correct
+    assert entry.still_correct.steps[2] > entry.still_correct.steps[-1] == entry.correct
+
+
+def test_an_attack_that_knows_no_steps_has_no_course_where_it_breaks_nothing_either(model: nn.Module, sample: Pair) -> None:
+    entry = evaluate(model, sample, attacks={"square": Square(lp.Linf(1e-6), queries=2)}).record.attacks["square"]
+    assert entry.broken
+    assert entry.broken.total == 0
+    assert entry.still_correct is None
 
 
 def test_an_attack_that_searches_to_its_last_step_has_no_course(model: nn.Module, sample: Pair) -> None:
