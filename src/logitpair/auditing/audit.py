@@ -24,6 +24,7 @@ from logitpair.auditing.verdict import bracket, decide
 from logitpair.certification.result import Certificate
 from logitpair.data import Data, batches, check_data, count, fingerprint as fingerprint_of_data
 from logitpair.errors import InputError
+from logitpair.evaluation.attack_run import foreign_code
 from logitpair.evaluation.confidence import accuracy
 from logitpair.evaluation.evaluate import check_sources, provenance
 from logitpair.evaluation.resumable import Execution, check_shared
@@ -107,7 +108,7 @@ def audit(
     reported = None if reported_accuracy is None else parse_reported(reported_accuracy, attack, examples)
     data_key = fingerprint_of_data(data)
     certified = None if certificate is None else certificate.holds_for(model, data_key, threat)
-    inputs = [data_key, fingerprint(model), describe(threat), describe(attack), reported is None]
+    inputs = [data_key, fingerprint(model), describe(threat), describe(attack), *foreign_code(attack).values(), reported is None]
     others = [[name, fingerprint(source)] for name, source in sources.items()]
     key = [SCHEMA, RULES, *inputs, budget, seed, precision, *others, *([] if certified is None else [certified.tolist()])]
     began = time.perf_counter()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from logitpair.models.inference import logits_in_eval, predict
 from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import FACTS, gallery
-from logitpair.storage.model_fingerprint import fingerprint
+from logitpair.storage.model_fingerprint import code_of, fingerprint
 from logitpair.storage.results import NO_CLASS
 from logitpair.validate import at_least, check_labels, kind_of
 
@@ -104,7 +106,7 @@ class AttackRun:
         """Whether the attack searches on the very model that is evaluated."""
         return self.setting in (WHITE_BOX, CURVE)
 
-    @property
+    @cached_property
     def cache_key(self) -> dict[str, Any]:
         """All that determines what is found for an example, in plain values."""
         return {
@@ -116,6 +118,7 @@ class AttackRun:
             "data": self.data,
             "examples": self.examples,
             "version": version("logitpair"),
+            **foreign_code(self.attack),
         }
 
     def run(self, model: nn.Module, batch: Batch, network: CachedLogits, images: AdversarialImages | None) -> tuple[Batch, Chunk]:
@@ -190,6 +193,13 @@ class AttackRun:
             broken = batch.correct.top1 & (left.prediction != batch.y)
             columns |= {name: on_all(getattr(found, name), UNKNOWN).where(broken, UNKNOWN) for name in ("restart", "step")}
         return columns
+
+
+def foreign_code(attack: Attack) -> dict[str, str]:
+    """A hash of the code of an attack, its loss and the like, as far as the package's version does not tell it; else nothing."""
+    parts = [type(attack), *(getattr(attack, field.name) for field in (fields(attack) if is_dataclass(attack) else ()))]
+    foreign = [part for part in parts if str(getattr(part, "__module__", "logitpair")).partition(".")[0] not in ("logitpair", "torch")]
+    return {"code": hashlib.sha256(repr(code_of(*foreign)).encode()).hexdigest()} if foreign else {}
 
 
 def plan(
