@@ -36,7 +36,7 @@ from logitpair.storage.class_path import describe
 from logitpair.storage.model_fingerprint import fingerprint
 from logitpair.storage.results import BUDGET, SCHEMA, Accuracy, AuditResults
 from logitpair.threat import Threat, check_threat
-from logitpair.validate import check_model, check_seed, positive
+from logitpair.validate import check_model, check_seed, instance, positive
 
 
 def audit(
@@ -107,6 +107,7 @@ def audit(
     data, examples = _in_memory(data)
     reported = None if reported_accuracy is None else parse_reported(reported_accuracy, attack, examples)
     data_key = fingerprint_of_data(data)
+    instance("certificate", certificate, Certificate | None, "None or what lp.certify gives")
     certified = None if certificate is None else certificate.holds_for(model, data_key, threat)
     inputs = [data_key, fingerprint(model), describe(threat), describe(attack), *foreign_code(attack).values(), reported is None]
     others = [[name, fingerprint(source)] for name, source in sources.items()]
@@ -123,7 +124,7 @@ def audit(
         how=how,
     )
     with frozen_eval(model), torch.no_grad(), full_precision(device), threads.restored():
-        ledger, classes = survey(context, examples, certified)
+        ledger, classes = survey(context, examples, certified, sources)
         threads.suit(model, context.images(np.arange(1))[0], how.batch_size)
         strategies = strategies_for(threat, classes, sources, gradients=budget * examples)
         rounds, stop = search_rounds(context, ledger, strategies, budget, minutes)

@@ -19,7 +19,7 @@ from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.aggregate import first_broken, summarize, together
 from logitpair.evaluation.attack_run import CURVE, AttackRun, attack_batch, check_name, plan
-from logitpair.evaluation.network_checks import check_networks
+from logitpair.evaluation.network_checks import check_networks, warn_of_misleading
 from logitpair.evaluation.result import Evaluation
 from logitpair.evaluation.resumable import Chunk, Execution, check_shared, resumable_map
 from logitpair.models.inference import device_of, frozen_eval, logits_in_eval
@@ -112,7 +112,7 @@ def evaluate(
         nonlocal is_first
         check_batch(x, y)
         if is_first:
-            check_networks({"model": model, **{f"sources: '{name}'": source for name, source in sources.items()}}, x)
+            warn_of_misleading(model, check_networks(model, sources, x), x)
             threads.suit(model, x, how.batch_size)
         chunk = attack_batch(model, runs, x, y, position, images)
         if is_first:

@@ -364,6 +364,17 @@ def test_numbers_of_numpy_are_written_down_as_any(model: nn.Module, sample: Pair
         (lambda x, y: (x, y + 10), {}, "y: labels must lie in"),
         (lambda x, y: (x, y), {"sources": {"white_box": nn.Identity()}}, "white_box"),
         (lambda x, y: (x, y), {"sources": {"a": 3}}, "sources: 'a' must be an nn.Module .* not a int"),
+        (
+            lambda x, y: (x, y),
+            {"sources": {"a": nn.Sequential(nn.Flatten(), nn.Linear(192, 10)).double()}},
+            r"sources: 'a' cannot take images of \[1, 8, 8\]",
+        ),
+        (
+            lambda x, y: (x, y),
+            {"sources": {"a": nn.Sequential(nn.Flatten(), nn.Linear(64, 7)).double()}},
+            "sources: 'a' has 7 classes, the model 10",
+        ),
+        (lambda x, y: (x, y), {"certificate": "runs/mine/certificate"}, "certificate must be None or what lp.certify gives, not 'runs"),
         (lambda x, y: (x, y), {"sources": [nn.Identity()]}, "sources: must be a mapping .* not a list"),
         (lambda x, y: (x, y), {"precision": "float8"}, "precision: 'float8' is none; accepted: auto, float32"),
         (lambda x, y: (x, y), {"world": World(rank=0, size=2, device=torch.device("cpu"))}, "folder is not given"),

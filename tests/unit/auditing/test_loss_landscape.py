@@ -30,7 +30,7 @@ def test_both_of_its_directions_reach_to_eps_in_the_balls_own_norm(threat: lp.Li
     model, x = Watched(), torch.full((2, 1, 8, 8), 0.5)
     data, how = (x, torch.zeros(2, dtype=torch.int64)), Execution(torch.device("cpu"), 2, 0, ALONE, progress=False)
     context = AuditContext(model=model, data=data, threat=threat, seed=0, dtype=torch.float32, folder=None, cache_key="", how=how)
-    ledger, _ = survey(context, 2, None)
+    ledger, _ = survey(context, 2, None, {})
     model.seen.clear()
     loss_landscape.loss_landscapes(context, ledger)
     rows = torch.stack(model.seen[1:]).view(-1, loss_landscape.GRID, 2, 1, 8, 8)  # [rows, columns, images, ...]
