@@ -24,7 +24,7 @@ from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.result_files import write_record
 from logitpair.storage.results import SCHEMA, UNION, AttackAccuracy, AttackInTurn, VerificationResults, VerifiedAttack
 from logitpair.threat import Threat
-from logitpair.validate import whole
+from logitpair.validate import instance, whole
 
 Kept = tuple[Threat, Iterable[Columns]]  # the images of one attack and the threat model that they lie in
 COLUMNS = ("threat", "attack", "recorded %", "again %", "8 bits %", "differing", "outside")
@@ -84,6 +84,7 @@ def verify(
         InputError: if the model has other weights than the evaluated one, no images are kept, some are missing, or they are of other data.
     """
     whole("batch_size", batch_size, 1)
+    instance("evaluation", evaluation, Evaluation, "what lp.evaluate gives, or lp.Evaluation.load(folder)")
     record, store = evaluation.record, AdversarialImages(Path(adversarial))
     settings = {WHITE_BOX: record.attacks, **{source: suite.attacks for source, suite in record.black_box.items()}}
     each = [(setting, name, {name: attack}) for setting, attacks in settings.items() for name, attack in attacks.items()]

@@ -107,7 +107,7 @@ def test_the_curve_is_of_examples_from_all_over_the_data(model: nn.Module, sampl
 
 
 @pytest.mark.parametrize("kind", [np.array, iter])
-def test_the_radii_of_a_curve_may_come_as_an_array_or_one_by_one(model: nn.Module, sample: Pair, kind: Callable[[list[float]], Any]) -> None:
+def test_the_radii_of_a_curve_may_come_as_an_array_or_one_by_one(model: nn.Module, sample: Pair, kind: Callable[..., Any]) -> None:
     found = evaluate(model, sample, attacks={"weak": WEAK}, curve=kind([0.25, 0.125]), curve_examples=5)
     assert [point.eps for point in found.record.curve] == [0.125, 0.25]
 

@@ -154,6 +154,12 @@ def test_an_image_that_was_moved_out_of_the_ball_breaks_nothing(model: nn.Module
     assert after.attacks[0].recorded < after.attacks[0].again <= clean
 
 
+@pytest.mark.usefixtures("no_shape_checks")
+def test_the_folder_of_an_evaluation_is_not_taken_for_one(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="evaluation must be what lp.evaluate gives, or lp.Evaluation.load"):
+        lp.verify(model, sample, str(tmp_path), tmp_path)
+
+
 def test_other_images_missing_images_and_none_at_all_are_refused(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
     evaluation = evaluate(model, sample, tmp_path)
     with pytest.raises(InputError, match="data: "):
