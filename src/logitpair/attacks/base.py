@@ -87,8 +87,7 @@ class Attack(ABC):
             if not isinstance(found, AttackResult):
                 unknown, each = torch.full_like(y, -1), torch.full_like(y, 1 / max(1, len(y)), dtype=torch.float64)
                 found = AttackResult(found, unknown, unknown, each * counted.gradients, each * counted.forwards)
-            check_images(found.x_adv, x)
-            return replace(found, x_adv=self.threat.project(found.x_adv.detach().to(x), x))
+            return replace(found, x_adv=self.threat.project(as_images(found.x_adv, x), x))
 
     @abstractmethod
     def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> Images | AttackResult:
@@ -136,12 +135,13 @@ class QueryCounter(nn.Module):
             return self.model(x)
 
 
-def check_images(found: object, x: Images) -> None:
-    """Refuse what a search returned and is no image for each of ``x``; of another shape it would be spread over them."""
+def as_images(found: object, x: Images) -> Images:
+    """What a search returned, like ``x``; refused is what is no image for each of these, over which it would be spread."""
     if not isinstance(found, Tensor) or found.shape != x.shape or not found.is_floating_point():
         kind = f" of {found.dtype}, of shape {list(found.shape)}" if isinstance(found, Tensor | np.ndarray) else ""
         raise InputError(f"attack: returned {type_name(found)}{kind}; accepted: images of floating point, of shape {list(x.shape)}")
     dense("attack: what it returns", found, "images")
+    return found.detach().to(x)
 
 
 def check_loss(loss: object) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from logitpair.attacks.base import Attack, Images, Labels, RandomSource, check_images
+from logitpair.attacks.base import Attack, Images, Labels, RandomSource, as_images
 from logitpair.errors import InputError
 from logitpair.models.inference import compute_logits
 from logitpair.rng import uniform_number
@@ -52,8 +52,7 @@ class External(Attack):
             found = self.attack(model, x.clone(), y.clone(), self.threat)
         if isinstance(found, np.ndarray) and found.dtype.kind == "f":
             found = torch.from_numpy(np.ascontiguousarray(found, np.float64))
-        check_images(found, x)
-        x_adv = found.detach().to(x)
+        x_adv = as_images(found, x)
         return torch.where(x_adv.isfinite(), x_adv, x)
 
 
