@@ -16,6 +16,7 @@ from logitpair.auditing.convergence import Round
 from logitpair.auditing.scheduler import Stop, next_round
 from logitpair.auditing.strategies import FORWARD, SearchStrategy
 from logitpair.data import Data, batches, select
+from logitpair.evaluation.attack_run import or_unperturbed
 from logitpair.evaluation.network_checks import check_networks
 from logitpair.evaluation.resumable import Chunk, Execution, Work, resumable_map
 from logitpair.losses import margin
@@ -54,8 +55,8 @@ class AuditContext:
         def work(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
             with autocast(self.dtype, self.how.device):
                 found = attack.find_unchecked(network, x, y, ExampleStreams(seed, position))
-            x_adv = _or_unperturbed(found.x_adv, x, threat)
-            rounded = _or_unperturbed(threat.eight_bit(x_adv, x), x, threat)
+            x_adv = or_unperturbed(found.x_adv, x, threat)
+            rounded = or_unperturbed(threat.eight_bit(x_adv, x), x, threat)
             logits, of_rounded = logits_in_eval(model, x_adv), logits_in_eval(model, rounded)
             broken_8_bit = predict(of_rounded) != y
             only_rounded = broken_8_bit & (predict(logits) == y)  # which is in the ball too, so that the image is broken
@@ -81,11 +82,6 @@ class AuditContext:
     def images(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
         """These examples as one batch ``(x, y)``."""
         return next(iter(batches(select(self.data, positions.tolist()), len(positions), self.how.device)))
-
-
-def _or_unperturbed(x_adv: Tensor, x: Tensor, threat: Threat) -> Tensor:
-    """``x_adv`` where it lies in the ball and the box, else ``x``."""
-    return torch.where(threat.contains(x_adv, x)[:, None, None, None], x_adv, x)
 
 
 def survey(

@@ -25,6 +25,7 @@ from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import FACTS, gallery
 from logitpair.storage.model_fingerprint import code_of, fingerprint
 from logitpair.storage.results import NO_CLASS
+from logitpair.threat import Threat
 from logitpair.validate import at_least, check_labels, kind_of
 
 WHITE_BOX = "white_box"
@@ -167,8 +168,7 @@ class AttackRun:
     def verified(self, model: nn.Module, batch: Batch, rows: Tensor, found: AttackResult) -> Batch:
         """What is found by now, with what the attack ``found`` for these ``rows``: in the threat model, and by a fresh forward."""
         clean, was = batch.x[rows], batch.correct.top1
-        inside = self.attack.threat.contains(found.x_adv, clean)
-        x_adv = torch.where(inside[:, None, None, None], found.x_adv, clean)  # an image outside the threat model counts as unperturbed
+        x_adv = or_unperturbed(found.x_adv, clean, self.attack.threat)
         logits = batch.logits.index_put((rows,), logits_in_eval(model, x_adv)) if len(rows) else batch.logits
         new = ~(~was & (batch.logits.argmax(1) == batch.y))[rows]  # what an attack before this one broke is kept as that left it
         return replace(
@@ -193,6 +193,11 @@ class AttackRun:
             broken = batch.correct.top1 & (left.prediction != batch.y)
             columns |= {name: on_all(getattr(found, name), UNKNOWN).where(broken, UNKNOWN) for name in ("restart", "step")}
         return columns
+
+
+def or_unperturbed(x_adv: Tensor, x: Tensor, threat: Threat) -> Tensor:
+    """``x_adv`` where it lies in the ball and the box, else ``x``, as which an image outside the threat model counts."""
+    return torch.where(threat.contains(x_adv, x)[:, None, None, None], x_adv, x)
 
 
 def foreign_code(attack: Attack) -> dict[str, str]:

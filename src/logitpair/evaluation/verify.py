@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from logitpair.data import Data, batches, select
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
-from logitpair.evaluation.attack_run import WHITE_BOX, Correctness
+from logitpair.evaluation.attack_run import WHITE_BOX, Correctness, or_unperturbed
 from logitpair.evaluation.confidence import percent
 from logitpair.evaluation.result import Evaluation
 from logitpair.models.inference import compute_logits, device_of, frozen_eval
@@ -178,11 +178,9 @@ class _Verifier:
             x_adv = images[rows].to(x)
             if x_adv.shape != x.shape:
                 raise InputError(f"data: not what was evaluated; the images of '{name}' are of other examples")
-            inside = threat.contains(x_adv, x)
-            outside += int((~inside).sum())
-            x_adv = torch.where(inside[:, None, None, None], x_adv, x)
-            rounded = threat.eight_bit(x_adv, x)  # of an image between multiples of 1/255 it may lie outside
-            rounded = torch.where(threat.contains(rounded, x)[:, None, None, None], rounded, x)
+            outside += int((~threat.contains(x_adv, x)).sum())
+            x_adv = or_unperturbed(x_adv, x, threat)
+            rounded = or_unperturbed(threat.eight_bit(x_adv, x), x, threat)  # of an image between multiples of 1/255 it may lie outside
             again[rows], eight_bit[rows] = self.correct(x_adv, y), self.correct(rounded, y)
         return again, eight_bit, outside
 
