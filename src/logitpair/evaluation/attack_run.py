@@ -201,7 +201,10 @@ def or_unperturbed(x_adv: Tensor, x: Tensor, threat: Threat) -> Tensor:
 
 
 def foreign_code(attack: Attack) -> dict[str, str]:
-    """A hash of the code of an attack, its loss and the like, as far as the package's version does not tell it; else nothing."""
+    """A hash of the code of an attack, its loss and the like, as far as the package's version does not tell it; else nothing.
+
+    It is as wide as ``code_of``: an attack that looks at a counter in its module is another one once that has counted.
+    """
     parts = [type(attack), *(getattr(attack, field.name) for field in (fields(attack) if is_dataclass(attack) else ()))]
     foreign = [part for part in parts if str(getattr(part, "__module__", "logitpair")).partition(".")[0] not in ("logitpair", "torch")]
     return {"code": hashlib.sha256(repr(code_of(*foreign)).encode()).hexdigest()} if foreign else {}
