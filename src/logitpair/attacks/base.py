@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Self, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from logitpair.losses import Labels as Labels, Logits
 from logitpair.models.inference import Images as Images, frozen_eval
 from logitpair.rng import ExampleStreams, RandomSource as RandomSource
 from logitpair.threat import AnyThreat, Linf, check_threat
-from logitpair.validate import check_batch, check_labels, check_model, instance, kind_of
+from logitpair.validate import check_batch, check_labels, check_model, dense, instance, kind_of, type_name
 
 
 @dataclass(frozen=True)
@@ -83,16 +84,17 @@ class Attack(ABC):
             x, y = (part.clone() if part.is_inference() else part.detach() for part in (x, y))
             counted = QueryCounter(model)
             found = self.search(counted, x, y, generator) if len(x) else x.clone()
-            if isinstance(found, Tensor):
+            if not isinstance(found, AttackResult):
                 unknown, each = torch.full_like(y, -1), torch.full_like(y, 1 / max(1, len(y)), dtype=torch.float64)
                 found = AttackResult(found, unknown, unknown, each * counted.gradients, each * counted.forwards)
-            return replace(found, x_adv=self.threat.project(found.x_adv.detach(), x))
+            return replace(found, x_adv=self.threat.project(as_images(found.x_adv, x), x))
 
     @abstractmethod
     def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> Images | AttackResult:
         """Find ``x_adv`` for checked input; the model is frozen and in eval mode.
 
-        For an attack that returns images alone, restart and step are recorded as unknown, and the cost as the same for each.
+        For an attack that returns images alone, restart and step are recorded as unknown, and the cost as the same for each. What are no
+        images in floating point and the shape of ``x`` is refused with an ``InputError``.
         """
 
     def scaled(self, factor: float) -> Self:
@@ -131,6 +133,15 @@ class QueryCounter(nn.Module):
             return self.graphs(x)
         with CPUKernels():  # here and not around the search, whose every operation would pass through it
             return self.model(x)
+
+
+def as_images(found: object, x: Images) -> Images:
+    """What a search returned, like ``x``; refused is what is no image for each of these, over which it would be spread."""
+    if not isinstance(found, Tensor) or found.shape != x.shape or not found.is_floating_point():
+        kind = f" of {found.dtype}, of shape {list(found.shape)}" if isinstance(found, Tensor | np.ndarray) else ""
+        raise InputError(f"attack: returned {type_name(found)}{kind}; accepted: images of floating point, of shape {list(x.shape)}")
+    dense("attack: what it returns", found, "images")
+    return found.detach().to(x)
 
 
 def check_loss(loss: object) -> None:

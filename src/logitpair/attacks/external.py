@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from logitpair.attacks.base import Attack, Images, Labels, RandomSource
+from logitpair.attacks.base import Attack, Images, Labels, RandomSource, as_images
 from logitpair.errors import InputError
 from logitpair.models.inference import compute_logits
 from logitpair.rng import uniform_number
 from logitpair.threat import AnyThreat
-from logitpair.validate import check_labels, dense, kind_of, type_name
+from logitpair.validate import check_labels, kind_of
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,7 @@ class External(Attack):
             found = self.attack(model, x.clone(), y.clone(), self.threat)
         if isinstance(found, np.ndarray) and found.dtype.kind == "f":
             found = torch.from_numpy(np.ascontiguousarray(found, np.float64))
-        if not isinstance(found, Tensor) or tuple(found.shape) != tuple(x.shape) or not found.is_floating_point():
-            kind = f" of {found.dtype}, of shape {list(found.shape)}" if isinstance(found, Tensor | np.ndarray) else ""
-            raise InputError(f"attack: returned {type_name(found)}{kind}; accepted: images of floating point, of shape {list(x.shape)}")
-        dense("attack: what it returns", found, "images")
-        x_adv = found.detach().to(x)
+        x_adv = as_images(found, x)
         return torch.where(x_adv.isfinite(), x_adv, x)
 
 

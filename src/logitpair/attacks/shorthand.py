@@ -121,6 +121,8 @@ def paper_suite(*, eps: float, step_size: float, steps: int, early_stop: bool = 
     Departs from it, unless ``early_stop`` is False, in leaving an example at the first iterate that is misclassified (and R+Step's
     noise is one).
     """
+    if not (isinstance(norm, type) and issubclass(norm, Threat)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"norm must be a kind of ball, logitpair.Linf or logitpair.L2, not {kind_of(norm)}")
     return {name: replace(build(kind, norm(eps), step_size, steps), early_stop=early_stop) for name, kind in PAPER.items()}
 
 

@@ -24,6 +24,7 @@ from logitpair.auditing.verdict import bracket, decide
 from logitpair.certification.result import Certificate
 from logitpair.data import Data, batches, check_data, count, fingerprint as fingerprint_of_data
 from logitpair.errors import InputError
+from logitpair.evaluation.attack_run import foreign_code
 from logitpair.evaluation.confidence import accuracy
 from logitpair.evaluation.evaluate import check_sources, provenance
 from logitpair.evaluation.resumable import Execution, check_shared
@@ -35,7 +36,7 @@ from logitpair.storage.class_path import describe
 from logitpair.storage.model_fingerprint import fingerprint
 from logitpair.storage.results import BUDGET, SCHEMA, Accuracy, AuditResults
 from logitpair.threat import Threat, check_threat
-from logitpair.validate import check_model, check_seed, positive, whole
+from logitpair.validate import check_model, check_seed, instance, positive
 
 
 def audit(
@@ -94,9 +95,10 @@ def audit(
     check_threat(threat)
     for name, value in {"threat: eps": threat.eps, "budget": budget, "minutes": 1 if minutes is None else minutes}.items():
         positive(name, value)
-    whole("batch_size", batch_size, 1)
+    device = device_of(model)
+    how = Execution(device, batch_size, workers, world, progress)
     check_seed("seed", seed)
-    seed = int(seed)  # as it is written down, also of numpy's
+    budget, seed = describe(budget), int(seed)  # as they are written down, also of numpy's
     check_data(data)
     check_shared(folder, world)
     sources = {} if sources is None else sources
@@ -105,11 +107,12 @@ def audit(
     data, examples = _in_memory(data)
     reported = None if reported_accuracy is None else parse_reported(reported_accuracy, attack, examples)
     data_key = fingerprint_of_data(data)
+    instance("certificate", certificate, Certificate | None, "None or what lp.certify gives")
     certified = None if certificate is None else certificate.holds_for(model, data_key, threat)
-    inputs = [data_key, fingerprint(model), describe(threat), describe(attack), reported is None]
+    inputs = [data_key, fingerprint(model), describe(threat), describe(attack), *foreign_code(attack).values(), reported is None]
     others = [[name, fingerprint(source)] for name, source in sources.items()]
     key = [SCHEMA, RULES, *inputs, budget, seed, precision, *others, *([] if certified is None else [certified.tolist()])]
-    device, began = device_of(model), time.perf_counter()
+    began = time.perf_counter()
     context = AuditContext(
         model=model,
         data=data,
@@ -118,11 +121,11 @@ def audit(
         dtype=resolve(precision, device),
         folder=Path(folder) if folder else None,
         cache_key=hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16],
-        how=Execution(device, batch_size, workers, world, progress),
+        how=how,
     )
     with frozen_eval(model), torch.no_grad(), full_precision(device), threads.restored():
-        ledger, classes = survey(context, examples, certified)
-        threads.suit(model, context.images(np.arange(1))[0], batch_size)
+        ledger, classes = survey(context, examples, certified, sources)
+        threads.suit(model, context.images(np.arange(1))[0], how.batch_size)
         strategies = strategies_for(threat, classes, sources, gradients=budget * examples)
         rounds, stop = search_rounds(context, ledger, strategies, budget, minutes)
         reference, audited = (reported, None) if reported else measure(context, ledger, attack, len(rounds))
@@ -168,7 +171,7 @@ def _in_memory(data: Data) -> tuple[Data, int]:
     """Data whose examples can be chosen by position, and how many there are."""
     if isinstance(data, DataLoader):
         pairs: list[tuple[Tensor, Tensor]] = list(batches(data, 256, torch.device("cpu")))
-        data = torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])
+        data = (torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])) if pairs else (torch.zeros(0), torch.zeros(0).long())
     examples = count(data)
     if not examples:
         raise InputError("data: holds no examples" if examples == 0 else "data: has no length; pass a Dataset or tensors")

@@ -51,7 +51,8 @@ class AuditLedger:
 
         An example that the strategy attacked in vain counts as twice as far, after two attacks as three times as far, and so on.
         """
-        active, scale = np.flatnonzero(self.searchable), np.abs(self.columns["clean/margin"]).max() or 1.0
+        active, sizes = np.flatnonzero(self.searchable), np.abs(self.columns["clean/margin"])
+        scale = sizes.max(initial=0, where=np.isfinite(sizes)) or 1.0
         distance = (-self.columns["margin"][active] / scale).round(5) * (1 + self.attempts[strategy][active])
         return np.sort(active[np.argsort(distance, kind="stable")[:number]])
 

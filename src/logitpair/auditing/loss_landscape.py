@@ -9,6 +9,7 @@ from logitpair.auditing.audit_ledger import AuditLedger
 from logitpair.auditing.search import AuditContext
 from logitpair.models.inference import compute_logits
 from logitpair.rng import ExampleStreams, derive_seed, uniform_like
+from logitpair.threat import signs
 
 IMAGES = 3  # images whose surroundings are drawn
 GRID = 25  # points a side
@@ -17,8 +18,9 @@ GRID = 25  # points a side
 def loss_landscapes(context: AuditContext, ledger: AuditLedger) -> dict[str, np.ndarray]:
     """The margin on a plane around the first images that are right unperturbed, ``surface/margin`` ``[images, rows, columns]``.
 
-    Columns go along the sign of the gradient of the cross-entropy and rows along random signs, both from -eps to eps, clipped to the
-    box; ``surface/position`` says which images they are. Nothing where the model is never right.
+    Columns go along the steepest ascent of the cross-entropy (in L-infinity the sign of its gradient) and rows along random signs, both
+    from -eps to eps in the ball's own norm, clipped to the box; ``surface/position`` says which images they are. Nothing where the model
+    is never right.
 
     Source: Mosbach et al. 2018, arXiv 1810.12042, section 3.
     """
@@ -32,11 +34,11 @@ def loss_landscapes(context: AuditContext, ledger: AuditLedger) -> dict[str, np.
         gradient = gradient_of(losses.cross_entropy(compute_logits(model, inputs), y).sum(), inputs)
     ascent = threat.ascent(gradient)
     streams = ExampleStreams(derive_seed(context.seed, "surface"), torch.from_numpy(positions))
-    signs = (uniform_like(x, streams) < 0.5).to(x.dtype) * 2 - 1
+    across = threat.ascent(-signs(uniform_like(x, streams)))
     steps = torch.linspace(-threat.eps, threat.eps, GRID, dtype=x.dtype, device=x.device)
 
     def margins(row: torch.Tensor) -> torch.Tensor:
-        points = (x + row * signs + steps.view(-1, 1, 1, 1, 1) * ascent).clamp(0, 1)  # [columns, images, channels, height, width]
+        points = (x + row * across + steps.view(-1, 1, 1, 1, 1) * ascent).clamp(0, 1)  # [columns, images, channels, height, width]
         return losses.margin(compute_logits(model, points.flatten(0, 1)), y.repeat(len(steps))).view(len(steps), -1).T
 
     surface = torch.stack([margins(row) for row in steps], dim=1)

@@ -1,7 +1,7 @@
 """The search: what is audited, and one round after another on the examples that are still correct."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from logitpair.auditing.convergence import Round
 from logitpair.auditing.scheduler import Stop, next_round
 from logitpair.auditing.strategies import FORWARD, SearchStrategy
 from logitpair.data import Data, batches, select
+from logitpair.evaluation.attack_run import or_unperturbed
+from logitpair.evaluation.network_checks import check_networks
 from logitpair.evaluation.resumable import Chunk, Execution, Work, resumable_map
 from logitpair.losses import margin
-from logitpair.models.inference import check_accepts, compute_logits, logits_in_eval, predict
+from logitpair.models.inference import compute_logits, logits_in_eval, predict
 from logitpair.rng import ExampleStreams, derive_seed, draw_sample
 from logitpair.runtime import distributed
 from logitpair.runtime.precision import autocast
@@ -53,8 +55,8 @@ class AuditContext:
         def work(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
             with autocast(self.dtype, self.how.device):
                 found = attack.find_unchecked(network, x, y, ExampleStreams(seed, position))
-            x_adv = _or_unperturbed(found.x_adv, x, threat)
-            rounded = _or_unperturbed(threat.eight_bit(x_adv, x), x, threat)
+            x_adv = or_unperturbed(found.x_adv, x, threat)
+            rounded = or_unperturbed(threat.eight_bit(x_adv, x), x, threat)
             logits, of_rounded = logits_in_eval(model, x_adv), logits_in_eval(model, rounded)
             broken_8_bit = predict(of_rounded) != y
             only_rounded = broken_8_bit & (predict(logits) == y)  # which is in the ball too, so that the image is broken
@@ -82,17 +84,17 @@ class AuditContext:
         return next(iter(batches(select(self.data, positions.tolist()), len(positions), self.how.device)))
 
 
-def _or_unperturbed(x_adv: Tensor, x: Tensor, threat: Threat) -> Tensor:
-    """``x_adv`` where it lies in the ball and the box, else ``x``."""
-    return torch.where(threat.contains(x_adv, x)[:, None, None, None], x_adv, x)
+def survey(
+    context: AuditContext, examples: int, certified: NDArray[np.bool_] | None, sources: Mapping[str, nn.Module]
+) -> tuple[AuditLedger, int]:
+    """A ledger with the clean predictions of all examples, of which some are ``certified``, and the number of classes.
 
-
-def survey(context: AuditContext, examples: int, certified: NDArray[np.bool_] | None) -> tuple[AuditLedger, int]:
-    """A ledger with the clean predictions of all examples, of which some are ``certified``, and the number of classes."""
+    A model or a source for other images, and a source of other classes, raise ``InputError``.
+    """
 
     def clean(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
         check_batch(x, y)
-        check_accepts("model", context.model, x)
+        check_networks(context.model, sources, x)
         logits = compute_logits(context.model, x)
         check_labels(y, logits.shape[1])
         columns = {"y": y, "prediction": predict(logits), "margin": margin(logits, y).double(), "gallery/x": gallery(x, position)}

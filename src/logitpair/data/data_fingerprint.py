@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from logitpair.data.batching import Data, batches, count, select
 from logitpair.data.image_dataset import ImageFiles
 from logitpair.data.image_source import file_signature
+from logitpair.storage.model_fingerprint import bytes_of
 
 READ = 64  # examples that are read of a data set that is not held in memory
 
@@ -34,13 +34,8 @@ def fingerprint(data: Data) -> str | None:
             data = select(data, np.unique(np.linspace(0, max(0, examples - 1), READ).astype(int)).tolist())
             digest.update(_signature(whole, positions).encode())
     for x, y in batches(data, 256, torch.device("cpu")) if examples else ():
-        digest.update(str((x.dtype, tuple(x.shape))).encode() + _content(x) + _content(y))
+        digest.update(str((x.dtype, tuple(x.shape))).encode() + bytes_of(x) + bytes_of(y))
     return digest.hexdigest()
-
-
-def _content(tensor: Tensor) -> bytes:
-    """In the tensor's own dtype, of which numpy does not know all."""
-    return tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def known_labels(data: Data) -> list[int]:

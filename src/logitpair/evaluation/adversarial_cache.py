@@ -14,6 +14,7 @@ from logitpair.attacks import AttackResult
 from logitpair.errors import InputError
 from logitpair.storage.atomic_files import atomic_write, read_arrays, write_arrays
 from logitpair.storage.ledger import Columns
+from logitpair.storage.model_fingerprint import bytes_of
 from logitpair.threat import Threat
 
 ABOUT = "about.json"
@@ -66,7 +67,7 @@ def folder_of(key: Mapping[str, Any]) -> str:
 
 
 def _file(folder: Path, x: Tensor, y: Tensor, position: Tensor) -> Path:
-    clean = _digest(*(values.cpu().contiguous().numpy().tobytes() for values in (x, y, position)))
+    clean = _digest(*map(bytes_of, (x, y, position)))
     return folder / f"{int(position[0]) if len(position) else 0:09d}-{clean}.npz"
 
 

@@ -128,7 +128,7 @@ def _cost(run: AttackRun, columns: Columns, seconds: Mapping[str, float], images
         "gradient_evaluations_per_example": float(columns[f"{run.column}/gradients"].mean()),
         "forward_evaluations_per_example": float(columns[f"{run.column}/forwards"].mean()),
         "seconds": round(seconds[run.column], 3),
-        "images": KeptImages(folder=folder_of(run.cache_key), eps=run.attack.threat.eps) if images_kept else None,
+        "images": KeptImages(folder=folder_of(run.cache_key), eps=float(run.attack.threat.eps)) if images_kept else None,
     }
 
 
@@ -146,13 +146,16 @@ def _broken(run: AttackRun, columns: Columns) -> NDArray[np.bool_]:
 
 
 def _still_correct(run: AttackRun, columns: Columns) -> StillCorrect | None:
-    """None for an attack that searches to its last step, whose earlier iterates count for nothing, or that does not know its steps."""
+    """None for an attack that searches to its last step, whose earlier iterates count for nothing, or that does not know its steps.
+
+    Whether one without ``restarts`` knows them shows only where it broke something.
+    """
     rows = _broken(run, columns)
     restart, step = columns[f"{run.column}/restart"][rows], columns[f"{run.column}/step"][rows]
-    if not run.stops_early or (step < 0).any():
+    if not run.stops_early or (step < 0).any() or not (len(step) or hasattr(run.attack, "restarts")):
         return None
     clean = int((columns["clean/prediction"] == columns["y"]).sum())
-    steps = int(getattr(run.attack, "steps", step.max(initial=0)))
+    steps = int(step.max(initial=getattr(run.attack, "steps", 0)))  # an attack may take others before its ``steps``
     restarts = int(getattr(run.attack, "restarts", restart.max(initial=0) + 1))
     in_first = step[restart == 0]
     return StillCorrect(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,10 @@ from logitpair.rng import ExampleStreams, derive_seed
 from logitpair.runtime import clock
 from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import FACTS, gallery
-from logitpair.storage.model_fingerprint import fingerprint
+from logitpair.storage.model_fingerprint import code_of, fingerprint
 from logitpair.storage.results import NO_CLASS
-from logitpair.validate import at_least, check_labels
+from logitpair.threat import Threat
+from logitpair.validate import at_least, check_labels, kind_of
 
 WHITE_BOX = "white_box"
 CURVE = "curve"
@@ -104,7 +107,7 @@ class AttackRun:
         """Whether the attack searches on the very model that is evaluated."""
         return self.setting in (WHITE_BOX, CURVE)
 
-    @property
+    @cached_property
     def cache_key(self) -> dict[str, Any]:
         """All that determines what is found for an example, in plain values."""
         return {
@@ -116,6 +119,7 @@ class AttackRun:
             "data": self.data,
             "examples": self.examples,
             "version": version("logitpair"),
+            **foreign_code(self.attack),
         }
 
     def run(self, model: nn.Module, batch: Batch, network: CachedLogits, images: AdversarialImages | None) -> tuple[Batch, Chunk]:
@@ -162,8 +166,7 @@ class AttackRun:
     def verified(self, model: nn.Module, batch: Batch, rows: Tensor, found: AttackResult) -> Batch:
         """What is found by now, with what the attack ``found`` for these ``rows``: in the threat model, and by a fresh forward."""
         clean, was = batch.x[rows], batch.correct.top1
-        inside = self.attack.threat.contains(found.x_adv, clean)
-        x_adv = torch.where(inside[:, None, None, None], found.x_adv, clean)  # an image outside the threat model counts as unperturbed
+        x_adv = or_unperturbed(found.x_adv, clean, self.attack.threat)
         logits = batch.logits.index_put((rows,), logits_in_eval(model, x_adv)) if len(rows) else batch.logits
         new = ~(~was & (batch.logits.argmax(1) == batch.y))[rows]  # what an attack before this one broke is kept as that left it
         return replace(
@@ -190,11 +193,26 @@ class AttackRun:
         return columns
 
 
+def or_unperturbed(x_adv: Tensor, x: Tensor, threat: Threat) -> Tensor:
+    """``x_adv`` where it lies in the ball and the box, else ``x``, as which an image outside the threat model counts."""
+    return torch.where(threat.contains(x_adv, x)[:, None, None, None], x_adv, x)
+
+
+def foreign_code(attack: Attack) -> dict[str, str]:
+    """A hash of the code of an attack, its loss and the like, as far as the package's version does not tell it; else nothing.
+
+    It is as wide as ``code_of``: an attack that looks at a counter in its module is another one once that has counted.
+    """
+    parts = [type(attack), *(getattr(attack, field.name) for field in (fields(attack) if is_dataclass(attack) else ()))]
+    foreign = [part for part in parts if str(getattr(part, "__module__", "logitpair")).partition(".")[0] not in ("logitpair", "torch")]
+    return {"code": hashlib.sha256(repr(code_of(*foreign)).encode()).hexdigest()} if foreign else {}
+
+
 def plan(
     model: nn.Module,
     attacks: Mapping[str, Attack],
     sources: Mapping[str, nn.Module],
-    curve: Sequence[float],
+    curve: Iterable[float],
     curve_examples: tuple[int, ...] | None,
     seed: int,
     data: str | None,
@@ -206,10 +224,14 @@ def plan(
     """
     if not attacks:
         raise InputError("attacks is empty; it must name at least one attack")
-    for eps in curve:
+    try:
+        radii = list(curve)  # an array has no truth value, and a generator is read once
+    except TypeError as error:
+        raise InputError(f"curve: must be a list of radii, such as [0.1, 0.2], not {kind_of(curve)}") from error
+    for eps in radii:
         at_least("curve", eps, 0)
     first, attack = next(iter(attacks.items()))
-    if curve and not attack.threat.eps:
+    if radii and not attack.threat.eps:
         raise InputError(f"curve: attack '{first}' has eps 0 and cannot be scaled; accepted: an attack with eps above 0, or no curve")
     runs: list[AttackRun] = []
     for setting, network in {WHITE_BOX: model, **sources}.items():
@@ -221,7 +243,7 @@ def plan(
         white_box = [run for run in runs if run.setting == WHITE_BOX]
         tells_top5 = not any(run.stops_early for run in white_box)  # or those stopped would be searched on for it
         runs[: len(white_box)] = [replace(run, in_turn=True, tells_top5=tells_top5) for run in white_box]
-    for eps in sorted(curve):
+    for eps in sorted(radii):
         scaled = attack.scaled(eps / attack.threat.eps) if eps else Unperturbed()
         of_radius = AttackRun(CURVE, repr(float(eps)), model, runs[0].weights, scaled, runs[0].seed, data, curve_examples)
         runs.append(replace(of_radius, in_turn=True, tells_top5=False))

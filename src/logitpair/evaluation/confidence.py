@@ -53,5 +53,5 @@ def mean_and_range(spread: Spread | None) -> str:
     """``86.1 (84.0 - 88.5)`` in percent: the mean, then lowest and highest where they differ."""
     if not spread:
         return "-"
-    mean, low, high = (f"{100 * value:.1f}" for value in (spread.mean, spread.min, spread.max))
+    mean, low, high = (percent(value, 1) for value in (spread.mean, spread.min, spread.max))
     return f"{mean} ({low} - {high})" if low != high else mean

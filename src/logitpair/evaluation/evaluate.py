@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
 from logitpair.evaluation.aggregate import first_broken, summarize, together
 from logitpair.evaluation.attack_run import CURVE, AttackRun, attack_batch, check_name, plan
-from logitpair.evaluation.network_checks import check_networks
+from logitpair.evaluation.network_checks import check_networks, warn_of_misleading
 from logitpair.evaluation.result import Evaluation
 from logitpair.evaluation.resumable import Chunk, Execution, check_shared, resumable_map
 from logitpair.models.inference import device_of, frozen_eval, logits_in_eval
@@ -41,7 +41,7 @@ def evaluate(
     *,
     attacks: Mapping[str, Attack],
     sources: Mapping[str, nn.Module] | None = None,
-    curve: Sequence[float] = (),
+    curve: Iterable[float] = (),
     curve_examples: int = 500,
     worst_case_only: bool = False,
     seed: int = 0,
@@ -90,11 +90,11 @@ def evaluate(
     """
     began, sources = time.perf_counter(), {} if sources is None else sources
     _check_kinds(model, data, attacks, sources)
-    whole("batch_size", batch_size, 1)
+    device = device_of(model)
+    how = Execution(device, batch_size, workers, world, progress)
     whole("curve_examples", curve_examples, 1)
-    whole("workers", workers, 0)
     check_seed("seed", seed)
-    batch_size, seed = int(batch_size), int(seed)  # as they are written down, also of numpy's
+    seed = int(seed)  # as it is written down, also of numpy's
     data_key = fingerprint(data) if folder or adversarial else None
     if (folder or adversarial) and data_key is None:
         raise InputError("data: a DataLoader or a stream has no order to resume by; pass its Dataset, or give no folder")
@@ -106,21 +106,20 @@ def evaluate(
     everything = [SCHEMA, examples, keeps_all, *(run.cache_key for run in runs), *(["in turn"] if worst_case_only else [])]
     cache_key = hashlib.sha256(json.dumps(everything).encode()).hexdigest()[:16]
     partial = PartialLedger(Path(folder), cache_key) if folder is not None else None
-    device, is_first = device_of(model), True
+    is_first = True
 
     def work(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
         nonlocal is_first
         check_batch(x, y)
         if is_first:
-            check_networks({"model": model, **{f"sources: '{name}'": source for name, source in sources.items()}}, x)
-            threads.suit(model, x, batch_size)
+            warn_of_misleading(model, check_networks(model, sources, x), x)
+            threads.suit(model, x, how.batch_size)
         chunk = attack_batch(model, runs, x, y, position, images)
         if is_first:
             warn_if_probabilities(logits_in_eval(model, x))
         is_first = False
         return chunk
 
-    how = Execution(device, batch_size, workers, world, progress)
     with frozen_eval(model), torch.no_grad(), full_precision(device), threads.restored():
         chunks = resumable_map(work, data, "evaluate", how, note=", ".join(attacks), partial=partial)
         origin = provenance(model, device, world, began)

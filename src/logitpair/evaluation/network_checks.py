@@ -18,23 +18,22 @@ DIFFER = 1e-3  # of the logits' spread: more than float32 kernels differ by on o
 logger = logging.getLogger("logitpair")
 
 
-def check_networks(networks: Mapping[str, nn.Module], x: Images) -> None:
-    """Refuse networks for other images or other classes than the "model"; warn of what would mislead whoever reads the results.
+def check_networks(model: nn.Module, sources: Mapping[str, nn.Module], x: Images) -> dict[str, bool]:
+    """Refuse networks for other images, and sources of other classes than the model; whether each one's logits carry a gradient."""
+    networks = {"model": model} | {f"sources: '{name}'": source for name, source in sources.items()}
+    logits = {name: check_accepts(name, network, x) for name, network in networks.items()}
+    for name, found in logits.items():
+        if found.shape[1] != logits["model"].shape[1]:
+            raise InputError(f"{name} has {found.shape[1]} classes, the model {logits['model'].shape[1]}")
+    return {name: found.requires_grad for name, found in logits.items()}
 
-    That is a network without a gradient, and a model that is random or lets the images of a batch influence each other.
-    """
-    classes: dict[str, int] = {}
-    for name, network in networks.items():
-        logits = check_accepts(name, network, x)
-        classes[name] = logits.shape[1]
-        if classes[name] != classes["model"]:
-            raise InputError(f"{name} has {classes[name]} classes, the model {classes['model']}")
-        if not logits.requires_grad:
+
+def warn_of_misleading(model: nn.Module, have_gradients: Mapping[str, bool], x: Images) -> None:
+    """Warn of networks without a gradient, and of a model that is random or lets the images of a batch influence each other."""
+    for name, has_gradient in have_gradients.items():
+        if not has_gradient:
             warnings.warn(f"{name}: its logits carry no gradient; gradient attacks make no progress", stacklevel=4)
-    _warn_of_dependence(networks["model"], x[:MEASURED])
-
-
-def _warn_of_dependence(model: nn.Module, x: Images) -> None:
+    x = x[:MEASURED]
     with frozen_eval(model), torch.no_grad():
         logits = compute_logits(model, x)
         calls, batches = between_calls(model, x, logits), between_batches(model, x, logits)

@@ -18,6 +18,7 @@ from logitpair.runtime import distributed
 from logitpair.runtime.distributed import World
 from logitpair.runtime.progress import Progress
 from logitpair.storage.ledger import FACTS, PARTS, POSITION, Columns, PartialLedger, column
+from logitpair.validate import whole
 
 Chunk = Mapping[str, Tensor | float]  # columns and facts by name, of one batch
 Work = Callable[[Tensor, Tensor, Tensor], Chunk]  # ``work(x, y, position)``: what is done to a batch
@@ -35,6 +36,11 @@ class Execution:
     world: World  # processes that share the work
     progress: bool  # whether a bar is shown
     fits: int = sys.maxsize  # images for which the memory of this process is not known to be too small
+
+    def __post_init__(self) -> None:
+        whole("batch_size", self.batch_size, 1)
+        whole("workers", self.workers, 0)
+        self.batch_size, self.workers = int(self.batch_size), int(self.workers)  # as they are written down, also of numpy's
 
     @property
     def together(self) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from logitpair.data import Data, batches, select
 from logitpair.errors import InputError
 from logitpair.evaluation.adversarial_cache import AdversarialImages
-from logitpair.evaluation.attack_run import WHITE_BOX, Correctness
+from logitpair.evaluation.attack_run import WHITE_BOX, Correctness, or_unperturbed
 from logitpair.evaluation.confidence import percent
 from logitpair.evaluation.result import Evaluation
 from logitpair.models.inference import compute_logits, device_of, frozen_eval
@@ -24,7 +24,7 @@ from logitpair.storage.model_fingerprint import weights_of
 from logitpair.storage.result_files import write_record
 from logitpair.storage.results import SCHEMA, UNION, AttackAccuracy, AttackInTurn, VerificationResults, VerifiedAttack
 from logitpair.threat import Threat
-from logitpair.validate import whole
+from logitpair.validate import instance, whole
 
 Kept = tuple[Threat, Iterable[Columns]]  # the images of one attack and the threat model that they lie in
 COLUMNS = ("threat", "attack", "recorded %", "again %", "8 bits %", "differing", "outside")
@@ -84,6 +84,7 @@ def verify(
         InputError: if the model has other weights than the evaluated one, no images are kept, some are missing, or they are of other data.
     """
     whole("batch_size", batch_size, 1)
+    instance("evaluation", evaluation, Evaluation, "what lp.evaluate gives, or lp.Evaluation.load(folder)")
     record, store = evaluation.record, AdversarialImages(Path(adversarial))
     settings = {WHITE_BOX: record.attacks, **{source: suite.attacks for source, suite in record.black_box.items()}}
     each = [(setting, name, {name: attack}) for setting, attacks in settings.items() for name, attack in attacks.items()]
@@ -177,11 +178,9 @@ class _Verifier:
             x_adv = images[rows].to(x)
             if x_adv.shape != x.shape:
                 raise InputError(f"data: not what was evaluated; the images of '{name}' are of other examples")
-            inside = threat.contains(x_adv, x)
-            outside += int((~inside).sum())
-            x_adv = torch.where(inside[:, None, None, None], x_adv, x)
-            rounded = threat.eight_bit(x_adv, x)  # of an image between multiples of 1/255 it may lie outside
-            rounded = torch.where(threat.contains(rounded, x)[:, None, None, None], rounded, x)
+            outside += int((~threat.contains(x_adv, x)).sum())
+            x_adv = or_unperturbed(x_adv, x, threat)
+            rounded = or_unperturbed(threat.eight_bit(x_adv, x), x, threat)  # of an image between multiples of 1/255 it may lie outside
             again[rows], eight_bit[rows] = self.correct(x_adv, y), self.correct(rounded, y)
         return again, eight_bit, outside
 

@@ -28,10 +28,10 @@ def describe(thing: Any) -> Any:
         return {str(key): describe(value) for key, value in thing.items()}
     if isinstance(thing, list | tuple):
         return [describe(value) for value in thing]
+    if isinstance(thing, np.generic | Tensor) and thing.ndim == 0:  # before Python's numbers, of which numpy's float64 is one too
+        return thing.item()
     if thing is None or isinstance(thing, bool | int | float | str):
         return thing
-    if isinstance(thing, np.generic | Tensor) and thing.ndim == 0:
-        return thing.item()
     if not callable(thing) and not isinstance(thing, Tensor | np.ndarray):
         return repr(thing)
     path = public_path(thing)

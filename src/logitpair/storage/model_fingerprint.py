@@ -188,10 +188,14 @@ def _path(thing: Any) -> str:
     return f"{getattr(thing, '__module__', None)}.{getattr(thing, '__qualname__', None) or getattr(thing, '__name__', None)}"
 
 
+def bytes_of(tensor: Tensor) -> bytes:
+    """A tensor's values in its own dtype, of which numpy does not know all."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
 def _content(tensor: Tensor) -> tuple[bytes, bytes]:
     """Shape and type, and the bytes."""
-    flat = tensor.detach().cpu().contiguous().flatten()
-    return f"{tuple(tensor.shape)} {tensor.dtype}".encode(), flat.view(torch.uint8).numpy().tobytes()
+    return f"{tuple(tensor.shape)} {tensor.dtype}".encode(), bytes_of(tensor)
 
 
 def _digest(*chunks: bytes) -> str:

@@ -114,6 +114,42 @@ class Leaving(Attack):
         return x + 1
 
 
+@dataclass(frozen=True)
+class Returning(Attack):
+    """Returns what it is told to make of the images."""
+
+    threat: lp.Linf
+    make: Callable[[Tensor], object]
+
+    def search(self, model: nn.Module, x: Tensor, y: Tensor, generator: object) -> object:
+        return self.make(x)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda x: x[:1], r"returned a Tensor of torch.float32, of shape \[1, 1, 8, 8\]; accepted: .* of shape \[3, 1, 8, 8\]$"),
+        (lambda x: x.numpy(), "returned a ndarray of float32, "),
+        (lambda x: (255 * x).to(torch.uint8), "returned a Tensor of torch.uint8"),
+        (lambda x: (x, x), "returned a tuple; accepted: images"),
+    ],
+)
+def test_what_a_search_returns_must_be_an_image_for_each(make: Callable[[Tensor], object], said: str) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    with pytest.raises(InputError, match=f"^attack: {said}"):
+        Returning(BALL, make)(model, X, Y)
+    with pytest.raises(InputError, match=f"^attacks: mine: attack: {said}"):
+        lp.evaluate(model, (X, model(X).argmax(1)), attacks={"mine": Returning(BALL, make)}, progress=False)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+def test_images_of_another_precision_are_brought_into_that_of_the_clean_ones() -> None:
+    x_adv = Returning(BALL, lambda x: x.double() + 0.05)(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), X, Y)
+    assert x_adv.dtype == torch.float32
+    assert BALL.contains(x_adv, X).all()
+
+
 def test_what_leaves_the_ball_is_brought_back_and_what_is_not_known_is_said_so() -> None:
     x = torch.full((2, 1, 2, 2), 0.95)
     found = Leaving(lp.Linf(0.1)).find(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), x, torch.tensor([0, 1]))

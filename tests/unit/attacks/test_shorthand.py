@@ -265,3 +265,10 @@ def test_a_suite_and_a_grid_in_l2() -> None:
     assert {name: parse(name) for name in sizes} == sizes
     with pytest.raises(InputError, match="norm: the class Threat has no shorthands; accepted: logitpair.Linf, logitpair.L2"):
         grid(kinds=["pgd"], eps=[0.5], step_size=[0.1], steps=[5], norm=lp.Threat)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize("norm", ["l2", lp.L2(0.5)])
+def test_a_norm_of_the_papers_suite_is_a_class(norm: object) -> None:
+    with pytest.raises(InputError, match=r"norm must be a kind of ball, logitpair\.Linf or logitpair\.L2, not "):
+        paper_suite(eps=0.5, step_size=0.1, steps=5, norm=norm)

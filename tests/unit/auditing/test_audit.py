@@ -340,10 +340,21 @@ def test_a_model_that_is_never_right(sample: Pair) -> None:
 
 
 @pytest.mark.usefixtures("no_shape_checks")
+def test_numbers_of_numpy_are_written_down_as_any(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    data = sample[0][:4], sample[1][:4]
+    for budget in (np.int64(2), np.float32(2), np.float64(2)):
+        ball = lp.Linf(np.linspace(0, 0.1, 3)[1])
+        found = audit(model, data, threat=ball, budget=budget, seed=np.int64(0), batch_size=np.int64(4), workers=np.int64(0))
+        found.save(tmp_path)
+        assert lp.Audit.load(tmp_path).record.budget == 2
+
+
+@pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize(
     ("data", "options", "said"),
     [
         (lambda x, y: (x[:0], y[:0]), {}, "data: holds no examples"),
+        (lambda x, y: DataLoader(TensorDataset(x, y), batch_size=99, drop_last=True), {}, "data: holds no examples"),
         (lambda x, y: (x, y), {"threat": 0.05}, "threat must be a threat model such as"),
         (lambda x, y: (x.expand(-1, 3, -1, -1), y), {}, "model cannot take images of .3, 8, 8."),
         (lambda x, y: (x, y), {"threat": lp.Linf(0.0)}, "threat: eps must be above 0"),
@@ -353,6 +364,17 @@ def test_a_model_that_is_never_right(sample: Pair) -> None:
         (lambda x, y: (x, y + 10), {}, "y: labels must lie in"),
         (lambda x, y: (x, y), {"sources": {"white_box": nn.Identity()}}, "white_box"),
         (lambda x, y: (x, y), {"sources": {"a": 3}}, "sources: 'a' must be an nn.Module .* not a int"),
+        (
+            lambda x, y: (x, y),
+            {"sources": {"a": nn.Sequential(nn.Flatten(), nn.Linear(192, 10)).double()}},
+            r"sources: 'a' cannot take images of \[1, 8, 8\]",
+        ),
+        (
+            lambda x, y: (x, y),
+            {"sources": {"a": nn.Sequential(nn.Flatten(), nn.Linear(64, 7)).double()}},
+            "sources: 'a' has 7 classes, the model 10",
+        ),
+        (lambda x, y: (x, y), {"certificate": "runs/mine/certificate"}, "certificate must be None or what lp.certify gives, not 'runs"),
         (lambda x, y: (x, y), {"sources": [nn.Identity()]}, "sources: must be a mapping .* not a list"),
         (lambda x, y: (x, y), {"precision": "float8"}, "precision: 'float8' is none; accepted: auto, float32"),
         (lambda x, y: (x, y), {"world": World(rank=0, size=2, device=torch.device("cpu"))}, "folder is not given"),
@@ -374,6 +396,7 @@ def test_a_model_that_is_never_right(sample: Pair) -> None:
         (lambda x, y: (x, y), {"seed": 0.5}, "seed must be a whole number"),
         (lambda x, y: (x, y), {"reference_attack": lp.attacks.APGD(lp.Linf(0.05), steps=5)}, "reference_attack: is an? APGD; accepted: an"),
         (lambda x, y: (x, y), {"batch_size": 0}, "batch_size must be a whole number of at least 1"),
+        (lambda x, y: TensorDataset(x, y), {"workers": -1}, "workers must be a whole number of at least 0, not -1"),
     ],
 )
 def test_bad_input_is_refused(model: nn.Module, sample: Pair, data: object, options: dict, said: str) -> None:

@@ -40,6 +40,13 @@ def test_logits_may_be_as_small_as_they_like() -> None:
     assert survey(-3e-9, -1e-9, -2e-9).nearest("one", 1).tolist() == [1]
 
 
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+def test_an_image_without_a_margin_hides_nothing_of_the_others(lost: float) -> None:
+    ledger = survey(-3.0, lost, -1.0, -2.0)
+    ledger.columns["broken_in_round"][1] = MISCLASSIFIED
+    assert ledger.nearest("one", 2).tolist() == [2, 3]
+
+
 def test_only_what_was_still_correct_is_recorded_as_broken() -> None:
     ledger = survey(-1.0, -2.0, -3.0)
     ledger.add(0, "one", np.array([0, 2]), [searched(2, broken=True, margin=0.5), searched(0, broken=False, margin=-0.5)])

@@ -46,4 +46,5 @@ def test_accuracy_counts() -> None:
 def test_a_range_is_shown_where_there_is_one() -> None:
     assert mean_and_range(Spread(mean=0.861, min=0.84, max=0.885)) == "86.1 (84.0 - 88.5)"
     assert mean_and_range(Spread(mean=0.86, min=0.86, max=0.86)) == "86.0"
+    assert mean_and_range(Spread(mean=0.9998, min=0.9996, max=1.0)) == "99.9 (99.9 - 100.0)", "nothing is rounded up to all"
     assert mean_and_range(None) == "-"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,6 +106,12 @@ def test_the_curve_is_of_examples_from_all_over_the_data(model: nn.Module, sampl
     assert len(set(ledger["y"][:20])) < 5 < len(set(attacked))
 
 
+@pytest.mark.parametrize("kind", [np.array, iter])
+def test_the_radii_of_a_curve_may_come_as_an_array_or_one_by_one(model: nn.Module, sample: Pair, kind: Callable[..., Any]) -> None:
+    found = evaluate(model, sample, attacks={"weak": WEAK}, curve=kind([0.25, 0.125]), curve_examples=5)
+    assert [point.eps for point in found.record.curve] == [0.125, 0.25]
+
+
 def test_the_curve_of_a_stream_is_of_its_first_examples(model: nn.Module, sample: Pair) -> None:
     class Stream(IterableDataset[Pair]):
         def __iter__(self) -> Iterator[Pair]:
@@ -157,6 +164,12 @@ def test_damaged_evaluations_are_refused_in_one_line(model: nn.Module, sample: P
     with pytest.raises(InputError) as caught:
         lp.Evaluation.load(tmp_path)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_evaluation_in_a_ball_whose_radius_is_a_number_of_numpy_can_be_saved(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    attacks = {"weak": PGD(lp.Linf(np.linspace(0, 0.2, 3)[1]), step_size=np.float64(0.05), steps=2)}
+    evaluate(model, sample, attacks=attacks, curve=(0.05,), adversarial=tmp_path / "adversarial").save(tmp_path)
+    assert lp.Evaluation.load(tmp_path).record.attacks["weak"].images.eps == 0.1
 
 
 def test_keys_that_others_rely_on(model: nn.Module, sample: Pair) -> None:
@@ -217,6 +230,7 @@ def test_a_source_for_other_images_or_classes_is_refused(model: nn.Module, sampl
         (lambda x, y: (x, y), {"attacks": {}}, "attacks"),
         (lambda x, y: (x, y), {"batch_size": 0}, "batch_size"),
         (lambda x, y: (x, y), {"curve": (0.1,), "curve_examples": 0}, "curve_examples"),
+        (lambda x, y: (x, y), {"curve": 0.1}, "curve: must be a list of radii, .* not 0.1"),
         (lambda x, y: (2 * x, y), {}, "x: "),
         (lambda x, y: (x, y + 5), {}, "y: .*10 classes"),
         (lambda x, y: (x, y - 5), {}, "y: .*10 classes"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import logitpair as lp
 from logitpair import InputError
-from logitpair.attacks import PGD, Attack, AttackResult
+from logitpair.attacks import PGD, Attack, AttackResult, DiversifiedPGD, Square
 from logitpair.evaluation.resumable import Execution, resumable_map
 from logitpair.runtime.distributed import World
 
@@ -37,17 +38,12 @@ def sample() -> Pair:
     return test.images[:40].double() / 255, test.labels[:40]
 
 
-class Calls:
-    """Counts the attacked images; every attack from the ``last``-th on is interrupted, as by a kill."""
-
-    def __init__(self) -> None:
-        self.images, self.attacks, self.last = 0, 0, 10**9
-
-    def reset(self, last: int = 10**9) -> None:
-        self.images, self.attacks, self.last = 0, 0, last
+CALLS = SimpleNamespace(images=0, attacks=0, last=10**9)  # of an own class it would count as part of the attack's code
+"""Counts the attacked images; every attack from the ``last``-th on is interrupted, as by a kill."""
 
 
-CALLS = Calls()
+def reset_calls(last: int = 10**9) -> None:
+    CALLS.images, CALLS.attacks, CALLS.last = 0, 0, last
 
 
 @dataclass(frozen=True)
@@ -103,20 +99,20 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_numbers(
     model: nn.Module, other: nn.Module, sample: Pair, tmp_path: Path, batch_size: int
 ) -> None:
     options = {"attacks": {"pgd": Watched()}, "sources": {"other": other}, "curve": (0.0, 0.05), "curve_examples": 12}
-    CALLS.reset()
+    reset_calls()
     whole = evaluate(model, sample, **options)
     images = CALLS.images
-    CALLS.reset(last=7)
+    reset_calls(last=7)
     with pytest.raises(KeyboardInterrupt):
         evaluate(model, sample, tmp_path, **options)
     assert 0 < len(list(tmp_path.glob("parts/*/*.npz"))) < 5
-    CALLS.reset()
+    reset_calls()
     resumed = evaluate(model, sample, tmp_path, batch_size=batch_size, **options)
     assert 0 < CALLS.images < images, "it began anew"
     same(whole, resumed)
     resumed.save(tmp_path)
     assert not (tmp_path / "parts").exists(), "a finished evaluation leaves nothing to go on from"
-    CALLS.reset()
+    reset_calls()
 
 
 def test_a_damaged_part_is_done_again(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
@@ -176,9 +172,9 @@ def test_processes_share_the_work_and_come_to_what_one_does(
     monkeypatch.setattr("logitpair.runtime.distributed.dist.barrier", lambda: None)
     monkeypatch.setattr("logitpair.storage.ledger.PartialLedger.done", lambda parts: np.zeros(0, dtype=np.int64))
     options = {"attacks": {"pgd": Watched()}}
-    CALLS.reset()
+    reset_calls()
     alone, images = evaluate(model, sample, **options), CALLS.images
-    CALLS.reset()
+    reset_calls()
     for rank in range(size):
         before = CALLS.images
         world = World(rank=rank, size=size, device=torch.device("cpu"))
@@ -341,6 +337,20 @@ def test_the_course_of_an_attack_is_that_of_shorter_ones(model: nn.Module, sampl
         fewer = evaluate(model, sample, attacks={"pgd": replace(attack, restarts=restarts)}).results["attacks"]["pgd"]["correct"]
         assert course["restarts"][restarts - 1] == fewer
     assert course["steps"][0] > course["steps"][-1]
+
+
+def test_the_course_of_an_attack_ends_with_what_it_leaves_whatever_it_does_before_its_steps(model: nn.Module, sample: Pair) -> None:
+    attack = DiversifiedPGD(BALL, steps=2, diversify=3, candidates=1)
+    entry = evaluate(model, sample, attacks={"diversified": attack}).record.attacks["diversified"]
+    assert entry.still_correct
+    assert entry.still_correct.steps[2] > entry.still_correct.steps[-1] == entry.correct
+
+
+def test_an_attack_that_knows_no_steps_has_no_course_where_it_breaks_nothing_either(model: nn.Module, sample: Pair) -> None:
+    entry = evaluate(model, sample, attacks={"square": Square(lp.Linf(1e-6), queries=2)}).record.attacks["square"]
+    assert entry.broken
+    assert entry.broken.total == 0
+    assert entry.still_correct is None
 
 
 def test_an_attack_that_searches_to_its_last_step_has_no_course(model: nn.Module, sample: Pair) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 import numpy as np
@@ -15,8 +17,9 @@ from torch import Tensor, nn
 
 import logitpair as lp
 from logitpair import InputError
-from logitpair.attacks import PGD
+from logitpair.attacks import PGD, External
 from logitpair.evaluation.adversarial_cache import AdversarialImages
+from logitpair.evaluation.attack_run import foreign_code
 from logitpair.storage.class_path import describe
 
 BALL = lp.Linf(0.1)
@@ -151,6 +154,12 @@ def test_an_image_that_was_moved_out_of_the_ball_breaks_nothing(model: nn.Module
     assert after.attacks[0].recorded < after.attacks[0].again <= clean
 
 
+@pytest.mark.usefixtures("no_shape_checks")
+def test_the_folder_of_an_evaluation_is_not_taken_for_one(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="evaluation must be what lp.evaluate gives, or lp.Evaluation.load"):
+        lp.verify(model, sample, str(tmp_path), tmp_path)
+
+
 def test_other_images_missing_images_and_none_at_all_are_refused(model: nn.Module, sample: Pair, tmp_path: Path) -> None:
     evaluation = evaluate(model, sample, tmp_path)
     with pytest.raises(InputError, match="data: "):
@@ -268,3 +277,25 @@ def test_the_seed_and_the_attack_are_part_of_what_is_kept(model: nn.Module, othe
         results = evaluate(model, sample, tmp_path, attacks=attacks, seed=seed).results
         folders.add(results["attacks"]["pgd"]["images"]["folder"])
     assert len(folders) == 3
+
+
+def edited(step: float) -> Callable[..., Tensor]:
+    """A user's function, as it is imported after each edit: of one name, with other code."""
+    module = ModuleType("own_attack")
+    exec(f"def brighter(model, x, y, threat):\n    return x + {step} * threat.eps\n", vars(module))  # noqa: S102
+    return module.brighter
+
+
+def test_images_of_an_attack_whose_code_was_edited_are_made_anew(model: nn.Module, other: nn.Module, sample: Pair, tmp_path: Path) -> None:
+    distances = []
+    for step in (0.0, 1.0):
+        attacks = {"own": External(BALL, attack=edited(step))}
+        record = evaluate(model, sample, tmp_path, attacks=attacks, sources={"other": other}).record
+        distances.append(record.black_box["other"].attacks["own"].largest_distance)
+    assert distances == [0, pytest.approx(0.1)]
+
+
+def test_what_the_package_itself_holds_is_told_apart_by_its_version() -> None:
+    assert [foreign_code(attack) for attack in (*ATTACKS.values(), lp.attacks.Square(lp.L2(0.5)))] == [{}] * 3
+    of_own_loss = [foreign_code(replace(ATTACKS["pgd"], loss=lambda logits, y, by=by: by * logits.amax(1))) for by in (1, 2)]
+    assert of_own_loss[0] != of_own_loss[1]

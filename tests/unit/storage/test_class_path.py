@@ -50,6 +50,7 @@ def test_what_comes_out_is_json_and_yaml() -> None:
 def test_numbers_of_numpy_and_torch_are_numbers() -> None:
     values = {"float32": np.float32(0.25), "int64": np.int64(3), "tensor": torch.tensor(3), "true": np.bool_(True)}
     assert json.dumps(describe(values)) == '{"float32": 0.25, "int64": 3, "tensor": 3, "true": true}'
+    assert type(describe(np.float64(0.25))) is float, "a record is written by what takes Python's own types alone"
 
 
 @dataclass

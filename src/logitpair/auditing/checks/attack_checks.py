@@ -118,7 +118,7 @@ def _eps_curve(sample: Sample, attack: PGD, broken: Tensor) -> tuple[EpsPoint, .
             at[factor * attack.threat.eps] = broken if factor == 1 else _broken(sample.trajectory(attack.scaled(factor)))
     attack_on_everything = PGD(everything, step_size=0.1 * everything.eps, steps=attack.steps, loss=losses.margin)
     at[everything.eps] = _broken_by(sample, attack_on_everything)
-    return tuple(EpsPoint(eps=eps, top1=1 - fraction(rows), examples=len(rows)) for eps, rows in at.items())
+    return tuple(EpsPoint(eps=float(eps), top1=1 - fraction(rows), examples=len(rows)) for eps, rows in at.items())
 
 
 def _eps(curve: Sequence[EpsPoint], y: Tensor) -> Finding:
