@@ -24,9 +24,15 @@ from logitpair.storage.class_path import describe
 EPS = 0.1
 BALL, ROUND, ROUND_BOX = lp.Linf(EPS), lp.L2(0.5), lp.L2(8.0)
 APGD, PGD, Square, Diversified = lp.attacks.APGD, lp.attacks.PGD, lp.attacks.Square, lp.attacks.DiversifiedPGD
-Iterated = lp.attacks.IteratedLocalSearch
+Iterated, Activation = lp.attacks.IteratedLocalSearch, lp.attacks.ActivationSearch
 
 EXAMPLES: dict[str, dict[str, Attack]] = {
+    "ActivationSearch": {
+        "default": Activation(BALL, turns=1, kicks=2, chains=2, programmes=2, free=6),
+        "exhaustive": Activation(BALL, turns=2, kicks=1, chains=1, programmes=1, free=6).without_early_stop(),
+        "whole_box": Activation(lp.Linf(1.0), turns=1, kicks=1, chains=1, programmes=1, free=6),
+        "eps_0": Activation(lp.Linf(0.0), turns=1, kicks=1, chains=1, programmes=1),
+    },
     "DiversifiedPGD": {
         "default": Diversified(BALL, steps=4),
         "smoothed": Diversified(BALL, steps=4, smoothing=0.4),
@@ -104,7 +110,7 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
 }
 NOT_RANDOM = {
     *("PGD-bim", "PGD-eps_0", "PGD-fgsm", "PGD-step_ll", "PGD-iter_ll"),
-    *("APGD-eps_0", "DiversifiedPGD-eps_0", "IteratedLocalSearch-eps_0", "Square-eps_0", "Unperturbed-default"),
+    *("ActivationSearch-eps_0", "APGD-eps_0", "DiversifiedPGD-eps_0", "IteratedLocalSearch-eps_0", "Square-eps_0", "Unperturbed-default"),
     *("NFGSM-no_noise", "NFGSM-eps_0", "External-default", "External-outside", "External-eps_0"),
 }
 

@@ -18,7 +18,8 @@ WINGS = (
     ("runtime", "storage"),
     ("optim",),  # a module of the root that takes timm from runtime
     ("models", "data"),
-    ("attacks", "bounds"),
+    ("bounds",),
+    ("attacks",),
     ("objectives",),
     ("evaluation",),
     ("certification",),

@@ -1,5 +1,6 @@
 """Attacks, one family a file. Yours is one class: subclass ``Attack`` and implement ``search``."""
 
+from logitpair.attacks.activation_search import ActivationSearch
 from logitpair.attacks.apgd import APGD
 from logitpair.attacks.backward_smoothing import SmoothBackward
 from logitpair.attacks.base import Attack, AttackResult, Unperturbed
@@ -17,6 +18,7 @@ __all__ = [
     "APGD",
     "NFGSM",
     "PGD",
+    "ActivationSearch",
     "Attack",
     "AttackResult",
     "BlockStart",

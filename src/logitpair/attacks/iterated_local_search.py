@@ -58,27 +58,33 @@ class IteratedLocalSearch(Attack):
         whole("kicks", self.kicks, 0)
 
     def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> AttackResult:
+        at = self.begin(model, x, y)
+        self.climb(model, x, at, range(1 + self.kicks), generator)
+        return at.result()
+
+    def begin(self, model: nn.Module, x: Images, y: Labels) -> "Chains":
+        """The chains of all images, none of which has begun to climb."""
         with torch.no_grad():
             clean = compute_logits(model, x)
         check_labels(y, clean.shape[1])
-        at = Chains(x, y, clean, self.chains)
-        gradients, forwards, searched = torch.zeros_like(y), torch.ones_like(y), torch.ones_like(y, dtype=torch.bool)
-        for ascent in range(1 + self.kicks):
+        return Chains(x, y, clean, self.chains)
+
+    def climb(self, model: nn.Module, x: Images, at: "Chains", ascents: range, generator: RandomSource | None) -> None:
+        """These ascents, of which number 0 begins the chains, on every image that is searched."""
+        for ascent in ascents:
+            if not at.searched.any():
+                return
             steps, first = (self.steps, KICK_STEP) if ascent else (self.first_steps, FIRST_STEP)
             starts = torch.cat([self.start(x, best if ascent else None, generator) for best in at.best.split(len(x))])
-            active = searched[at.image].nonzero().squeeze(1)
+            active = at.searched[at.image].nonzero().squeeze(1)
             for rows in active.split(max(len(x), AT_ONCE)):
                 self.ascend(model, x[at.image[rows]], at, rows, starts[rows], steps, first * self.threat.eps)
-            gradients += self.chains * steps * searched
-            forwards += self.chains * searched
+            at.gradients += self.chains * steps * at.searched
+            at.forwards += self.chains * at.searched
             if self.early_stop:
-                searched[at.image[at.broken]] = False
-            if not searched.any():
-                break
-            if ascent % SELECT_EVERY == SELECT_EVERY - 1:
+                at.leave()
+            if ascent % SELECT_EVERY == SELECT_EVERY - 1 and at.searched.any():
                 at.select()
-        unknown = torch.full_like(y, -1)
-        return AttackResult(at.nearest(), restart=unknown, step=unknown, gradients=gradients, forwards=forwards)
 
     def start(self, x: Images, best: Images | None, generator: RandomSource | None) -> Images:
         """A random corner of the ball in a random rectangle of pixels, and ``best`` elsewhere; the whole corner where there is none yet."""
@@ -102,7 +108,10 @@ class IteratedLocalSearch(Attack):
 
 
 class Chains:
-    """The chains of all images, one a row: the first chain of each image, then the second of each, and so on."""
+    """The chains of all images, one a row: the first chain of each image, then the second of each, and so on; and what each image has cost.
+
+    ``searched`` says which images still are, ``[batch]``.
+    """
 
     def __init__(self, x: Images, y: Labels, clean: losses.Logits, chains: int) -> None:
         self.y, self.chains = y, chains
@@ -112,6 +121,7 @@ class Chains:
         self.best = x.repeat(chains, 1, 1, 1)
         self.margin = torch.full_like(self.best[:, 0, 0, 0], -torch.inf)  # of best
         self.broken = torch.zeros_like(self.image, dtype=torch.bool)  # whether best is clearly misclassified
+        self.gradients, self.forwards, self.searched = torch.zeros_like(y), torch.ones_like(y), torch.ones_like(y, dtype=torch.bool)
 
     def offer(self, rows: Labels, x_adv: Images, logits: losses.Logits) -> None:
         """Keep those of these rows' images whose margin is higher; non-finite logits count as the highest."""
@@ -128,10 +138,23 @@ class Chains:
         rows = (better * order.shape[1] + torch.arange(order.shape[1], device=order.device)).flatten()
         self.target, self.best, self.margin, self.broken = self.target[rows], self.best[rows], self.margin[rows], self.broken[rows]
 
+    def leave(self) -> None:
+        """No longer search the images that a chain has broken."""
+        self.searched[self.image[self.broken]] = False
+
+    def result(self) -> AttackResult:
+        """The nearest images, and what they have cost."""
+        unknown = torch.full_like(self.y, -1)
+        return AttackResult(self.nearest(), restart=unknown, step=unknown, gradients=self.gradients, forwards=self.forwards)
+
     def nearest(self) -> Images:
         """The image of each example that is nearest to misclassification."""
+        return self.best[self.nearest_rows()]
+
+    def nearest_rows(self) -> Labels:
+        """Of each image the row of the chain that is nearest to misclassification."""
         chain = self.margin.view(self.chains, -1).argmax(0)
-        return self.best.view(self.chains, -1, *self.best.shape[1:])[chain, torch.arange(len(chain), device=chain.device)]
+        return chain * len(chain) + torch.arange(len(chain), device=chain.device)
 
 
 def between(draw: Float[Tensor, "batch 2"], length: int) -> Bool[Tensor, "batch length"]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from logitpair.attacks import PGD
+from logitpair.attacks.activation_search import relu_graph
 from logitpair.auditing.checks.run_checks import run_checks
 from logitpair.auditing.loss_landscape import loss_landscapes
 from logitpair.auditing.reference import check_certified, check_reference, measure, parse_reported
@@ -125,8 +126,9 @@ def audit(
     )
     with frozen_eval(model), torch.no_grad(), full_precision(device), threads.restored():
         ledger, classes = survey(context, examples, certified, sources)
-        threads.suit(model, context.images(np.arange(1))[0], how.batch_size)
-        strategies = strategies_for(threat, classes, sources, gradients=budget * examples)
+        image, _ = context.images(np.arange(1))
+        threads.suit(model, image, how.batch_size)
+        strategies = strategies_for(threat, classes, sources, budget * examples, lambda: relu_graph(model, image) is not None)
         rounds, stop = search_rounds(context, ledger, strategies, budget, minutes)
         reference, audited = (reported, None) if reported else measure(context, ledger, attack, len(rounds))
         check_certified(reference, ledger)

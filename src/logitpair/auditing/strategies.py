@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from torch import nn
 
 from logitpair import losses
-from logitpair.attacks import APGD, Attack, DiversifiedPGD, IteratedLocalSearch, Square
+from logitpair.attacks import APGD, ActivationSearch, Attack, DiversifiedPGD, IteratedLocalSearch, Square
 from logitpair.threat import Threat
 
 QUERIES = 2000  # of Square
 FORWARD = 1 / 3  # of a gradient: a backward pass takes twice as long as a forward pass
 LOCAL = 15_600 + 607 * FORWARD  # what the local search costs on an example that is not broken
-AFFORDED = 48  # examples that the whole budget must be enough for, for a search as expensive as that one to be tried: thrice a round's 16
+ACTIVATION = 27_450 + 48_000 + 1_129 * FORWARD  # and the search in activation space, of whose 48,000 its programmes are counted as
+AFFORDED = 48  # examples that the whole budget must be enough for, for a search as expensive as those to be tried: thrice a round's 16
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,21 @@ def transfer_attack(threat: Threat) -> Attack:
     return DiversifiedPGD(threat, steps=20, diversify=1).without_early_stop()
 
 
-def strategies_for(threat: Threat, classes: int, sources: Mapping[str, nn.Module], gradients: float = 0.0) -> tuple[SearchStrategy, ...]:
+def strategies_for(
+    threat: Threat,
+    classes: int,
+    sources: Mapping[str, nn.Module],
+    gradients: float = 0.0,
+    has_programmes: Callable[[], bool] = lambda: False,
+) -> tuple[SearchStrategy, ...]:
     """Every strategy there is for so many classes, these other networks and so many ``gradients`` for all examples together.
+
+    ``has_programmes`` says whether ``ActivationSearch`` solves programmes for the network; it is asked where they are affordable.
 
     ``smooth`` and ``smooth_long`` are for networks whose gradients point nowhere useful, ``margin`` to ``apgd_ce`` for honest ones, of
     which ``local_search_short`` goes on from its chains' best images where restarts would begin anew,
-    ``square`` for what no gradient shows, and ``local_search``, with a large budget only, for the last few. The ratio of logits is defined
-    from three classes on, with a target from four.
+    ``square`` for what no gradient shows, and with large budgets only, for the last few, ``local_search`` and, on small networks of ReLUs
+    in L-infinity, ``activation_search``. The ratio of logits is defined from three classes on, with a target from four.
     """
 
     def diversified(**options: float) -> Callable[[int], Attack]:
@@ -61,7 +70,12 @@ def strategies_for(threat: Threat, classes: int, sources: Mapping[str, nn.Module
     def local_search(repetition: int) -> Attack:
         return IteratedLocalSearch(threat)
 
+    def activation_search(repetition: int) -> Attack:
+        return ActivationSearch(threat)
+
     local = SearchStrategy("local_search", local_search, LOCAL, last_resort=True)
+    activation = SearchStrategy("activation_search", activation_search, ACTIVATION, last_resort=True)
+    in_activations = threat.fills_box and gradients >= AFFORDED * ACTIVATION and has_programmes()
     return (
         SearchStrategy("smooth", diversified(steps=10, diversify=2, smoothing=0.4), 12 + 6 * FORWARD, first_on_all=True),
         SearchStrategy("margin", diversified(steps=12, diversify=1), 13 + 6 * FORWARD),
@@ -72,5 +86,6 @@ def strategies_for(threat: Threat, classes: int, sources: Mapping[str, nn.Module
         SearchStrategy("apgd_ce", lambda repetition: APGD(threat, steps=50, loss=losses.cross_entropy), 50),
         SearchStrategy("square", lambda repetition: Square(threat, queries=QUERIES), QUERIES * FORWARD),
         *((local,) if gradients >= AFFORDED * LOCAL else ()),
+        *((activation,) if in_activations else ()),
         *(SearchStrategy(f"transfer_{name}", lambda _: transfer_attack(threat), 24, True, network) for name, network in sources.items()),
     )

@@ -10,7 +10,7 @@ from logitpair.bounds.graph import Graph, Step
 from logitpair.bounds.interval import intervals
 from logitpair.bounds.operations import BatchNorm, Interval, Sum
 from logitpair.bounds.recognise import JOINS, of_function, of_module
-from logitpair.errors import InputError, first_line
+from logitpair.errors import InputError, first_line, is_out_of_memory
 from logitpair.models.inference import Images, frozen_eval
 from logitpair.storage.model_fingerprint import HOOKS
 
@@ -50,6 +50,8 @@ def read_graph(model: nn.Module, x: Images, *, trained: bool = False) -> Graph:
         except InputError as error:  # the interpreter adds lines to what is raised within it
             raise InputError(first_line(error)) from None
         except Exception as error:  # the network's own code runs on placeholders, and may raise anything
+            if is_out_of_memory(error):
+                raise
             raise InputError(f"model: cannot be read for bounds, since torch.fx cannot trace it: {first_line(error)}") from error
         if not logits.isfinite().all():
             raise InputError(

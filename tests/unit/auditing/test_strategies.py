@@ -25,11 +25,13 @@ def test_targets_go_round_all_other_classes() -> None:
     assert [attack.target_rank for attack in attacks if isinstance(attack, DiversifiedPGD)] == [1, 2, 3, 1, 2]
 
 
-def test_the_most_expensive_search_needs_a_budget_for_some_images() -> None:
-    def names(gradients: float) -> set[str]:
-        return {strategy.name for strategy in strategies_for(lp.Linf(0.1), 10, {}, gradients)}
+def test_the_most_expensive_searches_need_a_budget_for_some_images_and_the_last_a_network_of_relus() -> None:
+    def names(gradients: float, threat: lp.threat.Threat = lp.Linf(0.1), *, has_programmes: bool = True) -> set[str]:
+        return {strategy.name for strategy in strategies_for(threat, 10, {}, gradients, lambda: has_programmes)}
 
     assert names(7.6e5) - names(7.5e5) == {"local_search"}
+    assert names(3.7e6) - names(3.6e6) == {"activation_search"}
+    assert names(3.7e6, has_programmes=False) == names(3.7e6, lp.L2(0.5)) == names(3.6e6)
 
 
 @pytest.mark.slow
@@ -38,6 +40,6 @@ def test_each_costs_on_an_image_that_nothing_breaks_what_it_says() -> None:
     nn.init.zeros_(network[1].weight)
     with torch.no_grad():
         network[1].bias.copy_(torch.tensor([9.0, 1, 2, 3, 4]))
-    for strategy in strategies_for(lp.Linf(0.1), 5, {}, 1e9):
+    for strategy in strategies_for(lp.Linf(0.1), 5, {}, 1e9, lambda: True):
         found = strategy.attack(0).find(network, x, y)
         assert float(found.gradients + found.forwards * FORWARD) == pytest.approx(strategy.cost, rel=0.03), strategy.name

@@ -1,0 +1,85 @@
+"""Networks as mixed-integer programmes, against another encoding, against their own forward pass, and where no ReLU is open."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from bounded_networks import CLASSES, exact_margin, images, network, tiny
+from torch import Tensor, nn
+
+import logitpair as lp
+from logitpair.bounds.operations import Interval
+from logitpair.bounds.programme import Programme
+from logitpair.bounds.read_graph import read_graph
+
+OF_RELUS = ("fully_connected", "deep", "convolutions", "residual", "shared", "repeated")
+
+
+def box(x: Tensor, eps: float) -> Interval:
+    """The box around one image."""
+    return Interval((x[0] - eps).clamp(min=0), (x[0] + eps).clamp(max=1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seed", range(6))
+def test_the_maximum_is_that_of_another_encoding(seed: int) -> None:
+    model, x = tiny(seed), images(1, seed, (1, 2, 3))
+    y = int(model(x).argmax())
+    programme = Programme(read_graph(model, x), box(x, 0.2))
+    assert programme.free > 0
+    margins = []
+    for other in set(range(CLASSES)) - {y}:
+        found = programme.maximum(torch.eye(CLASSES, dtype=x.dtype)[other] - torch.eye(CLASSES, dtype=x.dtype)[y], nodes=10**6)
+        assert found is not None
+        assert lp.Linf(0.2).contains(found[None], x)
+        logits = model(found[None])[0]
+        margins.append(float(logits[y] - logits[other]))
+    assert min(margins) == pytest.approx(exact_margin(model, 0.2, x, y), abs=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", OF_RELUS)
+def test_no_image_of_the_box_is_better_than_the_one_found(kind: str) -> None:
+    model, x = network(kind), images(1)
+    programme, weights = Programme(read_graph(model, x), box(x, 0.2)), torch.tensor([1.0, -2, 1], dtype=x.dtype)
+    found = programme.maximum(weights, nodes=10**6)
+    assert found is not None
+    assert programme.free > 0
+    lower, upper = box(x, 0.2)
+    others = lower + (upper - lower) * torch.rand(2000, *lower.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(0)).round()
+    assert lp.Linf(0.2).contains(found[None], x)
+    assert (model(found[None]) @ weights) > (model(others) @ weights).max() - 1e-6
+
+
+@torch.no_grad()
+def test_where_no_relu_is_open_the_corner_along_the_gradient_is_found() -> None:
+    model, x = network("convolutions"), images(1).clamp(0.01, 0.99)
+    programme, weights = Programme(read_graph(model, x), box(x, 1e-6)), torch.tensor([0.0, 1, -1], dtype=x.dtype)
+    assert programme.free == 0
+    with torch.enable_grad():
+        moving = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad((model(moving) @ weights).sum(), moving)
+    found = programme.maximum(weights, nodes=1)
+    assert found is not None
+    torch.testing.assert_close(found, (x + 1e-6 * gradient.sign())[0], rtol=0, atol=1e-12)
+
+
+def test_the_solver_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    model, x = tiny(0), images(1, 0, (1, 2, 3))
+    with torch.no_grad():
+        Programme(read_graph(model, x), box(x, 0.3)).maximum(torch.tensor([1.0, -1, 0], dtype=x.dtype), nodes=3)
+    print("after")
+    assert capfd.readouterr().out == "after\n"
+
+
+@torch.no_grad()
+def test_a_programme_in_float32_is_that_of_float64_but_for_rounding() -> None:
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.LeakyReLU(0.3), nn.Linear(5, CLASSES)), images(1, 0, (1, 2, 3))
+    values = []
+    for dtype in (torch.float32, torch.float64):
+        model, weights = model.to(dtype), torch.tensor([1, -1, 0], dtype=dtype)
+        found = Programme(read_graph(model, x.to(dtype)), box(x.to(dtype), 0.3)).maximum(weights, nodes=10**6)
+        assert found is not None
+        assert found.dtype == dtype
+        values.append(float(model(found[None]) @ weights))
+    assert values[0] == pytest.approx(values[1], abs=1e-5)
