@@ -66,7 +66,7 @@ def next_round(
 
     The strategy that promises most for its cost while it is worthwhile, else the one that has come to the least part of a pass, and a
     whole pass at once where few are left and the budget is enough for it. A last resort waits until every other has come to a whole pass,
-    or until ``RESORT`` says that it is due.
+    or until ``RESORT`` says that it is due; what it would still break counts where the budget is enough for it on every example.
     """
     if not searchable:
         return Stop("every image is broken or certified", converged=True, further_breaks=0.0)
@@ -74,8 +74,9 @@ def next_round(
     available = [strategy for strategy in strategies if strategy.source is None or not records[strategy.name]]  # a source once
     last = last_rounds([strategy.name for strategy in available], rounds)
     usual = [strategy for strategy in available if not strategy.last_resort]
-    more = further_breaks([last[strategy.name] for strategy in usual], searchable)
-    expected = f"another pass of all {len(usual)} searches breaks at most {images(more)} of {examples:,} images (95% confidence)"
+    counted = [strategy for strategy in available if not strategy.last_resort or strategy.cost <= budget]
+    more = further_breaks([last[strategy.name] for strategy in counted], searchable)
+    expected = f"another pass of all {len(counted)} searches breaks at most {images(more)} of {examples:,} images (95% confidence)"
     if more < max(1, TOLERANCE * examples):
         return Stop(expected, converged=True, further_breaks=more)
     spent = sum(done.cost for done in rounds)

@@ -25,7 +25,7 @@ class SearchStrategy:
     cost: float  # gradients spent on an example that is not broken, a forward pass counted as FORWARD
     first_on_all: bool = False  # its first round is over all examples, so that it shows which are near to being broken
     source: nn.Module | None = None  # the network that is attacked instead of the model
-    last_resort: bool = False  # waits for the others (``next_round``), and is not counted in what another pass would break
+    last_resort: bool = False  # waits for the others, and what another pass of it would break rarely counts (``next_round``)
 
 
 def transfer_attack(threat: Threat) -> Attack:

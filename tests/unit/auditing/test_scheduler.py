@@ -145,16 +145,23 @@ def test_another_network_is_tried_once() -> None:
     assert found.converged  # what the other network broke is no reason to go on
 
 
-def test_a_last_resort_waits_for_a_whole_pass_of_every_other_and_is_not_counted() -> None:
+def test_a_last_resort_waits_for_a_whole_pass_of_every_other_and_counts_where_the_budget_is_enough_for_it_on_every_image() -> None:
     last = SearchStrategy("last", CHEAP.attack, 10_000.0, last_resort=True)
     choices = (CHEAP, EXPENSIVE, last)
     rounds = [done(CHEAP, 1000, 100), done(CHEAP, 900, 0), done(EXPENSIVE, 500, 0, of=900)]
     assert chosen(rounds, 900, budget=1e6, choices=choices)[0] == "expensive"
     rounds.append(done(EXPENSIVE, 900, 0))
     assert chosen(rounds, 900, budget=1e6, choices=choices) == ("last", 0)
-    found = next_round(choices, rounds, 10_000, 900, 1e6)
+    found = next_round(choices, rounds, 10_000, 900, 9_999.0)
     assert isinstance(found, Stop)
     assert "all 2 searches" in found.reason
+    found = next_round(choices, rounds, 10_000, 900, 10_000.0)
+    assert isinstance(found, NextRound)
+    assert found.strategy == last
+    rounds.append(done(last, 900, 0))
+    found = next_round(choices, rounds, 10_000, 900, 10_000.0)
+    assert isinstance(found, Stop)
+    assert "all 3 searches" in found.reason
 
 
 def test_a_last_resort_does_not_wait_for_that_whole_pass_once_the_others_have_cost_twice_what_it_costs() -> None:
