@@ -21,7 +21,7 @@ from logitpair.validate import positive, whole
 
 PROGRAMME = 2000  # gradients that a programme is counted as, as long as it takes on the networks that this search is for, about
 SHRINK, GROW = 1 / 1.2, 1.5  # of the radius: where a box leaves too many ReLUs open, and where its programme hardly gained
-LEAST = 1e-3  # radius, as a fraction of eps, where what is open is so by rounding
+LEAST = 1e-3  # of eps, the radius that no box is made smaller than
 WORTH = 0.05  # of the margin: what a programme must gain for the radius to stay as it is
 NUMBERS = 5e7  # pixels times values of a network at most, beyond which its programmes take too long to be worth it
 
@@ -91,6 +91,8 @@ class ActivationSearch(Attack):
         y = at.y[image].view(1)
         for _ in range(self.programmes):
             programme, within = self.around(graph, x, at.best[row], radius)
+            if programme.free > self.free:
+                return
             before, logits = at.margin[row].clone(), compute_logits(model, at.best[chain])
             target, classes = nth_other_class(logits, y, 1), logits.shape[1]
             found = programme.maximum((F.one_hot(target, classes) - F.one_hot(y, classes))[0].to(x), self.nodes)
@@ -105,12 +107,16 @@ class ActivationSearch(Attack):
             radius = within if gained else GROW * within
 
     def around(self, graph: Graph, x: Tensor, best: Tensor, radius: float) -> tuple[Programme, float]:
-        """A box around ``best``, of at most this radius, that leaves at most ``free`` ReLUs open: its programme and radius."""
+        """A box around ``best``, of at most this radius, that leaves at most ``free`` ReLUs open: its programme and radius.
+
+        More are open where many inputs of ReLUs are 0 but for rounding, and no box is small enough.
+        """
         lower, upper = (bound[0] for bound in self.threat.box(x[None]))
-        programme = Programme(graph, Interval(torch.maximum(lower, best - radius), torch.minimum(upper, best + radius)))
-        if programme.free <= self.free or radius <= LEAST * self.threat.eps:
-            return programme, radius
-        return self.around(graph, x, best, SHRINK * radius)
+        while True:
+            programme = Programme(graph, Interval(torch.maximum(lower, best - radius), torch.minimum(upper, best + radius)))
+            if programme.free <= self.free or radius <= LEAST * self.threat.eps:
+                return programme, radius
+            radius *= SHRINK
 
 
 def relu_graph(model: nn.Module, x: Images) -> Graph | None:

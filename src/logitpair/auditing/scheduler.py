@@ -16,7 +16,7 @@ RESORT = 0.5  # of what all others cost: a last resort is due when its rounds an
 MIN_AFFORDABLE = 8  # images that the budget must be enough for
 AT_ONCE = 256  # images that take hardly longer than a part of them: one batch
 ROUNDING = 1e-6  # of passes that are sums of parts
-RULES = (10, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, RESORT, MIN_AFFORDABLE, AT_ONCE)
+RULES = (11, PRIOR, DECAY, EXTRA, TOLERANCE, NEAREST, MIN_BATCH, GROW_AT, PROBE, RESORT, MIN_AFFORDABLE, AT_ONCE)
 
 
 @dataclass(frozen=True)

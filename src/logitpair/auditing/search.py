@@ -92,9 +92,14 @@ def survey(
     A model or a source for other images, and a source of other classes, raise ``InputError``.
     """
 
+    is_first = True
+
     def clean(x: Tensor, y: Tensor, position: Tensor) -> Chunk:
+        nonlocal is_first
         check_batch(x, y)
-        check_networks(context.model, sources, x)
+        if is_first:
+            check_networks(context.model, sources, x)
+        is_first = False
         logits = compute_logits(context.model, x)
         check_labels(y, logits.shape[1])
         columns = {"y": y, "prediction": predict(logits), "margin": margin(logits, y).double(), "gallery/x": gallery(x, position)}

@@ -101,7 +101,7 @@ class Programme:
     def _constraints(self) -> list[Any]:
         """What ties the output ``a`` of each free ReLU to its input ``z``, between ``l`` and ``u``, and its binary ``b``, for the solver.
 
-        ``z <= a <= z - (1 - s) l (1 - b)`` and ``s z <= a <= s z + (1 - s) u b``, for a slope ``s`` below 0.
+        ``z <= a <= z - (1 - s) l (1 - b)`` and ``s z <= a <= s z + (1 - s) u b``, with the slope ``s`` of the side below 0.
         """
         from scipy import sparse
         from scipy.optimize import LinearConstraint
@@ -136,8 +136,14 @@ def _affine(operation: Affine, inputs: list[AffineValue]) -> AffineValue:
 @contextmanager
 def _nothing_printed() -> Generator[None]:
     """Keep the solver's own lines, which no option of it silences, off the process's standard output."""
-    sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        kept = os.dup(1)
+    except OSError:  # it is closed
+        yield
+        return
+    if sys.stdout and not sys.stdout.closed:
+        sys.stdout.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 1)
         yield

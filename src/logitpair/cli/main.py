@@ -3,11 +3,14 @@
 import contextlib
 import io
 import os
+import re
 import sys
 import warnings
 
 from logitpair.errors import InputError, first_line, is_out_of_memory, raised
 from logitpair.runtime.allocator import keep_freed_memory
+
+ASKS = re.compile(r"-h|--version|--([\w.]+\.)?(help|print_\w+)(=.*)?")  # arguments after which a command prints and ends
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         begun = True
         return run(parsed) or 0
     except SystemExit as done:
-        if not begun and (not arguments or {"-h", "--help", "--version"} & set(arguments)):
+        if not begun and (not arguments or any(map(ASKS.fullmatch, arguments))):
             return int(done.code or 0)
         # which would pass for success
         return _fail(done, f"error: code of a network, a data set or a library ended the program ({raised(done)})", 2)

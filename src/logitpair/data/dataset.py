@@ -55,6 +55,10 @@ class MemoryImages(TensorDataset):
         super().__init__(images, labels)
         self.images, self.labels = images, labels
 
+    def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
+        """One example, or of a list of positions, which a ``Subset`` may give as tensors, all of them at once."""
+        return super().__getitem__(torch.as_tensor(index) if isinstance(index, list) else index)
+
     def part(self, start: int, stop: int) -> MemoryImages:
         """The examples from ``start`` to before ``stop``."""
         return MemoryImages(self.images[start:stop], self.labels[start:stop])

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from logitpair.evaluation.adversarial_cache import folder_of
 from logitpair.evaluation.attack_run import CURVE, UNKNOWN, WHITE_BOX, AttackRun
 from logitpair.evaluation.confidence import accuracy
-from logitpair.storage.class_path import describe
 from logitpair.storage.ledger import MISCLASSIFIED, STILL_CORRECT, Columns
 from logitpair.storage.results import (
     UNION,
@@ -124,7 +123,7 @@ def _suite(runs: Sequence[AttackRun], columns: Columns, seconds: Mapping[str, fl
 def _cost(run: AttackRun, columns: Columns, seconds: Mapping[str, float], images_kept: bool) -> dict[str, Any]:
     """The attack, what it cost, and where its images are kept."""
     return {
-        "parameters": describe(run.attack),
+        "parameters": run.cache_key["parameters"],  # from before the run: what a callable object counts tells it from others
         "gradient_evaluations_per_example": float(columns[f"{run.column}/gradients"].mean()),
         "forward_evaluations_per_example": float(columns[f"{run.column}/forwards"].mean()),
         "seconds": round(seconds[run.column], 3),

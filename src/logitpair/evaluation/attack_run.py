@@ -30,6 +30,7 @@ from logitpair.validate import at_least, check_labels, kind_of
 
 WHITE_BOX = "white_box"
 CURVE = "curve"
+OWN = "logitpair"  # the package whose code its version tells
 RESERVED_NAMES = (WHITE_BOX, CURVE, "clean", "first", "gallery", "facts", "position")  # that the ledger's columns begin with
 UNKNOWN = -1  # restart and step of an example that is still correct, or of an attack that does not know them
 
@@ -203,9 +204,15 @@ def foreign_code(attack: Attack) -> dict[str, str]:
 
     It is as wide as ``code_of``: an attack that looks at a counter in its module is another one once that has counted.
     """
-    parts = [type(attack), *(getattr(attack, field.name) for field in (fields(attack) if is_dataclass(attack) else ()))]
-    foreign = [part for part in parts if str(getattr(part, "__module__", "logitpair")).partition(".")[0] not in ("logitpair", "torch")]
-    return {"code": hashlib.sha256(repr(code_of(*foreign)).encode()).hexdigest()} if foreign else {}
+    foreign = [part for part in _parts(attack) if str(getattr(part, "__module__", OWN)).partition(".")[0] not in (OWN, "torch")]
+    return {"code": hashlib.sha256(repr(code_of(*foreign, but_not=OWN)).encode()).hexdigest()} if foreign else {}
+
+
+def _parts(thing: Any) -> list[Any]:
+    """The class of a dataclass, and what its fields hold; all else as it is."""
+    if not is_dataclass(thing) or isinstance(thing, type):
+        return [thing]
+    return [type(thing), *(part for field in fields(thing) for part in _parts(getattr(thing, field.name)))]
 
 
 def plan(

@@ -17,7 +17,7 @@ def describe(thing: Any) -> Any:
     """``thing`` as numbers, strings, lists and ``{class_path, init_args}`` mappings; functions by their import path.
 
     Whatever has no path of its own, such as a lambda, an array, a network or a callable object, has that of its kind and a part of a hash
-    of its content, so that none is taken for another.
+    of its content: code, weights, and attributes that are numbers, text or arrays; what other attributes hold within is not seen.
     """
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         values = {f.name: describe(getattr(thing, f.name)) for f in dataclasses.fields(thing) if f.init}

@@ -7,7 +7,7 @@ import hashlib
 import sys
 import types
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import PurePath
 from typing import Any
 
@@ -35,12 +35,13 @@ def weights_of(model: nn.Module) -> str:
     return _digest(*(chunk for name, tensor in named for chunk in (name.encode(), *_content(tensor))))
 
 
-def code_of(*things: Any) -> list[Any]:
+def code_of(*things: Any, but_not: str | None = None) -> list[Any]:
     """What Python functions, or the methods of classes, do, in plain values.
 
     That is their bytecode and constants, defaults, and what they hold from around them, and the same of all that they reach by name:
-    other functions, classes, and values of their module, with those of the packages that it imports.
+    other functions, classes, and values of their module, with those of the packages that it imports, ``but_not`` of this one.
     """
+    taken_by_name = NOT_FOLLOWED | {but_not}
     found: list[Any] = []
     queue, seen = deque(things), dict[int, Any]()
     while queue:
@@ -53,15 +54,15 @@ def code_of(*things: Any) -> list[Any]:
         seen[id(thing)] = thing  # held, or another might get its id
         found.append(_path(thing if isinstance(thing, type | types.FunctionType) else type(thing)))
         match thing:
-            case types.FunctionType() if _own(thing.__globals__.get("__name__")):
+            case types.FunctionType() if _is_own(thing.__globals__.get("__name__"), taken_by_name):
                 found.append(_code(thing.__code__))
                 queue += [thing.__defaults__, thing.__kwdefaults__, *map(_captured, thing.__closure__ or ())]
                 names = _names(thing.__code__)
-                queue += _named(thing.__globals__, names)
+                queue += _named(thing.__globals__, names, taken_by_name)
             case types.FunctionType() | functools._lru_cache_wrapper():  # a decorator's  # pyright: ignore[reportPrivateUsage]
                 queue.append(getattr(thing, "__wrapped__", None))
             case type():
-                queue += _members(thing)
+                queue += _members(thing, taken_by_name)
             case types.MethodType():
                 queue += [thing.__func__, thing.__self__]
             case functools.partial():
@@ -72,7 +73,7 @@ def code_of(*things: Any) -> list[Any]:
                 queue += [part for pair in thing.items() for part in pair]
             case list() | tuple():
                 queue += thing
-            case _ if _own(type(thing).__module__):
+            case _ if _is_own(type(thing).__module__, taken_by_name):
                 queue += [type(thing), *(pair for pair in getattr(thing, "__dict__", {}).items() if _is_leaf(pair[1]))]
             case _:
                 pass
@@ -85,18 +86,19 @@ def _is_leaf(thing: Any) -> bool:
     return named or (isinstance(thing, (*PLAIN, Tensor, np.ndarray, set, frozenset)) and not isinstance(thing, enum.Enum))
 
 
-def _own(module: str | None) -> bool:
-    """Whether code of this module is followed."""
-    return (module or "").partition(".")[0] not in NOT_FOLLOWED
+def _is_own(module: str | None, taken_by_name: Set[str | None]) -> bool:
+    """Whether code of this module is followed, and not taken by name."""
+    return (module or "").partition(".")[0] not in taken_by_name
 
 
-def _named(names: Mapping[str, Any], used: list[str]) -> list[Any]:
+def _named(names: Mapping[str, Any], used: list[str], taken_by_name: Set[str | None]) -> list[Any]:
     """What these names stand for, in a module and in those that it imports, with the names."""
     found: list[Any] = []
     for name in used:
         value = names.get(name)
         if isinstance(value, types.ModuleType):
-            found += _named(vars(value), [other for other in used if other != name]) if _own(value.__name__) else []
+            others = [other for other in used if other != name]
+            found += _named(vars(value), others, taken_by_name) if _is_own(value.__name__, taken_by_name) else []
         elif name in names:
             found += [name, value]
     return found
@@ -107,10 +109,10 @@ def _names(code: types.CodeType) -> list[str]:
     return [*code.co_names, *(name for inner in code.co_consts if isinstance(inner, types.CodeType) for name in _names(inner))]
 
 
-def _members(kind: type) -> list[Any]:
+def _members(kind: type, taken_by_name: Set[str | None]) -> list[Any]:
     """The functions and simple values of a class and of those it inherits from; what ``__init__`` does is seen in the object."""
     found: list[Any] = []
-    for name, value in [pair for base in kind.__mro__ if _own(base.__module__) for pair in vars(base).items()]:
+    for name, value in [pair for base in kind.__mro__ if _is_own(base.__module__, taken_by_name) for pair in vars(base).items()]:
         function = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
         if isinstance(function, types.FunctionType) and name != "__init__":
             found.append(function)

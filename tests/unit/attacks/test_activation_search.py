@@ -80,6 +80,19 @@ def test_a_box_that_leaves_too_many_relus_open_is_made_smaller(gray: Pair) -> No
     assert (programme.upper[:12] <= torch.tensor(1.0)).all()
 
 
+def test_no_programme_is_solved_of_relus_that_are_open_in_every_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their inputs are 0 at the best image: those without a bias, on black."""
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(256, 3))
+    x, y = torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.int64)
+    monkeypatch.setattr(Programme, "maximum", lambda *_, **__: pytest.fail("a programme was solved"))
+    attack = ActivationSearch(lp.Linf(0.1), free=20)
+    at = IteratedLocalSearch(lp.Linf(0.1), chains=1).begin(model, x, y)
+    graph = relu_graph(model, x)
+    assert graph is not None
+    attack.improve(model, graph, x[0], at, 0)
+    assert not at.gradients.any()
+
+
 @pytest.mark.parametrize("early_stop", [True, False])
 def test_what_is_counted_is_what_went_through_the_model_and_2000_gradients_a_programme(
     network: nn.Module, early_stop: bool, monkeypatch: pytest.MonkeyPatch

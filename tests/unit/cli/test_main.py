@@ -35,6 +35,21 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str
     assert COMMANDS[command] in out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("train digits-alp --scale smoke --print_config", "epochs: 1"),
+        ("train digits-alp --model.help logitpair.models.LeNet", "filters"),
+        ("plan digits-alp --objective.help", "label_smoothing"),
+    ],
+)
+def test_settings_are_printed_and_explained(capsys: pytest.CaptureFixture[str], arguments: str, said: str) -> None:
+    assert main(arguments.split()) == 0
+    out, err = capsys.readouterr()
+    assert said in out
+    assert not err
+
+
 def test_an_unknown_command_gives_a_near_match(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean train?" in failing(capsys, "trian")
     assert all(command in failing(capsys, "zzz") for command in COMMANDS)

@@ -31,6 +31,14 @@ def test_batches_of_all_kinds_of_data_agree() -> None:
         assert torch.equal(torch.cat([labels for _, labels in found]), y)
 
 
+@pytest.mark.parametrize("examples", [1, 2, 40])
+def test_a_subset_by_tensors_is_read_as_one_by_numbers(examples: int) -> None:
+    images, chosen = data.Digits().validation(), torch.randperm(150, generator=torch.Generator().manual_seed(0))[:examples]
+    (x, y), (by_numbers, labels) = (next(data.batches(Subset(images, order), 40, CPU)) for order in (chosen, chosen.tolist()))  # type: ignore[arg-type]
+    assert torch.equal(x, by_numbers)
+    assert torch.equal(y, labels)
+
+
 def test_float64_pixels_stay_float64() -> None:
     assert data.to_pixels(torch.rand(2, 1, 2, 2, dtype=torch.float64), CPU).dtype == torch.float64
 

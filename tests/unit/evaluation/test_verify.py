@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -299,3 +299,29 @@ def test_what_the_package_itself_holds_is_told_apart_by_its_version() -> None:
     assert [foreign_code(attack) for attack in (*ATTACKS.values(), lp.attacks.Square(lp.L2(0.5)))] == [{}] * 3
     of_own_loss = [foreign_code(replace(ATTACKS["pgd"], loss=lambda logits, y, by=by: by * logits.amax(1))) for by in (1, 2)]
     assert of_own_loss[0] != of_own_loss[1]
+
+
+@dataclass(frozen=True)
+class Wrapped(lp.attacks.Attack):
+    """An attack of a user's that holds another."""
+
+    inner: lp.attacks.Attack
+    threat: lp.Linf = BALL
+
+    def search(self, model: nn.Module, x: Tensor, y: Tensor, generator: object) -> Tensor:
+        return self.inner(model, x, y)
+
+
+def test_the_code_within_an_attack_that_another_holds_counts_too() -> None:
+    losses = [replace(ATTACKS["pgd"], loss=lambda logits, y, by=by: by * logits.amax(1)) for by in (1, 2)]
+    assert foreign_code(Wrapped(losses[0])) != foreign_code(Wrapped(losses[1]))
+
+
+def test_what_the_package_loads_meanwhile_changes_no_attacks_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name of ``logitpair`` that the attack uses, and that becomes one of the module's own when it is first used."""
+    namespace = {"lp": lp, "__name__": "own"}
+    exec("def step(model, x, y, threat):\n    return lp.later(x)\n", namespace)  # noqa: S102
+    attack = External(BALL, attack=namespace["step"])
+    before = foreign_code(attack)
+    monkeypatch.setattr(lp, "later", lambda x: x, raising=False)
+    assert foreign_code(attack) == before
