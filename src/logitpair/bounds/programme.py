@@ -76,7 +76,7 @@ class Programme:
             weights: of the logits.
             nodes: of the solver's tree at most; the search ends there.
         """
-        from scipy.optimize import Bounds, milp  # here, because importing it takes a moment
+        from scipy.optimize import milp  # here, because importing it takes a moment
 
         gain = self._logits.among(len(self.lower)) @ weights
         cost, lower, upper = (
@@ -89,7 +89,7 @@ class Programme:
                 cost,
                 constraints=self._constraints(),
                 integrality=integrality,
-                bounds=Bounds(lower, upper),
+                bounds=(lower, upper),
                 options={"node_limit": nodes},
             )
         if found.x is None:
@@ -98,13 +98,12 @@ class Programme:
         best = torch.from_numpy(found.x[:pixels]).to(gain)
         return torch.clamp(best, self.lower[:pixels], self.upper[:pixels]).view(self.image)  # which the solver exceeds by its tolerance
 
-    def _constraints(self) -> list[Any]:
-        """What ties the output ``a`` of each free ReLU to its input ``z``, between ``l`` and ``u``, and its binary ``b``, for the solver.
+    def _constraints(self) -> list[tuple[Any, Any, Any]]:
+        """What ties each free ReLU's output ``a`` to its input ``z``, between ``l`` and ``u``, and its binary ``b``: (rows, least, most).
 
         ``z <= a <= z - (1 - s) l (1 - b)`` and ``s z <= a <= s z + (1 - s) u b``, with the slope ``s`` of the side below 0.
         """
         from scipy import sparse
-        from scipy.optimize import LinearConstraint
 
         found, variables, binary = [], len(self.lower) + self.free, len(self.lower)
         for constant, rows, (lower, upper), slope, first in self._relus:
@@ -113,13 +112,13 @@ class Programme:
             z = sparse.csr_array(np.pad(_array(rows), ((0, 0), (0, variables - rows.shape[1]))))
             z_0, low, high = (_array(each) for each in (constant, (1 - slope) * lower, (1 - slope) * upper))
             found += [
-                LinearConstraint(a - z, lb=z_0),
-                LinearConstraint(a - z - sparse.diags_array(low) @ b, ub=z_0 - low),
-                LinearConstraint(a - slope * z, lb=slope * z_0),
-                LinearConstraint(a - slope * z - sparse.diags_array(high) @ b, ub=slope * z_0),
+                (a - z, z_0, np.inf),
+                (a - z - sparse.diags_array(low) @ b, -np.inf, z_0 - low),
+                (a - slope * z, slope * z_0, np.inf),
+                (a - slope * z - sparse.diags_array(high) @ b, -np.inf, slope * z_0),
             ]
             binary += len(number)
-        return [each for each in found if each.A.shape[0]]
+        return [(rows, least, most) for rows, least, most in found if rows.shape[0]]
 
 
 def _array(numbers: Tensor) -> np.ndarray:
