@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from logitpair.attacks.active_set import nearness
 from logitpair.attacks.base import Attack, AttackResult, Images, Labels, QueryCounter, nth_other_class
 from logitpair.attacks.iterated_local_search import Chains, IteratedLocalSearch
 from logitpair.bounds.graph import Graph
@@ -34,7 +35,8 @@ class ActivationSearch(Attack):
     0, so that no gradient says what lies beyond. The box is as large as leaves ``free`` of them open, and grows while that gains little.
 
     It is for the last few images, of small networks whose only nonlinear operations are ReLU and LeakyReLU (``relu_graph``); on others the
-    local search is alone. Each programme is counted as 2,000 gradients of the image.
+    local search is alone. Each programme is counted as 2,000 gradients of the image; it takes a part of a second to some ten seconds, in
+    which Ctrl-C waits.
 
     Args:
         threat: the ball to search; L-infinity.
@@ -42,9 +44,9 @@ class ActivationSearch(Attack):
         kicks: of the local search in a turn, at least 1.
         chains: of the local search, at least 1.
         programmes: for an image in a turn at most.
-        radius: of the first box, in eps.
+        radius: of the first box, in eps; from 2 on it is the whole ball.
         free: ReLUs that a box may leave open, at least 1.
-        nodes: of a programme's tree at most, at least 1.
+        nodes: of a programme's tree at most, from 1 to below 2**31.
         early_stop: False searches on to the last turn.
 
     Source: Zhang et al. 2022 ("A Branch and Bound Framework for Stronger Adversarial Attacks of ReLU Networks", ICML), whose local search
@@ -68,6 +70,8 @@ class ActivationSearch(Attack):
         for name in ("turns", "kicks", "chains", "programmes", "free", "nodes"):
             whole(name, getattr(self, name), 1)
         positive("radius", self.radius)
+        if self.nodes >= 2**31:
+            raise InputError(f"nodes must be below 2**31, not {self.nodes}")
         if not self.threat.fills_box:
             raise InputError(f"threat: a programme needs a box of images; accepted: Linf, not {type(self.threat).__name__}")
 
@@ -87,13 +91,14 @@ class ActivationSearch(Attack):
     @torch.no_grad()
     def improve(self, model: nn.Module, graph: Graph, x: Tensor, at: Chains, row: int) -> None:
         """Solve programmes around the best image of a chain, whose place every better image takes."""
-        image, chain, radius = at.image[row], torch.tensor([row], device=x.device), self.radius * self.threat.eps
-        y = at.y[image].view(1)
+        image, chain, ball = at.image[row], torch.tensor([row], device=x.device), 2 * self.threat.eps
+        y, radius = at.y[image].view(1), min(self.radius * self.threat.eps, ball)
         for _ in range(self.programmes):
             programme, within = self.around(graph, x, at.best[row], radius)
             if programme.free > self.free:
                 return
-            before, logits = at.margin[row].clone(), compute_logits(model, at.best[chain])
+            logits = compute_logits(model, at.best[chain])
+            at.margin[chain] = before = nearness(logits, y)  # which the local search may have rounded to bfloat16
             target, classes = nth_other_class(logits, y, 1), logits.shape[1]
             found = programme.maximum((F.one_hot(target, classes) - F.one_hot(y, classes))[0].to(x), self.nodes)
             if found is not None:
@@ -101,10 +106,10 @@ class ActivationSearch(Attack):
                 at.offer(chain, x_adv, compute_logits(model, x_adv))
             at.gradients[image] += PROGRAMME
             at.forwards[image] += 1 + (found is not None)
-            gained = at.margin[row] - before > WORTH * before.abs()
-            if (self.early_stop and at.broken[row]) or (within < radius and not gained):
+            gained = bool(at.margin[chain] - before > WORTH * before.abs())
+            if (self.early_stop and at.broken[row]) or (within < radius and not gained) or within == ball:
                 return
-            radius = within if gained else GROW * within
+            radius = within if gained else min(GROW * within, ball)
 
     def around(self, graph: Graph, x: Tensor, best: Tensor, radius: float) -> tuple[Programme, float]:
         """A box around ``best``, of at most this radius, that leaves at most ``free`` ReLUs open: its programme and radius.

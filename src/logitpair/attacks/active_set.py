@@ -36,7 +36,7 @@ class ActiveSet:
 
         Nothing is selected by a mask, for whose length the host would wait.
         """
-        margin = losses.misclassification_margin(logits, self.y[rows]).nan_to_num(nan=torch.finfo(logits.dtype).max)
+        margin = nearness(logits, self.y[rows])
         higher = is_higher(margin, self.margin[rows])
         best, restart = self.best, torch.full_like(step, self.restart)
         for kept, offered in ((best.x_adv, x_adv), (best.restart, restart), (best.step, step), (self.margin, margin)):
@@ -51,6 +51,11 @@ class ActiveSet:
         self.best.forwards[self.rows] += 1
         if early_stop:
             self.rows = self.rows[~clearly_misclassified(logits, self.y[self.rows])]
+
+
+def nearness(logits: losses.Logits, y: Labels) -> Tensor:
+    """The misclassification margin, ``[batch]``; the highest there is where logits are not finite, which count as misclassified."""
+    return losses.misclassification_margin(logits, y).nan_to_num(nan=torch.finfo(logits.dtype).max)
 
 
 class Ascent:

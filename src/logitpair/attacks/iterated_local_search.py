@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from logitpair import losses
-from logitpair.attacks.active_set import clearly_misclassified
+from logitpair.attacks.active_set import clearly_misclassified, nearness
 from logitpair.attacks.base import Attack, AttackResult, Images, Labels, gradient_of, nth_other_class
 from logitpair.models.inference import compute_logits
 from logitpair.rng import RandomSource, uniform_like
@@ -126,7 +126,7 @@ class Chains:
     def offer(self, rows: Labels, x_adv: Images, logits: losses.Logits) -> None:
         """Keep those of these rows' images whose margin is higher; non-finite logits count as the highest."""
         y = self.y[self.image[rows]]
-        margin = losses.misclassification_margin(logits, y).nan_to_num(nan=torch.finfo(logits.dtype).max)
+        margin = nearness(logits, y)
         higher = losses.clearly_above(margin, self.margin[rows])
         kept = rows[higher]
         self.best[kept], self.margin[kept], self.broken[kept] = x_adv[higher], margin[higher], clearly_misclassified(logits, y)[higher]

@@ -1,7 +1,8 @@
 """A network on a box of images as a mixed-integer linear programme: which ReLUs are on is part of what is sought."""
 
+import ctypes
 import os
-import sys
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from logitpair.bounds.graph import Graph
 from logitpair.bounds.operations import Affine, Interval, LeakyReLU
+
+_SOLVING = threading.Lock()
 
 
 class AffineValue(NamedTuple):
@@ -134,19 +137,24 @@ def _affine(operation: Affine, inputs: list[AffineValue]) -> AffineValue:
 
 @contextmanager
 def _nothing_printed() -> Generator[None]:
-    """Keep the solver's own lines, which no option of it silences, off the process's standard output."""
-    try:
-        kept = os.dup(1)
-    except OSError:  # it is closed
-        yield
-        return
-    if sys.stdout and not sys.stdout.closed:
-        sys.stdout.flush()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 1)
-        yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)
+    """Keep the solver's own lines, which no option of it silences, off the process's standard output; one thread at a time does."""
+    with _SOLVING:
+        try:
+            kept = os.dup(1)
+        except OSError:  # it is closed
+            yield
+            return
+        with open(os.devnull, "wb") as nowhere:
+            try:
+                _flush()
+                os.dup2(nowhere.fileno(), 1)
+                yield
+            finally:
+                _flush()
+                os.dup2(kept, 1)
+                os.close(kept)
+
+
+def _flush() -> None:
+    """Write what C's own buffers hold, which is where the solver's lines are, to where standard output goes now."""
+    ctypes.CDLL(None).fflush(None)

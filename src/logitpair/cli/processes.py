@@ -21,6 +21,7 @@ from logitpair.sweeps.runner import BAD_INPUT, POLL, run_commands
 
 SPEED = 3e10  # floating-point operations that a core does in a second for a small network
 WORTH = 20.0  # seconds of work that are worth a process, which takes some to start
+EACH = 8  # processes of a core at most
 GRACE = 30.0  # seconds in which a process that is lost has ended, on a busy machine too
 
 
@@ -37,6 +38,11 @@ def how_many(asked: int | Literal["auto"], task: EvaluationTask, passes: float, 
     if asked != "auto":
         if asked > 1 and not alone:
             raise InputError(f"--processes: {asked} go with --device cpu and without torchrun, which says itself how many there are")
+        most = min(count(task.test) or cores(), EACH * cores())
+        if asked > max(1, most):
+            raise InputError(
+                f"--processes: {asked} are more than there is use for; accepted: at most one an image and {EACH} a core, {most}"
+            )
         return asked
     examples, free = count(task.test), cores()
     if not (alone and free > 1 and examples and "OMP_NUM_THREADS" not in os.environ):

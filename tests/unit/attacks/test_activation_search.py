@@ -93,6 +93,26 @@ def test_no_programme_is_solved_of_relus_that_are_open_in_every_box(monkeypatch:
     assert not at.gradients.any()
 
 
+def test_what_the_local_search_rounded_does_not_stand_against_a_programmes_image(gray: Pair) -> None:
+    """As in an audit in bfloat16, where a margin may be recorded that no image has."""
+    x, y = gray[0][:1], gray[1][:1]
+    model = narrow_basins()
+    at = IteratedLocalSearch(lp.Linf(0.5), chains=1).begin(model, x, y)
+    at.margin[0] = 0.2999  # the best that there is is 0.3
+    graph = relu_graph(model, x)
+    assert graph is not None
+    ActivationSearch(lp.Linf(0.5), programmes=1, radius=0.2).improve(model, graph, x[0], at, 0)
+    assert at.margin[0] == lp.losses.misclassification_margin(model(at.best), y) < 0
+    assert not torch.equal(at.best, x)
+
+
+def test_a_box_that_is_the_whole_ball_is_not_tried_again(network: nn.Module) -> None:
+    x = torch.rand(1, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = network(x).argmax(1)
+    attack = ActivationSearch(lp.Linf(1e-6), turns=1, kicks=1, chains=1, radius=1.0)
+    assert int(attack.find(network, x, y, generator=streams(x)).gradients) == 100 + 3 * PROGRAMME  # boxes of 1, 1.5 and 2 eps
+
+
 @pytest.mark.parametrize("early_stop", [True, False])
 def test_what_is_counted_is_what_went_through_the_model_and_2000_gradients_a_programme(
     network: nn.Module, early_stop: bool, monkeypatch: pytest.MonkeyPatch
@@ -181,7 +201,7 @@ def test_programmes_of_a_large_network_are_not_made(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     "options",
-    [{"turns": 0}, {"kicks": 0}, {"chains": 0}, {"programmes": 0}, {"free": 0}, {"nodes": 0}, {"radius": 0.0}],
+    [{"turns": 0}, {"kicks": 0}, {"chains": 0}, {"programmes": 0}, {"free": 0}, {"nodes": 0}, {"nodes": 2**31}, {"radius": 0.0}],
 )
 def test_bad_settings_are_refused(options: dict) -> None:
     with pytest.raises(InputError, match=next(iter(options))):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -68,12 +72,34 @@ def test_where_no_relu_is_open_the_corner_along_the_gradient_is_found() -> None:
     torch.testing.assert_close(found, (x + 1e-6 * gradient.sign())[0], rtol=0, atol=1e-12)
 
 
+@torch.no_grad()
+def test_threads_that_solve_at_once_leave_standard_output_where_it_was() -> None:
+    before, x = os.fstat(1), images(1, 0, (1, 2, 3))
+    programme, weights = Programme(read_graph(tiny(0), x), box(x, 0.3)), torch.tensor([1.0, -1, 0], dtype=x.dtype)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: programme.maximum(weights, nodes=100), range(40)))
+    assert os.path.samestat(os.fstat(1), before)
+    assert all(image is not None and torch.equal(image, found[0]) for image in found)
+
+
+def test_it_is_solved_where_standard_output_is_closed() -> None:
+    code = (
+        "import os; os.close(1)\nimport torch\nfrom logitpair.bounds.operations import Interval\n"
+        "from logitpair.bounds.programme import Programme\nfrom logitpair.bounds.read_graph import read_graph\n"
+        "x = torch.full((1, 1, 2, 2), 0.5)\nmodel = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))\n"
+        "with torch.no_grad():\n"
+        "    assert Programme(read_graph(model, x), Interval(x[0] - 0.1, x[0] + 0.1)).maximum(torch.ones(3), nodes=1) is not None\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_what_the_solver_prints_is_not_seen(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """As it does now and then, past Python: a record on standard output must stay one."""
     solved, x = scipy.optimize.milp, images(1, 0, (1, 2, 3))
 
     def loud(*given: Any, **options: Any) -> Any:
         os.write(1, b"HighsMipSolverData\n")
+        ctypes.CDLL(None).printf(b"tmpSolver.run();\n")  # which waits in a buffer of C's own
         return solved(*given, **options)
 
     monkeypatch.setattr(scipy.optimize, "milp", loud)
@@ -81,6 +107,7 @@ def test_what_the_solver_prints_is_not_seen(capfd: pytest.CaptureFixture[str], m
     with torch.no_grad():
         assert Programme(read_graph(tiny(0), x), box(x, 0.3)).maximum(torch.tensor([1.0, -1, 0], dtype=x.dtype), nodes=3) is not None
     print("after")
+    ctypes.CDLL(None).fflush(None)
     assert capfd.readouterr().out == "before\nafter\n"
 
 

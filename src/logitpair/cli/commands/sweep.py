@@ -19,6 +19,7 @@ from logitpair.report.records import load_sweep, portable
 from logitpair.storage.results import SweepResults
 from logitpair.sweeps import grid, record
 from logitpair.sweeps.sweep import Sweep, sweep
+from logitpair.validate import at_least
 
 OWN = ("--out", "--scale", "--data-dir", "--device", "--seeds", "--jobs", "--examples", "--executor", "--slurm")
 COLUMNS = ("", "runs", "held-out clean %", "held-out white box %", "clean %", "white box %")
@@ -64,6 +65,7 @@ def run(arguments: Namespace) -> None:
     axes, fixed = grid.read(json.loads(arguments.overrides))
     check_folder(arguments.out)
     check_choice("executor", arguments.executor, ("slurm", "local"))
+    at_least("--seeds", arguments.seeds, 1)
     if not axes:
         raise InputError("no setting has several values; give at least one, such as --objective.weight 0,0.1,0.5")
     if "seed" in axes:
