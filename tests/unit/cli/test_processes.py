@@ -68,6 +68,13 @@ def test_what_else_is_at_work_keeps_it_to_one(monkeypatch: pytest.MonkeyPatch) -
             how_many(3, task(), HOUR, world)
 
 
+def test_more_than_help_are_refused() -> None:
+    assert how_many(64, task(images=1000), HOUR, ALONE) == 64
+    for asked, images in ((65, 1000), (3, 2)):
+        with pytest.raises(InputError, match=f"--processes: {asked} are more than help; accepted: at most one an image and 8 a core"):
+            how_many(asked, task(images=images), HOUR, ALONE)
+
+
 def play(monkeypatch: pytest.MonkeyPatch, lives: bool) -> tuple[list[list[str]], list[int | None]]:
     """Have ``peer`` take the place of the command; the lists are of the commands that it was given, and of its exit codes."""
     given, codes, lock = list[list[str]](), list[int | None](), threading.Lock()

@@ -73,7 +73,7 @@ def test_a_run_has_a_readable_folder() -> None:
         (["--objective.weight", "0,1/0"], ["--objective.weight", "1/0", "zero"]),
         (["--objective.weight"], ["--objective.weight", "needs a value"]),
         (["0,1"], ["'0,1'", "not an option"]),
-        (["--objective.weight", "0,1", "--seeds", "0"], ["--seeds", "at least 1"]),
+        (["--objective.weight", "0,1", "--seeds", "-2"], ["--seeds", "at least 1, not -2"]),
         (["--objective.weight", "0,1", "--seeds", "x"], ["seeds", "x"]),
         (["--objective.weight", "0,1", "--seed", "0,1"], ["--seed", "--seeds"]),
         (["--objective.weight", "0,1", "--seed", "-1"], ["--seed", "-1"]),
