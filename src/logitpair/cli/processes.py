@@ -40,9 +40,7 @@ def how_many(asked: int | Literal["auto"], task: EvaluationTask, passes: float, 
             raise InputError(f"--processes: {asked} go with --device cpu and without torchrun, which says itself how many there are")
         most = min(count(task.test) or cores(), EACH * cores())
         if asked > max(1, most):
-            raise InputError(
-                f"--processes: {asked} are more than there is use for; accepted: at most one an image and {EACH} a core, {most}"
-            )
+            raise InputError(f"--processes: {asked} are more than help; accepted: at most one an image and {EACH} a core, here {most}")
         return asked
     examples, free = count(task.test), cores()
     if not (alone and free > 1 and examples and "OMP_NUM_THREADS" not in os.environ):
