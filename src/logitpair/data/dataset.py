@@ -57,7 +57,7 @@ class MemoryImages(TensorDataset):
 
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
         """One example, or of a list of positions, which a ``Subset`` may give as tensors, all of them at once."""
-        return super().__getitem__(torch.as_tensor(index) if isinstance(index, list) else index)
+        return super().__getitem__(torch.as_tensor(index, dtype=torch.int64) if isinstance(index, list) else index)
 
     def part(self, start: int, stop: int) -> MemoryImages:
         """The examples from ``start`` to before ``stop``."""

@@ -49,13 +49,13 @@ def test_the_maximum_is_that_of_another_encoding(seed: int) -> None:
 @pytest.mark.parametrize("kind", OF_RELUS)
 def test_no_image_of_the_box_is_better_than_the_one_found(kind: str) -> None:
     model, x = network(kind), images(1)
-    programme, weights = Programme(read_graph(model, x), box(x, 0.2)), torch.tensor([1.0, -2, 1], dtype=x.dtype)
+    programme, weights = Programme(read_graph(model, x), box(x, 0.1)), torch.tensor([1.0, -2, 1], dtype=x.dtype)
     found = programme.maximum(weights, nodes=10**6)
     assert found is not None
     assert programme.free > 0
-    lower, upper = box(x, 0.2)
+    lower, upper = box(x, 0.1)
     others = lower + (upper - lower) * torch.rand(2000, *lower.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(0)).round()
-    assert lp.Linf(0.2).contains(found[None], x)
+    assert lp.Linf(0.1).contains(found[None], x)
     assert (model(found[None]) @ weights) > (model(others) @ weights).max() - 1e-6
 
 
