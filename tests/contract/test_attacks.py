@@ -29,8 +29,7 @@ Iterated, Activation = lp.attacks.IteratedLocalSearch, lp.attacks.ActivationSear
 EXAMPLES: dict[str, dict[str, Attack]] = {
     "ActivationSearch": {
         "default": Activation(BALL, turns=1, kicks=2, chains=2, programmes=2, free=6),
-        "exhaustive": Activation(BALL, turns=2, kicks=1, chains=1, programmes=1, free=6).without_early_stop(),
-        "whole_box": Activation(lp.Linf(1.0), turns=1, kicks=1, chains=1, programmes=1, free=6),
+        "exhaustive": Activation(BALL, turns=1, kicks=1, chains=1, programmes=1, free=6).without_early_stop(),
         "eps_0": Activation(lp.Linf(0.0), turns=1, kicks=1, chains=1, programmes=1),
     },
     "DiversifiedPGD": {
