@@ -77,11 +77,12 @@ class ActivationSearch(Attack):
 
     def search(self, model: nn.Module, x: Images, y: Labels, generator: RandomSource | None) -> AttackResult:
         local = IteratedLocalSearch(self.threat, chains=self.chains, kicks=self.kicks, early_stop=self.early_stop)
-        at = local.begin(model, x, y)
+        at, graph = local.begin(model, x, y), None
         for turn in range(self.turns):
             local.climb(model, x, at, range(turn * self.kicks, (turn + 1) * self.kicks), generator)
-            if at.searched.any() and (graph := relu_graph(model, x)):
-                with torch.autocast(x.device.type, enabled=False):
+            with torch.autocast(x.device.type, enabled=False):
+                graph = graph if turn else relu_graph(model, x)
+                if graph:
                     for image in at.searched.nonzero()[:, 0].tolist():
                         self.improve(model, graph, x[image], at, int(at.nearest_rows()[image]))
             if self.early_stop:
