@@ -24,7 +24,7 @@ from logitpair.storage.class_path import describe
 EPS = 0.1
 BALL, ROUND, ROUND_BOX = lp.Linf(EPS), lp.L2(0.5), lp.L2(8.0)
 APGD, PGD, Square, Diversified = lp.attacks.APGD, lp.attacks.PGD, lp.attacks.Square, lp.attacks.DiversifiedPGD
-Iterated, Activation = lp.attacks.IteratedLocalSearch, lp.attacks.ActivationSearch
+Iterated, Activation, SmoothedPGD = lp.attacks.IteratedLocalSearch, lp.attacks.ActivationSearch, lp.attacks.SmoothedPGD
 
 EXAMPLES: dict[str, dict[str, Attack]] = {
     "ActivationSearch": {
@@ -95,6 +95,14 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
         "l2": APGD(ROUND, steps=5),
         "l2_whole_box": APGD(ROUND_BOX, steps=5, loss=lp.losses.cross_entropy).without_early_stop(),
     },
+    "SmoothedPGD": {
+        "default": SmoothedPGD(BALL, step_size=0.04, steps=3),
+        "restarts": SmoothedPGD(BALL, step_size=0.04, steps=2, restarts=2),
+        "target": SmoothedPGD(BALL, step_size=0.04, steps=2, target=lp.attacks.LeastLikely()),
+        "exhaustive": SmoothedPGD(BALL, step_size=0.4, steps=1).without_early_stop(),
+        "eps_0": SmoothedPGD(lp.Linf(0.0), step_size=0.1, steps=1, random_start=False),
+        "l2": SmoothedPGD(ROUND, step_size=0.2, steps=3),
+    },
     "Square": {
         "default": Square(BALL, queries=30),
         "cross_entropy": Square(BALL, queries=10, loss=lp.losses.cross_entropy),
@@ -110,7 +118,7 @@ EXAMPLES: dict[str, dict[str, Attack]] = {
 NOT_RANDOM = {
     *("PGD-bim", "PGD-eps_0", "PGD-fgsm", "PGD-step_ll", "PGD-iter_ll"),
     *("ActivationSearch-eps_0", "APGD-eps_0", "DiversifiedPGD-eps_0", "IteratedLocalSearch-eps_0", "Square-eps_0", "Unperturbed-default"),
-    *("NFGSM-no_noise", "NFGSM-eps_0", "External-default", "External-outside", "External-eps_0"),
+    *("NFGSM-no_noise", "NFGSM-eps_0", "SmoothedPGD-eps_0", "External-default", "External-outside", "External-eps_0"),
 }
 
 

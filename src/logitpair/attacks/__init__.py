@@ -10,6 +10,7 @@ from logitpair.attacks.iterated_local_search import IteratedLocalSearch
 from logitpair.attacks.n_fgsm import NFGSM
 from logitpair.attacks.pgd import PGD, bim, fgsm, r_step
 from logitpair.attacks.shorthand import grid, paper_suite, parse
+from logitpair.attacks.smoothed_pgd import SmoothedPGD
 from logitpair.attacks.square import Square
 from logitpair.attacks.starts import BlockStart, SignStart
 from logitpair.attacks.targets import LeastLikely, RandomTarget, Target
@@ -29,6 +30,7 @@ __all__ = [
     "RandomTarget",
     "SignStart",
     "SmoothBackward",
+    "SmoothedPGD",
     "Square",
     "Target",
     "Unperturbed",
