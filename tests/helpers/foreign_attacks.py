@@ -19,9 +19,14 @@ def signed_step(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> Tenso
 
 
 def far_away(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> np.ndarray:
-    """Images far outside the ball, some of whose pixels are no numbers, as an array."""
+    """Images far outside the ball, as an array."""
     signed_step(model, x, y, threat)
-    moved = 3 - 2 * x.detach().cpu().numpy()
+    return 3 - 2 * x.detach().cpu().numpy()
+
+
+def no_numbers(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> np.ndarray:
+    """Images far outside the ball, whose first row of pixels is of no numbers."""
+    moved = far_away(model, x, y, threat)
     moved[:, :, 0] = np.nan
     return moved
 

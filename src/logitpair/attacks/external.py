@@ -1,6 +1,7 @@
 """Attacks of other libraries, searched and verified as ours."""
 
 import random
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
@@ -53,7 +54,9 @@ class External(Attack):
         if isinstance(found, np.ndarray) and found.dtype.kind == "f":
             found = torch.from_numpy(np.ascontiguousarray(found, np.float64))
         x_adv = as_images(found, x)
-        return torch.where(x_adv.isfinite(), x_adv, x)
+        if not (finite := x_adv.isfinite()).all():
+            warnings.warn("attack: returned pixels that are NaN or infinite; they count as unchanged", stacklevel=2)
+        return torch.where(finite, x_adv, x)
 
 
 @contextmanager

@@ -146,7 +146,8 @@ def read_yaml(path: Path) -> Any:
         json.dumps(content, default=str, skipkeys=True)  # does not end where a part is within itself
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}, " if error.problem_mark else ""
-        raise InputError(f"{path} is not YAML: {line}{error.problem}") from error
+        found = "cannot be read" if isinstance(error, yaml.constructor.ConstructorError) else "is not YAML"
+        raise InputError(f"{path} {found}: {line}{error.problem}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not YAML: {first_line(error)}") from error
     except (RecursionError, ValueError) as error:

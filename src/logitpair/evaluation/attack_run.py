@@ -133,7 +133,8 @@ class AttackRun:
         columns = {f"{self.column}/{name}": values for name, values in self.columns(batch, rows, found, left).items()}
         if self.setting == WHITE_BOX:
             columns[f"gallery/{self.column}"] = gallery(left.x_adv, batch.position)
-        return left, {**columns, f"{FACTS}seconds/{self.column}": seconds}
+        astray = int(found.x_adv.isnan().flatten(1).any(1).sum())
+        return left, {**columns, f"{FACTS}seconds/{self.column}": seconds, f"{FACTS}astray/{self.column}": astray}
 
     def attackable(self, batch: Batch) -> Tensor:
         """Rows of the batch that are attacked: those still correct; all where the network is a source, which does not classify for them."""

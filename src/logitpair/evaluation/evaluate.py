@@ -130,6 +130,7 @@ def evaluate(
     columns = together(runs, columns) if worst_case_only else columns
     if world.is_main:
         _warn_of_numbers_lost(runs, columns)
+        _warn_of_images_lost(runs, chunks)
     classes = int(chunks[0][f"{FACTS}classes"])
     seconds = {run.column: total(chunks, f"seconds/{run.column}") for run in runs}
     record = EvaluationResults(
@@ -202,3 +203,10 @@ def _warn_of_numbers_lost(runs: Sequence[AttackRun], columns: Columns) -> None:
         if of == "prediction" and (lost := int((values == NO_CLASS).sum())):
             found = f"logits that are not finite on {lost} of {attacked.get(column, len(values))} images under {column}"
             logger.warning("model: gives %s, which count as misclassified", found)
+
+
+def _warn_of_images_lost(runs: Sequence[AttackRun], chunks: Sequence[Columns]) -> None:
+    """Say which attacks returned images with NaN, which hold nothing that could be misclassified."""
+    for run in runs:
+        if astray := int(total(chunks, f"astray/{run.column}")):
+            logger.warning("attacks: %s: NaN in %d of its images, for which it counts as having found nothing", run.name, astray)

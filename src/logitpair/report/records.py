@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from logitpair.config.old_names import modernized
@@ -94,6 +95,31 @@ def portable(path: Path) -> str:
     return path.relative_to(here).as_posix() if path.is_relative_to(here) and path != here else f"runs/{path.name}"
 
 
+class _Part(msgspec.Struct):
+    init_args: dict[str, Any] = {}
+
+
+class _Evaluation(msgspec.Struct):
+    attacks: dict[str, Any] = {}
+
+
+class _Settings(msgspec.Struct):
+    data: _Part = msgspec.field(default_factory=_Part)
+    model: _Part | None = None
+    objective: _Part | None = None
+    evaluation: _Evaluation = msgspec.field(default_factory=_Evaluation)
+    epochs: float = 0
+    seed: int = 0
+
+
+class _Config(msgspec.Struct):
+    """What a page takes from a ``config.yaml``, as far as it must be of a kind."""
+
+    recipe: str | None = None
+    scale: str | None = None
+    run: _Settings = msgspec.field(default_factory=_Settings)
+
+
 def _read(path: Path, kind: type[_Results], writer: str) -> tuple[_Results, Ledger] | None:
     """Results and their ledger; None, with a warning, for those of another version."""
     try:
@@ -107,9 +133,10 @@ def _read(path: Path, kind: type[_Results], writer: str) -> tuple[_Results, Ledg
 def _config(path: Path) -> dict[str, Any]:
     """The content of a ``config.yaml``; empty where there is none."""
     config = read_yaml(path) if path.exists() else {}
-    named = isinstance(config, dict) and all(isinstance(config.get(key, ""), str) for key in ("recipe", "scale"))
-    if not named or not isinstance(config.get("run", {}), dict):
-        raise InputError(f"'{path}' is damaged (it holds no settings)")
+    try:
+        msgspec.convert(config, _Config)
+    except msgspec.ValidationError as error:
+        raise InputError(f"'{path}' is damaged (it holds no settings: {error})") from error
     return config
 
 

@@ -50,7 +50,7 @@ def read_record(path: Path, kind: type[Kind], writer: str) -> Kind:
             return msgspec.json.decode(content, type=kind)
     except FileNotFoundError as error:
         raise InputError(f"'{path}' is missing; run `{writer}` again") from error
-    except (OSError, ValueError, msgspec.DecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"'{path}' is damaged or incomplete ({first_line(error)}); move it away and run `{writer}` again") from error
     raise OtherSchema(f"'{path}' was written by another version (schema {schema}, this one reads {SCHEMA}); run `{writer}` again")
 

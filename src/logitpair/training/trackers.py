@@ -108,7 +108,7 @@ class Trackers:
 def _begun(path: Path) -> dict[str, str]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
-    except (msgspec.DecodeError, OSError) as error:
+    except (ValueError, OSError) as error:
         logger.warning(f"--tracker: '{path}' is damaged ({first_line(error)}); the run is tracked as a new one")
         return {}
 

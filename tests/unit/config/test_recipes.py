@@ -183,17 +183,17 @@ def test_dates_and_empty_arguments_are_what_they_are_meant_as(tmp_path: Path, no
     with pytest.raises(InputError, match=r"evaluation.curve: eps must be at most 1, .* not 2"):
         parsing.resolve(recipes.load(str(recipe)).run)
     recipe.write_text(text.replace("class_path: logitpair.data.Digits", "class_path:"))
-    with pytest.raises(InputError, match=r"mine.yaml is not YAML: line \d+, 'class_path' is empty; it names a class"):
+    with pytest.raises(InputError, match=r"mine.yaml cannot be read: line \d+, 'class_path' is empty; it names a class"):
         recipes.load(str(recipe))
     recipe.write_text(text.replace("class_path: logitpair.data.Digits", "class_path: 3"))
-    with pytest.raises(InputError, match=r"mine.yaml is not YAML: line \d+, 'class_path' is 3; it names a class"):
+    with pytest.raises(InputError, match=r"mine.yaml cannot be read: line \d+, 'class_path' is 3; it names a class"):
         recipes.load(str(recipe))
 
 
 def test_a_key_that_is_given_twice_is_refused(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text((recipes.FOLDER / "digits-plain.yaml").read_text() + "run: {epochs: 1}\n")
-    with pytest.raises(InputError, match=r"mine.yaml is not YAML: line \d+, 'run' is given twice"):
+    with pytest.raises(InputError, match=r"mine.yaml cannot be read: line \d+, 'run' is given twice"):
         recipes.load(str(recipe))
     recipe.write_text("run: &common {epochs: 1}\nscales: {small: {<<: *common, epochs: 2}}\n")
     assert recipes.load(str(recipe)).scales == {"small": {"epochs": 2}}

@@ -180,7 +180,9 @@ def test_an_attack_that_leaves_the_ball_the_box_or_the_numbers_is_no_success(mod
     assert evaluation.ledger["white_box/rogue/distance"].max() <= 0.1 + 1e-7
 
 
-def test_an_attack_that_goes_astray_on_some_examples_keeps_its_success_on_the_others(model: nn.Module, sample: Pair) -> None:
+def test_an_attack_that_goes_astray_on_some_examples_keeps_its_success_on_the_others(
+    model: nn.Module, sample: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
     def half(x: Tensor) -> Tensor:
         x_adv = STRONG(model, x, labels_of(x), generator=torch.Generator().manual_seed(0))
         x_adv[::2] = float("nan")
@@ -189,9 +191,12 @@ def test_an_attack_that_goes_astray_on_some_examples_keeps_its_success_on_the_ot
     def labels_of(x: Tensor) -> Tensor:
         return model(x).argmax(1).detach()  # only correctly classified examples come here
 
-    evaluation = evaluate(model, sample, attacks={"half": Rogue(half), "strong": STRONG})
+    with caplog.at_level("WARNING"):
+        evaluation = evaluate(model, sample, attacks={"half": Rogue(half), "strong": STRONG}, batch_size=20)
     results = evaluation.results["attacks"]
     assert results["strong"]["correct"] < results["half"]["correct"] < evaluation.results["clean"]["correct"]
+    lines = [record.getMessage() for record in caplog.records if "NaN" in record.getMessage()]
+    assert lines == ["attacks: half: NaN in 30 of its images, for which it counts as having found nothing"], "every second of 60"
 
 
 def test_success_is_measured_by_a_fresh_forward_not_by_the_attack_s_own(sample: Pair, model: nn.Module) -> None:

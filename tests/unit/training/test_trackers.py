@@ -146,9 +146,11 @@ def test_a_tracker_that_never_began_leaves_no_record_of_it(tmp_path: Path) -> No
     assert json.loads((tmp_path / "trackers.json").read_text()) == {"recorder": "abc"}
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"recorder": 3}'])
-def test_a_damaged_record_of_trackers_is_warned_of_and_all_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str) -> None:
-    (tmp_path / "trackers.json").write_text(content)
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"recorder": 3}', b'{"recorder": "\xff"}'])
+def test_a_damaged_record_of_trackers_is_warned_of_and_all_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    (tmp_path / "trackers.json").write_bytes(content)
     recorder = Recorder()
     tell([recorder], tmp_path, in_turn(black_box={}))
     assert recorder.told[0][-1] is None, "as a new run"

@@ -219,6 +219,14 @@ def test_the_settings_of_an_older_run_have_the_names_of_today(tmp_path: Path) ->
     assert settings["evaluation"]["attacks"]["pgd"]["init_args"] == {"early_stop": True}
 
 
+@pytest.mark.parametrize("settings", [{"epochs": "five"}, {"model": [1]}, {"data": {"init_args": 3}}, {"evaluation": {"attacks": "pgd"}}])
+def test_settings_of_another_kind_are_refused_in_one_line(tmp_path: Path, settings: dict[str, Any]) -> None:
+    folder = make_run(tmp_path / "run")
+    (folder / "config.yaml").write_text(yaml.safe_dump({"recipe": "r", "run": settings}))
+    with pytest.raises(InputError, match=r"config.yaml' is damaged \(it holds no settings: .* at `\$\.run\."):
+        load_run(folder)
+
+
 def test_no_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least one"):
         write_report([], tmp_path / "page.html")
