@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import tempfile
 from collections.abc import Generator, Iterable, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -249,12 +250,12 @@ def write_shards(root: Path | str, out: Path | str, *, images: int = 10_000) -> 
 
     Args:
         root: holds ``train/<class>/`` and ``val/<class>/``.
-        out: gets ``train-000000.tar``, ..., ``val-000000.tar``, ... and ``classes.txt``, which comes last.
+        out: gets ``train-000000.tar``, ..., ``val-000000.tar``, ... and ``classes.txt``, once all are written.
         images: a tar file, at most; 10,000 of ImageNet are about 1.1 GB.
 
     Raises:
         InputError: for a folder that is laid out otherwise, and for an ``out`` that holds tar files already.
-        OSError: for a full disk; no tar file is then half written.
+        OSError: for a full disk; ``out`` then holds no tar file, as after any interruption.
     """
     whole("images", images, 1)
     out = Path(out)
@@ -263,28 +264,22 @@ def write_shards(root: Path | str, out: Path | str, *, images: int = 10_000) -> 
     folder = Folder(root=root)
     splits = {"train": folder.source("train").samples, "val": folder.source("test").samples}  # both before anything is written
     out.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
-    for name, samples in splits.items():
-        for start in tracked(range(0, len(samples), images), f"writing {name}-*.tar"):
-            written.append(out / f"{name}-{start // images:06d}.tar")
-            _write(written[-1], samples[start : start + images], start)
-    atomic_write(out / CLASSES, "\n".join(folder.classes) + "\n")
-    return written
+    with tempfile.TemporaryDirectory(dir=out, prefix=".partial.") as partial_folder:
+        for name, samples in splits.items():
+            for start in tracked(range(0, len(samples), images), f"writing {name}-*.tar"):
+                _write(Path(partial_folder) / f"{name}-{start // images:06d}.tar", samples[start : start + images], start)
+        written = sorted(Path(partial_folder).iterdir())
+        atomic_write(out / CLASSES, "\n".join(folder.classes) + "\n")
+        return [path.rename(out / path.name) for path in written]
 
 
 def _write(path: Path, samples: Sequence[tuple[str, int]], start: int) -> None:
-    """One tar file, whole or not at all, of images with their labels, numbered from ``start``."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with naming(path), tarfile.open(temporary, "w") as tar:
-            for number, (image, label) in enumerate(samples, start):
-                source = Path(image)
-                key = f"{number:08d}_{source.stem.replace('.', '_')}"  # WebDataset ends it at the first dot
-                for suffix, content in ((source.suffix.lower(), source.read_bytes()), (".cls", str(label).encode())):
-                    member = tarfile.TarInfo(key + suffix)  # its time, owner and rights are fixed
-                    member.size = len(content)
-                    tar.addfile(member, io.BytesIO(content))
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """One tar file of images with their labels, numbered from ``start``."""
+    with naming(path), tarfile.open(path, "w") as tar:
+        for number, (image, label) in enumerate(samples, start):
+            source = Path(image)
+            key = f"{number:08d}_{source.stem.replace('.', '_')}"  # WebDataset ends it at the first dot
+            for suffix, content in ((source.suffix.lower(), source.read_bytes()), (".cls", str(label).encode())):
+                member = tarfile.TarInfo(key + suffix)  # its time, owner and rights are fixed
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -80,6 +81,27 @@ def test_shards_are_written_the_same_every_time_and_never_over_others(folder: Pa
     with pytest.raises(InputError, match="images"):
         data.write_shards(folder, tmp_path / "other", images=0)
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_shards_whose_writing_was_cut_off_are_none(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    out, write = tmp_path / "cut", webdataset._write
+
+    def until_the_last(path: Path, samples: list[tuple[str, int]], start: int) -> None:
+        if path.name == "val-000002.tar":
+            raise error
+        write(path, samples, start)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(webdataset, "_write", until_the_last)
+        with pytest.raises(type(error)):
+            data.write_shards(folder, out, images=4)
+    assert not list(out.iterdir())
+    names = [path.name for path in data.write_shards(folder, out, images=4)]
+    assert names == [f"train-{number:06d}.tar" for number in range(6)] + [f"val-{number:06d}.tar" for number in range(3)]
+    assert {path.name for path in out.iterdir()} == {*names, "classes.txt"}
 
 
 def test_members_are_indexed_once(shards: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
