@@ -16,7 +16,7 @@ from logitpair.errors import InputError
 from logitpair.models.inference import compute_logits
 from logitpair.rng import uniform_number
 from logitpair.threat import AnyThreat
-from logitpair.validate import check_labels, kind_of
+from logitpair.validate import check_labels, kind_of, type_name
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class External(Attack):
             found = torch.from_numpy(np.ascontiguousarray(found, np.float64))
         x_adv = as_images(found, x)
         if not (finite := x_adv.isfinite()).all():
-            warnings.warn("attack: returned pixels that are NaN or infinite; they count as unchanged", stacklevel=2)
+            name = getattr(self.attack, "__name__", type_name(self.attack))
+            warnings.warn(f"attack: {name} returned pixels that are NaN or infinite; they count as unchanged", stacklevel=2)
         return torch.where(finite, x_adv, x)
 
 

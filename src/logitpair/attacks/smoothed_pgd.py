@@ -14,9 +14,9 @@ from logitpair.validate import positive
 class SmoothedPGD(PGD):
     """PGD whose gradients let through, in part, what ReLUs that are off hold back (``SmoothBackward``).
 
-    A threshold on the pixels (``models.StridedConvNet(threshold=...)``) holds the gradient back wherever a pixel is below or above it, also
-    where a perturbation would cross it: a step along the network's own gradient leaves those pixels where they began, and training learns
-    nothing of them.
+    A threshold on the pixels (``models.StridedConvNet(threshold=...)``) holds the gradient back wherever a pixel is below or above its
+    slope, also where a perturbation would cross it: a step along the network's own gradient leaves such pixels where they began. ReLUs in
+    the loss are smoothed too.
 
     Args:
         smoothing: see ``SmoothBackward``, above 0; the same in every step. The others are those of ``PGD``.

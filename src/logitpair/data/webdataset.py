@@ -91,7 +91,8 @@ class Shards(ImageFileData):
             found = remote.find(root, pattern, "--data-dir")
             return [path for path in found if not is_hidden(PurePosixPath(path).name)]
         try:
-            return sorted(str(path) for path in root.glob(pattern) if not is_hidden(path.name) and not path.is_dir())
+            found = [path for path in root.glob(pattern) if not any(map(is_hidden, path.relative_to(root).parts)) and not path.is_dir()]
+            return sorted(map(str, found))
         except (NotImplementedError, ValueError) as error:  # for an absolute path, and an empty text
             raise InputError(f"data.{split}ing: '{pattern}' is no pattern of names in --data-dir, such as {split}-*.tar") from error
 
@@ -255,7 +256,8 @@ def write_shards(root: Path | str, out: Path | str, *, images: int = 10_000) -> 
 
     Raises:
         InputError: for a folder that is laid out otherwise, and for an ``out`` that holds tar files already.
-        OSError: for a full disk; ``out`` then holds no tar file, as after any interruption.
+        OSError: for a full disk; ``out`` then holds no tar file, as after an interruption. A kill leaves a hidden ``.partial.*`` there,
+            which may be deleted.
     """
     whole("images", images, 1)
     out = Path(out)
@@ -270,12 +272,17 @@ def write_shards(root: Path | str, out: Path | str, *, images: int = 10_000) -> 
                 _write(Path(partial_folder) / f"{name}-{start // images:06d}.tar", samples[start : start + images], start)
         written = sorted(Path(partial_folder).iterdir())
         atomic_write(out / CLASSES, "\n".join(folder.classes) + "\n")
-        return [path.rename(out / path.name) for path in written]
+        try:
+            return [path.rename(out / path.name) for path in written]
+        except BaseException:
+            for path in written:
+                (out / path.name).unlink(missing_ok=True)
+            raise
 
 
 def _write(path: Path, samples: Sequence[tuple[str, int]], start: int) -> None:
     """One tar file of images with their labels, numbered from ``start``."""
-    with naming(path), tarfile.open(path, "w") as tar:
+    with naming(path.parents[1] / path.name), tarfile.open(path, "w") as tar:
         for number, (image, label) in enumerate(samples, start):
             source = Path(image)
             key = f"{number:08d}_{source.stem.replace('.', '_')}"  # WebDataset ends it at the first dot

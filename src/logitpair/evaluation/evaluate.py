@@ -209,4 +209,4 @@ def _warn_of_images_lost(runs: Sequence[AttackRun], chunks: Sequence[Columns]) -
     """Say which attacks returned images with NaN, which hold nothing that could be misclassified."""
     for run in runs:
         if astray := int(total(chunks, f"astray/{run.column}")):
-            logger.warning("attacks: %s: NaN in %d of its images, for which it counts as having found nothing", run.name, astray)
+            logger.warning("attacks: %s: NaN in %d of its images, for which it counts as having found nothing", run.column, astray)

@@ -107,6 +107,7 @@ class _Settings(msgspec.Struct):
     data: _Part = msgspec.field(default_factory=_Part)
     model: _Part | None = None
     objective: _Part | None = None
+    fine_tuning: dict[str, Any] | None = None
     evaluation: _Evaluation = msgspec.field(default_factory=_Evaluation)
     epochs: float = 0
     seed: int = 0
@@ -136,7 +137,7 @@ def _config(path: Path) -> dict[str, Any]:
     try:
         msgspec.convert(config, _Config)
     except msgspec.ValidationError as error:
-        raise InputError(f"'{path}' is damaged (it holds no settings: {error})") from error
+        raise InputError(f"'{path}' is damaged ({error})") from error
     return config
 
 

@@ -35,8 +35,8 @@ def column(chunks: Sequence[Columns], name: str) -> np.ndarray:
 
 
 def total(chunks: Sequence[Columns], fact: str) -> float:
-    """The sum of a fact over the chunks."""
-    return float(sum(float(chunk[FACTS + fact]) for chunk in chunks))
+    """The sum of a fact over the chunks; one that an older version wrote without it counts as 0."""
+    return float(sum(float(chunk.get(FACTS + fact, 0)) for chunk in chunks))
 
 
 def merge(chunks: Sequence[Columns]) -> Columns:

@@ -30,7 +30,7 @@ def test_it_is_what_the_function_finds(trained: nn.Module, digits: tuple[Tensor,
 
 def test_what_lies_outside_is_brought_in_and_what_is_no_number_left_out(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
     x, y = digits[0][:5], digits[1][:5]
-    with pytest.warns(UserWarning, match="NaN or infinite"):
+    with pytest.warns(UserWarning, match="attack: no_numbers returned pixels that are NaN or infinite"):
         x_adv = External(BALL, attack=foreign_attacks.no_numbers)(trained, x, y)
     assert BALL.contains(x_adv, x).all()
     assert torch.equal(x_adv[:, :, 0], x[:, :, 0])

@@ -51,11 +51,6 @@ def test_without_a_relu_it_is_pgd(linear: nn.Module, middle: tuple[Tensor, Tenso
     assert torch.equal(smoothed.gradients, plain.gradients)
 
 
-def test_scaled_it_smooths_as_before() -> None:
-    attack = SmoothedPGD(BALL, step_size=0.4, steps=1, smoothing=0.5).scaled(0.5)
-    assert attack == SmoothedPGD(lp.Linf(0.1), step_size=0.2, steps=1, smoothing=0.5)
-
-
 @pytest.mark.parametrize("smoothing", [0.0, -1.0, float("nan")])
 def test_no_smoothing_is_refused(smoothing: float) -> None:
     with pytest.raises(InputError, match="smoothing"):

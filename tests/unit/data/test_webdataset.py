@@ -10,6 +10,7 @@ import shutil
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -84,24 +85,31 @@ def test_shards_are_written_the_same_every_time_and_never_over_others(folder: Pa
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize(("place", "name"), [(webdataset, "_write"), (Path, "rename")], ids=["written", "shown"])
 def test_shards_whose_writing_was_cut_off_are_none(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Any, name: str, error: BaseException
 ) -> None:
-    out, write = tmp_path / "cut", webdataset._write
+    out, done = tmp_path / "cut", getattr(place, name)
 
-    def until_the_last(path: Path, samples: list[tuple[str, int]], start: int) -> None:
+    def until_the_last(path: Path, *arguments: Any) -> Any:
         if path.name == "val-000002.tar":
             raise error
-        write(path, samples, start)
+        return done(path, *arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(webdataset, "_write", until_the_last)
+        patched.setattr(place, name, until_the_last)
         with pytest.raises(type(error)):
             data.write_shards(folder, out, images=4)
-    assert not list(out.iterdir())
+    assert not list(out.glob("*.tar"))
     names = [path.name for path in data.write_shards(folder, out, images=4)]
     assert names == [f"train-{number:06d}.tar" for number in range(6)] + [f"val-{number:06d}.tar" for number in range(3)]
     assert {path.name for path in out.iterdir()} == {*names, "classes.txt"}
+
+
+def test_what_a_kill_left_of_shards_is_not_read(shards: Path) -> None:
+    (shards / ".partial.x").mkdir()
+    shutil.copy(shards / "train-000000.tar", shards / ".partial.x")
+    assert list(data.Shards(root=shards, size=16, training="**/train-*.tar").source("train").tar) == sorted([0] * 10 + [1] * 10 + [2] * 4)
 
 
 def test_members_are_indexed_once(shards: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

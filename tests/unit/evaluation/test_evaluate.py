@@ -196,7 +196,7 @@ def test_an_attack_that_goes_astray_on_some_examples_keeps_its_success_on_the_ot
     results = evaluation.results["attacks"]
     assert results["strong"]["correct"] < results["half"]["correct"] < evaluation.results["clean"]["correct"]
     lines = [record.getMessage() for record in caplog.records if "NaN" in record.getMessage()]
-    assert lines == ["attacks: half: NaN in 30 of its images, for which it counts as having found nothing"], "every second of 60"
+    assert lines == ["attacks: white_box/half: NaN in 30 of its images, for which it counts as having found nothing"], "every second of 60"
 
 
 def test_success_is_measured_by_a_fresh_forward_not_by_the_attack_s_own(sample: Pair, model: nn.Module) -> None:
