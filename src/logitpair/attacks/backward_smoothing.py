@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 from logitpair.validate import at_least
 
 _RELUS = (F.relu, torch.relu, torch.Tensor.relu)
+_IN_PLACE = (F.relu_, torch.relu_, torch.Tensor.relu_)
 _STEPS = (torch.round, torch.floor, torch.ceil, torch.trunc, torch.Tensor.round, torch.Tensor.floor, torch.Tensor.ceil, torch.Tensor.trunc)
 
 
@@ -42,8 +43,8 @@ class SmoothBackward(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in _RELUS and self.smoothing and (z := args[0] if args else kwargs["input"]).ndim:
-            if not kwargs.get("inplace"):
+        if func in (*_RELUS, *_IN_PLACE) and self.smoothing and (z := args[0] if args else kwargs["input"]).ndim:
+            if func not in _IN_PLACE and not kwargs.get("inplace"):
                 return _SmoothReLU.apply(z, self.smoothing)
             return z.copy_(_SmoothReLU.apply(z.clone(), self.smoothing))
         if func in _STEPS and (z := args[0] if args else kwargs["input"]).requires_grad:

@@ -1,7 +1,6 @@
 """Attacks of other libraries, searched and verified as ours."""
 
 import random
-import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
@@ -16,7 +15,7 @@ from logitpair.errors import InputError
 from logitpair.models.inference import compute_logits
 from logitpair.rng import uniform_number
 from logitpair.threat import AnyThreat
-from logitpair.validate import check_labels, kind_of, type_name
+from logitpair.validate import check_labels, kind_of
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,7 @@ class External(Attack):
             found = self.attack(model, x.clone(), y.clone(), self.threat)
         if isinstance(found, np.ndarray) and found.dtype.kind == "f":
             found = torch.from_numpy(np.ascontiguousarray(found, np.float64))
-        x_adv = as_images(found, x)
-        if not (finite := x_adv.isfinite()).all():
-            name = getattr(self.attack, "__name__", type_name(self.attack))
-            warnings.warn(f"attack: {name} returned pixels that are NaN or infinite; they count as unchanged", stacklevel=2)
-        return torch.where(finite, x_adv, x)
+        return as_images(found, x)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from logitpair.storage.atomic_files import atomic_write, naming
 from logitpair.validate import whole
 
 CLASSES = "classes.txt"
+PARTIAL = ".partial."  # how the name of a folder of tar files begins that are not all written
 PADDING = 2**20  # zeros that may end a tar file; of two in one the second begins within them
 OPEN = 128  # tar files that a process keeps open
 
@@ -89,10 +90,9 @@ class Shards(ImageFileData):
         pattern, root = self.training if split == "train" else self.testing, self._root
         if isinstance(root, str):
             found = remote.find(root, pattern, "--data-dir")
-            return [path for path in found if not is_hidden(PurePosixPath(path).name)]
+            return [path for path in found if not _is_left_out(PurePosixPath(path))]
         try:
-            found = [path for path in root.glob(pattern) if not any(map(is_hidden, path.relative_to(root).parts)) and not path.is_dir()]
-            return sorted(map(str, found))
+            return sorted(str(path) for path in root.glob(pattern) if not _is_left_out(path) and not path.is_dir())
         except (NotImplementedError, ValueError) as error:  # for an absolute path, and an empty text
             raise InputError(f"data.{split}ing: '{pattern}' is no pattern of names in --data-dir, such as {split}-*.tar") from error
 
@@ -116,6 +116,11 @@ class Shards(ImageFileData):
         if names is not None and "" in names:
             raise InputError(f"--data-dir: '{path}' has an empty line, {names.index('') + 1}; accepted: one class name a line")
         return names
+
+
+def _is_left_out(path: PurePath) -> bool:
+    """Whether a tar file is hidden, or what a kill left of ``write_shards``."""
+    return is_hidden(path.name) or path.parent.name.startswith(PARTIAL)
 
 
 def _greatest(source: Source) -> int:
@@ -266,7 +271,7 @@ def write_shards(root: Path | str, out: Path | str, *, images: int = 10_000) -> 
     folder = Folder(root=root)
     splits = {"train": folder.source("train").samples, "val": folder.source("test").samples}  # both before anything is written
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".partial.") as partial_folder:
+    with tempfile.TemporaryDirectory(dir=out, prefix=PARTIAL) as partial_folder:
         for name, samples in splits.items():
             for start in tracked(range(0, len(samples), images), f"writing {name}-*.tar"):
                 _write(Path(partial_folder) / f"{name}-{start // images:06d}.tar", samples[start : start + images], start)

@@ -100,7 +100,7 @@ class _Part(msgspec.Struct):
 
 
 class _Evaluation(msgspec.Struct):
-    attacks: dict[str, Any] = {}
+    attacks: dict[str, _Part] = {}
 
 
 class _Settings(msgspec.Struct):

@@ -49,6 +49,7 @@ def naming(path: Path) -> Generator[None]:
         yield
     except OSError as error:
         error.filename, error.filename2 = str(path), None
+        del error.filename2  # or the None would be shown
         raise
 
 

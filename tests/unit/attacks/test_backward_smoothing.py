@@ -14,7 +14,7 @@ from logitpair.attacks import DiversifiedPGD, SmoothBackward
 from logitpair.attacks.base import gradient_of
 from logitpair.rng import ExampleStreams
 
-CALLS = (F.relu, torch.relu, Tensor.relu, nn.ReLU(), lambda z: F.relu(z, inplace=True))
+CALLS = (F.relu, torch.relu, Tensor.relu, nn.ReLU(), lambda z: F.relu(z, inplace=True), F.relu_, torch.relu_, Tensor.relu_)
 
 
 def gradient(z: Tensor, call: object, smoothing: float) -> tuple[Tensor, Tensor]:

@@ -38,6 +38,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path: Path, m
     assert full.value.filename == str(path)
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    assert "None" not in str(full.value)
 
 
 def test_json_lines_stop_at_a_line_cut_short(tmp_path: Path) -> None:

@@ -220,7 +220,14 @@ def test_the_settings_of_an_older_run_have_the_names_of_today(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "settings", [{"epochs": "five"}, {"model": [1]}, {"data": {"init_args": 3}}, {"evaluation": {"attacks": "pgd"}}, {"fine_tuning": 3}]
+    "settings",
+    [
+        {"epochs": "five"},
+        {"model": [1]},
+        {"data": {"init_args": 3}},
+        {"evaluation": {"attacks": {"pgd": {"init_args": [1]}}}},
+        {"fine_tuning": 3},
+    ],
 )
 def test_settings_of_another_kind_are_refused_in_one_line(tmp_path: Path, settings: dict[str, Any]) -> None:
     folder = make_run(tmp_path / "run")
