@@ -10,8 +10,8 @@ from torch.overrides import TorchFunctionMode
 
 from logitpair.validate import at_least
 
-_RELUS = (F.relu, torch.relu, torch.Tensor.relu)
 _IN_PLACE = (F.relu_, torch.relu_, torch.Tensor.relu_)
+_RELUS = (F.relu, torch.relu, torch.Tensor.relu, *_IN_PLACE)
 _STEPS = (torch.round, torch.floor, torch.ceil, torch.trunc, torch.Tensor.round, torch.Tensor.floor, torch.Tensor.ceil, torch.Tensor.trunc)
 
 
@@ -43,7 +43,7 @@ class SmoothBackward(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in (*_RELUS, *_IN_PLACE) and self.smoothing and (z := args[0] if args else kwargs["input"]).ndim:
+        if func in _RELUS and self.smoothing and (z := args[0] if args else kwargs["input"]).ndim:
             if func not in _IN_PLACE and not kwargs.get("inplace"):
                 return _SmoothReLU.apply(z, self.smoothing)
             return z.copy_(_SmoothReLU.apply(z.clone(), self.smoothing))

@@ -22,10 +22,10 @@ from logitpair.validate import check_labels, kind_of
 class External(Attack):
     """Whatever a function finds: one of foolbox, torchattacks, AutoAttack, ART, or your own.
 
-    What it returns is brought into the ball and the box, and counts only if the network misclassifies that. Its gradients and forwards
-    are counted. Whatever it does to the network is undone, and a function that changes its weights is refused. Random numbers come from
-    the global generators of PyTorch, numpy and Python, which are seeded from ``generator`` and put back; unlike with the attacks of this
-    package they depend on which images share a batch.
+    What it returns is brought into the ball and the box, and counts only if the network misclassifies that; an image with NaN counts as
+    none. Its gradients and forwards are counted. Whatever it does to the network is undone, and a function that changes its weights is
+    refused. Random numbers come from the global generators of PyTorch, numpy and Python, which are seeded from ``generator`` and put back;
+    unlike with the attacks of this package they depend on which images share a batch.
 
     Args:
         threat: the ball.
